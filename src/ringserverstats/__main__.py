@@ -1,0 +1,5 @@
+"""``python -m ringserverstats``."""
+
+from ringserverstats.cli import main
+
+main()

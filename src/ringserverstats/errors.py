@@ -1,0 +1,21 @@
+"""The errors that a user can meet. Each names the thing, the place and the next step."""
+
+
+class RingserverStatsError(Exception):
+    """Base of all errors below; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class UsageError(RingserverStatsError):
+    """The command, its options, a setting or a name do not fit."""
+
+
+class SourceError(RingserverStatsError):
+    """A file or folder cannot be read at all."""
+
+
+class StoreError(RingserverStatsError):
+    """The store cannot be used; nothing of the current batch was stored."""
+
+    exit_code = 3

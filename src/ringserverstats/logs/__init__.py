@@ -1,0 +1,1 @@
+"""What a ringserver wrote, as batches of columns."""
