@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.logs.batch import Ids, Int64s
+from ringserverstats.logs.batch import Ids, Int32s, Int64s
 
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
@@ -58,9 +58,10 @@ def fingerprints(data: bytes, begins: Int64s, ends: Int64s, key: bytes) -> Ids:
 
 
 def gather(data: bytes, begins: Int64s, width: int) -> Bytes:
-    """The ``width`` bytes from each of ``begins``: shape (n, width)."""
-    values = np.frombuffer(data, np.uint8)
-    return values[begins[:, None] + np.arange(width)]
+    """The ``width`` bytes from each of ``begins``, at least as far apart: shape (n, width)."""
+    found = spans(data, begins, begins + width).buffers()[2]
+    values = np.frombuffer(found, np.uint8) if found else np.zeros(0, np.uint8)
+    return values[: len(begins) * width].reshape(-1, width)
 
 
 def matches(found: Bytes, template: bytes) -> Bools:
@@ -115,3 +116,17 @@ def overflows(values: npt.NDArray[np.uint64], counts: Int64s) -> Bools:
     running = np.concatenate([[0], np.cumsum(values.astype(object))])
     ends = np.cumsum(counts)
     return np.asarray(running[ends] - running[ends - counts] > 2**63 - 1, np.bool_)
+
+
+def unique_rows(columns: list[npt.NDArray[np.integer]]) -> tuple[Int64s, Int32s]:
+    """Unique combinations of columns of small codes.
+
+    Returns:
+        The first row of each, and each row's index into them.
+    """
+    index = np.zeros(len(columns[0]), np.int64)
+    first = np.zeros(0, np.int64)
+    for column in columns:
+        wide = index * (int(column.max(initial=0)) + 1) + column
+        _, first, index = np.unique(wide, return_index=True, return_inverse=True)
+    return first, index.astype(np.int32)

@@ -58,7 +58,7 @@ _FOOT = re.compile(rb"END CLIENT (\S*) \[([^\]\s]+)\] total (TX|RX) bytes: ", re
 _STREAM_LINE = r"^(?P<stream>[^ ]+) 0*(?P<bytes>[0-9]{1,19}) 0*(?P<packets>[0-9]{1,19})\n$"
 _LARGE_NUMBERS = re.compile(rb"[^ ]+ [0-9]+ [0-9]+\n")
 # What the CSV reader would take for a number, a line end or a blank although it is none.
-_MISREAD = re.compile(rb" 0[xX]|\t")
+_MISREAD = (b" 0x", b" 0X", b"\t")
 
 NO_END = "block with no END before the next START"
 NO_START = "line outside of a block"
@@ -122,7 +122,8 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
         key: the key of the digests.
         latest: the last second that a time may have.
     """
-    data = data.replace(b"\r\n", b"\n")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
     unfinished = b""
     if last:
         cut = _finished(data, key=key, latest=latest)
@@ -322,7 +323,7 @@ def _bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int) -> _Bodies:
     if b"\r" in text:  # the CSV reader would end a line there; shown escaped like any control
         text = text.replace(b"\r", b"\x0b")
     bad: dict[int, str] = {}
-    table = None if _MISREAD.search(text) else _read_csv(text)
+    table = None if any(sign in text for sign in _MISREAD) else _read_csv(text)
     if table is None or len(table) != rows:
         table, bad = _read_lines(text)
     streams = table["stream"].combine_chunks()

@@ -1,0 +1,90 @@
+"""The day of an entry: the server's local date at which its period starts.
+
+The rules, in order:
+
+1. the file's name gives an interval of at most 25 hours: the date of the interval's middle;
+   a longer one: the local date of max(connect time, the name's start);
+2. JSON without a name: the local date of ``log_start_time``;
+3. text without a name: the local date of max(connect time, local midnight before the log time
+   less 5 s). The server may need those seconds to write its blocks at midnight.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ringserverstats.logs.batch import NOT_TOLD, Batch, Int8s, Int64s
+from ringserverstats.logs.names import FileName
+
+NO_HOUR = -1
+_WRITING = 5
+_DAY = 86_400
+_QUARTER = 900  # offsets from UTC change at quarters of an hour only
+_EARLY, _LATE = timedelta(minutes=1), timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Days:
+    """Per entry: ``day`` (days since 1970-01-01), ``hour`` (local, or `NO_HOUR`).
+
+    ``guessed`` counts the entries of rule 3; ``contradicts`` says that the log times do not fit
+    the interval of the name in the server's time zone.
+    """
+
+    day: Int64s
+    hour: Int8s
+    guessed: int
+    contradicts: bool
+
+
+def days(batch: Batch, name: FileName, zone: ZoneInfo) -> Days:
+    """The day of each entry of ``batch``, read from a file with ``name``."""
+    guessed = 0
+    if name.day is not None:
+        day = np.full(len(batch), np.datetime64(name.day, "D").astype(np.int64))
+    elif name.start is not None:
+        first = np.datetime64(name.start.date(), "D").astype(np.int64)
+        day = np.maximum(_local_day(batch.connect_time, zone), first)
+    else:
+        told = batch.start_time != NOT_TOLD
+        guessed = int((~told).sum())
+        midnight = _local_day(batch.log_time - _WRITING, zone)
+        guess = np.maximum(_local_day(batch.connect_time, zone), midnight)
+        day = np.where(told, _local_day(np.where(told, batch.start_time, 0), zone), guess)
+    hour = NO_HOUR if name.hour is None else name.hour
+    return Days(
+        day=day,
+        hour=np.full(len(batch), hour, np.int8),
+        guessed=guessed,
+        contradicts=_contradicts(batch, name, zone),
+    )
+
+
+def local(times: Int64s, zone: ZoneInfo) -> Int64s:
+    """Seconds since 1970 UTC as seconds since 1970 on the wall clock of ``zone``."""
+    quarters, index = np.unique(times // _QUARTER, return_inverse=True)
+    offsets = [_offset(int(quarter) * _QUARTER, zone) for quarter in quarters]
+    return times + np.array(offsets, np.int64)[index]
+
+
+def _offset(time: int, zone: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(time, UTC).astimezone(zone).utcoffset()
+    return int((offset or timedelta()).total_seconds())
+
+
+def _local_day(times: Int64s, zone: ZoneInfo) -> Int64s:
+    return local(times, zone) // _DAY
+
+
+def _contradicts(batch: Batch, name: FileName, zone: ZoneInfo) -> bool:
+    if name.start is None or name.end is None or not len(batch):
+        return False
+    start, end = name.start.replace(tzinfo=zone), name.end.replace(tzinfo=zone)
+    if start.utcoffset() != end.utcoffset():
+        return False  # names are off by an hour on such a day
+    earliest, latest = int(batch.log_time.min()), int(batch.log_time.max())
+    return (
+        earliest < (start - _EARLY).timestamp() or latest > (end.astimezone(UTC) + _LATE).timestamp()
+    )

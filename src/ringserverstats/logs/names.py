@@ -1,0 +1,58 @@
+"""What the name of a usage log tells.
+
+    node-a-txlog-20180330T00:00-20180331T00:00    up to v4.0.x
+    rxlog-20261124T0000-20261125T0000.jsonl.gz    since v4.1.0, compressed by the operator
+
+The two times are the interval in the server's local time. At a change of clocks the server adds
+its interval to local midnight in seconds, so that a day may be named ``20260329T0000-20260330T0100``.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+_TIME = r"(\d{8}T\d{2}):?(\d{2})"
+_NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.\s_-])", re.ASCII)
+_DAY = timedelta(hours=25)
+
+
+@dataclass(frozen=True)
+class FileName:
+    """``kind`` is tx, rx, access or empty; ``start`` and ``end`` are local times of the server."""
+
+    kind: str = ""
+    prefix: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def day(self) -> date | None:
+        """The local date that an interval of a day or less belongs to: that of its middle."""
+        if self.start is None or self.end is None or self.end - self.start > _DAY:
+            return None
+        return (self.start + (self.end - self.start) / 2).date()
+
+    @property
+    def hour(self) -> int | None:
+        """The local hour, where the interval is an hour."""
+        if self.start is None or self.end is None or self.end - self.start != timedelta(hours=1):
+            return None
+        return self.start.hour
+
+
+def read_name(name: str) -> FileName:
+    """What ``name``, without its folder, tells; an empty `FileName` where it is no log's."""
+    match = _NAME.match(name)
+    if not match:
+        return FileName()
+    prefix, kind, *times = match.groups()
+    try:
+        start, end = (
+            datetime.strptime(day + minute, "%Y%m%dT%H%M")
+            for day, minute in (times[:2], times[2:])
+        )
+    except ValueError:
+        return FileName(kind=kind, prefix=prefix)
+    if end <= start:
+        return FileName(kind=kind, prefix=prefix)
+    return FileName(kind=kind, prefix=prefix, start=start, end=end)

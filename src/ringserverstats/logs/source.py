@@ -1,0 +1,181 @@
+"""Files, folders, compressed files and standard input, as chunks that end at a whole record."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from ringserverstats.errors import SourceError
+from ringserverstats.logs.names import FileName, read_name
+
+CHUNK = 8 << 20
+#: No record is longer: 100,000 streams of 100 bytes are 10 MB. What is, is cut and so rejected.
+LONGEST_RECORD = 16 << 20
+
+_START = b"\nSTART CLIENT "
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
+_PIECE = 1 << 17  # a read that fails loses what it had, so it is small
+
+DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input: ``path`` (None is standard input) and what its name tells."""
+
+    path: Path | None
+    name: FileName
+    size: int
+
+    @property
+    def label(self) -> str:
+        """What messages call it, safe for a terminal."""
+        shown = "standard input" if self.path is None else str(self.path)
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """``data`` begins with line number ``line``; ``last`` is the end of the input.
+
+    ``read`` is how many bytes of the input, compressed or not, have been taken so far.
+    ``damage`` says why the input could not be read further.
+    """
+
+    data: bytes
+    line: int
+    last: bool
+    read: int
+    damage: str | None = None
+
+
+def find(paths: list[str], *, name: str | None = None) -> tuple[list[Source], int]:
+    """The inputs that ``paths`` mean: files, ``-``, and of folders all that are usage logs.
+
+    Returns:
+        The sources, each file once, and how many other files the folders hold.
+    """
+    found: dict[str, Source] = {}
+    others = 0
+    for path in paths:
+        if path == "-":
+            found[path] = Source(None, read_name(name or ""), 0)
+        elif os.path.isdir(path):
+            for folder, folders, files in os.walk(path):
+                folders.sort()
+                for file in sorted(files):
+                    if read_name(file).kind:
+                        _add(found, os.path.join(folder, file), None)
+                    else:
+                        others += 1
+        else:
+            _add(found, path, name)
+    return list(found.values()), others
+
+
+def _add(found: dict[str, Source], path: str, name: str | None) -> None:
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise SourceError(f"{ascii(path)[1:-1]}: {error.strerror}; check the path") from None
+    found.setdefault(
+        os.path.realpath(path), Source(Path(path), read_name(name or os.path.basename(path)), size)
+    )
+
+
+def chunks(source: Source) -> Iterator[Chunk]:
+    """Read ``source`` in bounded memory.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    try:
+        raw = sys.stdin.buffer if source.path is None else open(source.path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise SourceError(f"{source.label}: {error.strerror}; check its permissions") from None
+    with raw:
+        counted = _Counted(raw)
+        yield from _chunks(_decompressed(io.BufferedReader(counted, 1 << 18)), counted)
+
+
+class _Counted(io.RawIOBase):
+    """Counts the bytes that are read, for the progress of compressed files too."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self.raw = raw
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        count: int = cast(io.BufferedReader, self.raw).readinto(buffer)  # type: ignore[arg-type]
+        self.count += count
+        return count
+
+
+def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
+    """The function that reads some of what is in there, chosen by its first bytes."""
+    magic = buffered.peek(6)[:6]
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=buffered).read1
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(buffered).read1
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMAFile(buffered).read1
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        return cast(Callable[[int], bytes], pa.CompressedInputStream(buffered, "zstd").read)
+    return buffered.read1
+
+
+def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
+    line = 1
+    data, damage = _fill(read)
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    while damage is None:
+        more, damage = _fill(read)
+        if not more:
+            break
+        cut = _last_record(data)
+        if not cut and len(data) >= LONGEST_RECORD:
+            cut = data.rfind(b"\n") + 1 or len(data)
+        if cut:
+            yield Chunk(data[:cut], line, False, counted.count)
+            line += data.count(b"\n", 0, cut)
+        data = data[cut:] + more
+    yield Chunk(data, line, True, counted.count, damage)
+
+
+def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
+    """The next `CHUNK` of an input, less at its end or where it is damaged, which is told."""
+    pieces, missing = [], CHUNK
+    while missing > 0:
+        try:
+            piece = read(min(missing, _PIECE))
+        except _DAMAGED as error:
+            return b"".join(pieces), f"{DAMAGED} ({type(error).__name__})"
+        if not piece:
+            break
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces), None
+
+
+def _last_record(data: bytes) -> int:
+    """Where the last record of ``data`` begins that may go on, 0 where that is its start."""
+    block = data.rfind(_START) + 1
+    end = data.rfind(b"\n")
+    line = data.rfind(b"\n", 0, max(end, 0)) + 1
+    # A line of JSON is whole in itself. A text line ends with a number.
+    is_json = data.startswith(b"{", line) and data[line:end].rstrip(b"\r").endswith(b"}")
+    return max(block, end + 1 if is_json else 0)
