@@ -1,0 +1,96 @@
+"""The command line: one file a command; words only, no logic.
+
+Nothing heavy is imported before a command runs, so that ``--help`` is quick.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from ringserverstats import __version__
+from ringserverstats.errors import RingserverStatsError
+
+_COMMANDS = ("ingest", "stats", "info", "server")
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Loads a command's file when it is needed; files without a command are for ``ingest``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if args and args[0].startswith("-") and args[0].split("=")[0] not in own:
+            args = ["ingest", *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS:
+            if args[0] == "-" or args[0].startswith("-") or os.path.exists(args[0]):
+                args = ["ingest", *args]
+            else:
+                ctx.fail(_unknown(args[0]))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RingserverStatsError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Stopped. What was committed is counted; run the same again.", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+def _unknown(word: str) -> str:
+    shown = ascii(word)
+    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{shown} is neither a command ({', '.join(_COMMANDS)}) nor a file{hint}"
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Examples:\n\n\b\n"
+    "  ringserverstats /var/log/ringserver\n"
+    "  ringserverstats stats --by month,network --last 6m\n"
+    "  ringserverstats info",
+)
+@click.version_option(__version__, "--version", prog_name="ringserverstats")
+@click.option(
+    "--database",
+    "--dburi",
+    metavar="URI",
+    help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
+)
+@click.pass_context
+def cli(ctx: click.Context, database: str | None) -> None:
+    """Statistics of what a ringserver serves, from its usage logs.
+
+    `ringserverstats FILE...` is short for `ringserverstats ingest FILE...`.
+    """
+    ctx.obj = database
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    cli(prog_name="ringserverstats")

@@ -1,0 +1,89 @@
+"""What several commands share: the option for the store, opening it, tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ringserverstats.settings import Settings
+    from ringserverstats.store.base import Store
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_INGEST_MEMORY = "200MB"
+_ANSWER_MEMORY = "1GB"
+_UNLIMITED = 10_000
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def database_option(command: _Command) -> _Command:
+    """``--database``, for those who write it behind the command."""
+    return click.option(
+        "--database",
+        "--dburi",
+        metavar="URI",
+        help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
+    )(command)
+
+
+def load_settings(database: str | None) -> Settings:
+    """The settings, where ``--database`` before or behind the command goes first."""
+    from ringserverstats import settings
+
+    return settings.load(database=database or click.get_current_context().obj)
+
+
+def open_store(settings: Settings, *, answers: bool) -> Store:
+    """The store that ``settings`` name; ``answers`` gives it the memory for questions."""
+    from ringserverstats.keys import read_secret
+    from ringserverstats.store.duckdb import DuckDBStore
+
+    secret = settings.secret
+    return DuckDBStore(
+        settings.database_path.absolute(),
+        secret=read_secret(secret.get_secret_value()) if secret else None,
+        secrets=settings.config_folder,
+        ipv6_prefix=settings.ipv6_prefix,
+        wait=settings.wait,
+        memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
+        tell=lambda message: click.echo(message, err=True),
+    )
+
+
+def console(*, error: bool = False, file: Any = None) -> Console:
+    """A console that never cuts what does not go to a terminal."""
+    from rich.console import Console
+
+    found = Console(stderr=error, file=file, highlight=False, emoji=False, markup=False)
+    if not found.is_terminal:
+        found.width = _UNLIMITED
+    return found
+
+
+def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Table:
+    """An empty table; of each heading whether its column holds numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for heading, is_number in headings:
+        made.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+    return made
+
+
+def human_bytes(count: int) -> str:
+    """``count`` in decimal units, three digits: 1.23 GB."""
+    size = float(count)
+    for unit in _UNITS[:-1]:
+        if size < 999.5:
+            return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} {_UNITS[-1]}"

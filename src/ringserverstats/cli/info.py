@@ -1,0 +1,67 @@
+"""``ringserverstats info``: what is in the store."""
+
+from __future__ import annotations
+
+import click
+
+from ringserverstats.cli.common import (
+    console,
+    database_option,
+    human_bytes,
+    load_settings,
+    open_store,
+    table,
+)
+
+
+@click.command(
+    "info", epilog="Examples:\n\n\b\n  ringserverstats info\n  ringserverstats info --json"
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@database_option
+def command(as_json: bool, database: str | None) -> None:
+    """Show what is in the store: servers, days, counts, size, schema."""
+    from ringserverstats.statistics.summary import summary
+
+    found = summary(open_store(load_settings(database), answers=True))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    told = table([("", False), ("", False)])
+    told.show_header = False
+    told.add_row("store", found.store)
+    told.add_row("secret", found.secret)
+    told.add_row("size", human_bytes(found.size))
+    told.add_row("schema", str(found.schema))
+    told.add_row("entries", f"{found.entries:,}")
+    told.add_row("transfers", f"{found.transfers:,}")
+    told.add_row("clients", f"{found.clients:,}")
+    told.add_row("streams", f"{found.streams:,}")
+    console().print(told)
+    servers = table(
+        [
+            ("server", False),
+            ("time zone", False),
+            ("first day", False),
+            ("last day", False),
+            ("entries", True),
+            ("sent (TX)", True),
+            ("received (RX)", True),
+        ]
+    )
+    for server in found.servers:
+        servers.add_row(
+            server.name,
+            server.timezone,
+            server.first_day or "–",
+            server.last_day or "–",
+            f"{server.entries:,}",
+            human_bytes(server.bytes_sent),
+            human_bytes(server.bytes_received),
+        )
+    servers.caption = "day: the server's local date"
+    servers.caption_justify = "left"
+    console().print(servers)

@@ -1,0 +1,27 @@
+"""Pseudonyms instead of addresses. An address goes no further than this module."""
+
+import hmac
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
+
+def normalise(address: IPv4Address | IPv6Address, *, ipv6_prefix: int) -> str:
+    """The text that stands for a client: IPv4-mapped IPv6 is IPv4, IPv6 is its network.
+
+    The rest of an IPv6 address may change daily (RFC 8981), and so tells no clients apart.
+    """
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        network = IPv6Network((int(address), ipv6_prefix), strict=False)
+        return str(network.network_address)
+    return str(address)
+
+
+def pseudonym(key: bytes, text: str) -> str:
+    """64 bits of HMAC-SHA256 (RFC 2104) as 16 hexadecimal digits."""
+    return hmac.digest(key, text.encode("utf-8", "backslashreplace"), "sha256").hex()[:16]
+
+
+def number(pseudonym: str) -> int:
+    """The id of a pseudonym: the same 64 bits, signed."""
+    return int.from_bytes(bytes.fromhex(pseudonym), "big", signed=True)

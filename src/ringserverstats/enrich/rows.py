@@ -1,0 +1,239 @@
+"""Batches as the rows that a store keeps: ids instead of texts, days instead of times."""
+
+import struct
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ringserverstats.enrich.agents import Agent, parse_agent
+from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.streams import Stream, parse_stream
+from ringserverstats.keys import Keys
+from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int64s, Peer
+from ringserverstats.logs.days import NO_HOUR, Days
+
+_DAY = 86_400
+_MOST_REMEMBERED = 200_000
+_WORD = pa.dictionary(pa.int8(), pa.string())
+
+ENTRIES = pa.schema(
+    [
+        ("server", pa.int32()),
+        ("log_day", pa.date32()),
+        ("entry", pa.uuid()),
+        ("day", pa.date32()),
+        ("hour", pa.int8()),
+        ("direction", _WORD),
+        ("protocol", _WORD),
+        ("origin", pa.int64()),
+        ("connection", pa.int64()),
+        ("bytes", pa.int64()),
+        ("packets", pa.int64()),
+        ("transfers", pa.int32()),
+    ]
+)
+TRANSFERS = pa.schema(
+    [("row", pa.int32()), ("stream", pa.int64()), ("bytes", pa.int64()), ("packets", pa.int64())]
+)
+STREAMS = pa.schema(
+    [
+        ("stream", pa.int64()),
+        *(
+            (name, pa.string())
+            for name in ("name", "network", "station", "location", "channel", "type")
+        ),
+    ]
+)
+AGENTS = pa.schema([("agent", pa.int64()), ("name", pa.string()), ("family", pa.string())])
+CLIENTS = pa.schema(
+    [
+        ("client", pa.int64()),
+        ("pseudonym", pa.string()),
+        ("address", pa.string()),
+        ("host", pa.string()),
+    ]
+)
+ORIGINS = pa.schema(
+    [
+        ("origin", pa.int64()),
+        ("client", pa.int64()),
+        ("agent", pa.int64()),
+        ("auth_user", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``."""
+
+    entries: pa.Table
+    transfers: pa.Table
+    streams: pa.Table
+    agents: pa.Table
+    clients: pa.Table
+    origins: pa.Table
+
+
+def join(parts: list[Rows]) -> Rows:
+    """All rows of ``parts``, which are not empty, in their order."""
+    first = np.cumsum([0, *(len(part.entries) for part in parts)])
+    transfers = [
+        part.transfers.set_column(
+            0, TRANSFERS.field(0), pa.array(part.transfers["row"].to_numpy() + int(start), pa.int32())
+        )
+        for part, start in zip(parts, first.tolist(), strict=False)
+    ]
+    return Rows(
+        pa.concat_tables([part.entries for part in parts]),
+        pa.concat_tables(transfers),
+        pa.concat_tables([part.streams for part in parts]),
+        pa.concat_tables([part.agents for part in parts]),
+        pa.concat_tables([part.clients for part in parts]),
+        pa.concat_tables([part.origins for part in parts]),
+    )
+
+
+class Enricher:
+    """Looks up each unique client, agent and stream once.
+
+    Args:
+        keys: the store's keys.
+        ipv6_prefix: how many bits of an IPv6 address tell a client.
+        keep_hosts: also keep addresses and host names in clear.
+    """
+
+    def __init__(self, keys: Keys, *, ipv6_prefix: int, keep_hosts: bool) -> None:
+        self._keys = keys
+        self._ipv6_prefix = ipv6_prefix
+        self._keep_hosts = keep_hosts
+        self._streams: dict[bytes, tuple[int, Stream]] = {}
+
+    def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
+        """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
+        streams = [self._stream(raw) for raw in batch.streams]
+        stream_ids = np.array([stream_id for stream_id, _ in streams], np.int64)
+        origins = _Origins(self._keys, self._ipv6_prefix, self._keep_hosts)
+        origin_of_peer = [origins.add(peer) if peer else (0, 0) for peer in batch.peers]
+        told = np.array(origin_of_peer, np.int64).reshape(-1, 2)[batch.peer]
+        protocols = np.array(
+            [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
+        )
+        entries = pa.table(
+            [
+                np.full(len(batch), server, np.int32),
+                pa.array((batch.log_time // _DAY).astype(np.int32)).cast(pa.date32()),
+                _uuids(ids),
+                pa.array(days.day.astype(np.int32)).cast(pa.date32()),
+                pa.array(days.hour, mask=days.hour == NO_HOUR),
+                pa.DictionaryArray.from_arrays(batch.direction, list(DIRECTIONS)),
+                pa.DictionaryArray.from_arrays(protocols[batch.peer], list(PROTOCOLS)),
+                told[:, 0],
+                _connections(server, told[:, 1], batch.connect_time),
+                batch.bytes,
+                batch.packets,
+                batch.transfers,
+            ],
+            schema=ENTRIES,
+        )
+        transfers = pa.table(
+            [batch.entry, stream_ids[batch.stream], batch.stream_bytes, batch.stream_packets],
+            schema=TRANSFERS,
+        )
+        return Rows(
+            entries,
+            transfers,
+            pa.Table.from_pylist([{"stream": key, **vars(one)} for key, one in streams], STREAMS),
+            origins.agents(),
+            origins.clients(),
+            origins.origins(),
+        )
+
+    def _stream(self, raw: bytes) -> tuple[int, Stream]:
+        found = self._streams.get(raw)
+        if found is None:
+            if len(self._streams) >= _MOST_REMEMBERED:
+                self._streams.clear()
+            stream = parse_stream(raw)
+            found = self._streams[raw] = (_id(self._keys.names, b"stream", stream.name), stream)
+        return found
+
+
+class _Origins:
+    """The unique origins of one batch, with their clients and agents."""
+
+    def __init__(self, keys: Keys, ipv6_prefix: int, keep_hosts: bool) -> None:
+        self._keys = keys
+        self._ipv6_prefix = ipv6_prefix
+        self._keep_hosts = keep_hosts
+        self._clients: dict[int, tuple[str, str | None, str | None]] = {}
+        self._agents: dict[int, Agent] = {}
+        self._origins: dict[int, tuple[int, int, str | None]] = {}
+
+    def add(self, peer: Peer) -> tuple[int, int]:
+        """The ids of the origin and of the client of ``peer``."""
+        text = normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
+        alias = pseudonym(self._keys.clients, text)
+        client = number(alias)
+        kept = (str(peer.address), peer.host) if self._keep_hosts else (None, None)
+        self._clients[client] = (alias, *kept)
+        agent = parse_agent(peer.agent)
+        agent_id = _id(self._keys.names, b"agent", agent.text)
+        self._agents[agent_id] = agent
+        user = None if peer.user is None else pseudonym(self._keys.users, peer.user)
+        parts = struct.pack("<qq", client, agent_id).hex() + (user or "")
+        origin = _id(self._keys.names, b"origin", parts)
+        self._origins[origin] = (client, agent_id, user)
+        return origin, client
+
+    def clients(self) -> pa.Table:
+        rows = [(client, *told) for client, told in self._clients.items()]
+        return _table(rows, CLIENTS)
+
+    def agents(self) -> pa.Table:
+        return _table([(key, one.text, one.family) for key, one in self._agents.items()], AGENTS)
+
+    def origins(self) -> pa.Table:
+        return _table([(key, *parts) for key, parts in self._origins.items()], ORIGINS)
+
+
+def _table(rows: list[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
+
+
+def _uuids(ids: Ids) -> pa.Array:
+    storage = pa.Array.from_buffers(
+        pa.binary(16), len(ids), [None, pa.py_buffer(np.ascontiguousarray(ids))]
+    )
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+
+
+def _id(key: bytes, kind: bytes, text: str) -> int:
+    digest = blake2b(
+        text.encode("utf-8", "backslashreplace"), key=key, digest_size=8, person=kind
+    ).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _connections(server: int, client: Int64s, connect_time: Int64s) -> Int64s:
+    """Ids of (server, client, connect time): two rounds of the SplitMix64 finaliser.
+
+    A client's id is 64 bits that nobody can choose, so nothing stronger is needed.
+    """
+    with np.errstate(over="ignore"):
+        mixed = _mix(client.view(np.uint64) + np.uint64(server))
+        return _mix(mixed + connect_time.astype(np.uint64)).view(np.int64)
+
+
+def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

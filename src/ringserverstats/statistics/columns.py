@@ -1,0 +1,220 @@
+"""What can be asked: each group, filter and measure, declared once.
+
+In the SQL, ``f`` is the table that is summed, ``{day}`` its column of the day (or month), ``s`` the
+table ``stream``, ``o`` ``origin``, ``a`` ``agent``. A group is summed by its ``key``, which is
+short, and shown by its ``label``, looked up for the rows of the answer alone (``k`` is the key).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Group:
+    """A column to group by. ``finest`` is the table of sums that still knows it."""
+
+    name: str
+    key: str
+    help: str
+    joins: tuple[str, ...] = ()
+    label: str = "k"
+    label_join: str = ""
+    finest: str = "by_month"
+    is_time: bool = False
+    of_stream: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """``sql`` holds one ``{}``, the condition on ``column``, a text that takes wildcards."""
+
+    name: str
+    column: str
+    sql: str
+    help: str
+    of_stream: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of the answer; ``sql`` by the kind of table that it is taken from."""
+
+    name: str
+    help: str
+    sql: dict[str, str] = field(default_factory=dict)
+
+
+_ISO_WEEK = (
+    "(extract(isoyear FROM k)::int)::text || '-W' ||"
+    " lpad((extract(week FROM k)::int)::text, 2, '0')"
+)
+
+GROUPS = {
+    group.name: group
+    for group in (
+        Group(
+            "server",
+            "f.server",
+            "ringserver that served it",
+            label="v.name",
+            label_join="JOIN server v ON v.server = k",
+        ),
+        Group(
+            "direction",
+            "f.direction",
+            "TX: sent to the client, RX: received from it",
+            label="k::text",
+        ),
+        Group(
+            "protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label="k::text"
+        ),
+        Group(
+            "year",
+            "date_trunc('year', {day})::date",
+            "year of the day",
+            label="substr(k::text, 1, 4)",
+            is_time=True,
+        ),
+        Group(
+            "month",
+            "date_trunc('month', {day})::date",
+            "month of the day",
+            label="substr(k::text, 1, 7)",
+            is_time=True,
+        ),
+        Group(
+            "week",
+            "date_trunc('week', {day})::date",
+            "ISO week of the day",
+            label=_ISO_WEEK,
+            finest="by_day",
+            is_time=True,
+        ),
+        Group(
+            "day",
+            "{day}",
+            "day: the server's local date",
+            label="k::text",
+            finest="by_day",
+            is_time=True,
+        ),
+        *(
+            Group(name, f"s.{name}", help, joins=("stream",), of_stream=True)
+            for name, help in (
+                ("network", "network code"),
+                ("station", "station code"),
+                ("location", "location code"),
+                ("channel", "channel code"),
+                ("type", "packet type: MSEED, MSEED3, JSON, ..."),
+            )
+        ),
+        Group(
+            "stream",
+            "f.stream",
+            "whole stream: network, station, location, channel and type",
+            label="n.name",
+            label_join="JOIN stream n ON n.stream = k",
+            of_stream=True,
+        ),
+        Group(
+            "client",
+            "o.client",
+            "pseudonym of the client's address",
+            joins=("origin",),
+            label="c.pseudonym",
+            label_join="JOIN client c ON c.client = k",
+        ),
+        Group(
+            "agent",
+            "o.agent",
+            "software that the client says it is",
+            joins=("origin",),
+            label="g.name",
+            label_join="JOIN agent g ON g.agent = k",
+        ),
+        Group(
+            "agent-family",
+            "a.family",
+            "that software without its version",
+            joins=("origin", "agent"),
+        ),
+    )
+}
+
+JOINS = {
+    "stream": "JOIN stream s ON s.stream = f.stream",
+    "origin": "JOIN origin o ON o.origin = f.origin",
+    "agent": "JOIN agent a ON a.agent = o.agent",
+}
+
+_OF_STREAM = "f.stream IN (SELECT stream FROM stream WHERE {})"
+_OF_ORIGIN = "f.origin IN (SELECT origin FROM origin JOIN {table} USING ({table}) WHERE {{}})"
+_OF_AGENT = _OF_ORIGIN.format(table="agent")
+_OF_CLIENT = _OF_ORIGIN.format(table="client")
+
+FILTERS = {
+    one.name: one
+    for one in (
+        Filter(
+            "server",
+            "name",
+            "f.server IN (SELECT server FROM server WHERE {})",
+            "names of servers",
+        ),
+        Filter("direction", "f.direction::text", "{}", "TX (default), RX, or TX,RX"),
+        Filter("protocol", "f.protocol::text", "{}", "DataLink, SeedLink, HTTP, Unknown"),
+        Filter("network", "network", _OF_STREAM, "network codes", of_stream=True),
+        Filter("station", "station", _OF_STREAM, "station codes", of_stream=True),
+        Filter(
+            "location",
+            "location",
+            _OF_STREAM,
+            "location codes, `--` for the empty one",
+            of_stream=True,
+        ),
+        Filter("channel", "channel", _OF_STREAM, "channel codes", of_stream=True),
+        Filter("stream", "name", _OF_STREAM, "whole streams, FR_CIEL_00_HHZ/MSEED", of_stream=True),
+        Filter("type", "type", _OF_STREAM, "packet types", of_stream=True),
+        Filter("client", "pseudonym", _OF_CLIENT, "pseudonyms"),
+        Filter("agent", "agent.name", _OF_AGENT, "client ids"),
+        Filter("agent-family", "family", _OF_AGENT, "agent families"),
+    )
+}
+
+#: Kinds of tables: sums by day or month, connections by day, single transfers.
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "bytes",
+            "payload of the records, as the server logged it",
+            {"sums": "sum(f.bytes)::bigint"},
+        ),
+        Measure("packets", "records", {"sums": "sum(f.packets)::bigint"}),
+        Measure(
+            "transfers",
+            "log lines: one stream of one entry",
+            {"sums": "sum(f.transfers)::bigint"},
+        ),
+        Measure(
+            "clients",
+            "distinct clients (addresses)",
+            {"sums": "count(DISTINCT o.client)::bigint"},
+        ),
+        Measure(
+            "entries",
+            "log entries: one connection, one direction, one interval",
+            {
+                "connections": "sum(f.entries)::bigint",
+                "transfers": "count(DISTINCT f.entry)::bigint",
+            },
+        ),
+        Measure(
+            "connections",
+            "distinct connections (server, client, connect time)",
+            {
+                "connections": "count(DISTINCT f.connection)::bigint",
+                "transfers": "count(DISTINCT f.connection)::bigint",
+            },
+        ),
+    )
+}

@@ -1,0 +1,58 @@
+"""Dates as people write them: ``2026``, ``2026-11``, ``2026-11-24``; both ends inclusive."""
+
+import re
+from calendar import monthrange
+from datetime import date, timedelta
+
+from ringserverstats.errors import UsageError
+
+_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+_LAST = re.compile(r"(\d{1,5})([dwmy])", re.ASCII)
+_DAYS = {"d": 1, "w": 7}
+
+
+def first_day(text: str) -> date:
+    """The first day that ``text`` means.
+
+    Raises:
+        UsageError: it is no date.
+    """
+    return _days(text)[0]
+
+
+def last_day(text: str) -> date:
+    """The last day that ``text`` means."""
+    return _days(text)[1]
+
+
+def last(text: str, today: date) -> tuple[date, date]:
+    """The days of ``30d``, ``4w``, ``6m``, ``1y``, of which the last is ``today``."""
+    match = _LAST.fullmatch(text)
+    if not match or int(match[1]) < 1:
+        raise UsageError(f"{text!r} is no length of time; write 30d, 4w, 6m or 1y")
+    count, unit = int(match[1]), match[2]
+    try:
+        if unit in _DAYS:
+            return today - timedelta(days=count * _DAYS[unit] - 1), today
+        months = today.year * 12 + today.month - 1 - count * (12 if unit == "y" else 1)
+        year, month = divmod(months, 12)
+        day = min(today.day, monthrange(year, month + 1)[1])
+        return date(year, month + 1, day) + timedelta(days=1), today
+    except (OverflowError, ValueError):
+        raise UsageError(f"{text!r} is too long a time; write 30d, 4w, 6m or 1y") from None
+
+
+def _days(text: str) -> tuple[date, date]:
+    match = _DATE.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        year, month, day = match.groups()
+        if month is None:
+            return date(int(year), 1, 1), date(int(year), 12, 31)
+        if day is None:
+            length = monthrange(int(year), int(month))[1]
+            return date(int(year), int(month), 1), date(int(year), int(month), length)
+        return (date(int(year), int(month), int(day)),) * 2
+    except ValueError:  # calendar's own error is one too
+        raise UsageError(f"{text!r} is no date; write 2026, 2026-11 or 2026-11-24") from None

@@ -1,0 +1,67 @@
+"""What a store holds, in numbers."""
+
+from dataclasses import dataclass
+
+from ringserverstats.store.base import Store
+
+
+@dataclass(frozen=True)
+class ServerSummary:
+    """One server; days are None before its first entry."""
+
+    name: str
+    timezone: str
+    first_day: str | None
+    last_day: str | None
+    entries: int
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All of a store; ``size`` in bytes."""
+
+    store: str
+    secret: str
+    size: int
+    schema: int
+    entries: int
+    transfers: int
+    clients: int
+    streams: int
+    servers: list[ServerSummary]
+
+
+_COUNTS = """
+SELECT (SELECT max(number) FROM migration) AS schema,
+       (SELECT count(*) FROM seen) AS entries,
+       (SELECT coalesce(sum(transfers), 0)::bigint FROM seen) AS transfers,
+       (SELECT count(*) FROM client) AS clients,
+       (SELECT count(*) FROM stream) AS streams
+"""
+_SERVERS = """
+SELECT v.name, v.timezone,
+       (SELECT min(day)::text FROM seen s WHERE s.server = v.server) AS first_day,
+       (SELECT max(day)::text FROM seen s WHERE s.server = v.server) AS last_day,
+       (SELECT count(*) FROM seen s WHERE s.server = v.server) AS entries,
+       (SELECT coalesce(sum(bytes), 0)::bigint FROM by_month m
+         WHERE m.server = v.server AND m.direction = 'TX') AS bytes_sent,
+       (SELECT coalesce(sum(bytes), 0)::bigint FROM by_month m
+         WHERE m.server = v.server AND m.direction = 'RX') AS bytes_received
+  FROM server v ORDER BY v.name
+"""
+
+
+def summary(store: Store) -> Summary:
+    """What ``store`` holds."""
+    counts = store.ask(_COUNTS, []).to_pylist()[0]
+    servers = [ServerSummary(**row) for row in store.ask(_SERVERS, []).to_pylist()]
+    return Summary(
+        store=store.label,
+        secret=store.secret_place,
+        size=store.size(),
+        servers=servers,
+        **counts,
+    )
+

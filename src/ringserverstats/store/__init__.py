@@ -1,0 +1,1 @@
+"""What is kept: each entry counted once, and the sums of them."""

@@ -1,0 +1,81 @@
+"""What every store can do. Ingest, questions and commands know no more of a store than this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.keys import Keys
+
+
+@dataclass(frozen=True)
+class Server:
+    """A ringserver. ``number`` is given once, so that a rename changes nothing else."""
+
+    number: int
+    name: str
+    timezone: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one batch did.
+
+    ``known`` entries were there before, ``elsewhere`` ones are there under another server's name;
+    the others count what is new. ``connections`` are the ids of the new entries' connections.
+    """
+
+    known: int
+    elsewhere: int
+    entries: int
+    transfers: int
+    bytes: int
+    packets: int
+    connections: npt.NDArray[np.int64]
+
+
+class Store(Protocol):
+    """A place where entries are counted once.
+
+    All methods raise `ringserverstats.errors.StoreError` where the store cannot be used; then
+    nothing of the call was stored.
+    """
+
+    @property
+    def label(self) -> str:
+        """What messages call it, without any password."""
+
+    @property
+    def secret_place(self) -> str:
+        """Where its secret lies."""
+
+    def exists(self) -> bool:
+        """Whether there is anything to ask."""
+
+    def keys(self, *, create: bool) -> Keys:
+        """Its keys; ``create`` makes the store where there is none, else keys for nothing."""
+
+    def servers(self) -> list[Server]:
+        """All servers by name."""
+
+    def add_server(self, name: str, timezone: str) -> Server:
+        """Add a server, or return the one that has this name."""
+
+    def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
+        """Give a server another name or time zone."""
+
+    def write(self, rows: Rows) -> Written:
+        """Count what is new of ``rows``, all or nothing."""
+
+    def compare(self, rows: Rows) -> Written:
+        """What `write` would do."""
+
+    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        """Run a SELECT with parameters ``$1``, ``$2``, ..."""
+
+    def size(self) -> int:
+        """Bytes that it takes."""

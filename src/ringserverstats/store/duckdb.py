@@ -1,0 +1,409 @@
+"""The embedded store: one DuckDB file.
+
+No process keeps the file. Each opens it for a batch or a question, and waits for another that has
+it. A batch is one transaction, so that a process killed at any moment has counted it whole or not.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.keys import Keys, derive, load_secret, make_secret
+from ringserverstats.store.base import Server, Written
+from ringserverstats.store.sums import SUMS, merge_statement
+
+_PAUSE = 0.05
+_TELL_AFTER = 0.5
+_LOCKED = "lock"
+
+
+class DuckDBStore:
+    """The store in the file ``path``.
+
+    Args:
+        secret: the store's secret, where it does not lie in ``secrets``.
+        secrets: the folder of the secrets, one file a store, named by its id.
+        ipv6_prefix: shapes clients' ids; a store keeps the one that it was made with.
+        wait: seconds to wait for another process.
+        memory: what DuckDB may use, as ``"400MB"``.
+        tell: called with a message for the user, such as that another process is waited for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        secret: bytes | None,
+        secrets: Path,
+        ipv6_prefix: int,
+        wait: float,
+        memory: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._secret = secret
+        self._secrets = secrets
+        self._ipv6_prefix = ipv6_prefix
+        self._wait = wait
+        self._memory = memory
+        self._tell = tell
+
+    @property
+    def label(self) -> str:
+        return str(self._path)
+
+    @property
+    def secret_place(self) -> str:
+        if self._secret is not None:
+            return "setting RINGSERVERSTATS_SECRET"
+        with self._session() as connection:
+            return str(self._secret_path(_store_row(connection)[0]))
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def size(self) -> int:
+        log = Path(f"{self._path}.wal")
+        return sum(path.stat().st_size for path in (self._path, log) if path.exists())
+
+    def keys(self, *, create: bool) -> Keys:
+        if not self.exists():
+            if not create:
+                return derive(self._secret or os.urandom(32))
+            self._create()
+        with self._session(write=create) as connection:
+            store_id, check, ipv6_prefix = _store_row(connection)
+        secret = self._secret or load_secret(self._secret_path(store_id))
+        keys = derive(secret)
+        if keys.check != check:
+            raise StoreError(
+                f"{self._path} was made with another secret; restore "
+                f"{self._secret_path(store_id)} or set RINGSERVERSTATS_SECRET to the right one"
+            )
+        if ipv6_prefix != self._ipv6_prefix:
+            raise StoreError(
+                f"{self._path} was made with ipv6_prefix = {ipv6_prefix}, which its clients' "
+                f"pseudonyms depend on; set it so, or use another store"
+            )
+        return keys
+
+    def servers(self) -> list[Server]:
+        if not self.exists():
+            return []
+        with self._session() as connection:
+            return _servers(connection)
+
+    def add_server(self, name: str, timezone: str) -> Server:
+        with self._session(write=True) as connection:
+            servers = _servers(connection)
+            for server in servers:
+                if server.name == name:
+                    return server
+            number = max((server.number for server in servers), default=0) + 1
+            connection.execute("INSERT INTO server VALUES ($1, $2, $3)", [number, name, timezone])
+            return Server(number, name, timezone)
+
+    def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
+        with self._session(write=True) as connection:
+            names = {server.name for server in _servers(connection)}
+            if name not in names:
+                known = ", ".join(sorted(names)) or "none"
+                raise UsageError(f"there is no server {name!r} (known: {known})")
+            if timezone:
+                connection.execute(
+                    "UPDATE server SET timezone = $2 WHERE name = $1", [name, timezone]
+                )
+            if rename:
+                if rename in names:
+                    raise UsageError(f"there is a server {rename!r} already; take another name")
+                connection.execute("UPDATE server SET name = $2 WHERE name = $1", [name, rename])
+
+    def compare(self, rows: Rows) -> Written:
+        if not self.exists():
+            new, _, elsewhere = _first_seen(rows.entries)
+            return _written(rows, new, elsewhere)
+        with self._session() as connection:
+            new, elsewhere = _new(connection, rows.entries)
+        return _written(rows, new, elsewhere)
+
+    def write(self, rows: Rows) -> Written:
+        with self._session(write=True) as connection:
+            new, elsewhere = _new(connection, rows.entries)
+            written = _written(rows, new, elsewhere)
+            if written.entries:
+                _insert(connection, rows, new)
+            return written
+
+    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        with self._session() as connection:
+            return connection.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def _create(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the folder {self._path.parent} cannot be made ({error.strerror}); choose another "
+                "store with --database or DATABASE_URI"
+            ) from None
+        with self._session(write=True) as connection:
+            if connection.execute("SELECT count(*) FROM store").fetchall()[0][0]:
+                return  # another process was faster
+            store_id = str(uuid.uuid4())
+            secret = self._secret
+            if secret is None:
+                path = self._secret_path(store_id)
+                secret = make_secret(path)
+                self._tell(f"made a new store {self._path} and its secret {path}: back up both")
+            connection.execute(
+                "INSERT INTO store VALUES ($1, $2, $3)",
+                [store_id, derive(secret).check, self._ipv6_prefix],
+            )
+
+    def _secret_path(self, store_id: str) -> Path:
+        return self._secrets / f"{store_id}.secret"
+
+    @contextmanager
+    def _session(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The open file, for one transaction."""
+        if not write and not self.exists():
+            raise StoreError(
+                f"there is no store {self._path} yet; read logs into it with: "
+                "ringserverstats ingest FILE..."
+            )
+        connection = self._open(write=write)
+        try:
+            if write:
+                _migrate(connection)
+            _check_schema(connection)
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except duckdb.Error as error:
+            raise StoreError(
+                f"{self._path}: {_first_line(error)}; nothing of this batch was stored"
+            ) from None
+        finally:
+            _close(connection)
+
+    def _open(self, *, write: bool) -> duckdb.DuckDBPyConnection:
+        begin = time.monotonic()
+        told = False
+        while True:
+            try:
+                return duckdb.connect(
+                    self._path,
+                    read_only=not write,
+                    config={
+                        "memory_limit": self._memory,
+                        "temp_directory": f"{self._path}.tmp",
+                        "autoinstall_known_extensions": "false",
+                        "autoload_known_extensions": "false",
+                    },
+                )
+            except duckdb.Error as error:
+                waited = time.monotonic() - begin
+                if _LOCKED not in str(error) or not isinstance(error, duckdb.IOException):
+                    raise StoreError(
+                        f"{self._path} cannot be used as a store ({_first_line(error)}); check "
+                        "the path and its permissions, or choose another with --database"
+                    ) from None
+                if waited > self._wait:
+                    raise StoreError(
+                        f"{self._path} has been in use by another process for {self._wait:g} s; "
+                        "try again, or raise RINGSERVERSTATS_WAIT"
+                    ) from None
+            if waited > _TELL_AFTER and not told:
+                self._tell(f"waiting for another process that uses {self._path} ...")
+                told = True
+            time.sleep(_PAUSE)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let go of the file. What is not committed is undone."""
+    connection.close()
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Number and SQL of every step of the schema, in order."""
+    folder = files("ringserverstats.store") / "migrations" / "duckdb"
+    steps = sorted((path for path in folder.iterdir()), key=lambda path: path.name)
+    return [(int(path.name.split("_")[0]), path.read_text("utf-8")) for path in steps]
+
+
+def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the last step that the file has seen; 0 where it is no store yet."""
+    exists = connection.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_name = 'migration'"
+    ).fetchall()[0][0]
+    if not exists:
+        return 0
+    rows = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchall()
+    return int(rows[0][0])
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    version = schema_version(connection)
+    for number, sql in migrations():
+        if number > version:
+            connection.execute("BEGIN")
+            connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER NOT NULL)")
+            connection.execute(sql)
+            connection.execute("INSERT INTO migration VALUES ($1)", [number])
+            connection.execute("COMMIT")
+
+
+def _check_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    version, newest = schema_version(connection), migrations()[-1][0]
+    if version > newest:
+        raise StoreError(
+            f"the store was written by a newer program (schema {version}, this one knows "
+            f"{newest}); upgrade ringserverstats"
+        )
+    if version < newest:
+        raise StoreError(
+            f"the store has schema {version}, this program needs {newest}; read any log to "
+            "bring it up to date"
+        )
+
+
+def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
+    rows = connection.execute("SELECT id, key_check, ipv6_prefix FROM store").fetchall()
+    if not rows:
+        raise StoreError("the store is empty; read logs into it with: ringserverstats ingest FILE")
+    store_id, check, ipv6_prefix = rows[0]
+    return str(store_id), str(check), int(ipv6_prefix)
+
+
+def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
+    rows = connection.execute("SELECT server, name, timezone FROM server ORDER BY name").fetchall()
+    return [Server(*row) for row in rows]
+
+
+def _first_seen(
+    entries: pa.Table,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void], int]:
+    """Which rows are the first of their entry and server within a batch.
+
+    Returns:
+        That, the entries' ids, and how many stand there under another server before.
+    """
+    storage = entries["entry"].combine_chunks().storage
+    ids = np.frombuffer(storage.buffers()[1], "V16")[storage.offset : storage.offset + len(storage)]
+    server = entries["server"].to_numpy()
+    _, first, index = np.unique(ids, return_index=True, return_inverse=True)
+    new = np.zeros(len(ids), np.bool_)
+    _, rows = np.unique(index * (int(server.max(initial=0)) + 1) + server, return_index=True)
+    new[rows] = True
+    return new, ids, int((server != server[first][index]).sum()) if len(ids) else 0
+
+
+def _new(
+    connection: duckdb.DuckDBPyConnection, entries: pa.Table
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which rows of ``entries`` the ledger does not know, and how many another server has."""
+    new, _, elsewhere = _first_seen(entries)
+    days = pc.min_max(entries["log_day"]).as_py()
+    given = pa.table(
+        {
+            "row": pa.array(np.arange(len(entries))),
+            **{name: entries[name] for name in ("server", "log_day", "entry")},
+        }
+    )
+    connection.register("given", given)
+    found = connection.execute(
+        "SELECT given.row AS row, bool_or(seen.server = given.server) AS known,"
+        " bool_or(seen.server <> given.server) AS elsewhere"
+        " FROM given JOIN seen ON seen.log_day = given.log_day AND seen.entry = given.entry"
+        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY given.row",
+        [days["min"], days["max"]],
+    ).fetchnumpy()
+    connection.unregister("given")
+    new[found["row"][found["known"].astype(np.bool_)]] = False
+    return new, elsewhere + int(found["elsewhere"].sum())
+
+
+def _written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
+    entries = rows.entries.filter(pa.array(new))
+    return Written(
+        known=len(new) - len(entries),
+        elsewhere=elsewhere,
+        entries=len(entries),
+        transfers=int(pc.sum(entries["transfers"]).as_py() or 0),
+        bytes=sum(entries["bytes"].to_pylist()),
+        packets=sum(entries["packets"].to_pylist()),
+        connections=np.unique(entries["connection"].to_numpy()),
+    )
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
+) -> None:
+    for table, given in (
+        ("stream", rows.streams),
+        ("agent", rows.agents),
+        ("client", rows.clients),
+        ("origin", rows.origins),
+    ):
+        _insert_names(connection, table, given)
+    entries = rows.entries
+    connection.register("fresh_entry", entries.filter(pa.array(new)))
+    connection.execute(
+        "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
+        " FROM fresh_entry"
+    )
+    connection.register("fresh_transfer", _fresh_transfers(rows, new))
+    connection.execute(
+        "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
+        " entry, connection, bytes, packets FROM fresh_transfer"
+    )
+    for one in SUMS:
+        connection.execute(merge_statement(one))
+
+
+def _insert_names(
+    connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table
+) -> None:
+    """Add the names that are not there yet. ``table`` names its key column too."""
+    connection.register("given", given)
+    connection.execute(
+        f"INSERT INTO {table} SELECT DISTINCT ON ({table}) * FROM given"
+        f" ANTI JOIN {table} USING ({table})"
+    )
+    connection.unregister("given")
+
+
+def _fresh_transfers(rows: Rows, new: npt.NDArray[np.bool_]) -> pa.Table:
+    """The new rows of the table ``transfer``: each with the columns of its entry."""
+    transfers = rows.transfers
+    if not new.all():
+        transfers = transfers.filter(pa.array(new[transfers["row"].to_numpy()]))
+    row = transfers["row"].combine_chunks()
+    storage = rows.entries["entry"].combine_chunks().storage
+    halves = np.frombuffer(storage.buffers()[1], np.int64)[2 * storage.offset :: 2]
+    entries = rows.entries.select(
+        ["server", "day", "hour", "direction", "protocol", "origin", "connection"]
+    ).combine_chunks()
+    wide = entries.take(row)
+    return (
+        wide.append_column("entry", pa.array(halves[: len(rows.entries)]).take(row))
+        .append_column("stream", transfers["stream"])
+        .append_column("bytes", transfers["bytes"])
+        .append_column("packets", transfers["packets"])
+    )
