@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_INGEST_MEMORY = "200MB"
+_INGEST_MEMORY = "100MB"
 _ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")

@@ -24,7 +24,7 @@ LONGEST_RECORD = 16 << 20
 _START = b"\nSTART CLIENT "
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
-_PIECE = 1 << 17  # a read that fails loses what it had, so it is small
+_PIECE = 1 << 17
 
 DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
@@ -105,7 +105,7 @@ def chunks(source: Source) -> Iterator[Chunk]:
         raise SourceError(f"{source.label}: {error.strerror}; check its permissions") from None
     with raw:
         counted = _Counted(raw)
-        yield from _chunks(_decompressed(io.BufferedReader(counted, 1 << 18)), counted)
+        yield from _chunks(_decompressed(io.BufferedReader(counted, 1 << 16)), counted)
 
 
 class _Counted(io.RawIOBase):
@@ -128,14 +128,19 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
     """The function that reads some of what is in there, chosen by its first bytes."""
     magic = buffered.peek(6)[:6]
     if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=buffered).read1
+        return _piecewise(gzip.GzipFile(fileobj=buffered).read1)
     if magic.startswith(b"BZh"):
-        return bz2.BZ2File(buffered).read1
+        return _piecewise(bz2.BZ2File(buffered).read1)
     if magic.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(buffered).read1
+        return _piecewise(lzma.LZMAFile(buffered).read1)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return cast(Callable[[int], bytes], pa.CompressedInputStream(buffered, "zstd").read)
+        return _piecewise(pa.CompressedInputStream(buffered, "zstd").read)
     return buffered.read1
+
+
+def _piecewise(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """``read`` in small steps: one that fails loses all that it had."""
+    return lambda size: read(min(size, _PIECE))
 
 
 def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
@@ -161,7 +166,7 @@ def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
     pieces, missing = [], CHUNK
     while missing > 0:
         try:
-            piece = read(min(missing, _PIECE))
+            piece = read(missing)
         except _DAMAGED as error:
             return b"".join(pieces), f"{DAMAGED} ({type(error).__name__})"
         if not piece:

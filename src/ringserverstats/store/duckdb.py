@@ -22,11 +22,12 @@ from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import Keys, derive, load_secret, make_secret
 from ringserverstats.store.base import Server, Written
-from ringserverstats.store.sums import SUMS, merge_statement
+from ringserverstats.store.sums import SUMS, statements
 
 _PAUSE = 0.05
 _TELL_AFTER = 0.5
 _LOCKED = "lock"
+_ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
 
 
 class DuckDBStore:
@@ -362,19 +363,20 @@ def _insert(
         ("origin", rows.origins),
     ):
         _insert_names(connection, table, given)
-    entries = rows.entries
-    connection.register("fresh_entry", entries.filter(pa.array(new)))
+    connection.register("fresh_entry", rows.entries.filter(pa.array(new)))
     connection.execute(
         "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
         " FROM fresh_entry"
     )
-    connection.register("fresh_transfer", _fresh_transfers(rows, new))
+    alone = _alone(connection, rows, new)
+    connection.register("fresh_transfer", _fresh_transfers(rows, new, alone))
     connection.execute(
         "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
         " entry, connection, bytes, packets FROM fresh_transfer"
     )
     for one in SUMS:
-        connection.execute(merge_statement(one))
+        for sql in statements(one):
+            connection.execute(sql)
 
 
 def _insert_names(
@@ -389,7 +391,41 @@ def _insert_names(
     connection.unregister("given")
 
 
-def _fresh_transfers(rows: Rows, new: npt.NDArray[np.bool_]) -> pa.Table:
+def _alone(
+    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which new entries are the only ones ever of their day, server, protocol and origin."""
+    fresh = rows.entries.append_column("row", pa.array(np.arange(len(new)))).filter(pa.array(new))
+    days = pc.min_max(fresh["day"]).as_py()
+    connection.register("fresh", fresh)
+    single = connection.execute(
+        "SELECT any_value(fresh.row) AS row FROM fresh"
+        " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
+        " USING (day, server, direction, protocol, origin)"
+        " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
+        [days["min"], days["max"]],
+    ).fetchnumpy()["row"]
+    connection.unregister("fresh")
+    alone = np.zeros(len(new), np.bool_)
+    alone[single] = True
+    alone[_repeating(rows.transfers)] = False
+    return alone
+
+
+def _repeating(transfers: pa.Table) -> npt.NDArray[np.int32]:
+    """The rows of entries that name a stream twice, as where two spellings of it are one."""
+    row, stream = transfers["row"].to_numpy(), transfers["stream"].to_numpy()
+    pair = np.sort(stream ^ (row.astype(np.int64) * _ODD))
+    if (pair[1:] != pair[:-1]).all():
+        return np.zeros(0, np.int32)
+    order = np.lexsort((stream, row))
+    row, stream = row[order], stream[order]
+    return row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]
+
+
+def _fresh_transfers(
+    rows: Rows, new: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]
+) -> pa.Table:
     """The new rows of the table ``transfer``: each with the columns of its entry."""
     transfers = rows.transfers
     if not new.all():
@@ -397,13 +433,16 @@ def _fresh_transfers(rows: Rows, new: npt.NDArray[np.bool_]) -> pa.Table:
     row = transfers["row"].combine_chunks()
     storage = rows.entries["entry"].combine_chunks().storage
     halves = np.frombuffer(storage.buffers()[1], np.int64)[2 * storage.offset :: 2]
+    # The same log block under two servers is two entries.
+    numbers = halves[: len(rows.entries)] ^ (rows.entries["server"].to_numpy() * _ODD)
     entries = rows.entries.select(
         ["server", "day", "hour", "direction", "protocol", "origin", "connection"]
     ).combine_chunks()
     wide = entries.take(row)
     return (
-        wide.append_column("entry", pa.array(halves[: len(rows.entries)]).take(row))
+        wide.append_column("entry", pa.array(numbers).take(row))
         .append_column("stream", transfers["stream"])
         .append_column("bytes", transfers["bytes"])
         .append_column("packets", transfers["packets"])
+        .append_column("alone", pa.array(alone).take(row))
     )

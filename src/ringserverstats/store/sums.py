@@ -11,19 +11,28 @@ class Sum:
 
     ``source`` is the table of new rows that is added to it (``fresh_transfer``, ``fresh_entry``),
     ``keys`` its key columns with their SQL over that source, ``values`` likewise what adds up.
+    ``is_fine``: it is as fine as an entry, so that the rows of an entry that is alone with its
+    keys (column ``alone`` of the source) are appended, without a look for rows to add them to.
     """
 
     table: str
     source: str
     keys: dict[str, str]
     values: dict[str, str]
+    is_fine: bool = False
 
 
 _PLAIN = {name: name for name in _WHO}
 _AMOUNTS = {"bytes": "sum(bytes)", "packets": "sum(packets)", "transfers": "count(*)"}
 
 SUMS = (
-    Sum("by_day", "fresh_transfer", {"day": "day", **_PLAIN, "stream": "stream"}, _AMOUNTS),
+    Sum(
+        "by_day",
+        "fresh_transfer",
+        {"day": "day", **_PLAIN, "stream": "stream"},
+        _AMOUNTS,
+        is_fine=True,
+    ),
     Sum(
         "by_month",
         "fresh_transfer",
@@ -39,19 +48,27 @@ SUMS = (
 )
 
 
-def merge_statement(one: Sum) -> str:
+def statements(one: Sum) -> list[str]:
     """SQL that adds the new rows of ``one.source`` to the sums in ``one.table``."""
+    columns = [*one.keys, *one.values]
     keys = ", ".join(f"{sql} AS {name}" for name, sql in one.keys.items())
     values = ", ".join(f"{sql}::bigint AS {name}" for name, sql in one.values.items())
     group = ", ".join(str(number + 1) for number in range(len(one.keys)))
     same = " AND ".join(f"old.{name} = new.{name}" for name in one.keys)
     added = ", ".join(f"{name} = old.{name} + new.{name}" for name in one.values)
-    columns = [*one.keys, *one.values]
-    return (
+    where = " WHERE NOT alone" if one.is_fine else ""
+    merge = (
         f"MERGE INTO {one.table} AS old"
-        f" USING (SELECT {keys}, {values} FROM {one.source} GROUP BY {group}) AS new"
+        f" USING (SELECT {keys}, {values} FROM {one.source}{where} GROUP BY {group}) AS new"
         f" ON {same}"
         f" WHEN MATCHED THEN UPDATE SET {added}"
         f" WHEN NOT MATCHED THEN INSERT ({', '.join(columns)})"
         f" VALUES ({', '.join('new.' + name for name in columns)})"
     )
+    if not one.is_fine:
+        return [merge]
+    own = ", ".join([*one.keys.values(), "bytes", "packets", "1"])
+    append = (
+        f"INSERT INTO {one.table} ({', '.join(columns)}) SELECT {own} FROM {one.source} WHERE alone"
+    )
+    return [append, merge]
