@@ -26,6 +26,7 @@ MOST_REJECTS = 10_000
 DEFAULT_SERVER = "default"
 DEFAULT_TIMEZONE = "UTC"
 _TWO_DAYS = 2 * 86_400
+_PROVISIONAL = 2**31 - 1  # and below: servers of a dry run that the store does not have
 
 
 @dataclass
@@ -175,7 +176,7 @@ class _Servers:
     def get(self, name: str) -> Server:
         if name not in self._known:
             self._known[name] = (
-                Server(-len(self._known) - 1, name, DEFAULT_TIMEZONE)
+                Server(_PROVISIONAL - len(self._known), name, DEFAULT_TIMEZONE)
                 if self._dry_run
                 else self._store.add_server(name, DEFAULT_TIMEZONE)
             )

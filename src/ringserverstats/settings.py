@@ -113,7 +113,7 @@ def load(*, database: str | None = None) -> Settings:
     if CONFIG_VARIABLE in os.environ and not file.is_file():
         raise UsageError(f"{CONFIG_VARIABLE} names {file}, which is no file; correct or unset it")
     try:
-        return Settings(**({"database": database} if database else {}))
+        return Settings(database=database) if database else Settings()
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

@@ -5,8 +5,8 @@ Nothing heavy is imported before a command runs, so that ``--help`` is quick.
 
 import difflib
 import importlib
-import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -40,7 +40,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in _COMMANDS:
-            if args[0] == "-" or args[0].startswith("-") or os.path.exists(args[0]):
+            if args[0] == "-" or args[0].startswith("-") or Path(args[0]).exists():
                 args = ["ingest", *args]
             else:
                 ctx.fail(_unknown(args[0]))

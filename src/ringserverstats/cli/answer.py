@@ -57,7 +57,7 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
         with open(output, "wb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"{ascii(output)} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{output!a} cannot be written: {error.strerror}") from None
 
 
 def _without_formulas(answer: pa.Table) -> pa.Table:
@@ -81,9 +81,7 @@ def _write_json(answer: pa.Table, file: BinaryIO) -> None:
     file.write(b"\n]\n")
 
 
-def _write_table(
-    store: Store, question: Question, answer: pa.Table, file: BinaryIO | None
-) -> None:
+def _write_table(store: Store, question: Question, answer: pa.Table, file: BinaryIO | None) -> None:
     import io
 
     text = None if file is None else io.TextIOWrapper(file, "utf-8", write_through=True)
@@ -129,7 +127,10 @@ def _number(name: str, count: int) -> str:
 
 def _caption(question: Question) -> str:
     directions = question.filters.get("direction", ())
-    way = {("TX",): "sent to clients (TX)", ("RX",): "received from clients (RX)"}
+    way: dict[tuple[str, ...], str] = {
+        ("TX",): "sent to clients (TX)",
+        ("RX",): "received from clients (RX)",
+    }
     parts = [way.get(directions, "sent and received")]
     if question.first or question.last:
         parts.append(f"{question.first or 'the beginning'} to {question.last or 'today'}")

@@ -31,7 +31,10 @@ def command() -> None:
 @command.command("add", epilog=_EXAMPLES)
 @click.argument("name")
 @click.option(
-    "--timezone", default="UTC", show_default=True, help="Where the server's midnight is: Area/City."
+    "--timezone",
+    default="UTC",
+    show_default=True,
+    help="Where the server's midnight is: Area/City.",
 )
 @database_option
 def add(name: str, timezone: str, database: str | None) -> None:

@@ -17,9 +17,9 @@ FORMATS = ("table", "csv", "json", "parquet")
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for one in reversed(FILTERS.values()):
-        command = click.option(
-            f"--{one.name}", metavar="LIST", help=f"Only these {one.help}."
-        )(command)
+        command = click.option(f"--{one.name}", metavar="LIST", help=f"Only these {one.help}.")(
+            command
+        )
     return command
 
 
@@ -52,9 +52,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--sort", default="", metavar="NAME", help="A measure (largest first) or a group.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option(
-    "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True
-)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), help="A file instead of standard output."
 )

@@ -1,6 +1,7 @@
 """Batches as the rows that a store keeps: ids instead of texts, days instead of times."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -8,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.enrich.agents import Agent, parse_agent
+from ringserverstats.enrich.agents import parse_agent
+from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
 from ringserverstats.enrich.streams import Stream, parse_stream
 from ringserverstats.keys import Keys
@@ -83,7 +85,9 @@ def join(parts: list[Rows]) -> Rows:
     first = np.cumsum([0, *(len(part.entries) for part in parts)])
     transfers = [
         part.transfers.set_column(
-            0, TRANSFERS.field(0), pa.array(part.transfers["row"].to_numpy() + int(start), pa.int32())
+            0,
+            TRANSFERS.field(0),
+            pa.array(part.transfers["row"].to_numpy() + int(start), pa.int32()),
         )
         for part, start in zip(parts, first.tolist(), strict=False)
     ]
@@ -95,6 +99,21 @@ def join(parts: list[Rows]) -> Rows:
         pa.concat_tables([part.clients for part in parts]),
         pa.concat_tables([part.origins for part in parts]),
     )
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What is kept of one `Peer`."""
+
+    origin: int
+    client: int
+    pseudonym: str
+    address: str | None
+    host: str | None
+    agent: int
+    agent_name: str
+    agent_family: str
+    user: str | None
 
 
 class Enricher:
@@ -111,17 +130,20 @@ class Enricher:
         self._ipv6_prefix = ipv6_prefix
         self._keep_hosts = keep_hosts
         self._streams: dict[bytes, tuple[int, Stream]] = {}
+        self._origins: dict[Peer, _Origin] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
         streams = [self._stream(raw) for raw in batch.streams]
         stream_ids = np.array([stream_id for stream_id, _ in streams], np.int64)
-        origins = _Origins(self._keys, self._ipv6_prefix, self._keep_hosts)
-        origin_of_peer = [origins.add(peer) if peer else (0, 0) for peer in batch.peers]
-        told = np.array(origin_of_peer, np.int64).reshape(-1, 2)[batch.peer]
+        origins = [self._origin(peer) if peer else None for peer in batch.peers]
+        told = np.array(
+            [(one.origin, one.client) if one else (0, 0) for one in origins], np.int64
+        ).reshape(-1, 2)[batch.peer]
         protocols = np.array(
             [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
         )
+        unique = {one.origin: one for one in origins if one}.values()
         entries = pa.table(
             [
                 np.full(len(batch), server, np.int32),
@@ -147,9 +169,38 @@ class Enricher:
             entries,
             transfers,
             pa.Table.from_pylist([{"stream": key, **vars(one)} for key, one in streams], STREAMS),
-            origins.agents(),
-            origins.clients(),
-            origins.origins(),
+            _table([(one.agent, one.agent_name, one.agent_family) for one in unique], AGENTS),
+            _table([(one.client, one.pseudonym, one.address, one.host) for one in unique], CLIENTS),
+            _table([(one.origin, one.client, one.agent, one.user) for one in unique], ORIGINS),
+        )
+
+    def _origin(self, peer: Peer) -> _Origin:
+        found = self._origins.get(peer)
+        if found is None:
+            if len(self._origins) >= _MOST_REMEMBERED:
+                self._origins.clear()
+            found = self._origins[peer] = self._new_origin(peer)
+        return found
+
+    def _new_origin(self, peer: Peer) -> _Origin:
+        keys = self._keys
+        text = normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
+        alias = pseudonym(keys.clients, text)
+        client = number(alias)
+        agent = parse_agent(peer.agent)
+        agent_id = _id(keys.names, b"agent", agent.text)
+        user = None if peer.user is None else pseudonym(keys.users, peer.user)
+        parts = struct.pack("<qq", client, agent_id).hex() + (user or "")
+        return _Origin(
+            origin=_id(keys.names, b"origin", parts),
+            client=client,
+            pseudonym=alias,
+            address=str(peer.address) if self._keep_hosts else None,
+            host=clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None,
+            agent=agent_id,
+            agent_name=agent.text,
+            agent_family=agent.family,
+            user=user,
         )
 
     def _stream(self, raw: bytes) -> tuple[int, Stream]:
@@ -162,45 +213,7 @@ class Enricher:
         return found
 
 
-class _Origins:
-    """The unique origins of one batch, with their clients and agents."""
-
-    def __init__(self, keys: Keys, ipv6_prefix: int, keep_hosts: bool) -> None:
-        self._keys = keys
-        self._ipv6_prefix = ipv6_prefix
-        self._keep_hosts = keep_hosts
-        self._clients: dict[int, tuple[str, str | None, str | None]] = {}
-        self._agents: dict[int, Agent] = {}
-        self._origins: dict[int, tuple[int, int, str | None]] = {}
-
-    def add(self, peer: Peer) -> tuple[int, int]:
-        """The ids of the origin and of the client of ``peer``."""
-        text = normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
-        alias = pseudonym(self._keys.clients, text)
-        client = number(alias)
-        kept = (str(peer.address), peer.host) if self._keep_hosts else (None, None)
-        self._clients[client] = (alias, *kept)
-        agent = parse_agent(peer.agent)
-        agent_id = _id(self._keys.names, b"agent", agent.text)
-        self._agents[agent_id] = agent
-        user = None if peer.user is None else pseudonym(self._keys.users, peer.user)
-        parts = struct.pack("<qq", client, agent_id).hex() + (user or "")
-        origin = _id(self._keys.names, b"origin", parts)
-        self._origins[origin] = (client, agent_id, user)
-        return origin, client
-
-    def clients(self) -> pa.Table:
-        rows = [(client, *told) for client, told in self._clients.items()]
-        return _table(rows, CLIENTS)
-
-    def agents(self) -> pa.Table:
-        return _table([(key, one.text, one.family) for key, one in self._agents.items()], AGENTS)
-
-    def origins(self) -> pa.Table:
-        return _table([(key, *parts) for key, parts in self._origins.items()], ORIGINS)
-
-
-def _table(rows: list[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],

@@ -14,6 +14,7 @@ Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Int8s = npt.NDArray[np.int8]
 Ids = npt.NDArray[np.void]  # 16 bytes each
+Name = bytes  # as `Batch` has a column of that name
 
 #: The value of ``Entries.start_time`` where the log does not tell it (text logs).
 NOT_TOLD = np.iinfo(np.int64).min
@@ -75,7 +76,7 @@ class Batch:
     stream_bytes: Int64s
     stream_packets: Int64s
     peers: tuple[Peer | None, ...]
-    streams: tuple[bytes, ...]
+    streams: tuple[Name, ...]
     rejects: list[Reject] = field(default_factory=list)
     empty: int = 0
     incomplete: int = 0

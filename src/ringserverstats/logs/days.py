@@ -86,5 +86,6 @@ def _contradicts(batch: Batch, name: FileName, zone: ZoneInfo) -> bool:
         return False  # names are off by an hour on such a day
     earliest, latest = int(batch.log_time.min()), int(batch.log_time.max())
     return (
-        earliest < (start - _EARLY).timestamp() or latest > (end.astimezone(UTC) + _LATE).timestamp()
+        earliest < (start - _EARLY).timestamp()
+        or latest > (end.astimezone(UTC) + _LATE).timestamp()
     )

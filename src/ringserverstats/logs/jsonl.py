@@ -40,7 +40,6 @@ from ringserverstats.logs.columns import (
     matches,
     overflows,
     seconds,
-    spans,
     sums,
     unique_rows,
 )

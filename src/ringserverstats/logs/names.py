@@ -4,7 +4,7 @@
     rxlog-20261124T0000-20261125T0000.jsonl.gz    since v4.1.0, compressed by the operator
 
 The two times are the interval in the server's local time. At a change of clocks the server adds
-its interval to local midnight in seconds, so that a day may be named ``20260329T0000-20260330T0100``.
+its interval to local midnight in seconds, so a day may be named ``20260329T0000-20260330T0100``.
 """
 
 import re
@@ -48,8 +48,7 @@ def read_name(name: str) -> FileName:
     prefix, kind, *times = match.groups()
     try:
         start, end = (
-            datetime.strptime(day + minute, "%Y%m%dT%H%M")
-            for day, minute in (times[:2], times[2:])
+            datetime.strptime(day + minute, "%Y%m%dT%H%M") for day, minute in (times[:2], times[2:])
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)

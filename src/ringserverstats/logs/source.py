@@ -163,7 +163,8 @@ def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
 
 def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
     """The next `CHUNK` of an input, less at its end or where it is damaged, which is told."""
-    pieces, missing = [], CHUNK
+    pieces: list[bytes] = []
+    missing = CHUNK
     while missing > 0:
         try:
             piece = read(missing)

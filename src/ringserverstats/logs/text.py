@@ -9,6 +9,7 @@ id is whatever the client sent, copies of the rest of the line included, so a he
 its end, which has a fixed length, and from its start; the id is what remains.
 """
 
+import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def _strays(
             number for number in range(begin, end) if data.startswith(_START, bounds[number])
         ]
         cuts = sorted({begin, *opening, end})
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in itertools.pairwise(cuts):
             reason = NO_END if low in opening else NO_START
             if (lengths[low:high] > LONGEST_LINE).any():
                 reason = TOO_LONG
@@ -350,7 +351,7 @@ def _read_csv(text: bytes) -> pa.Table | None:
                 delimiter=" ",
                 quote_char=False,
                 ignore_empty_lines=False,
-                invalid_row_handler=lambda row: "skip",
+                invalid_row_handler=lambda _: "skip",
             ),
             convert_options=pa_csv.ConvertOptions(
                 column_types={

@@ -64,9 +64,7 @@ GROUPS = {
             "TX: sent to the client, RX: received from it",
             label="k::text",
         ),
-        Group(
-            "protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label="k::text"
-        ),
+        Group("protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label="k::text"),
         Group(
             "year",
             "date_trunc('year', {day})::date",

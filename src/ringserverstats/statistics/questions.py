@@ -125,9 +125,7 @@ class Question:
             f" {' '.join(label_joins)}{self._order()}{limit}"
         ), parameters
 
-    def _part(
-        self, kind: str, table: str, measures: list[str], parameters: list[object]
-    ) -> str:
+    def _part(self, kind: str, table: str, measures: list[str], parameters: list[object]) -> str:
         day = _TABLES[table]
         groups = [GROUPS[name] for name in self.by]
         needed = {join for group in groups for join in group.joins}
@@ -140,9 +138,8 @@ class Question:
         ]
         where = " AND ".join(self._conditions(day, parameters)) or "true"
         group_by = ", ".join(str(n + 1) for n in range(len(groups)))
-        return (
-            f"SELECT {', '.join(columns)} FROM {table} f {joins} WHERE {where}"
-            + (f" GROUP BY {group_by}" if groups else "")
+        return f"SELECT {', '.join(columns)} FROM {table} f {joins} WHERE {where}" + (
+            f" GROUP BY {group_by}" if groups else ""
         )
 
     def _conditions(self, day: str, parameters: list[object]) -> list[str]:

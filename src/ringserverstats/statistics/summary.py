@@ -64,4 +64,3 @@ def summary(store: Store) -> Summary:
         servers=servers,
         **counts,
     )
-

@@ -353,9 +353,7 @@ def _written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
     )
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
-) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     for table, given in (
         ("stream", rows.streams),
         ("agent", rows.agents),
@@ -379,9 +377,7 @@ def _insert(
             connection.execute(sql)
 
 
-def _insert_names(
-    connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table
-) -> None:
+def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:
     """Add the names that are not there yet. ``table`` names its key column too."""
     connection.register("given", given)
     connection.execute(
@@ -420,7 +416,8 @@ def _repeating(transfers: pa.Table) -> npt.NDArray[np.int32]:
         return np.zeros(0, np.int32)
     order = np.lexsort((stream, row))
     row, stream = row[order], stream[order]
-    return row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]
+    twice: npt.NDArray[np.int32] = row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]
+    return twice
 
 
 def _fresh_transfers(

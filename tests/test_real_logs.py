@@ -1,0 +1,132 @@
+"""Golden tests: what real ringservers wrote (tests/data/TOTALS.md is an independent count)."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import DATA, make_store, read_into
+
+from ringserverstats.store.duckdb import DuckDBStore
+
+_ROW = re.compile(r"\| (\S+log-\S+) \| (TX|RX|access) \| (\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)")
+
+
+def _totals() -> list[tuple[str, str, list[int]]]:
+    rows = []
+    for line in (DATA / "TOTALS.md").read_text().splitlines():
+        match = _ROW.match(line)
+        if match:
+            numbers = [int(text.strip(" |") or 0) for text in match.groups()[2:]]
+            rows.append((match[1], match[2], numbers))
+    return rows
+
+
+TOTALS = _totals()
+
+
+def test_every_real_log_has_its_totals() -> None:
+    files = {str(path.relative_to(DATA)) for path in DATA.glob("*/*log-*")}
+    assert {name for name, _, _ in TOTALS} == files
+    assert len(files) == 38
+
+
+@pytest.mark.parametrize(("name", "direction", "numbers"), TOTALS)
+def test_totals_of_a_real_log(
+    store: DuckDBStore, name: str, direction: str, numbers: list[int]
+) -> None:
+    receipt = read_into(store, DATA / name)
+    blocks, empty, transfers, count, packets = numbers
+    assert receipt.rejects == []
+    assert receipt.incomplete == 0
+    if direction == "access":
+        assert (receipt.access_lines, receipt.entries) == (blocks, 0)
+        return
+    assert receipt.empty == empty
+    assert receipt.entries == blocks - empty
+    assert (receipt.transfers, receipt.bytes, receipt.packets) == (transfers, count, packets)
+    kept = store.ask(
+        "SELECT direction::text AS direction, count(*) AS transfers, sum(bytes)::bigint AS bytes,"
+        " sum(packets)::bigint AS packets FROM transfer GROUP BY 1",
+        [],
+    ).to_pylist()
+    assert kept == [
+        {"direction": direction, "transfers": transfers, "bytes": count, "packets": packets}
+    ]
+
+
+_DAYS = {
+    "v4.5.3-midnight-paris": {"2026-06-30", "2026-07-01"},
+    "v4.5.3-midnight-denver-jsonl": {"2026-03-14", "2026-03-15"},
+    "v2020.075-midnight-denver": {"2026-03-14", "2026-03-15"},
+    "v4.5.3-clockchange-paris": {"2026-03-28", "2026-03-29"},
+    "v4.5.3-clockchange-paris-restarted": {"2026-03-29"},
+}
+_FIRST_DATE = re.compile(r"log-(\d{4})(\d\d)(\d\d)T")
+
+
+def _named_day(path: Path) -> str:
+    if "restarted" in str(path):
+        return "2026-03-29"
+    year, month, day = _FIRST_DATE.search(path.name).groups()
+    return f"{year}-{month}-{day}"
+
+
+@pytest.mark.parametrize("folder", _DAYS)
+@pytest.mark.parametrize("zone", ["UTC", None])
+def test_days_of_the_midnight_sets(tmp_path: Path, folder: str, zone: str | None) -> None:
+    """By the file's name, whatever the time zone that the server is said to have."""
+    real = "America/Denver" if "denver" in folder else "Europe/Paris"
+    found = set()
+    for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
+        store = make_store(tmp_path / f"{number}.duckdb")
+        store.keys(create=True)
+        store.add_server("default", zone or real)
+        read_into(store, path)
+        days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
+        assert days == {_named_day(path)}
+        found |= days
+    assert found == _DAYS[folder]
+
+
+@pytest.mark.parametrize("folder", _DAYS)
+def test_days_without_a_name(tmp_path: Path, folder: str) -> None:
+    """From the times alone, as when a log is posted."""
+    zone = "America/Denver" if "denver" in folder else "Europe/Paris"
+    for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
+        store = make_store(tmp_path / f"{number}.duckdb")
+        store.keys(create=True)
+        store.add_server("default", zone)
+        receipt = read_into(store, path, name="nameless")
+        days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
+        assert days == {_named_day(path)}
+        assert receipt.days_guessed == (0 if path.suffix == ".jsonl" else receipt.entries)
+
+
+def test_all_real_logs_in_one_folder(store: DuckDBStore) -> None:
+    receipt = read_into(store, DATA, server="all")
+    rows = [numbers for _, direction, numbers in TOTALS if direction != "access"]
+    known = receipt.known
+    assert receipt.entries + known == sum(blocks - empty for blocks, empty, *_ in rows)
+    assert receipt.access_lines == sum(n[0] for _, way, n in TOTALS if way == "access")
+    again = read_into(store, DATA, server="all")
+    assert (again.entries, again.known) == (0, receipt.entries + known)
+
+
+def test_time_zone_that_contradicts_the_name_is_told(store: DuckDBStore) -> None:
+    path = DATA / "v4.5.3-midnight-paris" / "txlog-20260701T0000-20260702T0000"
+    assert "time zone" in read_into(store, path).notes[0]
+    store.change_server("default", rename=None, timezone="Europe/Paris")
+    assert read_into(store, path).notes == []
+
+
+def test_ids_of_entries_never_change(store: DuckDBStore) -> None:
+    """Another hash would count every log again: the ids of release 1 are pinned here."""
+    golden = DATA / "entry-ids.txt"
+    read_into(
+        store,
+        DATA / "v4.5.3-midnight-paris",
+        DATA / "v4.5.3-jsonl",
+        DATA / "v2020.075-midnight-denver",
+    )
+    rows = store.ask("SELECT log_day::text || ' ' || entry::text AS id FROM seen", [])
+    assert sorted(rows["id"].to_pylist()) == golden.read_text().split("\n")[:-1]
