@@ -114,11 +114,15 @@ _AGENTS = st.sampled_from(
 def entries(draw: st.DrawFn, *, most: int = 12) -> list[Entry]:
     """Entries in log order, some of them twins of one that came shortly before."""
     found: list[Entry] = []
+    now = START
     for _ in range(draw(st.integers(0, most))):
-        if found and draw(st.booleans()) and draw(st.booleans()):
-            found.append(draw(st.sampled_from(found[-3:])))
+        recent = [entry for entry in found if entry.log_time >= now - 50]
+        if recent and draw(st.booleans()):
+            found.append(draw(st.sampled_from(recent)))
             continue
-        connect = START + draw(st.integers(0, 3 * 86_400))
+        now += draw(st.sampled_from([0, 1, 20, 70, 40_000]))
+        log_time = now - draw(st.integers(0, 5))  # the server takes the time before the lock
+        connect = log_time - draw(st.sampled_from([0, 7, 90_000]))
         number = draw(st.integers(1, 5))
         found.append(
             Entry(
@@ -131,7 +135,7 @@ def entries(draw: st.DrawFn, *, most: int = 12) -> list[Entry]:
                 protocol=draw(st.sampled_from(["SeedLink", "DataLink", "HTTP", "Unknown"])),
                 agent=draw(_AGENTS),
                 direction=draw(st.sampled_from(["TX", "RX"])),
-                log_time=connect + draw(st.integers(0, 50)),
+                log_time=log_time,
                 connect_time=connect,
                 transfers=tuple(
                     (name, draw(st.integers(1, 2**40)), draw(st.integers(1, 2**20)))

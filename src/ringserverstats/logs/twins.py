@@ -2,7 +2,7 @@
 
 Two connections of one client that start and end within the same seconds and read the same streams
 leave identical blocks, not always side by side. An entry's ordinal is the number of identical ones
-before it, where between two of them no entry is logged more than `WINDOW` seconds after them: so a
+before it, where between two of them all entries are logged within `WINDOW` seconds of them: so a
 log that stands twice in one input still counts once, and the result does not depend on how the
 input is cut into batches.
 """
@@ -34,7 +34,7 @@ class Twins:
         ordinal = np.concatenate([self._ordinal, np.zeros(len(time) - known, np.int64)])
         result = digest.copy()
         for row, earlier in _pairs(digest):
-            if row >= known and time[earlier + 1 : row].max(initial=0) <= time[row] + WINDOW:
+            if row >= known and _are_near(time[earlier + 1 : row], int(time[row])):
                 ordinal[row] = ordinal[earlier] + 1
                 result[row] = self._id(digest[row].tobytes(), int(ordinal[row]))
         self._remember(digest, time, ordinal)
@@ -48,14 +48,18 @@ class Twins:
         )
 
     def _remember(self, digest: Ids, time: Int64s, ordinal: Int64s) -> None:
-        """Keep each digest's last entry, unless one more than the window later came after it."""
-        later = np.full(len(time), np.iinfo(np.int64).min)
-        later[:-1] = np.maximum.accumulate(time[:0:-1])[::-1]
-        keep = later <= time + WINDOW
+        """Keep each digest's last entry, unless one outside of its window came after it."""
+        latest = np.maximum.accumulate(time[::-1])[::-1]
+        earliest = np.minimum.accumulate(time[::-1])[::-1]
+        keep = (latest <= time + WINDOW) & (earliest >= time - WINDOW)
         _, last = np.unique(digest[keep][::-1], return_index=True)
         rows = np.flatnonzero(keep)[::-1][last]
         rows.sort()
         self._digest, self._time, self._ordinal = digest[rows], time[rows], ordinal[rows]
+
+
+def _are_near(between: Int64s, time: int) -> bool:
+    return not len(between) or bool(np.abs(between - time).max() <= WINDOW)
 
 
 def _pairs(digest: Ids) -> list[tuple[int, int]]:

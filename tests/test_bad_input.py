@@ -1,0 +1,200 @@
+"""Bad input is never silently lost: each is told with file, line and reason, the rest counts."""
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import DATA, dump, make_store, read_into
+from model import ENTRY, START, block
+
+from ringserverstats.ingest import Receipt
+from ringserverstats.logs import jsonl, source, text
+from ringserverstats.store.duckdb import DuckDBStore
+
+GOOD = block()
+OTHER = block(address="192.0.2.18", log_time=START + 70)
+Log = Callable[..., Path]
+
+
+def rejected(receipt: Receipt) -> list[tuple[int, int, str]]:
+    return [(reject.line, reject.lines, reject.reason) for _, reject in receipt.rejects]
+
+
+@pytest.mark.parametrize(
+    ("bad", "line", "lines", "reason"),
+    [
+        ("what is this\n", 5, 1, text.NO_START),
+        ("FR_CIEL_00_HHZ/MSEED 512 1\n", 5, 1, text.NO_START),
+        (GOOD.rsplit("END", 1)[0], 5, 3, text.NO_END),
+        (GOOD.replace("bytes: 1536", "bytes: 1537"), 5, 4, text.total_reason(1537, 1536)),
+        (GOOD.replace(" 1024 2", " 9223372036854775808 2"), 5, 4, text.LARGE),
+        (GOOD.replace(" 1024 2", " 99999999999999999999999 2"), 5, 4, text.LARGE),
+        (GOOD.replace(" 512 1", " 512 9223372036854775808"), 5, 4, text.LARGE),
+        (GOOD.replace(" 512 1", " 9223372036854775807 1"), 5, 4, text.LARGE),
+        (GOOD.replace("bytes: 1536", "bytes: 9223372036854775808"), 5, 4, text.LARGE),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2026-02-30T22:01:00Z"), 5, 4, text.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2126-01-31T22:01:00Z"), 5, 4, text.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "1999-12-31T22:01:00Z"), 5, 4, text.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2026-01-31T25:01:00Z"), 5, 4, text.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "yesterday"), 5, 4, text.BAD_HEAD),
+        (GOOD.replace(" TX\n", " ZX\n"), 5, 4, text.BAD_HEAD),
+        (GOOD.replace("192.0.2.17", "192.0.2.400"), 5, 4, text.BAD_ADDRESS),
+        (GOOD.replace("total TX", "total RX"), 5, 4, text.OTHER_FOOT),
+        (GOOD.replace("END CLIENT seis", "END CLIENT other"), 5, 4, text.OTHER_FOOT),
+        (GOOD.replace("bytes: 1536", "bytes: many"), 5, 4, text.BAD_FOOT),
+        (GOOD.replace(" 512 1\n", " 512\n"), 5, 4, text.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 0x200 1\n"), 5, 4, text.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512\t 1\n"), 5, 4, text.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " -512 1\n"), 5, 4, text.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512 1 1\n"), 5, 4, text.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512 1\n\n"), 5, 5, text.BAD_LINE),
+        ("x" * (1 << 20) + "\n", 5, 1, text.TOO_LONG),
+        (GOOD.replace("slarchive", "s" * (1 << 20)), 5, 4, text.TOO_LONG),
+        ('{"broken": \n', 5, 1, text.NO_START),
+        ('{"log_time": "2026"}\n', 5, 1, "JSON object without a proper `client`"),
+    ],
+)
+def test_bad_text_is_rejected_and_the_rest_counts(
+    store: DuckDBStore, log: Log, bad: str, line: int, lines: int, reason: str
+) -> None:
+    receipt = read_into(store, log(GOOD + bad + OTHER))
+    assert rejected(receipt) == [(line, lines, reason)]
+    assert (receipt.entries, receipt.bytes, receipt.incomplete) == (2, 3072, 0)
+
+
+JSON = ENTRY.json()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("{\n", jsonl.BROKEN),
+        ("[1]\n", jsonl.BROKEN),
+        (JSON[:50] + "\n", jsonl.BROKEN),
+        (JSON[:-1] + JSON, jsonl.BROKEN),
+        (JSON.replace('"bytes":512', '"bytes":"512"'), "JSON object without a proper `bytes`"),
+        (JSON.replace('"bytes":512', '"bytes":5.5'), "JSON object without a proper `bytes`"),
+        (JSON.replace('"bytes":512', '"bytes":true'), "JSON object without a proper `bytes`"),
+        (JSON.replace('"bytes":512', f'"bytes":{2**63}'), text.LARGE),
+        (JSON.replace('"bytes":512', f'"bytes":{2**64}'), text.LARGE),
+        (JSON.replace('"bytes":512', f'"bytes":{2**63 - 1}'), text.LARGE),
+        (JSON.replace('"bytes":1536', '"bytes":1'), text.total_reason(1, 1536)),
+        (JSON.replace('bytes":1536', 'bytes":1'), text.total_reason(1, 1536)),
+        (JSON.replace('"ip"', '"no"'), "JSON object without a proper `ip`"),
+        (JSON.replace("192.0.2.17", "192.0.2"), text.BAD_ADDRESS),
+        (JSON.replace('"TX"', '"UP"'), "JSON object without a proper `transfer_direction`"),
+        (JSON.replace("2026-01-31T22:01:00Z", "2026-02-31T22:01:00Z"), text.BAD_TIME),
+        (JSON.replace("2026-01-31T22:01:00Z", "2026-01-31"), text.BAD_TIME),
+        ('{"a":"' + "x" * jsonl.LONGEST_LINE + '"}\n', jsonl.TOO_LONG),
+    ],
+)
+def test_bad_json_is_rejected_and_the_rest_counts(
+    store: DuckDBStore, log: Log, bad: str, reason: str
+) -> None:
+    if bad == JSON:
+        return
+    other = ENTRY.json().replace("192.0.2.17", "192.0.2.18")
+    receipt = read_into(store, log(JSON + bad + other))
+    assert rejected(receipt) == [(2, 1, reason)]
+    assert (receipt.entries, receipt.bytes) == (2, 3072)
+
+
+def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> None:
+    many = tuple((f"FR_{number:05d}_00_HHZ/MSEED", 1, 1) for number in range(100_001))
+    receipt = read_into(store, log(GOOD + block(transfers=many) + OTHER))
+    assert rejected(receipt) == [(5, 100_003, text.TOO_MANY)]
+    assert receipt.entries == 2
+
+
+@pytest.mark.parametrize("cut", range(1, len(GOOD)))
+def test_unfinished_last_block_is_incomplete_and_counts_later(
+    tmp_path: Path, log: Log, cut: int
+) -> None:
+    """Wherever the server has got to with its last block."""
+    del tmp_path
+    keys = {"key": b"k" * 32, "latest": START + 10**6}
+    whole = text.parse((OTHER + GOOD).encode(), line=1, last=True, **keys)
+    begun = text.parse((OTHER + GOOD[:cut]).encode(), line=1, last=True, **keys)
+    assert begun.rejects == []
+    finished = cut == len(GOOD) - 1
+    assert (len(begun), begun.incomplete) == ((2, 0) if finished else (1, 1))
+    assert begun.digest.tolist() == whole.digest.tolist()[: len(begun)]
+
+
+def test_json_line_that_is_still_written_is_incomplete(store: DuckDBStore, log: Log) -> None:
+    path = log(JSON + JSON[:60].replace("17", "18"))
+    receipt = read_into(store, path)
+    assert (receipt.entries, receipt.incomplete, receipt.rejected) == (1, 1, 0)
+    path.write_text(JSON + JSON.replace("192.0.2.17", "192.0.2.18"))
+    receipt = read_into(store, path)
+    assert (receipt.entries, receipt.known, receipt.incomplete) == (1, 1, 0)
+
+
+def test_empty_blocks_are_counted_as_empty_and_nowhere_else(store: DuckDBStore, log: Log) -> None:
+    receipt = read_into(store, log(block(transfers=()) + GOOD + block(transfers=())))
+    assert (receipt.empty, receipt.entries, receipt.connections) == (2, 1, 1)
+    assert len(dump(store)["seen"]) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n\r\n", b"START"])
+def test_nothing_to_read_is_no_error(store: DuckDBStore, log: Log, content: bytes) -> None:
+    receipt = read_into(store, log(content))
+    assert (receipt.entries, receipt.rejected) == (0, 0)
+
+
+def _zstd(data: bytes) -> bytes:
+    buffer = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(buffer, "zstd") as stream:
+        stream.write(data)
+    return buffer.getvalue().to_pybytes()
+
+
+COMPRESSIONS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": _zstd}
+REAL = DATA / "v4.5.3-text" / "txlog-20261124T0000-20261125T0000"
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_compressed_log_is_the_same_log(store: DuckDBStore, log: Log, kind: str) -> None:
+    plain = read_into(store, REAL)
+    packed = log(COMPRESSIONS[kind](REAL.read_bytes()), f"{REAL.name}.{kind}")
+    receipt = read_into(store, packed)
+    assert (receipt.entries, receipt.known) == (0, plain.entries)
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_truncated_compressed_log_counts_what_can_be_read(
+    store: DuckDBStore, log: Log, kind: str
+) -> None:
+    """Compressed data of many blocks, cut: what comes before the cut counts."""
+    blocks = [block(log_time=START + number, agent=f"a{number}") for number in range(20_000)]
+    data = COMPRESSIONS[kind]("".join(blocks).encode())
+    receipt = read_into(store, log(data[: int(len(data) * 0.9)], f"txlog.{kind}"))
+    assert [reject.reason.split(":")[0] for _, reject in receipt.rejects] == [
+        source.DAMAGED.split(":")[0]
+    ]
+    assert 1000 < receipt.entries < 20_000
+    assert receipt.bytes == receipt.entries * ENTRY.total
+
+
+def test_log_cut_by_a_full_disk_goes_on_with_the_next_start(store: DuckDBStore, log: Log) -> None:
+    receipt = read_into(store, log(GOOD[:150] + OTHER))
+    assert receipt.entries == 0 or receipt.rejected == 1
+    assert rejected(receipt)[0][0] == 1
+
+
+def test_junk_without_end_keeps_memory_bounded(
+    store: DuckDBStore, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "CHUNK", 1 << 16)
+    monkeypatch.setattr(source, "LONGEST_RECORD", 1 << 18)
+    junk = (b"x" * 99 + b"\n") * 40_000
+    path = log(GOOD.encode() + junk + b"y" * 3_000_000 + b"\n" + OTHER.encode())
+    sizes = [len(chunk.data) for chunk in source.chunks(source.find([str(path)])[0][0])]
+    assert max(sizes) <= (1 << 18) + (1 << 17)
+    receipt = read_into(store, path)
+    assert receipt.entries == 2
+    assert sum(reject.lines for _, reject in receipt.rejects) >= 40_001

@@ -1,0 +1,242 @@
+"""The same log twice, grown, overlapping, by two processes, after a kill: the totals stay right."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import DATA, CommandLine, dump, make_store, read_into
+from model import START, block
+
+from ringserverstats import ingest as pipeline
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.store.duckdb import DuckDBStore
+
+REAL = DATA / "v4.5.3-midnight-paris"
+Log = Callable[..., Path]
+
+
+def test_same_log_twice_in_one_run_and_in_two(store: DuckDBStore) -> None:
+    first = read_into(store, REAL, REAL / "txlog-20260630T0000-20260701T0000")
+    before = dump(store)
+    again = read_into(store, REAL)
+    assert (again.entries, again.known) == (0, first.entries)
+    assert dump(store) == before
+
+
+def test_two_files_that_overlap(store: DuckDBStore, log: Log) -> None:
+    blocks = [block(log_time=START + 100 * number) for number in range(5)]
+    one = log("".join(blocks[:4]), "one")
+    two = log("".join(blocks[1:]), "two")
+    receipt = read_into(store, one, two)
+    assert (receipt.entries, receipt.known) == (5, 3)
+
+
+def test_crlf_is_the_same_log(store: DuckDBStore, log: Log) -> None:
+    read_into(store, log(block()))
+    receipt = read_into(store, log(block().replace("\n", "\r\n"), "windows"))
+    assert (receipt.entries, receipt.known) == (0, 1)
+
+
+def test_twins_apart_from_each_other_count_both(store: DuckDBStore, log: Log) -> None:
+    path = log(block() + block(agent="other") + block())
+    assert read_into(store, path).entries == 3
+    assert read_into(store, path).known == 3
+
+
+def test_a_log_that_stands_twice_in_one_input_counts_once(store: DuckDBStore, log: Log) -> None:
+    blocks = "".join(block(log_time=START + 100 * number) for number in range(5))
+    assert read_into(store, log(blocks + blocks)).entries == 5
+
+
+def test_block_of_two_servers_is_two_entries_and_told(store: DuckDBStore, log: Log) -> None:
+    path = log(block())
+    assert read_into(store, path, server="a").known_elsewhere == 0
+    receipt = read_into(store, path, server="b")
+    assert (receipt.entries, receipt.known_elsewhere) == (1, 1)
+    rows = store.ask("SELECT count(DISTINCT entry) AS n FROM transfer", []).to_pylist()
+    assert rows == [{"n": 2}]
+
+
+def test_stream_in_two_spellings_within_one_entry(store: DuckDBStore, log: Log) -> None:
+    both = (("FR_CIEL_00_HHZ/MSEED", 512, 1), ("FDSN:FR_CIEL_00_H_H_Z/MSEED", 1024, 2))
+    for number in range(3):
+        read_into(store, log(block(transfers=both, log_time=START + number), f"log{number}"))
+    for table in ("by_day", "by_month"):
+        rows = store.ask(f"SELECT bytes, packets, transfers FROM {table}", []).to_pylist()
+        assert rows == [{"bytes": 3 * 1536, "packets": 9, "transfers": 6}]
+
+
+def test_server_by_prefix_of_the_file_name(store: DuckDBStore) -> None:
+    read_into(store, DATA / "v4.5.3-prefix", REAL)
+    assert [server.name for server in store.servers()] == ["default", "node-a"]
+
+
+def test_rename_changes_nothing_else(store: DuckDBStore) -> None:
+    read_into(store, REAL, server="old")
+    before = dump(store)
+    store.change_server("old", rename="new", timezone=None)
+    assert dump(store) == before
+    assert read_into(store, REAL, server="new").entries == 0
+    with pytest.raises(UsageError, match="no server 'old'"):
+        store.change_server("old", rename="x", timezone=None)
+
+
+def test_dry_run_tells_what_would_be_done_and_does_nothing(store: DuckDBStore) -> None:
+    assert read_into(store, REAL, dry_run=True).entries == 10
+    assert not store.exists()
+    read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
+    before = dump(store)
+    receipt = read_into(store, REAL, dry_run=True)
+    assert (receipt.entries, receipt.known) == (6, 4)
+    assert dump(store) == before
+
+
+def test_other_secret_or_prefix_is_refused(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    path = tmp_path / "store.duckdb"
+    with pytest.raises(StoreError, match="another secret"):
+        read_into(make_store(path, secret=b"x" * 32), REAL)
+    with pytest.raises(StoreError, match="ipv6_prefix = 64"):
+        read_into(make_store(path, ipv6_prefix=56), REAL)
+
+
+def test_store_of_a_newer_program_is_refused(store: DuckDBStore, tmp_path: Path) -> None:
+    import duckdb
+
+    read_into(store, REAL)
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        connection.execute("INSERT INTO migration VALUES (999)")
+    with pytest.raises(StoreError, match="upgrade ringserverstats"):
+        read_into(store, REAL)
+
+
+def test_failed_batch_stores_nothing_of_it(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault between any two statements of the transaction leaves the store as it was."""
+    read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
+    before = dump(store)
+    import ringserverstats.store.duckdb as module
+
+    good = module.statements
+    for step in range(len(module.SUMS)):
+        wanted = module.SUMS[step]
+        broken = lambda one, wanted=wanted: ["SELECT nothing"] if one is wanted else good(one)  # noqa: E731
+        monkeypatch.setattr(module, "statements", broken)
+        with pytest.raises(StoreError, match="nothing of this batch was stored"):
+            read_into(store, REAL)
+        assert dump(store) == before
+    monkeypatch.setattr(module, "statements", good)
+    assert read_into(store, REAL).entries == 6
+
+
+def test_sums_stay_right_in_many_small_batches(
+    store: DuckDBStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, DATA)
+    monkeypatch.setattr(pipeline, "BATCH", 10)
+    read_into(store, DATA)
+    assert dump(store) == dump(whole)
+
+
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log that takes a second or more to read, with twins in it."""
+    rng = random.Random(7)
+    blocks = []
+    for number in range(40_000):
+        streams = tuple(
+            (f"FR_S{rng.randrange(200):03d}_00_HHZ/MSEED", rng.randrange(1, 10**6), 1)
+            for _ in range(12)
+        )
+        one = block(
+            address=f"192.0.2.{rng.randrange(1, 200)}",
+            log_time=START + number // 8,
+            transfers=streams,
+        )
+        blocks += [one] * (1 + (number % 50 == 0))
+    path = tmp_path_factory.mktemp("long") / "txlog-20260131T0000-20260201T0000"
+    path.write_text("".join(blocks))
+    return path
+
+
+def _kill_at_random_moments(run: CommandLine, log: Path, times: int, seed: int) -> tuple[int, int]:
+    """Start, kill, start again ...; return how many were killed and how many had committed some."""
+    rng = random.Random(seed)
+    killed = committed = 0
+    store = make_store(run.folder / "store.duckdb", secret=None, secrets=run.folder / "config")
+    while killed < times:
+        process = run.popen("ingest", log)
+        try:
+            process.wait(timeout=rng.uniform(0.05, 2.5))
+        except Exception:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        if store.exists():
+            committed += 1
+        if process.returncode == 0:
+            for path in run.folder.glob("store.duckdb*"):
+                path.unlink()
+    return killed, committed
+
+
+def _totals(store: DuckDBStore) -> dict[str, list[dict[str, int]]]:
+    sql = "SELECT sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets FROM "
+    found = {
+        table: store.ask(sql + table, []).to_pylist()
+        for table in ("seen", "transfer", "by_day", "by_month")
+    }
+    entries = "SELECT count(*) AS n FROM seen", "SELECT sum(entries)::bigint AS n FROM connection_by_day"
+    found["entries"] = [store.ask(sql, []).to_pylist()[0] for sql in entries]
+    return found
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.soak)])
+def test_killed_at_any_moment_and_run_again(
+    run: CommandLine, long_log: Path, tmp_path: Path, times: int
+) -> None:
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    killed, committed = _kill_at_random_moments(run, long_log, times, seed=times)
+    assert run("ingest", long_log).returncode == 0
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, long_log)
+    store = make_store(run.folder / "store.duckdb")
+    assert _totals(store) == _totals(whole)
+    print(f"{killed} kills, {committed} left a store behind; totals exact")
+
+
+def test_two_processes_at_once_give_exact_totals(
+    run: CommandLine, long_log: Path, tmp_path: Path
+) -> None:
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    processes = [run.popen("ingest", long_log) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, long_log)
+    assert _totals(make_store(run.folder / "store.duckdb")) == _totals(whole)
+
+
+def test_a_process_waits_for_another_with_a_message(run: CommandLine) -> None:
+    import duckdb
+
+    assert run("ingest", REAL).returncode == 0
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # keeps the file as another program might
+        os.close(reader)
+        connection = duckdb.connect(run.folder / "store.duckdb")
+        os.write(writer, b"open")
+        time.sleep(3)
+        connection.close()
+        os._exit(0)
+    os.read(reader, 4)
+    answer = run("stats", "--format", "json")
+    os.waitpid(child, 0)
+    assert answer.returncode == 0
+    assert "waiting for another process" in answer.stderr

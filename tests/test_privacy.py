@@ -1,0 +1,122 @@
+"""No address, host name or user name leaves a store, unless the operator keeps them."""
+
+import csv
+import json
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from conftest import CommandLine, make_store
+from model import ENTRY
+
+from ringserverstats.ingest import ingest
+from ringserverstats.logs.source import find
+from ringserverstats.store.duckdb import DuckDBStore
+
+ADDRESSES = ("198.51.100.77", "::ffff:203.0.113.9", "2001:db8:aa:bb:1:2:3:4")
+HOSTS = ("maria.lab.example.org", "p5.pool.example.net", "v6.example.com")
+USERS = ("jdoe", "observer")
+AGENTS = ("dlreader:jdoe:4242:Linux", "Client", "slarchive/4.1")
+
+
+def _needles() -> set[str]:
+    """What must not be found: as text, as integers, as hexadecimal."""
+    found = {*HOSTS, *USERS, "4242"}
+    for text in ADDRESSES:
+        address = ip_address(text)
+        for one in {address, getattr(address, "ipv4_mapped", None) or address}:
+            number = int(one)
+            signed = number - (1 << 32) if one.version == 4 else number - (1 << 128)
+            found |= {str(one), one.exploded, str(number), str(signed), one.packed.hex()}
+            found |= {f"{number:x}", one.packed[::-1].hex(), one.reverse_pointer}
+    for host in HOSTS:
+        found.add(host.encode().hex())
+    return found
+
+
+def _logs(folder: Path) -> list[Path]:
+    folder.mkdir()
+    entries = [
+        replace(ENTRY, address=address, host=host, agent=agent)
+        for address, host, agent in zip(ADDRESSES, HOSTS, AGENTS, strict=True)
+    ]
+    lines = []
+    for number, entry in enumerate(entries):
+        one = json.loads(entry.json()) | {"auth": {"method": "jwt", "username": USERS[number % 2]}}
+        lines.append(json.dumps(one))
+    broken = entries[0].text().replace("bytes: 1536", "bytes: 1")
+    (folder / "txlog").write_text("".join(entry.text() for entry in entries) + broken)
+    (folder / "json").write_text("\n".join(lines) + "\n{broken maria.lab.example.org\n")
+    return [folder / "txlog", folder / "json"]
+
+
+def _export(store: DuckDBStore, folder: Path) -> str:
+    """Every table and column as CSV; blobs and ids in all their spellings."""
+    tables = store.ask(
+        "SELECT table_name AS t FROM information_schema.tables WHERE table_schema = 'main'", []
+    )["t"].to_pylist()
+    assert {"seen", "transfer", "client", "origin", "store"} <= set(tables)
+    text = []
+    for table in tables:
+        rows = store.ask(f"SELECT COLUMNS(*)::text FROM {table}", []).to_pylist()
+        with (folder / f"{table}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([list(row.values()) for row in rows])
+        text.append((folder / f"{table}.csv").read_text())
+    return "\n".join(text)
+
+
+@pytest.mark.parametrize("keep_hosts", [False, True])
+def test_tables_hold_no_address_unless_they_are_kept(tmp_path: Path, keep_hosts: bool) -> None:
+    store = make_store(tmp_path / "store.duckdb")
+    sources, _ = find([str(path) for path in _logs(tmp_path / "logs")])
+    receipt = ingest(sources, store, ipv6_prefix=64, keep_hosts=keep_hosts)
+    assert receipt.entries == 6
+    exported = _export(store, tmp_path)
+    found = {needle for needle in _needles() if needle in exported}
+    if keep_hosts:  # the control: the search does find what is there
+        assert {"198.51.100.77", *HOSTS} <= found
+        assert not {*USERS, "4242"} & found
+    else:
+        assert found == set()
+
+
+def test_output_and_errors_hold_no_address(run: CommandLine) -> None:
+    logs = _logs(run.folder / "logs")
+    said = [
+        run("ingest", *logs),
+        run("ingest", "--json", *logs),
+        run("ingest", "--dry-run", *logs),
+        run("info"),
+        run("stats", "--by", "client,agent"),
+        run("stats", "--by", "client", "--format", "csv"),
+    ]
+    text = "\n".join(one.stdout + one.stderr for one in said)
+    assert "Rejected" in text
+    assert {needle for needle in _needles() if needle in text} == set()
+
+
+def test_secret_is_its_owners_alone_and_never_shown(run: CommandLine) -> None:
+    made = run("ingest", *_logs(run.folder / "logs"))
+    path = next((run.folder / "config").glob("*.secret"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    secret = path.read_text().strip()
+    info = run("info")
+    assert str(path) in made.stderr
+    assert str(path) in info.stdout
+    assert secret not in made.stdout + made.stderr + info.stdout + info.stderr
+    path.write_text("wrong " + secret)
+    failed = run("stats", "--format", "json"), run("ingest", run.folder / "logs" / "txlog")
+    assert [one.returncode for one in failed] == [0, 2]
+    assert secret not in "".join(one.stdout + one.stderr for one in failed)
+
+
+def test_clients_are_told_apart_by_their_normal_address(tmp_path: Path) -> None:
+    """IPv4-mapped IPv6 is IPv4; the rest of an IPv6 address changes daily."""
+    store = make_store(tmp_path / "store.duckdb")
+    same = ("203.0.113.9", "::ffff:203.0.113.9", "::ffff:cb00:7109")
+    network = ("2001:db8:1:2::3", "2001:db8:1:2:ffff::1")
+    log = tmp_path / "txlog"
+    log.write_text("".join(replace(ENTRY, address=one).text() for one in (*same, *network)))
+    ingest(find([str(log)])[0], store, ipv6_prefix=64)
+    assert store.ask("SELECT count(*) AS n FROM client", []).to_pylist() == [{"n": 2}]
