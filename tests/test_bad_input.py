@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import DATA, dump, make_store, read_into
+from conftest import DATA, dump, read_into
 from model import ENTRY, START, block
 
 from ringserverstats.ingest import Receipt
@@ -111,11 +111,9 @@ def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> 
 
 
 @pytest.mark.parametrize("cut", range(1, len(GOOD)))
-def test_unfinished_last_block_is_incomplete_and_counts_later(
-    tmp_path: Path, log: Log, cut: int
-) -> None:
+def test_unfinished_last_block_is_incomplete_and_counts_later(cut: int) -> None:
     """Wherever the server has got to with its last block."""
-    del tmp_path
+
     keys = {"key": b"k" * 32, "latest": START + 10**6}
     whole = text.parse((OTHER + GOOD).encode(), line=1, last=True, **keys)
     begun = text.parse((OTHER + GOOD[:cut]).encode(), line=1, last=True, **keys)

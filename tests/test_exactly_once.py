@@ -192,7 +192,10 @@ def _totals(store: DuckDBStore) -> dict[str, list[dict[str, int]]]:
         table: store.ask(sql + table, []).to_pylist()
         for table in ("seen", "transfer", "by_day", "by_month")
     }
-    entries = "SELECT count(*) AS n FROM seen", "SELECT sum(entries)::bigint AS n FROM connection_by_day"
+    entries = (
+        "SELECT count(*) AS n FROM seen",
+        "SELECT sum(entries)::bigint AS n FROM connection_by_day",
+    )
     found["entries"] = [store.ask(sql, []).to_pylist()[0] for sql in entries]
     return found
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,3 +90,14 @@ def human_bytes(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} {_UNITS[-1]}"
+
+
+def check_server_name(name: str) -> str:
+    """``name``, if a server may be called so.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
+        raise UsageError(f"{name!r} is no name for a server; use up to 64 letters, digits, . _ -")
+    return name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringserverstats.cli.common import (
+    check_server_name,
     console,
     database_option,
     human_bytes,
@@ -57,6 +58,8 @@ def command(
     from ringserverstats.ingest import ingest
     from ringserverstats.logs.source import find
 
+    if server is not None:
+        check_server_name(server)
     settings = load_settings(database)
     sources, others = find(list(files), name=name)
     store = open_store(settings, answers=False)

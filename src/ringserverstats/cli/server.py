@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
-from ringserverstats.cli.common import console, database_option, load_settings, open_store, table
+from ringserverstats.cli.common import (
+    check_server_name,
+    console,
+    database_option,
+    load_settings,
+    open_store,
+    table,
+)
 from ringserverstats.errors import UsageError
 
-_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _EXAMPLES = (
     "Examples:\n\n\b\n"
     "  ringserverstats server add node-a --timezone Europe/Paris\n"
@@ -41,7 +45,7 @@ def add(name: str, timezone: str, database: str | None) -> None:
     """Add a server."""
     store = open_store(load_settings(database), answers=False)
     store.keys(create=True)
-    if any(server.name == _checked(name) for server in store.servers()):
+    if any(server.name == check_server_name(name) for server in store.servers()):
         raise UsageError(
             f"there is a server {name!r} already; to change it: ringserverstats server timezone "
             f"{name} Area/City"
@@ -74,7 +78,7 @@ def list_(as_json: bool, database: str | None) -> None:
 def rename(name: str, new_name: str, timezone: str | None, database: str | None) -> None:
     """Give a server another name; its history stays."""
     open_store(load_settings(database), answers=False).change_server(
-        name, rename=_checked(new_name), timezone=_zone(timezone) if timezone else None
+        name, rename=check_server_name(new_name), timezone=_zone(timezone) if timezone else None
     )
 
 
@@ -87,12 +91,6 @@ def timezone_(name: str, timezone: str, database: str | None) -> None:
     open_store(load_settings(database), answers=False).change_server(
         name, rename=None, timezone=_zone(timezone)
     )
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a server; use up to 64 letters, digits, . _ -")
-    return name
 
 
 def _zone(name: str) -> str:

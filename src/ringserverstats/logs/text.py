@@ -351,7 +351,6 @@ def _read_csv(text: bytes) -> pa.Table | None:
                 delimiter=" ",
                 quote_char=False,
                 ignore_empty_lines=False,
-                invalid_row_handler=lambda _: "skip",
             ),
             convert_options=pa_csv.ConvertOptions(
                 column_types={

@@ -1,0 +1,341 @@
+"""The command line as its users meet it."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from conftest import DATA, CommandLine
+from model import START, block
+
+from ringserverstats import __version__
+from ringserverstats.cli import _COMMANDS
+from ringserverstats.cli.common import human_bytes
+
+REAL = DATA / "v4.5.3-midnight-paris"
+TXLOG = REAL / "txlog-20260630T0000-20260701T0000"
+
+
+def test_file_without_a_command_is_ingested(run: CommandLine) -> None:
+    done = run(TXLOG)
+    assert done.returncode == 0
+    assert "entries" in done.stdout
+    again = json.loads(run("--json", TXLOG).stdout)
+    assert (again["entries"], again["known"]) == (0, 4)
+
+
+def test_database_option_before_or_behind_the_command(run: CommandLine, tmp_path: Path) -> None:
+    uri = f"duckdb://{tmp_path}/other.duckdb"
+    assert run("--dburi", uri, TXLOG).returncode == 0
+    assert (tmp_path / "other.duckdb").exists()
+    for args in (("--database", uri, "stats"), ("stats", "--database", uri)):
+        rows = json.loads(run(*args, "--format", "json").stdout)
+        assert rows[0]["bytes"] == 541184
+
+
+def test_word_that_is_neither_command_nor_file(run: CommandLine) -> None:
+    done = run("inges")
+    assert done.returncode == 2
+    assert "did you mean 'ingest'?" in done.stderr
+
+
+def test_standard_input_with_a_name(run: CommandLine) -> None:
+    given = {"input": TXLOG.read_text()}
+    receipt = json.loads(run("--json", "--name", TXLOG.name, "-", **given).stdout)
+    assert (receipt["entries"], receipt["days_guessed"]) == (4, 0)
+    run.environment["DATABASE_URI"] += "2.duckdb"
+    receipt = json.loads(run("ingest", "--json", "-", **given).stdout)
+    assert (receipt["entries"], receipt["days_guessed"]) == (4, 4)
+
+
+def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
+    receipt = json.loads(run("ingest", "--json", DATA).stdout)
+    assert list(receipt) == [
+        "files",
+        "entries",
+        "connections",
+        "transfers",
+        "bytes",
+        "packets",
+        "known",
+        "known_elsewhere",
+        "empty",
+        "incomplete",
+        "rejected",
+        "days_guessed",
+        "access_lines",
+        "other_files",
+        "rejects",
+        "notes",
+    ]
+    assert (receipt["files"], receipt["access_lines"]) == (38, 224)
+    assert receipt["known_elsewhere"] == 0
+
+
+def test_rejects_are_told_on_standard_error(run: CommandLine, tmp_path: Path) -> None:
+    log = tmp_path / "bad\x1b[31mlog"
+    log.write_text(block().replace("bytes: 1536", "bytes: 1") + block(log_time=START + 99))
+    done = run("ingest", log)
+    assert done.returncode == 0
+    assert "lines 1 to 4: total is 1 but the lines add up to 1536" in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+    assert run("ingest", "--strict", log).returncode == 1
+
+
+def test_stats_as_json_csv_parquet_and_table(run: CommandLine, tmp_path: Path) -> None:
+    run(REAL)
+    question = ("stats", "--by", "day,network", "--from", "2026-06", "--to", "2026-07")
+    rows = json.loads(run(*question, "--format", "json").stdout)
+    assert list(rows[0]) == ["day", "network", "bytes", "packets", "transfers", "clients"]
+    assert rows[0] == {
+        "day": "2026-06-30",
+        "network": "FR",
+        "bytes": 300544,
+        "packets": 587,
+        "transfers": 4,
+        "clients": 3,
+    }
+    table = list(csv.DictReader(io.StringIO(run(*question, "--format", "csv").stdout)))
+    assert [{**row, "day": row["day"]} for row in table] == [
+        {name: str(value) for name, value in row.items()} for row in rows
+    ]
+    file = tmp_path / "out.parquet"
+    assert run(*question, "--format", "parquet", "-o", file).returncode == 0
+    assert pyarrow.parquet.read_table(file).to_pylist() == rows
+    shown = run(*question).stdout
+    assert "301 kB" in shown
+    assert "day: the server's local date" in shown
+    text = tmp_path / "out.txt"
+    assert run(*question, "-o", text).returncode == 0
+    assert text.read_text() == shown
+
+
+def test_periods(run: CommandLine) -> None:
+    run(REAL)
+
+    def transfers(*args: str) -> int:
+        rows = json.loads(run("stats", *args, "--format", "json").stdout)
+        return sum(row["transfers"] or 0 for row in rows)
+
+    assert transfers() == 16
+    assert transfers("--month", "2026-06") == 8
+    assert transfers("--year", "2026") == 16
+    assert transfers("--from", "2026-07-01") == 8
+    assert transfers("--to", "2026-06") == 8
+    assert transfers("--direction", "RX") == 6
+    assert transfers("--direction", "TX,RX") == 22
+
+
+def test_empty_answer_says_what_the_store_holds(run: CommandLine) -> None:
+    run(REAL)
+    done = run("stats", "--by", "day", "--year", "2001")
+    assert "the store holds 2026-06-30 to 2026-07-01" in done.stdout
+    assert done.returncode == 0
+
+
+def test_csv_runs_no_formula(run: CommandLine, tmp_path: Path) -> None:
+    log = tmp_path / "txlog"
+    agents = ("=1+1", "+1", "-1", "@x", 'quo"te,comma', "<b>&amp;")
+    log.write_text("".join(block(agent=agent) for agent in agents))
+    run(log)
+    done = run("stats", "--by", "agent", "--sort", "agent", "--format", "csv")
+    names = {row["agent"] for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert names == {"'=1+1", "'+1", "'-1", "'@x", 'quo"te,comma', "<b>&amp;"}
+
+
+def test_stream_that_is_no_source_identifier_keeps_its_bytes(run: CommandLine) -> None:
+    run(DATA / "v4.5.3-text")
+    rows = json.loads(run("stats", "--by", "network,stream", "--format", "json").stdout)
+    raw = [row for row in rows if row["network"] is None]
+    assert [(row["stream"], row["bytes"]) for row in raw] == [("RAW/BINARY", 36)]
+
+
+def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
+    run("server", "add", "default", "--timezone", "Europe/Paris")
+    run(REAL)
+    found = json.loads(run("info", "--json").stdout)
+    assert (found["entries"], found["transfers"], found["clients"], found["schema"]) == (
+        10,
+        22,
+        5,
+        1,
+    )
+    assert found["servers"] == [
+        {
+            "name": "default",
+            "timezone": "Europe/Paris",
+            "first_day": "2026-06-30",
+            "last_day": "2026-07-01",
+            "entries": 10,
+            "bytes_sent": 942592,
+            "bytes_received": 556032,
+        }
+    ]
+    assert "Europe/Paris" in run("info").stdout
+
+
+def test_servers(run: CommandLine) -> None:
+    assert run("server", "add", "node-a", "--timezone", "America/Denver").returncode == 0
+    assert run("server", "add", "node-a").returncode == 2
+    assert run("server", "add", "bad name").returncode == 2
+    assert run("server", "timezone", "node-a", "Mars/Olympus").returncode == 2
+    assert run("server", "timezone", "node-a", "../../etc/passwd").returncode == 2
+    assert run("server", "rename", "node-a", "rt1").returncode == 0
+    assert run("server", "rename", "node-a", "rt2").returncode == 2
+    listed = json.loads(run("server", "list", "--json").stdout)
+    assert listed == [{"name": "rt1", "timezone": "America/Denver"}]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["ingest", "no-such-file"], 2, "check the path"),
+        (["ingest"], 2, "Missing argument"),
+        (["ingest", "--as", "../x", "@log"], 2, "no name for a server"),
+        (["stats"], 3, "read logs into it with"),
+        (["info"], 3, "read logs into it with"),
+        (["stats", "--by", "planet"], 2, "there is no group 'planet'"),
+        (["stats", "--from", "yesterday"], 2, "is no date"),
+        (["stats", "--month", "2026-01", "--last", "3d"], 2, "exclude one another"),
+        (["stats", "--top", "0"], 2, "Invalid value"),
+        (["--database", "mysql://x:secret@h/d", "info"], 2, "embedded store"),
+        (["--database", "postgresql://x:secret@h/d", "info"], 2, "embedded store"),
+        (["--database", "duckdb:///proc/no/store.duckdb", "@log"], 3, "choose another"),
+        (["--database", "duckdb:///etc/passwd", "@log"], 3, "cannot be used as a store"),
+    ],
+)
+def test_errors_say_what_to_do_next(
+    run: CommandLine, args: list[str], code: int, message: str
+) -> None:
+    done = run(*(str(TXLOG) if arg == "@log" else arg for arg in args))
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret@" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RINGSERVERSTATS_SECRET", "tooshort"),
+        ("RINGSERVERSTATS_IPV6_PREFIX", "129"),
+        ("RINGSERVERSTATS_WAIT", "soon"),
+        ("RINGSERVERSTATS_MEMORY", "lots"),
+        ("RINGSERVERSTATS_KEEP_HOSTS", "perhaps"),
+        ("RINGSERVERSTATS_CONFIG", "/no/such/file.toml"),
+    ],
+)
+def test_wrong_setting_is_named_and_not_shown(run: CommandLine, name: str, value: str) -> None:
+    run.environment[name] = value
+    done = run("ingest", TXLOG)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    if name == "RINGSERVERSTATS_SECRET":
+        assert value not in done.stderr
+
+
+def test_configuration_file_comes_after_the_environment(run: CommandLine, tmp_path: Path) -> None:
+    config = tmp_path / "ringserverstats.toml"
+    config.write_text(f'database = "duckdb://{tmp_path}/toml.duckdb"\nkeep_hosts = true\n')
+    run.environment["RINGSERVERSTATS_CONFIG"] = str(config)
+    uri = run.environment.pop("DATABASE_URI")
+    run(TXLOG)
+    assert (tmp_path / "toml.duckdb").exists()
+    run.environment["DATABASE_URI"] = uri
+    run(TXLOG)
+    assert (tmp_path / "store.duckdb").exists()
+    config.write_text("database = [")
+    assert run("info").returncode == 2
+    config.write_text('planet = "Mars"')
+    assert "planet" in run("info").stderr
+
+
+def test_compressed_and_folder_of_other_files(run: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "deep"
+    folder.mkdir(parents=True)
+    (folder / TXLOG.name).write_bytes(TXLOG.read_bytes())
+    (folder / "README").write_text("no log")
+    receipt = json.loads(run("ingest", "--json", tmp_path / "logs").stdout)
+    assert (receipt["files"], receipt["entries"], receipt["other_files"]) == (1, 4, 1)
+
+
+def test_start_up_is_quick(run: CommandLine) -> None:
+    for args, limit in ((["--version"], 0.2), (["--help"], 0.3), (["stats", "--help"], 0.3)):
+        durations = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            done = run(*args)
+            durations.append(time.perf_counter() - begin)
+            assert done.returncode == 0
+        # A loaded machine is slower: the quickest of five tells what it costs.
+        assert min(durations) < limit, args
+    assert __version__ in run("--version").stdout
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in _COMMANDS), ("server", "add")])
+def test_help_has_examples(run: CommandLine, command: tuple[str, ...]) -> None:
+    shown = run(*command, "--help").stdout
+    assert "Examples:" in shown
+    assert "ringserverstats" in shown.split("Examples:")[1]
+
+
+def test_no_colour_and_no_bar_where_there_is_no_terminal(run: CommandLine) -> None:
+    done = run("ingest", REAL)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\x1b" not in run("stats", "--by", "day").stdout
+
+
+def test_progress_and_colour_on_a_terminal(run: CommandLine, tmp_path: Path) -> None:
+    log = tmp_path / "txlog"
+    log.write_text("".join(block(log_time=START + n // 9, agent=f"a{n}") for n in range(60_000)))
+
+    def on_terminal(*args: str, **extra: str) -> str:
+        leader, follower = pty.openpty()
+        environment = {**run.environment, "TERM": "xterm-256color", "COLUMNS": "120", **extra}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ringserverstats", *args],
+            env=environment,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                text += os.read(leader, 65_536)
+            except OSError:
+                break
+        process.wait()
+        os.close(leader)
+        return text.decode()
+
+    assert "lines" in on_terminal("ingest", str(log))
+    assert "\x1b[1m" in on_terminal("stats", "--by", "agent", "--top", "3")
+    assert "\x1b[3" not in on_terminal("stats", "--by", "agent", "--top", "3", NO_COLOR="1")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1234567, "1.23 MB"),
+        (999_600, "1 MB"),
+        (10**12, "1 TB"),
+        (2**63 - 1, "9.22 EB"),
+    ],
+)
+def test_sizes_for_people(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+def test_module_is_a_program_too(run: CommandLine) -> None:
+    assert run("--version").stdout.startswith("ringserverstats, version")

@@ -1,0 +1,238 @@
+"""Every question is answered as a count over the single transfers, without any sum, would be."""
+
+import itertools
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from conftest import make_store, read_into
+
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics import periods
+from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
+from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.store.duckdb import DuckDBStore
+
+ALL = tuple(MEASURES)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
+    import importlib.util
+
+    folder = tmp_path_factory.mktemp("sample")
+    script = Path(__file__).parents[1] / "examples" / "make_sample.py"
+    spec = importlib.util.spec_from_file_location("make_sample", script)
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["make_sample"] = module
+    spec.loader.exec_module(module)
+    module.write(folder / "logs", days=33)
+    store = make_store(folder / "store.duckdb", memory="1GB")
+    read_into(store, folder / "logs")
+    return store
+
+
+@pytest.fixture(scope="module")
+def facts(sample: DuckDBStore) -> list[dict]:
+    """Transfers grouped by all that can be told apart, as the brute force starts from."""
+    rows = sample.ask(
+        "SELECT t.day, v.name AS server, t.direction::text AS direction,"
+        " t.protocol::text AS protocol, t.entry, t.connection, c.pseudonym AS client,"
+        " a.name AS agent, a.family AS agent_family, s.name AS stream, s.network, s.station,"
+        " s.location, s.channel, s.type, t.bytes, t.packets"
+        " FROM transfer t JOIN server v USING (server) JOIN origin o USING (origin)"
+        " JOIN client c USING (client) JOIN agent a USING (agent) JOIN stream s USING (stream)"
+        " WHERE t.day < '2026-09-04' OR t.day > '2026-09-30'",
+        [],
+    ).to_pylist()
+    for row in rows:
+        day = row["day"]
+        iso = day.isocalendar()
+        row |= {
+            "day": day.isoformat(),
+            "month": f"{day:%Y-%m}",
+            "year": f"{day:%Y}",
+            "week": f"{iso.year}-W{iso.week:02d}",
+            "agent-family": row.pop("agent_family"),
+        }
+    return rows
+
+
+def brute(rows: list[dict], by: tuple[str, ...]) -> dict[tuple, tuple[int, ...]]:
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return {
+        key: (
+            sum(row["bytes"] for row in own),
+            sum(row["packets"] for row in own),
+            len(own),
+            len({row["client"] for row in own}),
+            len({row["entry"] for row in own}),
+            len({row["connection"] for row in own}),
+        )
+        for key, own in groups.items()
+    }
+
+
+def answer(store: DuckDBStore, question: Question) -> dict[tuple, tuple[int, ...]]:
+    rows = ask(store, question).to_pylist()
+    found = {
+        tuple(row[name] for name in question.by): tuple(row[name] for name in ALL) for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+PERIODS = ((date(2026, 10, 1), date(2026, 10, 31)), (date(2026, 9, 1), date(2026, 9, 3)))
+PAIRS = [(), *((one,) for one in GROUPS), *itertools.combinations(GROUPS, 2)]
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_every_pair_of_groups(
+    sample: DuckDBStore, facts: list[dict], period: tuple[date, date]
+) -> None:
+    first, last = period
+    rows = [row for row in facts if first.isoformat() <= row["day"] <= last.isoformat()]
+    rows = [row for row in rows if row["server"] != "node-b" or row["day"] < "2026-09-02"]
+    filters = {"server": ("node-a", "node-c")}
+    rows = [row for row in rows if row["server"] != "node-b"]
+    for by in PAIRS:
+        question = Question(by=by, first=first, last=last, filters=filters, measures=ALL)
+        assert answer(sample, question) == brute(rows, by), by
+
+
+FILTERED = [
+    {"network": ("FR", "R?")},
+    {"network": ("*",), "station": ("F0*",)},
+    {"station": ("F0_A", "F%")},
+    {"channel": ("HH?",), "direction": ("TX",)},
+    {"location": ("00",), "type": ("MSEED",)},
+    {"direction": ("RX",)},
+    {"protocol": ("SeedLink", "HTTP")},
+    {"agent": ("slarchive*", "not told")},
+    {"agent-family": ("Mozilla",)},
+    {"stream": ("FR_F00A_00_HHZ/MSEED", "G_*")},
+    {"server": ("node-?",), "network": ("1T",)},
+    {"network": ("nothing",)},
+]
+
+
+@pytest.mark.parametrize("filters", FILTERED)
+def test_filters(sample: DuckDBStore, facts: list[dict], filters: dict) -> None:
+    rows = [
+        row
+        for row in facts
+        if row["day"] >= "2026-10-01"
+        and all(
+            any(fnmatchcase(row[name] or "", value.replace("[", "[[]")) for value in values)
+            for name, values in filters.items()
+        )
+    ]
+    question = Question(by=("day",), first=date(2026, 10, 1), filters=filters, measures=ALL)
+    assert answer(sample, question) == brute(rows, ("day",))
+    whole = brute(rows, ()).get((), (0,) * len(ALL))
+    assert tuple(totals(sample, question).values()) == whole
+
+
+def test_client_as_a_filter(sample: DuckDBStore, facts: list[dict]) -> None:
+    client = facts[0]["client"]
+    question = Question(by=("client",), filters={"client": (client,)}, measures=ALL)
+    assert list(answer(sample, question)) == [(client,)]
+
+
+def test_months_are_answered_from_the_sums_by_month() -> None:
+    whole = Question(by=("month", "network"), first=date(2026, 1, 1), last=date(2026, 2, 28))
+    assert whole.tables["sums"][0] == "by_month"
+    for fine in (
+        Question(by=("day",)),
+        Question(by=("week",)),
+        Question(first=date(2026, 1, 2)),
+        Question(last=date(2026, 1, 30)),
+    ):
+        assert fine.tables["sums"][0] == "by_day"
+
+
+def test_sort_and_top(sample: DuckDBStore) -> None:
+    by_bytes = ask(sample, Question(by=("network",), top=3)).to_pylist()
+    assert [row["network"] for row in by_bytes] == ["FR", "G", "RA"]
+    by_name = ask(sample, Question(by=("network",), sort="network", top=2)).to_pylist()
+    assert [row["network"] for row in by_name] == ["1T", "FR"]
+    months = ask(sample, Question(by=("month", "network"))).to_pylist()
+    assert [row["month"] for row in months] == sorted(row["month"] for row in months)
+    assert list(months[0]) == ["month", "network", "bytes", "packets", "transfers", "clients"]
+    most = ask(sample, Question(by=("month", "network"), sort="clients")).to_pylist()
+    clients = [row["clients"] for row in most]
+    assert clients == sorted(clients, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"by": ("planet",)}, "there is no group 'planet'"),
+        ({"by": ("day", "day")}, "named twice"),
+        ({"measures": ("hits",)}, "there is no measure 'hits'"),
+        ({"filters": {"planet": ("x",)}}, "there is no filter 'planet'"),
+        ({"sort": "day"}, "cannot sort by 'day'"),
+        ({"first": date(2026, 2, 1), "last": date(2026, 1, 1)}, "ends .* before it starts"),
+    ],
+)
+def test_wrong_questions_say_what_is_wrong(given: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Question(**given)
+
+
+def test_all_that_is_declared_has_a_help() -> None:
+    for one in (*GROUPS.values(), *FILTERS.values(), *MEASURES.values()):
+        assert one.help
+
+
+def test_injection_is_only_a_value_that_matches_nothing(sample: DuckDBStore) -> None:
+    evil = "x' OR 1=1; DROP TABLE seen; --"
+    for name in FILTERS:
+        assert ask(sample, Question(by=("day",), filters={name: (evil,)})).num_rows == 0
+    assert ask(sample, Question()).to_pylist()[0]["bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2026", date(2026, 1, 1), date(2026, 12, 31)),
+        ("2026-11", date(2026, 11, 1), date(2026, 11, 30)),
+        ("2024-02", date(2024, 2, 1), date(2024, 2, 29)),
+        ("2026-11-24", date(2026, 11, 24), date(2026, 11, 24)),
+    ],
+)
+def test_dates_as_people_write_them(text: str, first: date, last: date) -> None:
+    assert (periods.first_day(text), periods.last_day(text)) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "26", "2026-13", "2026-02-30", "2026-1", "now", "2026-11-24T"]
+)
+def test_what_is_no_date(text: str) -> None:
+    with pytest.raises(UsageError, match="no date"):
+        periods.first_day(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("1d", date(2026, 3, 31)),
+        ("30d", date(2026, 3, 2)),
+        ("2w", date(2026, 3, 18)),
+        ("1m", date(2026, 3, 1)),
+        ("1y", date(2025, 4, 1)),
+    ],
+)
+def test_last(text: str, first: date) -> None:
+    assert periods.last(text, date(2026, 3, 31)) == (first, date(2026, 3, 31))
+
+
+@pytest.mark.parametrize("text", ["", "d", "0d", "30", "3h", "99999y"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(UsageError):
+        periods.last(text, date(2026, 3, 31))
