@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 
 from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.rows import Enricher, Rows, join
+from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
 from ringserverstats.logs.days import days
@@ -94,7 +95,7 @@ def ingest(
         receipt.packets += written.packets
         connections.append(written.connections)
 
-    write = store.compare if dry_run else store.write
+    write = _Comparison(store) if dry_run else store.write
     writing: Future[Written] | None = None
     with ThreadPoolExecutor(1) as pool:  # the store writes one batch while the next is read
         for rows in _batches(sources, keys, enricher, servers, server, receipt, progress):
@@ -161,6 +162,20 @@ def _reject(receipt: Receipt, source: Source, rejects: list[Reject]) -> None:
     receipt.rejected += len(rejects)
     room = MOST_REJECTS - len(receipt.rejects)
     receipt.rejects += [(source.label, reject) for reject in rejects[:room]]
+
+
+class _Comparison:
+    """Stands for `Store.write` in a dry run: remembers which entries would be there by now."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._earlier = ENTRIES.empty_table().select(["server", "entry"])
+
+    def __call__(self, rows: Rows) -> Written:
+        written = self._store.compare(rows, self._earlier)
+        entries = rows.entries.select(["server", "entry"])
+        self._earlier = pa.concat_tables([self._earlier, entries])
+        return written
 
 
 class _Servers:

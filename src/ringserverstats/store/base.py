@@ -71,8 +71,8 @@ class Store(Protocol):
     def write(self, rows: Rows) -> Written:
         """Count what is new of ``rows``, all or nothing."""
 
-    def compare(self, rows: Rows) -> Written:
-        """What `write` would do."""
+    def compare(self, rows: Rows, earlier: pa.Table) -> Written:
+        """What `write` would do after it had written the entries ``earlier``."""
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         """Run a SELECT with parameters ``$1``, ``$2``, ..."""

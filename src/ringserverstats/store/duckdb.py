@@ -70,7 +70,7 @@ class DuckDBStore:
         if self._secret is not None:
             return "setting RINGSERVERSTATS_SECRET"
         with self._session() as connection:
-            return str(self._secret_path(_store_row(connection)[0]))
+            return str(self._secret_path(_known(_store_row(connection))[0]))
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -80,12 +80,15 @@ class DuckDBStore:
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())
 
     def keys(self, *, create: bool) -> Keys:
-        if not self.exists():
-            if not create:
-                return derive(self._secret or os.urandom(32))
-            self._create()
+        if not create and not self.exists():
+            return derive(self._secret or os.urandom(32))
+        if create:
+            self._make_folder()
         with self._session(write=create) as connection:
-            store_id, check, ipv6_prefix = _store_row(connection)
+            store = _store_row(connection)
+            if store is None and create:
+                store = self._create(connection)
+        store_id, check, ipv6_prefix = _known(store)
         secret = self._secret or load_secret(self._secret_path(store_id))
         keys = derive(secret)
         if keys.check != check:
@@ -131,17 +134,15 @@ class DuckDBStore:
                     raise UsageError(f"there is a server {rename!r} already; take another name")
                 connection.execute("UPDATE server SET name = $2 WHERE name = $1", [name, rename])
 
-    def compare(self, rows: Rows) -> Written:
+    def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
-            new, _, elsewhere = _first_seen(rows.entries)
-            return _written(rows, new, elsewhere)
+            return _written(rows, *_first_seen(rows.entries, earlier))
         with self._session() as connection:
-            new, elsewhere = _new(connection, rows.entries)
-        return _written(rows, new, elsewhere)
+            return _written(rows, *_new(connection, rows.entries, earlier))
 
     def write(self, rows: Rows) -> Written:
         with self._session(write=True) as connection:
-            new, elsewhere = _new(connection, rows.entries)
+            new, elsewhere = _new(connection, rows.entries, rows.entries.slice(0, 0))
             written = _written(rows, new, elsewhere)
             if written.entries:
                 _insert(connection, rows, new)
@@ -151,7 +152,7 @@ class DuckDBStore:
         with self._session() as connection:
             return connection.sql(sql, params=list(parameters)).to_arrow_table()
 
-    def _create(self) -> None:
+    def _make_folder(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -159,19 +160,18 @@ class DuckDBStore:
                 f"the folder {self._path.parent} cannot be made ({error.strerror}); choose another "
                 "store with --database or DATABASE_URI"
             ) from None
-        with self._session(write=True) as connection:
-            if connection.execute("SELECT count(*) FROM store").fetchall()[0][0]:
-                return  # another process was faster
-            store_id = str(uuid.uuid4())
-            secret = self._secret
-            if secret is None:
-                path = self._secret_path(store_id)
-                secret = make_secret(path)
-                self._tell(f"made a new store {self._path} and its secret {path}: back up both")
-            connection.execute(
-                "INSERT INTO store VALUES ($1, $2, $3)",
-                [store_id, derive(secret).check, self._ipv6_prefix],
-            )
+
+    def _create(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
+        """Say who this store is; its secret is there before anything needs it."""
+        store_id = str(uuid.uuid4())
+        secret = self._secret
+        if secret is None:
+            path = self._secret_path(store_id)
+            secret = make_secret(path)
+            self._tell(f"made a new store {self._path} and its secret {path}: back up both")
+        store = (store_id, derive(secret).check, self._ipv6_prefix)
+        connection.execute("INSERT INTO store VALUES ($1, $2, $3)", store)
+        return store
 
     def _secret_path(self, store_id: str) -> Path:
         return self._secrets / f"{store_id}.secret"
@@ -284,12 +284,16 @@ def _check_schema(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
+def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int] | None:
+    """Its id, check value and IPv6 prefix; None where its maker was stopped before it said so."""
     rows = connection.execute("SELECT id, key_check, ipv6_prefix FROM store").fetchall()
-    if not rows:
+    return (str(rows[0][0]), str(rows[0][1]), int(rows[0][2])) if rows else None
+
+
+def _known(store: tuple[str, str, int] | None) -> tuple[str, str, int]:
+    if store is None:
         raise StoreError("the store is empty; read logs into it with: ringserverstats ingest FILE")
-    store_id, check, ipv6_prefix = rows[0]
-    return str(store_id), str(check), int(ipv6_prefix)
+    return store
 
 
 def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
@@ -297,29 +301,34 @@ def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
     return [Server(*row) for row in rows]
 
 
-def _first_seen(
-    entries: pa.Table,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void], int]:
-    """Which rows are the first of their entry and server within a batch.
+def _first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which rows of ``entries`` are the first of their entry and server, after ``earlier``.
 
     Returns:
-        That, the entries' ids, and how many stand there under another server before.
+        That, and how many stand before under another server.
     """
-    storage = entries["entry"].combine_chunks().storage
-    ids = np.frombuffer(storage.buffers()[1], "V16")[storage.offset : storage.offset + len(storage)]
-    server = entries["server"].to_numpy()
-    _, first, index = np.unique(ids, return_index=True, return_inverse=True)
-    new = np.zeros(len(ids), np.bool_)
+    both = pa.concat_tables([table.select(["server", "entry"]) for table in (earlier, entries)])
+    server = both["server"].to_numpy()
+    _, first, index = np.unique(_ids(both), return_index=True, return_inverse=True)
+    new = np.zeros(len(both), np.bool_)
     _, rows = np.unique(index * (int(server.max(initial=0)) + 1) + server, return_index=True)
     new[rows] = True
-    return new, ids, int((server != server[first][index]).sum()) if len(ids) else 0
+    elsewhere = server != server[first][index]
+    return new[len(earlier) :], int(elsewhere[len(earlier) :].sum())
+
+
+def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
+    """The 128 bits of each entry, to compare and sort."""
+    storage = entries["entry"].combine_chunks().storage
+    ids: npt.NDArray[np.void] = np.frombuffer(storage.buffers()[1], "V16")
+    return ids[storage.offset : storage.offset + len(storage)]
 
 
 def _new(
-    connection: duckdb.DuckDBPyConnection, entries: pa.Table
+    connection: duckdb.DuckDBPyConnection, entries: pa.Table, earlier: pa.Table
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Which rows of ``entries`` the ledger does not know, and how many another server has."""
-    new, _, elsewhere = _first_seen(entries)
+    new, elsewhere = _first_seen(entries, earlier)
     days = pc.min_max(entries["log_day"]).as_py()
     given = pa.table(
         {
@@ -428,10 +437,9 @@ def _fresh_transfers(
     if not new.all():
         transfers = transfers.filter(pa.array(new[transfers["row"].to_numpy()]))
     row = transfers["row"].combine_chunks()
-    storage = rows.entries["entry"].combine_chunks().storage
-    halves = np.frombuffer(storage.buffers()[1], np.int64)[2 * storage.offset :: 2]
+    halves = _ids(rows.entries).view(np.int64)[::2]
     # The same log block under two servers is two entries.
-    numbers = halves[: len(rows.entries)] ^ (rows.entries["server"].to_numpy() * _ODD)
+    numbers = halves ^ (rows.entries["server"].to_numpy() * _ODD)
     entries = rows.entries.select(
         ["server", "day", "hour", "direction", "protocol", "origin", "connection"]
     ).combine_chunks()
