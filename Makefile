@@ -30,7 +30,7 @@ bench: .venv/done
 	$(BIN)/python benchmarks/run.py
 
 docs: .venv/done
-	$(BIN)/python -m ringserverstats --help
+	$(BIN)/python docs/commands.py
 
 lock: .venv/done
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \

@@ -83,13 +83,13 @@ def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Tab
 
 
 def human_bytes(count: int) -> str:
-    """``count`` in decimal units, three digits: 1.23 GB."""
-    size = float(count)
-    for unit in _UNITS[:-1]:
-        if size < 999.5:
-            return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} {_UNITS[-1]}"
+    """``count`` in decimal units, three digits: 1.20 GB."""
+    size, units = float(count), iter(_UNITS)
+    unit = next(units)
+    while size >= 999.5 and unit != _UNITS[-1]:
+        size, unit = size / 1000, next(units)
+    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{digits}f} {unit}"
 
 
 def check_server_name(name: str) -> str:

@@ -156,24 +156,28 @@ FILTERS = {
             "server",
             "name",
             "f.server IN (SELECT server FROM server WHERE {})",
-            "names of servers",
+            "servers",
         ),
-        Filter("direction", "f.direction::text", "{}", "TX (default), RX, or TX,RX"),
-        Filter("protocol", "f.protocol::text", "{}", "DataLink, SeedLink, HTTP, Unknown"),
-        Filter("network", "network", _OF_STREAM, "network codes", of_stream=True),
-        Filter("station", "station", _OF_STREAM, "station codes", of_stream=True),
+        Filter("direction", "f.direction::text", "{}", "directions: TX (default), RX, or TX,RX"),
+        Filter(
+            "protocol", "f.protocol::text", "{}", "protocols: DataLink, SeedLink, HTTP, Unknown"
+        ),
+        Filter("network", "network", _OF_STREAM, "networks", of_stream=True),
+        Filter("station", "station", _OF_STREAM, "stations", of_stream=True),
         Filter(
             "location",
             "location",
             _OF_STREAM,
-            "location codes, `--` for the empty one",
+            "locations, `--` for the empty one",
             of_stream=True,
         ),
-        Filter("channel", "channel", _OF_STREAM, "channel codes", of_stream=True),
-        Filter("stream", "name", _OF_STREAM, "whole streams, FR_CIEL_00_HHZ/MSEED", of_stream=True),
+        Filter("channel", "channel", _OF_STREAM, "channels", of_stream=True),
+        Filter(
+            "stream", "name", _OF_STREAM, "streams, such as FR_CIEL_00_HHZ/MSEED", of_stream=True
+        ),
         Filter("type", "type", _OF_STREAM, "packet types", of_stream=True),
-        Filter("client", "pseudonym", _OF_CLIENT, "pseudonyms"),
-        Filter("agent", "agent.name", _OF_AGENT, "client ids"),
+        Filter("client", "pseudonym", _OF_CLIENT, "clients, by pseudonym"),
+        Filter("agent", "agent.name", _OF_AGENT, "agents"),
         Filter("agent-family", "family", _OF_AGENT, "agent families"),
     )
 }
