@@ -39,7 +39,7 @@ with tempfile.TemporaryDirectory() as folder:
         tell=print,
     )
     with step("make the store"):
-        keys = store.keys(create=True)
+        keys = store.open(create=True).keys
         server = store.add_server("default", "UTC")
     source = find([sys.argv[1]])[0][0]
     enricher = Enricher(keys, ipv6_prefix=64, keep_hosts=False)

@@ -79,7 +79,7 @@ def test_days_of_the_midnight_sets(tmp_path: Path, folder: str, zone: str | None
     found = set()
     for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
         store = make_store(tmp_path / f"{number}.duckdb")
-        store.keys(create=True)
+        store.open(create=True)
         store.add_server("default", zone or real)
         read_into(store, path)
         days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
@@ -94,7 +94,7 @@ def test_days_without_a_name(tmp_path: Path, folder: str) -> None:
     zone = "America/Denver" if "denver" in folder else "Europe/Paris"
     for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
         store = make_store(tmp_path / f"{number}.duckdb")
-        store.keys(create=True)
+        store.open(create=True)
         store.add_server("default", zone)
         receipt = read_into(store, path, name="nameless")
         days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}

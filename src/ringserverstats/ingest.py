@@ -80,9 +80,10 @@ def ingest(
         SourceError: an input cannot be opened.
         StoreError: the store cannot be used. Batches before this one are counted and stay so.
     """
-    keys = store.keys(create=not dry_run)
+    opened = store.open(create=not dry_run)
+    keys = opened.keys
     enricher = Enricher(keys, ipv6_prefix=ipv6_prefix, keep_hosts=keep_hosts)
-    servers = _Servers(store, dry_run=dry_run)
+    servers = _Servers(store, opened.servers, dry_run=dry_run)
     receipt = Receipt(files=len(sources))
     connections: list[np.ndarray] = []
 
@@ -181,10 +182,10 @@ class _Comparison:
 class _Servers:
     """The servers of the store by name; a new one is made when its first entry comes."""
 
-    def __init__(self, store: Store, *, dry_run: bool) -> None:
+    def __init__(self, store: Store, known: list[Server], *, dry_run: bool) -> None:
         self._store = store
         self._dry_run = dry_run
-        self._known = {server.name: server for server in store.servers()}
+        self._known = {server.name: server for server in known}
         #: By server the first input whose times and name contradict each other.
         self.contradicted: dict[str, Source] = {}
 

@@ -44,8 +44,8 @@ def command() -> None:
 def add(name: str, timezone: str, database: str | None) -> None:
     """Add a server."""
     store = open_store(load_settings(database), answers=False)
-    store.keys(create=True)
-    if any(server.name == check_server_name(name) for server in store.servers()):
+    opened = store.open(create=True)
+    if any(server.name == check_server_name(name) for server in opened.servers):
         raise UsageError(
             f"there is a server {name!r} already; to change it: ringserverstats server timezone "
             f"{name} Area/City"

@@ -35,6 +35,7 @@ ENTRIES = pa.schema(
         ("bytes", pa.int64()),
         ("packets", pa.int64()),
         ("transfers", pa.int32()),
+        ("repeats", pa.bool_()),  # names a stream twice, as where two spellings of it are one
     ]
 )
 TRANSFERS = pa.schema(
@@ -158,6 +159,7 @@ class Enricher:
                 batch.bytes,
                 batch.packets,
                 batch.transfers,
+                _repeats(batch, stream_ids),
             ],
             schema=ENTRIES,
         )
@@ -211,6 +213,15 @@ class Enricher:
             stream = parse_stream(raw)
             found = self._streams[raw] = (_id(self._keys.names, b"stream", stream.name), stream)
         return found
+
+
+def _repeats(batch: Batch, stream_ids: Int64s) -> npt.NDArray[np.bool_]:
+    """Which entries of ``batch`` name a stream twice."""
+    unique, code = np.unique(stream_ids, return_inverse=True)
+    pairs = np.sort(batch.entry * np.int64(len(unique) or 1) + code[batch.stream])
+    repeats = np.zeros(len(batch), np.bool_)
+    repeats[pairs[1:][pairs[1:] == pairs[:-1]] // max(len(unique), 1)] = True
+    return repeats
 
 
 def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

@@ -22,6 +22,14 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What reading logs into a store needs of it: its keys, and all servers by name."""
+
+    keys: Keys
+    servers: list[Server]
+
+
+@dataclass(frozen=True)
 class Written:
     """What one batch did.
 
@@ -56,8 +64,8 @@ class Store(Protocol):
     def exists(self) -> bool:
         """Whether there is anything to ask."""
 
-    def keys(self, *, create: bool) -> Keys:
-        """Its keys; ``create`` makes the store where there is none, else keys for nothing."""
+    def open(self, *, create: bool) -> Opened:
+        """Its keys and servers; ``create`` makes it where there is none, else keys for nothing."""
 
     def servers(self) -> list[Server]:
         """All servers by name."""
