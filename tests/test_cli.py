@@ -338,5 +338,49 @@ def test_sizes_for_people(count: int, text: str) -> None:
     assert human_bytes(count) == text
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (("stats", "--year", "9999"), 0, "No entries"),
+        (("stats", "--to", "9999-12"), 0, "541 kB"),
+        (("stats", "--month", "2026-06-30"), 2, "write 2026-11"),
+        (("stats", "--direction", "tx"), 2, "known: TX, RX"),
+        (("stats", "--direction", "?X"), 0, "sent and received"),
+        (("stats", "--from", "2030"), 0, "No entries"),
+        (("stats", "--from", "2030", "--format", "json"), 0, '"bytes": 0, "packets": 0'),
+        (("ingest", "--name", "txlog-00010101T0000-00010102T0000", TXLOG), 0, "known before"),
+        (("a" * 5000,), 2, "neither a command"),
+        (("--database", "duckdb:////nowhere/x", "info"), 3, "there is no store /nowhere/x"),
+        (("server", "rename", "a", "b", "--database", "no.duckdb"), 3, "there is no store"),
+    ],
+)
+def test_what_users_do(run: CommandLine, command: tuple[object, ...], code: int, told: str) -> None:
+    run(TXLOG)
+    answer = run(*command)
+    assert answer.returncode == code, answer.stderr
+    assert told in answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("command", [("stats",), ("stats", "--format", "csv"), ("info",)])
+def test_answer_that_cannot_be_written(run: CommandLine, command: tuple[str, ...]) -> None:
+    run(TXLOG)
+    with open("/dev/full", "w") as full:
+        answer = run(*command, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert answer.returncode == 2
+    assert "No space left" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_word_in_the_path_is_no_lock(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "clock").mkdir()
+    path = tmp_path / "clock" / "junk.duckdb"
+    path.write_text("no database " * 1000)
+    begin = time.monotonic()
+    answer = run("--database", path, "info")
+    assert answer.returncode == 3
+    assert time.monotonic() - begin < 10
+
+
 def test_module_is_a_program_too(run: CommandLine) -> None:
     assert run("--version").stdout.startswith("ringserverstats, version")

@@ -196,11 +196,7 @@ def _totals(store: DuckDBStore) -> dict[str, list[dict[str, int]]]:
 
 def _assert_whole(store: DuckDBStore) -> int:
     """All tables tell of the same entries; returns how many these are."""
-    try:
-        totals = _totals(store)
-    except StoreError as error:  # killed before the tables were made
-        assert "schema 0" in str(error)
-        return 0
+    totals = _totals(store)
     assert totals["seen"] == totals["transfer"] == totals["by_day"] == totals["by_month"]
     one, other = totals["entries"]
     assert (other["n"] or 0) == one["n"]
@@ -236,18 +232,18 @@ def test_killed_at_any_moment_and_run_again(
     )
 
 
-def test_a_store_whose_maker_was_stopped_is_made_whole(run: CommandLine) -> None:
+def test_another_duckdb_file_is_no_store_and_stays_as_it_is(run: CommandLine) -> None:
     import duckdb
 
-    with duckdb.connect(run.folder / "store.duckdb"):
-        pass  # as after a kill before the first table
-    assert run("info").returncode == 3
-    assert run("ingest", REAL).returncode == 0
-    with duckdb.connect(run.folder / "store.duckdb") as connection:
-        for table in ("store", "seen", "transfer", "by_day", "by_month", "connection_by_day"):
-            connection.execute(f"DELETE FROM {table}")  # as after a kill behind the last table
-    assert run("ingest", REAL).returncode == 0
-    assert _assert_whole(make_store(run.folder / "store.duckdb")) == 10
+    path = run.folder / "store.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs AS SELECT 1 AS one")
+    before = path.read_bytes()
+    for command in (("info",), ("ingest", REAL), ("server", "add", "x")):
+        answer = run(*command)
+        assert answer.returncode == 3
+        assert "something else" in answer.stderr
+    assert path.read_bytes() == before
 
 
 def test_two_processes_at_once_give_exact_totals(

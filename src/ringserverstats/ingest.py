@@ -77,7 +77,6 @@ def ingest(
         dry_run: only tell what would be done.
 
     Raises:
-        SourceError: an input cannot be opened.
         StoreError: the store cannot be used. Batches before this one are counted and stay so.
     """
     opened = store.open(create=not dry_run)
@@ -124,7 +123,7 @@ def _batches(
     size = lines = done = 0
     latest = int(time.time()) + _TWO_DAYS
     for source in sources:
-        name = server or clean(os.fsencode(source.name.prefix or DEFAULT_SERVER))
+        name = server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
         twins = Twins(keys.entries)
         taken = 0
         for chunk in chunks(source):

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     database: str = Field(
         default="",
-        validation_alias=AliasChoices("database", "DATABASE_URI"),
+        validation_alias=AliasChoices("RINGSERVERSTATS_DATABASE", "DATABASE_URI"),
         description="The store: `duckdb:///path/to/file` or the path of a file ending in .duckdb. "
         "Unset: a DuckDB file in the user's data folder.",
     )
@@ -92,8 +92,8 @@ class Settings(BaseSettings):
             return user_data_path(_PROGRAM) / "ringserverstats.duckdb"
         if uri.startswith("duckdb://"):
             path = uri.removeprefix("duckdb://")
-            if path.startswith("/") and len(path) > 1:
-                return Path(path)
+            if path.startswith("/") and path.strip("/"):
+                return Path("/" + path.lstrip("/"))
         elif "://" not in uri and uri.endswith(".duckdb"):
             return Path(uri)
         kind = uri.split("://", 1)[0] if "://" in uri else "a file name"
@@ -120,5 +120,7 @@ def load(*, database: str | None = None) -> Settings:
             for one in error.errors(include_input=False, include_url=False)
         )
         raise UsageError(f"wrong setting: {wrong}; see the environment and {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:  # of the TOML file
         raise UsageError(f"{file} is no valid TOML: {error}") from None

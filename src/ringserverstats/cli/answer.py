@@ -76,7 +76,7 @@ def _write_json(answer: pa.Table, file: BinaryIO) -> None:
     separator = b"\n"
     for batch in answer.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
-            file.write(separator + json.dumps(row, ensure_ascii=False).encode())
+            file.write(separator + json.dumps(row, ensure_ascii=False, default=int).encode())
             separator = b",\n"
     file.write(b"\n]\n")
 
@@ -85,7 +85,7 @@ def _write_table(store: Store, question: Question, answer: pa.Table, file: Binar
     import io
 
     text = None if file is None else io.TextIOWrapper(file, "utf-8", write_through=True)
-    if not len(answer) or not any(column.is_valid().to_pylist()[0] for column in answer.columns):
+    if not len(answer) or (not question.by and not any(answer.to_pylist()[0].values())):
         console(file=text).print(_empty(store, question))
         return
     barred = question.sort if question.sort in question.shown else question.shown[0]

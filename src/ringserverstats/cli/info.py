@@ -28,7 +28,7 @@ def command(as_json: bool, database: str | None) -> None:
         import json
         from dataclasses import asdict
 
-        click.echo(json.dumps(asdict(found), indent=2))
+        click.echo(json.dumps(asdict(found), indent=2, default=int))
         return
     told = table([("", False), ("", False)])
     told.show_header = False

@@ -116,5 +116,8 @@ def _period(
         raise UsageError("--month, --year, --last and --from/--to exclude one another; take one")
     if length:
         return periods.last(length, date.today())
+    for option, text, form in (("--month", month, "2026-11"), ("--year", year, "2026")):
+        if text and len(text) != len(form):
+            raise UsageError(f"{option} {text!r} has another form; write {form}")
     begin, end = month or year or first, month or year or final
     return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None

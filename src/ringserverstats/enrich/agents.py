@@ -3,14 +3,16 @@
 import re
 from dataclasses import dataclass
 
-from ringserverstats.enrich.clean import clean
+from ringserverstats.enrich.clean import cut, visible
 
 NOT_TOLD = "not told"
 
 # What the server writes where a client said nothing (the longer ones: releases of 2016).
 _SILENT = {"", "Client", "SeedLink Client", "DataLink Client"}
-# DataLink libraries send program:user:process id:system.
-_DATALINK = re.compile(r"([^:\s]+):[^:]*:\d+(?::.*)?")
+# DataLink libraries send program:user:process id:system; the program may be a path.
+_DATALINK = re.compile(r"((?:[A-Za-z]:(?=[/\\]))?[^:]*):[^:]*:-?\d*(?::.*)?")
+_PATH = re.compile(r"[A-Za-z]:[/\\]|~|\.{0,2}/")
+_MANY_COLONS = 3
 _FAMILY = re.compile(r"[^\s/:(]+")
 _VERSION = re.compile(r"[-_]?v?\d+(\.\d+)+.*$")
 
@@ -24,13 +26,25 @@ class Agent:
 
 
 def parse_agent(raw: bytes) -> Agent:
-    """The agent of a client id. User and process of the DataLink form are dropped."""
-    text = clean(raw)
+    """The agent of a client id.
+
+    User and process of the DataLink form are dropped, and so is all behind the first colon of what
+    looks like it but is not. Of a program's path, which may lead into somebody's home, the last
+    part is kept.
+    """
+    text = visible(raw).strip()
     if text in _SILENT:
         return Agent(NOT_TOLD, NOT_TOLD)
     match = _DATALINK.fullmatch(text)
-    if match:  # the program may be a path in somebody's home
-        text = re.split(r"[/\\]", match[1])[-1] or NOT_TOLD
+    if match:
+        text = match[1]
+    elif text.count(":") >= _MANY_COLONS:
+        text = text.split(":")[0]
+    if _PATH.match(text):
+        text = re.split(r"[/\\]", text)[-1]
+    text = cut(text) or NOT_TOLD
+    if text == NOT_TOLD:
+        return Agent(NOT_TOLD, NOT_TOLD)
     word = _FAMILY.search(text)
     family = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
     return Agent(text, family or text)

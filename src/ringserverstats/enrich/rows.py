@@ -18,7 +18,8 @@ from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int64s
 from ringserverstats.logs.days import NO_HOUR, Days
 
 _DAY = 86_400
-_MOST_REMEMBERED = 200_000
+_MOST_REMEMBERED = 50_000
+_MOST_CELLS = 1 << 25
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
 ENTRIES = pa.schema(
@@ -218,9 +219,16 @@ class Enricher:
 def _repeats(batch: Batch, stream_ids: Int64s) -> npt.NDArray[np.bool_]:
     """Which entries of ``batch`` name a stream twice."""
     unique, code = np.unique(stream_ids, return_inverse=True)
-    pairs = np.sort(batch.entry * np.int64(len(unique) or 1) + code[batch.stream])
     repeats = np.zeros(len(batch), np.bool_)
-    repeats[pairs[1:][pairs[1:] == pairs[:-1]] // max(len(unique), 1)] = True
+    cells = len(batch) * len(unique)
+    pairs = batch.entry * np.int64(len(unique)) + code[batch.stream]
+    if cells <= _MOST_CELLS:  # ten times as fast as to sort
+        told = np.zeros(cells, np.bool_)
+        told[pairs] = True
+        if np.count_nonzero(told) == len(pairs):
+            return repeats
+    pairs.sort()
+    repeats[pairs[1:][pairs[1:] == pairs[:-1]] // len(unique)] = True
     return repeats
 
 

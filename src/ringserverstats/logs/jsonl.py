@@ -77,11 +77,10 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     unfinished = b""
     if last and data and not data.endswith(b"\n"):
         cut = data.rfind(b"\n") + 1
-        try:
-            json.loads(data[cut:])
-            data = data.removesuffix(b"\r") + b"\n"
-        except ValueError:  # it may still be written
+        if _loads(data[cut:]) is None:  # it may still be written
             data, unfinished = data[:cut], data[cut:]
+        else:
+            data = data.removesuffix(b"\r")
     if data and not data.endswith(b"\n"):
         data += b"\n"
     ends = line_ends(data)
@@ -95,7 +94,7 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     if table is None:
         filled, table, bad = _read_one_by_one(data, begins, ends, filled)
         rejects = [Reject(line + number, 1, reason) for number, reason in bad.items()]
-    is_access = np.asarray(pc.is_valid(table["event"]), np.bool_)
+    is_access = _is_access(table)
     numbers = filled[~is_access]
     table = table.filter(pa.array(~is_access)).combine_chunks()
     batch = _batch(table, digest[numbers], line + numbers, latest)
@@ -133,8 +132,13 @@ def _read(data: bytes, begins: Int64s, ends: Int64s) -> pa.Table | None:
         return None
     if len(table) != len(begins):
         return None
-    entries = table.filter(pc.is_null(table["event"]))
+    entries = table.filter(pa.array(~_is_access(table)))
     return table if _is_complete(entries) else None
+
+
+def _is_access(table: pa.Table) -> Bools:
+    events = pc.and_(pc.is_valid(table["event"]), pc.is_null(table["transfer_direction"]))
+    return np.asarray(events, np.bool_)
 
 
 def _is_complete(table: pa.Table) -> bool:
@@ -172,10 +176,7 @@ def _row(raw: bytes) -> dict[str, Any]:
     """
     if len(raw) > LONGEST_LINE:
         raise ValueError(TOO_LONG)
-    try:
-        found = json.loads(raw.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError):
-        raise ValueError(BROKEN) from None
+    found = _loads(raw)
     if not isinstance(found, dict):
         raise ValueError(BROKEN)
     if isinstance(found.get("event"), str) and "transfer_direction" not in found:
@@ -201,6 +202,14 @@ def _row(raw: bytes) -> dict[str, Any]:
         ],
         "transfer_bytes": _number(found, "transfer_bytes"),
     }
+
+
+def _loads(raw: bytes) -> Any:
+    """What ``raw`` says in JSON; None where it is none."""
+    try:
+        return json.loads(raw.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _needed(found: object, name: str, kind: type) -> Any:

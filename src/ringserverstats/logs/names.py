@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 _TIME = r"(\d{8}T\d{2}):?(\d{2})"
 _NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.\s_-])", re.ASCII)
 _DAY = timedelta(hours=25)
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,6 @@ def read_name(name: str) -> FileName:
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)
-    if end <= start:
+    if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
     return FileName(kind=kind, prefix=prefix, start=start, end=end)

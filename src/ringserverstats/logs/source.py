@@ -25,6 +25,7 @@ _START = b"\nSTART CLIENT "
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
 _PIECE = 1 << 17
+_XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for; a hostile file may ask for gigabytes
 
 DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
@@ -62,50 +63,81 @@ class Chunk:
 def find(paths: list[str], *, name: str | None = None) -> tuple[list[Source], int]:
     """The inputs that ``paths`` mean: files, ``-``, and of folders all that are usage logs.
 
+    A folder within a folder that cannot be listed is an input that cannot be read.
+
     Returns:
         The sources, each file once, and how many other files the folders hold.
+
+    Raises:
+        SourceError: one of ``paths`` is not there or cannot be read.
     """
     found: dict[str, Source] = {}
     others = 0
     for path in paths:
         if path == "-":
             found[path] = Source(None, read_name(name or ""), 0)
-        elif os.path.isdir(path):
-            for folder, folders, files in os.walk(path):
-                folders.sort()
-                for file in sorted(files):
-                    if read_name(file).kind:
-                        _add(found, os.path.join(folder, file), None)
-                    else:
-                        others += 1
-        else:
+            continue
+        _check(path)
+        if not os.path.isdir(path):
             _add(found, path, name)
+            continue
+        for file in _files(path):
+            if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
+                _add(found, file, None)
+            else:
+                others += 1
     return list(found.values()), others
+
+
+def _check(path: str) -> None:
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise SourceError(f"{ascii(path)[1:-1]}: {error.strerror}; check the path") from None
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{ascii(path)[1:-1]}: Permission denied; check its permissions")
+
+
+def _files(path: str) -> Iterator[str]:
+    """All files under the folder ``path``, in order, and the folders that cannot be listed."""
+    barred: list[str] = []
+    seen = set[str]()
+    for folder, folders, files in os.walk(
+        path, followlinks=True, onerror=lambda error: barred.append(error.filename)
+    ):
+        real = os.path.realpath(folder)
+        folders[:] = sorted(folders) if real not in seen else []
+        if real not in seen:
+            yield from (os.path.join(folder, file) for file in sorted(files))
+        seen.add(real)
+    yield from barred
 
 
 def _add(found: dict[str, Source], path: str, name: str | None) -> None:
     try:
         size = os.stat(path).st_size
-    except OSError as error:
-        raise SourceError(f"{ascii(path)[1:-1]}: {error.strerror}; check the path") from None
+    except OSError:  # gone by now, or a link to nothing: told when it is read
+        size = 0
     found.setdefault(
         os.path.realpath(path), Source(Path(path), read_name(name or os.path.basename(path)), size)
     )
 
 
 def chunks(source: Source) -> Iterator[Chunk]:
-    """Read ``source`` in bounded memory.
-
-    Raises:
-        SourceError: it cannot be opened.
-    """
+    """Read ``source`` in bounded memory. What cannot be opened or read is told as damage."""
     try:
         raw = sys.stdin.buffer if source.path is None else open(source.path, "rb")  # noqa: SIM115
     except OSError as error:
-        raise SourceError(f"{source.label}: {error.strerror}; check its permissions") from None
+        yield Chunk(b"", 1, True, 0, f"the input cannot be opened ({error.strerror})")
+        return
     with raw:
         counted = _Counted(raw)
-        yield from _chunks(_decompressed(io.BufferedReader(counted, 1 << 16)), counted)
+        try:
+            read = _decompressed(io.BufferedReader(counted, 1 << 16))
+        except OSError as error:
+            yield Chunk(b"", 1, True, 0, f"{DAMAGED} ({type(error).__name__})")
+            return
+        yield from _chunks(read, counted)
 
 
 class _Counted(io.RawIOBase):
@@ -130,9 +162,9 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
     if magic.startswith(b"\x1f\x8b"):
         return _piecewise(gzip.GzipFile(fileobj=buffered).read1)
     if magic.startswith(b"BZh"):
-        return _piecewise(bz2.BZ2File(buffered).read1)
+        return _Streams(buffered, bz2.BZ2Decompressor).read
     if magic.startswith(b"\xfd7zXZ\x00"):
-        return _piecewise(lzma.LZMAFile(buffered).read1)
+        return _Streams(buffered, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         return _piecewise(pa.CompressedInputStream(buffered, "zstd").read)
     return buffered.read1
@@ -141,6 +173,42 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
 def _piecewise(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """``read`` in small steps: one that fails loses all that it had."""
     return lambda size: read(min(size, _PIECE))
+
+
+class _Streams:
+    """Decompresses streams that follow one another in one input.
+
+    The standard library's files end in silence where a later stream does not begin as it should.
+    """
+
+    def __init__(
+        self,
+        buffered: io.BufferedReader,
+        make: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor],
+    ) -> None:
+        self._buffered = buffered
+        self._make = make
+        self._stream = make()
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most ``size``; none at the end."""
+        data = b""
+        while not data:
+            piece = b""
+            if self._stream.eof:
+                piece = self._stream.unused_data.lstrip(b"\0")  # padding, of xz
+                while not piece:
+                    more = self._buffered.read1(_PIECE)
+                    if not more:
+                        return b""
+                    piece = more.lstrip(b"\0")
+                self._stream = self._make()
+            elif self._stream.needs_input:
+                piece = self._buffered.read1(_PIECE)
+                if not piece:
+                    raise EOFError
+            data = self._stream.decompress(piece, min(size, _PIECE))
+        return data
 
 
 def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:

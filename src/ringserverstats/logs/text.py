@@ -12,7 +12,7 @@ its end, which has a fixed length, and from its start; the id is what remains.
 import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import numpy as np
@@ -36,6 +36,7 @@ from ringserverstats.logs.batch import (
 )
 from ringserverstats.logs.columns import (
     Bools,
+    Bytes,
     fingerprints,
     gather,
     line_ends,
@@ -58,8 +59,9 @@ _HEAD = re.compile(rb"START CLIENT (\S*) \[([^\]\s]+)\] \((\w*)\|?(.*)", re.DOTA
 _FOOT = re.compile(rb"END CLIENT (\S*) \[([^\]\s]+)\] total (TX|RX) bytes: ", re.DOTALL)
 _STREAM_LINE = r"^(?P<stream>[^ ]+) 0*(?P<bytes>[0-9]{1,19}) 0*(?P<packets>[0-9]{1,19})\n$"
 _LARGE_NUMBERS = re.compile(rb"[^ ]+ [0-9]+ [0-9]+\n")
-# What the CSV reader would take for a number, a line end or a blank although it is none.
-_MISREAD = (b" 0x", b" 0X", b"\t")
+# What the CSV reader would take for a number, a line end or a blank although it is none. Bytes that
+# do not stand in the text are found so much faster that they are looked for first.
+_MISREAD = ((b"\t", b"\t"), (b"x", b" 0x"), (b"X", b" 0X"), (b"\r", b"\r"))
 
 NO_END = "block with no END before the next START"
 NO_START = "line outside of a block"
@@ -125,6 +127,50 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     """
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
+    batch = _parse(data, line=line, last=last, key=key, latest=latest)
+    cuts, rows = _glued(data) if batch.rejects else ([], [])
+    if not cuts:
+        return batch
+    pieces = [data[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(data)])]
+    apart = _parse(b"\n".join(pieces), line=line, last=last, key=key, latest=latest)
+    # The n-th line break was put in behind n others.
+    return _as_glued(apart, np.array([line + row + n for n, row in enumerate(rows)]), line)
+
+
+def _glued(data: bytes) -> tuple[list[int], list[int]]:
+    """Where a START stands behind a line that a full disk or a crash cut short.
+
+    Returns:
+        The offset of each, and the row of its line.
+    """
+    starts = np.array([match.start() for match in re.finditer(_START, data)], np.int64)
+    ends = line_ends(data)
+    rows, first = np.unique(np.searchsorted(ends, starts), return_index=True)
+    is_behind = starts[first] > np.concatenate([np.zeros(1, np.int64), ends + 1])[rows]
+    return starts[first][is_behind].tolist(), rows[is_behind].tolist()
+
+
+def _as_glued(batch: Batch, breaks: Int64s, line: int) -> Batch:
+    """``batch`` with the line numbers that hold without the line breaks behind ``breaks``."""
+
+    def number(found: int) -> int:
+        return found - int(np.searchsorted(breaks, found))
+
+    rejects = []
+    for reject in batch.rejects:
+        first, final = number(reject.line), number(reject.line + reject.lines - 1)
+        rejects.append(Reject(first, final - first + 1, reject.reason))
+    lines = number(line + batch.lines) - line
+    return replace(
+        batch,
+        line=batch.line - np.searchsorted(breaks, batch.line),
+        rejects=rejects,
+        lines=lines,
+        incomplete_lines=batch.lines + batch.incomplete_lines - len(breaks) - lines,
+    )
+
+
+def _parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
     unfinished = b""
     if last:
         cut = _finished(data, key=key, latest=latest)
@@ -133,21 +179,26 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
         data = data.removesuffix(b"\r") + b"\n"
     ends = line_ends(data)
     bounds = np.concatenate([np.zeros(1, np.int64), ends + 1])
-    first, final = _blocks(data, bounds)
+    leading = np.frombuffer(data, np.uint8)[bounds[:-1]]
+    first, final = _blocks(data, bounds, leading)
+    is_plain = not (leading == ord(" ")).any() and not any(
+        byte in data and sign in data for byte, sign in _MISREAD
+    )
     with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter
         digests = pool.submit(fingerprints, data, bounds[first], bounds[final + 1], key)
         heads = _heads(data, bounds[first], ends[first], latest)
         feet = _feet(data, bounds[final], ends[final])
         counts = final - first - 1
-        bodies = _bodies(data, bounds[first + 1], bounds[final], int(counts.sum()))
+        bodies = _bodies(data, bounds[first + 1], bounds[final], counts.sum(), is_plain=is_plain)
         digest = digests.result()
 
     found = sums(bodies.bytes, counts)
     packets = sums(bodies.packets, counts)
     refused = _refused(heads, feet, bodies, counts, found)
     long_lines = np.flatnonzero(np.diff(bounds) > LONGEST_LINE)
-    for block in (np.searchsorted(first, long_lines, side="right") - 1).tolist():
-        if block >= 0 and (long_lines <= final[block]).any():
+    owners = np.searchsorted(first, long_lines, side="right") - 1
+    for row, block in zip(long_lines.tolist(), owners.tolist(), strict=True):
+        if block >= 0 and row <= final[block]:
             refused[block] = TOO_LONG
     good = np.ones(len(first), np.bool_)
     good[list(refused)] = False
@@ -188,24 +239,25 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
 def _finished(data: bytes, *, key: bytes, latest: int) -> int:
     """How far the end of an input is whole; what follows may still be written."""
     tail = data[data.rfind(b"\n") + 1 :]
+    block = data.rfind(b"\n" + _START) + 1
+    is_block = data.startswith(_START, block)
+    end = data.find(b"\n" + _END, block)
+    if is_block and end < 0:
+        return block
     if tail and _START.startswith(tail):
         return len(data) - len(tail)
-    block = data.rfind(b"\n" + _START) + 1
-    if not data.startswith(_START, block):
-        return len(data)
-    end = data.find(b"\n" + _END, block)
-    if end < 0:
-        return block
-    if data.find(b"\n", end + 1) < 0:
+    if is_block and data.find(b"\n", end + 1) < 0:
         # END without a line end: the total tells whether its last digits are there.
-        trial = parse(data[block:] + b"\n", line=1, last=False, key=key, latest=latest)
+        trial = _parse(data[block:] + b"\n", line=1, last=False, key=key, latest=latest)
         return block if trial.rejects else len(data)
     return len(data)
 
 
-def _blocks(data: bytes, bounds: Int64s) -> tuple[Int64s, Int64s]:
-    """The line numbers of each START that an END follows before another START, and of that END."""
-    leading = np.frombuffer(data, np.uint8)[bounds[:-1]]
+def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s]:
+    """The line numbers of each START that an END follows before another START, and of that END.
+
+    ``leading`` is the first byte of each line.
+    """
     candidates = np.flatnonzero((leading == ord("S")) | (leading == ord("E")))
     texts = spans(data, bounds[candidates], bounds[candidates + 1])
     is_start = np.asarray(pc.starts_with(texts, _START), np.bool_)
@@ -230,9 +282,9 @@ def _strays(
         ends[ends - begins > blank_lines].tolist(),
         strict=True,
     ):
-        opening = [
+        opening = {
             number for number in range(begin, end) if data.startswith(_START, bounds[number])
-        ]
+        }
         cuts = sorted({begin, *opening, end})
         for low, high in itertools.pairwise(cuts):
             reason = NO_END if low in opening else NO_START
@@ -315,18 +367,20 @@ def _feet(data: bytes, begins: Int64s, ends: Int64s) -> _Feet:
     )
 
 
-def _bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int) -> _Bodies:
-    """Read the lines ``stream bytes packets`` between ``begins`` and ``ends``."""
+def _bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int, *, is_plain: bool) -> _Bodies:
+    """Read the lines ``stream bytes packets`` between ``begins`` and ``ends``.
+
+    ``is_plain``: nothing in there is such that the fast reader would take it for something else.
+    """
     if not rows:
         none = np.zeros(0, np.uint64)
         return _Bodies((), np.zeros(0, np.int32), none, none, {})
-    text = spans(data, begins, ends).buffers()[2].to_pybytes()
-    if b"\r" in text:  # the CSV reader would end a line there; shown escaped like any control
-        text = text.replace(b"\r", b"\x0b")
+    text = spans(data, begins, ends).buffers()[2]
     bad: dict[int, str] = {}
-    table = None if any(sign in text for sign in _MISREAD) else _read_csv(text)
+    table = _read_csv(text) if is_plain else None
     if table is None or len(table) != rows:
-        table, bad = _read_lines(text)
+        # A lone carriage return is shown escaped like any control character.
+        table, bad = _read_lines(text.to_pybytes().replace(b"\r", b"\x0b"))
     streams = table["stream"].combine_chunks()
     if not pa.types.is_dictionary(streams.type):
         streams = streams.dictionary_encode()
@@ -339,7 +393,7 @@ def _bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int) -> _Bodies:
     )
 
 
-def _read_csv(text: bytes) -> pa.Table | None:
+def _read_csv(text: pa.Buffer) -> pa.Table | None:
     """The fast way, which takes only text in which every line is as it should be."""
     try:
         return pa_csv.read_csv(

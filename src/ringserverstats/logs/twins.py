@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 
 from ringserverstats.logs.batch import Ids, Int64s
 
@@ -33,10 +34,11 @@ class Twins:
         time = np.concatenate([self._time, time])
         ordinal = np.concatenate([self._ordinal, np.zeros(len(time) - known, np.int64)])
         result = digest.copy()
-        for row, earlier in _pairs(digest):
-            if row >= known and _are_near(time[earlier + 1 : row], int(time[row])):
-                ordinal[row] = ordinal[earlier] + 1
-                result[row] = self._id(digest[row].tobytes(), int(ordinal[row]))
+        earlier, later = _pairs(digest)
+        is_twin = (later >= known) & _are_near(time, earlier, later)
+        for before, row in zip(earlier[is_twin].tolist(), later[is_twin].tolist(), strict=True):
+            ordinal[row] = ordinal[before] + 1
+            result[row] = self._id(digest[row].tobytes(), int(ordinal[row]))
         self._remember(digest, time, ordinal)
         return result[known:]
 
@@ -58,13 +60,33 @@ class Twins:
         self._digest, self._time, self._ordinal = digest[rows], time[rows], ordinal[rows]
 
 
-def _are_near(between: Int64s, time: int) -> bool:
-    return not len(between) or bool(np.abs(between - time).max() <= WINDOW)
+def _are_near(time: Int64s, earlier: Int64s, later: Int64s) -> npt.NDArray[np.bool_]:
+    """For each pair of rows, whether all between them were logged within `WINDOW` seconds.
+
+    The least and greatest time of a range is that of two ranges of a power of two that cover it,
+    so that the cost does not grow with the distance of the pairs.
+    """
+    near = np.ones(len(later), np.bool_)
+    length = later - earlier - 1
+    least, greatest, width = time, time, 1
+    while (length >= width).any():
+        rows = np.flatnonzero((length >= width) & (length < 2 * width))
+        first, last = earlier[rows] + 1, later[rows] - width
+        low = np.minimum(least[first], least[last])
+        high = np.maximum(greatest[first], greatest[last])
+        own = time[later[rows]]
+        near[rows] = (low >= own - WINDOW) & (high <= own + WINDOW)
+        least = np.minimum(least[:-width], least[width:])
+        greatest = np.maximum(greatest[:-width], greatest[width:])
+        width *= 2
+    return near
 
 
-def _pairs(digest: Ids) -> list[tuple[int, int]]:
-    """Each row that an identical one precedes, with the last such row, in row order."""
+def _pairs(digest: Ids) -> tuple[Int64s, Int64s]:
+    """Each row that an identical one precedes, and the last such row before it, in row order."""
     _, group = np.unique(digest, return_inverse=True)
     order = np.argsort(group, kind="stable")
     same = np.flatnonzero(group[order][1:] == group[order][:-1])
-    return sorted(zip(order[same + 1].tolist(), order[same].tolist(), strict=True))
+    earlier, later = order[same], order[same + 1]
+    by_row = np.argsort(later)
+    return earlier[by_row], later[by_row]

@@ -189,33 +189,33 @@ MEASURES = {
         Measure(
             "bytes",
             "payload of the records, as the server logged it",
-            {"sums": "sum(f.bytes)::bigint"},
+            {"sums": "coalesce(sum(f.bytes), 0)"},
         ),
-        Measure("packets", "records", {"sums": "sum(f.packets)::bigint"}),
+        Measure("packets", "records", {"sums": "coalesce(sum(f.packets), 0)"}),
         Measure(
             "transfers",
             "log lines: one stream of one entry",
-            {"sums": "sum(f.transfers)::bigint"},
+            {"sums": "coalesce(sum(f.transfers), 0)"},
         ),
         Measure(
             "clients",
             "distinct clients (addresses)",
-            {"sums": "count(DISTINCT o.client)::bigint"},
+            {"sums": "count(DISTINCT o.client)"},
         ),
         Measure(
             "entries",
             "log entries: one connection, one direction, one interval",
             {
-                "connections": "sum(f.entries)::bigint",
-                "transfers": "count(DISTINCT f.entry)::bigint",
+                "connections": "coalesce(sum(f.entries), 0)",
+                "transfers": "count(DISTINCT f.entry)",
             },
         ),
         Measure(
             "connections",
             "distinct connections (server, client, connect time)",
             {
-                "connections": "count(DISTINCT f.connection)::bigint",
-                "transfers": "count(DISTINCT f.connection)::bigint",
+                "connections": "count(DISTINCT f.connection)",
+                "transfers": "count(DISTINCT f.connection)",
             },
         ),
     )

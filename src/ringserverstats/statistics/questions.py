@@ -1,12 +1,15 @@
 """A question becomes one SELECT, built from the declared columns alone; values are parameters."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date
+from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
+from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
 from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES, Measure
 from ringserverstats.store.base import Store
 
@@ -16,6 +19,7 @@ _TABLES = {
     "connection_by_day": "f.day",
     "transfer": "f.day",
 }
+_WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
 
@@ -49,6 +53,10 @@ class Question:
             for name in given:
                 if name not in known:
                     raise UsageError(f"there is no {kind} {name!r}; known: {', '.join(known)}")
+        for name, words in _WORDS.items():
+            for value in self.filters.get(name, ()):
+                if not any(fnmatchcase(word, value) for word in words):
+                    raise UsageError(f"there is no {name} {value!r}; known: {', '.join(words)}")
         if len(set(self.by)) < len(self.by) or len(set(self.measures)) < len(self.measures):
             raise UsageError("a group or measure is named twice; name it once")
         if self.first and self.last and self.last < self.first:
@@ -90,7 +98,7 @@ class Question:
     @property
     def _sums_table(self) -> str:
         whole_months = (self.first is None or self.first.day == 1) and (
-            self.last is None or (self.last + timedelta(days=1)).day == 1
+            self.last is None or self.last.day == monthrange(self.last.year, self.last.month)[1]
         )
         fine = any(GROUPS[name].finest == "by_day" for name in self.by)
         return "by_month" if whole_months and not fine else "by_day"
@@ -196,4 +204,5 @@ def ask(store: Store, question: Question) -> pa.Table:
 def totals(store: Store, question: Question) -> dict[str, int]:
     """The measures over all that ``question`` lets in, ungrouped."""
     whole = replace(question, by=(), measures=question.shown, sort="", top=None)
-    return {name: value or 0 for name, value in ask(store, whole).to_pylist()[0].items()}
+    answer: dict[str, int] = ask(store, whole).to_pylist()[0]
+    return answer

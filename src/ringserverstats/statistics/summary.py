@@ -36,7 +36,7 @@ class Summary:
 _COUNTS = """
 SELECT (SELECT max(number) FROM migration) AS schema,
        (SELECT count(*) FROM seen) AS entries,
-       (SELECT coalesce(sum(transfers), 0)::bigint FROM seen) AS transfers,
+       (SELECT coalesce(sum(transfers), 0) FROM seen) AS transfers,
        (SELECT count(*) FROM client) AS clients,
        (SELECT count(*) FROM stream) AS streams
 """
@@ -45,9 +45,9 @@ SELECT v.name, v.timezone,
        (SELECT min(day)::text FROM seen s WHERE s.server = v.server) AS first_day,
        (SELECT max(day)::text FROM seen s WHERE s.server = v.server) AS last_day,
        (SELECT count(*) FROM seen s WHERE s.server = v.server) AS entries,
-       (SELECT coalesce(sum(bytes), 0)::bigint FROM by_month m
+       (SELECT coalesce(sum(bytes), 0) FROM by_month m
          WHERE m.server = v.server AND m.direction = 'TX') AS bytes_sent,
-       (SELECT coalesce(sum(bytes), 0)::bigint FROM by_month m
+       (SELECT coalesce(sum(bytes), 0) FROM by_month m
          WHERE m.server = v.server AND m.direction = 'RX') AS bytes_received
   FROM server v ORDER BY v.name
 """

@@ -83,7 +83,10 @@ class Store(Protocol):
         """What `write` would do after it had written the entries ``earlier``."""
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
-        """Run a SELECT with parameters ``$1``, ``$2``, ..."""
+        """Run a SELECT with parameters ``$1``, ``$2``, ...
+
+        Whole numbers come as int64, a column with one over 2^63-1 as decimal128(38, 0).
+        """
 
     def size(self) -> int:
         """Bytes that it takes."""

@@ -27,7 +27,7 @@ from ringserverstats.store.sums import SUMS, statements
 
 _PAUSE = 0.05
 _TELL_AFTER = 0.5
-_LOCKED = "lock"
+_LOCKED = "Could not set lock"
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
 _ENUMS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 
@@ -84,25 +84,22 @@ class DuckDBStore:
         if self._secret is not None:
             return "setting RINGSERVERSTATS_SECRET"
         with self._session() as connection:
-            return str(self._secret_path(_known(_store_row(connection))[0]))
+            return str(self._secret_path(_store_row(connection)[0]))
 
     def exists(self) -> bool:
-        return self._path.exists()
+        return os.path.exists(self._path)
 
     def size(self) -> int:
         log = Path(f"{self._path}.wal")
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())
 
     def open(self, *, create: bool) -> Opened:
-        if not create and not self.exists():
-            return Opened(derive(self._secret or os.urandom(32)), [])
-        if create:
-            self._make_folder()
+        if not self.exists():
+            if not create:
+                return Opened(derive(self._secret or os.urandom(32)), [])
+            self._create()
         with self._session(write=create) as connection:
-            store = _store_row(connection)
-            if store is None and create:
-                store = self._create(connection)
-            store_id, check, ipv6_prefix = _known(store)
+            store_id, check, ipv6_prefix = _store_row(connection)
             servers = _servers(connection)
         secret = self._secret or load_secret(self._secret_path(store_id))
         keys = derive(secret)
@@ -165,28 +162,42 @@ class DuckDBStore:
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         with self._session() as connection:
-            return connection.sql(sql, params=list(parameters)).to_arrow_table()
+            return _with_integers(connection.sql(sql, params=list(parameters)).to_arrow_table())
 
-    def _make_folder(self) -> None:
+    def _create(self) -> None:
+        """Make the file whole under another name first: a killed process leaves none or all."""
+        new = self._path.with_name(f"{self._path.name}.new-{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            secret_path = self._write_new(new)
+            os.link(new, self._path)
+        except FileExistsError:  # another process was faster
+            return
+        except (OSError, duckdb.Error) as error:
             raise StoreError(
-                f"the folder {self._path.parent} cannot be made ({error.strerror}); choose another "
-                "store with --database or DATABASE_URI"
+                f"the store {self._path} cannot be made ({_first_line(error)}); choose another "
+                "with --database or DATABASE_URI"
             ) from None
+        finally:
+            new.unlink(missing_ok=True)
+        if secret_path:
+            self._tell(f"made a new store {self._path} and its secret {secret_path}: back up both")
 
-    def _create(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
-        """Say who this store is; its secret is there before anything needs it."""
+    def _write_new(self, new: Path) -> Path | None:
+        """A store with all tables and nothing in them; returns the path of its new secret."""
         store_id = str(uuid.uuid4())
-        secret = self._secret
+        secret, secret_path = self._secret, None
         if secret is None:
-            path = self._secret_path(store_id)
-            secret = make_secret(path)
-            self._tell(f"made a new store {self._path} and its secret {path}: back up both")
-        store = (store_id, derive(secret).check, self._ipv6_prefix)
-        connection.execute("INSERT INTO store VALUES ($1, $2, $3)", store)
-        return store
+            secret_path = self._secret_path(store_id)
+            secret = make_secret(secret_path)
+        with duckdb.connect(new) as connection:
+            _migrate(connection)
+            connection.execute(
+                "INSERT INTO store VALUES ($1, $2, $3)",
+                [store_id, derive(secret).check, self._ipv6_prefix],
+            )
+        new.chmod(0o600)
+        return secret_path
 
     def _secret_path(self, store_id: str) -> Path:
         return self._secrets / f"{store_id}.secret"
@@ -194,23 +205,20 @@ class DuckDBStore:
     @contextmanager
     def _session(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """The open file, for one transaction."""
-        if not write and not self.exists():
+        if not self.exists():
             raise StoreError(
                 f"there is no store {self._path} yet; read logs into it with: "
                 "ringserverstats ingest FILE..."
             )
         connection = self._open(write=write)
         try:
-            if write:
-                _migrate(connection)
-            _check_schema(connection)
+            _check_schema(connection, self._path, write=write)
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
         except duckdb.Error as error:
-            raise StoreError(
-                f"{self._path}: {_first_line(error)}; nothing of this batch was stored"
-            ) from None
+            undone = "; nothing of this batch was stored" if write else ""
+            raise StoreError(f"{self._path}: {_first_line(error)}{undone}") from None
         finally:
             _close(connection)
 
@@ -225,6 +233,7 @@ class DuckDBStore:
                     config={
                         "memory_limit": self._memory,
                         "temp_directory": f"{self._path}.tmp",
+                        "preserve_insertion_order": "false",
                         "autoinstall_known_extensions": "false",
                         "autoload_known_extensions": "false",
                     },
@@ -245,6 +254,18 @@ class DuckDBStore:
                 self._tell(f"waiting for another process that uses {self._path} ...")
                 told = True
             time.sleep(_PAUSE)
+
+
+def _with_integers(answer: pa.Table) -> pa.Table:
+    """Sums come with 128 bits, as decimals; as 64-bit integers where all of a column fit."""
+    for number, column in enumerate(answer.columns):
+        if pa.types.is_decimal(column.type):
+            try:
+                integers = column.cast(pa.int64())
+            except pa.ArrowInvalid:
+                continue
+            answer = answer.set_column(number, answer.schema.field(number).name, integers)
+    return answer
 
 
 def _first_line(error: Exception) -> str:
@@ -283,30 +304,33 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute("COMMIT")
 
 
-def _check_schema(connection: duckdb.DuckDBPyConnection) -> None:
+def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path, *, write: bool) -> None:
+    """Make sure that the tables are those that this program knows; ``write``: bring them there."""
     version, newest = schema_version(connection), migrations()[-1][0]
+    if not version:
+        raise StoreError(
+            f"{path} is a DuckDB file of something else; choose another store with --database or "
+            "DATABASE_URI"
+        )
     if version > newest:
         raise StoreError(
-            f"the store was written by a newer program (schema {version}, this one knows "
-            f"{newest}); upgrade ringserverstats"
+            f"{path} was written by a newer program (schema {version}, this one knows {newest}); "
+            "upgrade ringserverstats"
         )
-    if version < newest:
+    if write:
+        _migrate(connection)
+    elif version < newest:
         raise StoreError(
-            f"the store has schema {version}, this program needs {newest}; read any log to "
-            "bring it up to date"
+            f"{path} has schema {version}, this program needs {newest}; read any log to bring it "
+            "up to date"
         )
 
 
-def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int] | None:
-    """Its id, check value and IPv6 prefix; None where its maker was stopped before it said so."""
+def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
+    """The store's id, the check value of its secret, and its IPv6 prefix."""
     rows = connection.execute("SELECT id, key_check, ipv6_prefix FROM store").fetchall()
-    return (str(rows[0][0]), str(rows[0][1]), int(rows[0][2])) if rows else None
-
-
-def _known(store: tuple[str, str, int] | None) -> tuple[str, str, int]:
-    if store is None:
-        raise StoreError("the store is empty; read logs into it with: ringserverstats ingest FILE")
-    return store
+    store_id, check, ipv6_prefix = rows[0]
+    return str(store_id), str(check), int(ipv6_prefix)
 
 
 def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
@@ -402,11 +426,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[
 
 def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:
     """Add the names that are not there yet. ``table`` names its key column too."""
-    connection.register("given", given)
-    connection.execute(
-        f"INSERT INTO {table} SELECT DISTINCT ON ({table}) * FROM given"
-        f" ANTI JOIN {table} USING ({table})"
-    )
+    _, first = np.unique(given[table].to_numpy(), return_index=True)
+    connection.register("given", given.take(pa.array(first)))
+    connection.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
     connection.unregister("given")
 
 

@@ -52,7 +52,7 @@ def statements(one: Sum) -> list[str]:
     """SQL that adds the new rows of ``one.source`` to the sums in ``one.table``."""
     columns = [*one.keys, *one.values]
     keys = ", ".join(f"{sql} AS {name}" for name, sql in one.keys.items())
-    values = ", ".join(f"{sql}::bigint AS {name}" for name, sql in one.values.items())
+    values = ", ".join(f"{sql} AS {name}" for name, sql in one.values.items())
     group = ", ".join(str(number + 1) for number in range(len(one.keys)))
     same = " AND ".join(f"old.{name} = new.{name}" for name in one.keys)
     added = ", ".join(f"{name} = old.{name} + new.{name}" for name in one.values)

@@ -73,6 +73,7 @@ CREATE TABLE transfer (
     packets BIGINT NOT NULL
 );
 
+-- Sums have 128 bits: one entry may say 2^63-1, and two must not stop all later ones.
 CREATE TABLE by_day (
     day DATE NOT NULL,
     server INTEGER NOT NULL,
@@ -80,8 +81,8 @@ CREATE TABLE by_day (
     protocol protocol NOT NULL,
     origin BIGINT NOT NULL,
     stream BIGINT NOT NULL,
-    bytes BIGINT NOT NULL,
-    packets BIGINT NOT NULL,
+    bytes HUGEINT NOT NULL,
+    packets HUGEINT NOT NULL,
     transfers BIGINT NOT NULL
 );
 
@@ -92,8 +93,8 @@ CREATE TABLE by_month (
     protocol protocol NOT NULL,
     origin BIGINT NOT NULL,
     stream BIGINT NOT NULL,
-    bytes BIGINT NOT NULL,
-    packets BIGINT NOT NULL,
+    bytes HUGEINT NOT NULL,
+    packets HUGEINT NOT NULL,
     transfers BIGINT NOT NULL
 );
 
