@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory() as folder:
         secrets=Path(folder),
         ipv6_prefix=64,
         wait=30,
-        memory="100MB",
+        memory="75MB",
         tell=print,
     )
     with step("make the store"):

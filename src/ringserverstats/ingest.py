@@ -21,7 +21,7 @@ from ringserverstats.logs.twins import Twins
 from ringserverstats.store.base import Server, Store, Written
 
 #: Rows (transfers and entries) that are written at once.
-BATCH = 600_000
+BATCH = 1_000_000
 #: Rejects that a receipt tells one by one; more are counted.
 MOST_REJECTS = 10_000
 DEFAULT_SERVER = "default"

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     memory: str = Field(
         default="",
         pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$",
-        description="What DuckDB may use, such as `400MB`; the rest goes to disk. Unset: 100MB "
+        description="What DuckDB may use, such as `400MB`; the rest goes to disk. Unset: 75MB "
         "to read logs, 1GB to answer.",
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_INGEST_MEMORY = "100MB"
+_INGEST_MEMORY = "75MB"
 _ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ringserverstats.errors import SourceError
 from ringserverstats.logs.names import FileName, read_name
 
-CHUNK = 8 << 20
+CHUNK = 4 << 20
 #: No record is longer: 100,000 streams of 100 bytes are 10 MB. What is, is cut and so rejected.
 LONGEST_RECORD = 16 << 20
 

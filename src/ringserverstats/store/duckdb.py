@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive, load_secret, make_secret
-from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
 from ringserverstats.store.base import Opened, Server, Written
 from ringserverstats.store.sums import SUMS, statements
 
@@ -29,18 +28,15 @@ _PAUSE = 0.05
 _TELL_AFTER = 0.5
 _LOCKED = "Could not set lock"
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
-_ENUMS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
-
-
-def _from_code(enum: str) -> str:
-    """SQL of a column of codes as the enum of its name; a cast of texts takes 30 times as long."""
-    choices = " ".join(f"WHEN {n} THEN '{word}'::{enum}" for n, word in enumerate(_ENUMS[enum]))
-    return f"CASE {enum} {choices} END AS {enum}"
-
-
+# The new rows of a batch, each transfer with the columns of its entry.
+_FRESH_ENTRY = (
+    "CREATE OR REPLACE TEMP VIEW fresh_entry AS SELECT * REPLACE"
+    " (direction::direction AS direction, protocol::protocol AS protocol) FROM given_entry"
+)
 _FRESH_TRANSFER = (
     "CREATE OR REPLACE TEMP VIEW fresh_transfer AS"
-    f" SELECT * REPLACE ({', '.join(map(_from_code, _ENUMS))}) FROM given"
+    " SELECT e.server, e.day, e.hour, e.direction, e.protocol, e.origin, e.connection, e.number,"
+    " e.alone, t.stream, t.bytes, t.packets FROM given_transfer t JOIN fresh_entry e USING (row)"
 )
 
 
@@ -407,17 +403,21 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[
         ("origin", rows.origins),
     ):
         _insert_names(connection, table, given)
-    connection.register("fresh_entry", rows.entries.filter(pa.array(new)))
+    fresh = _fresh_entries(rows.entries, new)
+    connection.register("given_entry", fresh)
+    connection.execute(_FRESH_ENTRY)
+    alone = pa.array(_alone(connection, fresh))
+    connection.register("given_entry", fresh.append_column("alone", alone))
+    connection.register("given_transfer", rows.transfers)
+    connection.execute(_FRESH_ENTRY)
+    connection.execute(_FRESH_TRANSFER)
     connection.execute(
         "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
         " FROM fresh_entry"
     )
-    alone = _alone(connection, rows, new)
-    connection.register("given", _fresh_transfers(rows, new, alone))
-    connection.execute(_FRESH_TRANSFER)
     connection.execute(
         "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
-        " entry, connection, bytes, packets FROM fresh_transfer"
+        " number, connection, bytes, packets FROM fresh_transfer"
     )
     for one in SUMS:
         for sql in statements(one):
@@ -432,47 +432,27 @@ def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.T
     connection.unregister("given")
 
 
-def _alone(
-    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
+    """The new ones of ``entries``, each with its row and the number that its transfers have."""
+    # The same log block under two servers is two entries.
+    numbers = _ids(entries).view(np.int64)[::2] ^ (entries["server"].to_numpy() * _ODD)
+    return (
+        entries.append_column("row", pa.array(np.arange(len(entries), dtype=np.int32)))
+        .append_column("number", pa.array(numbers))
+        .filter(pa.array(new))
+    )
+
+
+def _alone(connection: duckdb.DuckDBPyConnection, fresh: pa.Table) -> npt.NDArray[np.bool_]:
     """Which new entries are the only ones ever of their day, server, protocol and origin."""
-    fresh = rows.entries.append_column("row", pa.array(np.arange(len(new)))).filter(pa.array(new))
     days = pc.min_max(fresh["day"]).as_py()
-    connection.register("fresh", fresh)
     single = connection.execute(
-        "SELECT any_value(fresh.row) AS row FROM fresh"
+        "SELECT any_value(row) AS row FROM fresh_entry"
         " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
         " USING (day, server, direction, protocol, origin)"
         " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
         [days["min"], days["max"]],
     ).fetchnumpy()["row"]
-    connection.unregister("fresh")
-    alone = np.zeros(len(new), np.bool_)
-    alone[single] = True
-    alone[rows.entries["repeats"].to_numpy()] = False
+    alone: npt.NDArray[np.bool_] = np.isin(fresh["row"].to_numpy(), single)
+    alone[fresh["repeats"].to_numpy()] = False
     return alone
-
-
-def _fresh_transfers(
-    rows: Rows, new: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]
-) -> pa.Table:
-    """The new rows of the table ``transfer``: each with the columns of its entry."""
-    transfers = rows.transfers
-    if not new.all():
-        transfers = transfers.filter(pa.array(new[transfers["row"].to_numpy()]))
-    row = transfers["row"].combine_chunks()
-    halves = _ids(rows.entries).view(np.int64)[::2]
-    # The same log block under two servers is two entries.
-    numbers = halves ^ (rows.entries["server"].to_numpy() * _ODD)
-    entries = rows.entries.select(["server", "day", "hour", "origin", "connection"])
-    for name, words in _ENUMS.items():
-        codes = pc.index_in(rows.entries[name], pa.array(words)).cast(pa.int8())
-        entries = entries.append_column(name, codes)
-    wide = entries.combine_chunks().take(row)
-    return (
-        wide.append_column("entry", pa.array(numbers).take(row))
-        .append_column("stream", transfers["stream"])
-        .append_column("bytes", transfers["bytes"])
-        .append_column("packets", transfers["packets"])
-        .append_column("alone", pa.array(alone).take(row))
-    )
