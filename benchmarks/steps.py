@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory() as folder:
         secrets=Path(folder),
         ipv6_prefix=64,
         wait=30,
-        memory="75MB",
+        memory="64MB",
         tell=print,
     )
     with step("make the store"):

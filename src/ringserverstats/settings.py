@@ -1,84 +1,45 @@
 """Every setting, once. Order: command line, environment, configuration file, default.
 
-In the environment a setting is ``RINGSERVERSTATS_<NAME>``; the store alone is ``DATABASE_URI``, as
+In the environment a setting is ``RINGSERVERSTATS_<NAME>``; the store is also ``DATABASE_URI``, as
 release 0.17 had it. The configuration file is ``ringserverstats.toml`` in the configuration folder,
 or the one that ``RINGSERVERSTATS_CONFIG`` names.
 """
 
 import os
+import tomllib
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 from platformdirs import user_config_path, user_data_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from ringserverstats.errors import UsageError
 
 _PROGRAM = "ringserverstats"
-CONFIG_VARIABLE = "RINGSERVERSTATS_CONFIG"
+_PREFIX = "RINGSERVERSTATS_"
+CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
+DATABASE_VARIABLE = "DATABASE_URI"
 
 
-def _config_file() -> Path:
-    named = os.environ.get(CONFIG_VARIABLE)
-    return Path(named) if named else user_config_path(_PROGRAM) / "ringserverstats.toml"
+class Secret(str):
+    """A text that is not shown by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
-class Settings(BaseSettings):
-    """The settings of one process."""
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one process; README.md says what each is for."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RINGSERVERSTATS_", extra="forbid", populate_by_name=True
-    )
-
-    database: str = Field(
-        default="",
-        validation_alias=AliasChoices("RINGSERVERSTATS_DATABASE", "DATABASE_URI"),
-        description="The store: `duckdb:///path/to/file` or the path of a file ending in .duckdb. "
-        "Unset: a DuckDB file in the user's data folder.",
-    )
-    config_folder: Path = Field(
-        default_factory=lambda: user_config_path(_PROGRAM),
-        description="Where the secrets of stores lie.",
-    )
-    secret: SecretStr | None = Field(
-        default=None,
-        description="The store's secret, 64 hexadecimal digits, instead of its file.",
-    )
-    keep_hosts: bool = Field(
-        default=False, description="Also store addresses and host names in clear."
-    )
-    ipv6_prefix: int = Field(
-        default=64,
-        ge=1,
-        le=128,
-        description="How many bits of an IPv6 address tell a client. Fixed when a store is made.",
-    )
-    wait: float = Field(
-        default=30, ge=0, description="Seconds to wait for another process that uses the store."
-    )
-    memory: str = Field(
-        default="",
-        pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$",
-        description="What DuckDB may use, such as `400MB`; the rest goes to disk. Unset: 75MB "
-        "to read logs, 1GB to answer.",
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = TomlConfigSettingsSource(settings_cls, toml_file=_config_file())
-        return init_settings, env_settings, file
+    database: str = ""
+    config_folder: Path = msgspec.field(default_factory=lambda: user_config_path(_PROGRAM))
+    secret: Secret | None = None
+    keep_hosts: bool = False
+    ipv6_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 64
+    wait: Annotated[float, msgspec.Meta(ge=0)] = 30
+    memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""
 
     @property
     def database_path(self) -> Path:
@@ -110,17 +71,47 @@ def load(*, database: str | None = None) -> Settings:
         UsageError: a setting is wrong; no value is shown, as it may be a secret.
     """
     file = _config_file()
-    if CONFIG_VARIABLE in os.environ and not file.is_file():
-        raise UsageError(f"{CONFIG_VARIABLE} names {file}, which is no file; correct or unset it")
+    told = {**_of_file(file), **_of_environment()}
+    if database:
+        told["database"] = database
     try:
-        return Settings(database=database) if database else Settings()
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-            for one in error.errors(include_input=False, include_url=False)
-        )
-        raise UsageError(f"wrong setting: {wrong}; see the environment and {file}") from None
+        return msgspec.convert(told, Settings, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"wrong setting: {error}; see the environment and {file}") from None
+
+
+def _config_file() -> Path:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not os.path.isfile(named):
+        raise UsageError(f"{CONFIG_VARIABLE} names {named}, which is no file; correct or unset it")
+    return Path(named) if named else user_config_path(_PROGRAM) / "ringserverstats.toml"
+
+
+def _of_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # of the TOML file
+    except ValueError as error:
         raise UsageError(f"{file} is no valid TOML: {error}") from None
+
+
+def _of_environment() -> dict[str, Any]:
+    """The settings that the environment tells; other variables of the prefix are not ours."""
+    told = {
+        name: os.environ[_PREFIX + name.upper()]
+        for name in Settings.__struct_fields__
+        if _PREFIX + name.upper() in os.environ
+    }
+    if "database" not in told and DATABASE_VARIABLE in os.environ:
+        told["database"] = os.environ[DATABASE_VARIABLE]
+    return told
+
+
+def _decode(kind: type, value: Any) -> Any:
+    """Types that the library does not know: both are made of a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_INGEST_MEMORY = "75MB"
+_INGEST_MEMORY = "64MB"
 _ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -50,7 +50,7 @@ def open_store(settings: Settings, *, answers: bool) -> Store:
     secret = settings.secret
     return DuckDBStore(
         settings.database_path.absolute(),
-        secret=read_secret(secret.get_secret_value()) if secret else None,
+        secret=read_secret(secret) if secret else None,
         secrets=settings.config_folder,
         ipv6_prefix=settings.ipv6_prefix,
         wait=settings.wait,

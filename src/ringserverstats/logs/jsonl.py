@@ -96,8 +96,7 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
         rejects = [Reject(line + number, 1, reason) for number, reason in bad.items()]
     is_access = _is_access(table)
     numbers = filled[~is_access]
-    table = table.filter(pa.array(~is_access)).combine_chunks()
-    batch = _batch(table, digest[numbers], line + numbers, latest)
+    batch = _batch(_entries(table), digest[numbers], line + numbers, latest)
     return Batch(
         **{
             **vars(batch),
@@ -132,8 +131,14 @@ def _read(data: bytes, begins: Int64s, ends: Int64s) -> pa.Table | None:
         return None
     if len(table) != len(begins):
         return None
-    entries = table.filter(pa.array(~_is_access(table)))
-    return table if _is_complete(entries) else None
+    table = table.combine_chunks()
+    return table if _is_complete(_entries(table)) else None
+
+
+def _entries(table: pa.Table) -> pa.Table:
+    """The rows of ``table`` that are no access log's."""
+    is_access = _is_access(table)
+    return table.filter(pa.array(~is_access)).combine_chunks() if is_access.any() else table
 
 
 def _is_access(table: pa.Table) -> Bools:
