@@ -351,6 +351,8 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("ingest", "--name", "txlog-00010101T0000-00010102T0000", TXLOG), 0, "known before"),
         (("a" * 5000,), 2, "neither a command"),
         (("--database", "duckdb:////nowhere/x", "info"), 3, "there is no store /nowhere/x"),
+        (("--database", f"{TXLOG}/x.duckdb", TXLOG), 3, "cannot be made"),
+        (("--database", "/proc/x.duckdb", TXLOG), 3, "cannot be made"),
         (("server", "rename", "a", "b", "--database", "no.duckdb"), 3, "there is no store"),
     ],
 )

@@ -162,20 +162,21 @@ class DuckDBStore:
 
     def _create(self) -> None:
         """Make the file whole under another name first: a killed process leaves none or all."""
-        new = self._path.with_name(f"{self._path.name}.new-{os.getpid()}")
+        new = self._path.with_name(f"{self._path.name}.new-{uuid.uuid4()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            secret_path = self._write_new(new)
-            os.link(new, self._path)
-        except FileExistsError:  # another process was faster
-            return
+            try:
+                secret_path = self._write_new(new)
+                os.link(new, self._path)
+            finally:
+                new.unlink(missing_ok=True)
         except (OSError, duckdb.Error) as error:
+            if self.exists():  # another process was faster
+                return
             raise StoreError(
                 f"the store {self._path} cannot be made ({_first_line(error)}); choose another "
                 "with --database or DATABASE_URI"
             ) from None
-        finally:
-            new.unlink(missing_ok=True)
         if secret_path:
             self._tell(f"made a new store {self._path} and its secret {secret_path}: back up both")
 
