@@ -13,7 +13,7 @@ from conftest import DATA, dump, make_store, read_into
 from model import ENTRY, START, block
 
 from ringserverstats.ingest import Receipt
-from ringserverstats.logs import jsonl, source, text
+from ringserverstats.logs import jsonl, reasons, source, text
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store.duckdb import DuckDBStore
@@ -30,35 +30,35 @@ def rejected(receipt: Receipt) -> list[tuple[int, int, str]]:
 @pytest.mark.parametrize(
     ("bad", "line", "lines", "reason"),
     [
-        ("what is this\n", 5, 1, text.NO_START),
-        ("FR_CIEL_00_HHZ/MSEED 512 1\n", 5, 1, text.NO_START),
-        (GOOD.rsplit("END", 1)[0], 5, 3, text.NO_END),
-        (GOOD.replace("bytes: 1536", "bytes: 1537"), 5, 4, text.total_reason(1537, 1536)),
-        (GOOD.replace(" 1024 2", " 9223372036854775808 2"), 5, 4, text.LARGE),
-        (GOOD.replace(" 1024 2", " 99999999999999999999999 2"), 5, 4, text.LARGE),
-        (GOOD.replace(" 512 1", " 512 9223372036854775808"), 5, 4, text.LARGE),
-        (GOOD.replace(" 512 1", " 9223372036854775807 1"), 5, 4, text.LARGE),
-        (GOOD.replace("bytes: 1536", "bytes: 9223372036854775808"), 5, 4, text.LARGE),
-        (GOOD.replace("2026-01-31T22:01:00Z", "2026-02-30T22:01:00Z"), 5, 4, text.BAD_TIME),
-        (GOOD.replace("2026-01-31T22:01:00Z", "2126-01-31T22:01:00Z"), 5, 4, text.BAD_TIME),
-        (GOOD.replace("2026-01-31T22:01:00Z", "1999-12-31T22:01:00Z"), 5, 4, text.BAD_TIME),
-        (GOOD.replace("2026-01-31T22:01:00Z", "2026-01-31T25:01:00Z"), 5, 4, text.BAD_TIME),
-        (GOOD.replace("2026-01-31T22:01:00Z", "yesterday"), 5, 4, text.BAD_HEAD),
-        (GOOD.replace(" TX\n", " ZX\n"), 5, 4, text.BAD_HEAD),
-        (GOOD.replace("192.0.2.17", "192.0.2.400"), 5, 4, text.BAD_ADDRESS),
-        (GOOD.replace("total TX", "total RX"), 5, 4, text.OTHER_FOOT),
-        (GOOD.replace("END CLIENT seis", "END CLIENT other"), 5, 4, text.OTHER_FOOT),
-        (GOOD.replace("bytes: 1536", "bytes: many"), 5, 4, text.BAD_FOOT),
-        (GOOD.replace(" 512 1\n", " 512\n"), 5, 4, text.BAD_LINE),
-        (GOOD.replace(" 512 1\n", " 0x200 1\n"), 5, 4, text.BAD_LINE),
-        (GOOD.replace(" 512 1\n", " 512\t 1\n"), 5, 4, text.BAD_LINE),
-        (GOOD.replace(" 512 1\n", " -512 1\n"), 5, 4, text.BAD_LINE),
-        (GOOD.replace(" 512 1\n", " 512 1 1\n"), 5, 4, text.BAD_LINE),
-        (GOOD.replace(" 512 1\n", " 512 1\n\n"), 5, 5, text.BAD_LINE),
-        (block(transfers=(("", 512, 1),)), 5, 3, text.BAD_LINE),
-        ("x" * (1 << 20) + "\n", 5, 1, text.TOO_LONG),
-        (GOOD.replace("slarchive", "s" * (1 << 20)), 5, 4, text.TOO_LONG),
-        ('{"broken": \n', 5, 1, text.NO_START),
+        ("what is this\n", 5, 1, reasons.NO_START),
+        ("FR_CIEL_00_HHZ/MSEED 512 1\n", 5, 1, reasons.NO_START),
+        (GOOD.rsplit("END", 1)[0], 5, 3, reasons.NO_END),
+        (GOOD.replace("bytes: 1536", "bytes: 1537"), 5, 4, reasons.total_reason(1537, 1536)),
+        (GOOD.replace(" 1024 2", " 9223372036854775808 2"), 5, 4, reasons.LARGE),
+        (GOOD.replace(" 1024 2", " 99999999999999999999999 2"), 5, 4, reasons.LARGE),
+        (GOOD.replace(" 512 1", " 512 9223372036854775808"), 5, 4, reasons.LARGE),
+        (GOOD.replace(" 512 1", " 9223372036854775807 1"), 5, 4, reasons.LARGE),
+        (GOOD.replace("bytes: 1536", "bytes: 9223372036854775808"), 5, 4, reasons.LARGE),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2026-02-30T22:01:00Z"), 5, 4, reasons.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2126-01-31T22:01:00Z"), 5, 4, reasons.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "1999-12-31T22:01:00Z"), 5, 4, reasons.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "2026-01-31T25:01:00Z"), 5, 4, reasons.BAD_TIME),
+        (GOOD.replace("2026-01-31T22:01:00Z", "yesterday"), 5, 4, reasons.BAD_HEAD),
+        (GOOD.replace(" TX\n", " ZX\n"), 5, 4, reasons.BAD_HEAD),
+        (GOOD.replace("192.0.2.17", "192.0.2.400"), 5, 4, reasons.BAD_ADDRESS),
+        (GOOD.replace("total TX", "total RX"), 5, 4, reasons.OTHER_FOOT),
+        (GOOD.replace("END CLIENT seis", "END CLIENT other"), 5, 4, reasons.OTHER_FOOT),
+        (GOOD.replace("bytes: 1536", "bytes: many"), 5, 4, reasons.BAD_FOOT),
+        (GOOD.replace(" 512 1\n", " 512\n"), 5, 4, reasons.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 0x200 1\n"), 5, 4, reasons.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512\t 1\n"), 5, 4, reasons.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " -512 1\n"), 5, 4, reasons.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512 1 1\n"), 5, 4, reasons.BAD_LINE),
+        (GOOD.replace(" 512 1\n", " 512 1\n\n"), 5, 5, reasons.BAD_LINE),
+        (block(transfers=(("", 512, 1),)), 5, 3, reasons.BAD_LINE),
+        ("x" * (1 << 20) + "\n", 5, 1, reasons.TOO_LONG),
+        (GOOD.replace("slarchive", "s" * (1 << 20)), 5, 4, reasons.TOO_LONG),
+        ('{"broken": \n', 5, 1, reasons.NO_START),
         ('{"log_time": "2026"}\n', 5, 1, "JSON object without a proper `client`"),
     ],
 )
@@ -83,15 +83,15 @@ JSON = ENTRY.json()
         (JSON.replace('"bytes":512', '"bytes":"512"'), "JSON object without a proper `bytes`"),
         (JSON.replace('"bytes":512', '"bytes":5.5'), "JSON object without a proper `bytes`"),
         (JSON.replace('"bytes":512', '"bytes":true'), "JSON object without a proper `bytes`"),
-        (JSON.replace('"bytes":512', f'"bytes":{2**63}'), text.LARGE),
-        (JSON.replace('"bytes":512', f'"bytes":{2**64}'), text.LARGE),
-        (JSON.replace('"bytes":512', f'"bytes":{2**63 - 1}'), text.LARGE),
-        (JSON.replace('bytes":1536', 'bytes":1'), text.total_reason(1, 1536)),
+        (JSON.replace('"bytes":512', f'"bytes":{2**63}'), reasons.LARGE),
+        (JSON.replace('"bytes":512', f'"bytes":{2**64}'), reasons.LARGE),
+        (JSON.replace('"bytes":512', f'"bytes":{2**63 - 1}'), reasons.LARGE),
+        (JSON.replace('bytes":1536', 'bytes":1'), reasons.total_reason(1, 1536)),
         (JSON.replace('"ip"', '"no"'), "JSON object without a proper `ip`"),
-        (JSON.replace("192.0.2.17", "192.0.2"), text.BAD_ADDRESS),
+        (JSON.replace("192.0.2.17", "192.0.2"), reasons.BAD_ADDRESS),
         (JSON.replace('"TX"', '"UP"'), "JSON object without a proper `transfer_direction`"),
-        (JSON.replace("2026-01-31T22:01:00Z", "2026-02-31T22:01:00Z"), text.BAD_TIME),
-        (JSON.replace("2026-01-31T22:01:00Z", "2026-01-31"), text.BAD_TIME),
+        (JSON.replace("2026-01-31T22:01:00Z", "2026-02-31T22:01:00Z"), reasons.BAD_TIME),
+        (JSON.replace("2026-01-31T22:01:00Z", "2026-01-31"), reasons.BAD_TIME),
         ('{"a":"' + "x" * jsonl.LONGEST_LINE + '"}\n', jsonl.TOO_LONG),
     ],
 )
@@ -108,7 +108,7 @@ def test_bad_json_is_rejected_and_the_rest_counts(
 def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> None:
     many = tuple((f"FR_{number:05d}_00_HHZ/MSEED", 1, 1) for number in range(100_001))
     receipt = read_into(store, log(GOOD + block(transfers=many) + OTHER))
-    assert rejected(receipt) == [(5, 100_003, text.TOO_MANY)]
+    assert rejected(receipt) == [(5, 100_003, reasons.TOO_MANY)]
     assert receipt.entries == 2
 
 
@@ -235,7 +235,7 @@ def test_log_cut_within_a_start_line_loses_no_more_than_two_blocks(cut: int) -> 
 def test_lines_too_long_on_both_sides_of_a_good_block(store: DuckDBStore, log: Log) -> None:
     junk = "x" * (1 << 20) + "\n"
     receipt = read_into(store, log(junk + GOOD + junk))
-    assert rejected(receipt) == [(1, 1, text.TOO_LONG), (6, 1, text.TOO_LONG)]
+    assert rejected(receipt) == [(1, 1, reasons.TOO_LONG), (6, 1, reasons.TOO_LONG)]
     assert receipt.entries == 1
 
 

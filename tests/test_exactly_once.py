@@ -135,7 +135,7 @@ def test_failed_batch_stores_nothing_of_it(
     """A fault between any two statements of the transaction leaves the store as it was."""
     read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
     before = dump(store)
-    import ringserverstats.store.duckdb as module
+    import ringserverstats.store.batches as module
 
     good = module.statements
     for step in range(len(module.SUMS)):

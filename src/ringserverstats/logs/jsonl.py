@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-from ringserverstats.logs import text
+from ringserverstats.logs import reasons
 from ringserverstats.logs.batch import (
     DIRECTIONS,
     LARGEST_NUMBER,
@@ -48,7 +48,6 @@ from ringserverstats.logs.columns import (
 LONGEST_LINE = 16 << 20
 
 BROKEN = "line that is no JSON object"
-BAD_TIME = text.BAD_TIME
 TOO_LONG = "line over 16 MiB"
 
 _TIMES = ("log_time", "log_start_time", "connect_time")
@@ -234,7 +233,7 @@ def _number(found: object, name: str) -> int:
     if value < 0:
         raise ValueError(f"JSON object without a proper `{name}`")
     if value > LARGEST_NUMBER:
-        raise ValueError(text.LARGE)
+        raise ValueError(reasons.LARGE)
     return value
 
 
@@ -273,16 +272,16 @@ def _batch(table: pa.Table, digest: Ids, lines: Int64s, latest: int) -> Batch:
         large |= sums(over.astype(np.uint64), counts) > 0
     refused: dict[int, str] = {}
     for flags, reason in (
-        (np.array([one is None for one in peers], np.bool_)[peer], text.BAD_ADDRESS),
+        (np.array([one is None for one in peers], np.bool_)[peer], reasons.BAD_ADDRESS),
         (direction < 0, "JSON object without a proper `transfer_direction`"),
-        (~dated, BAD_TIME),
-        (large, text.LARGE),
-        (counts > MOST_STREAMS, text.TOO_MANY),
+        (~dated, reasons.BAD_TIME),
+        (large, reasons.LARGE),
+        (counts > MOST_STREAMS, reasons.TOO_MANY),
     ):
         for row in np.flatnonzero(flags).tolist():
             refused.setdefault(row, reason)
     for row in np.flatnonzero(found != total).tolist():
-        refused.setdefault(row, text.total_reason(int(total[row]), int(found[row])))
+        refused.setdefault(row, reasons.total_reason(int(total[row]), int(found[row])))
     good = np.ones(len(table), np.bool_)
     good[list(refused)] = False
     keep = good & (counts > 0)

@@ -9,35 +9,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive, load_secret, make_secret
 from ringserverstats.store.base import Opened, Server, Written
-from ringserverstats.store.sums import SUMS, statements
+from ringserverstats.store.batches import find_new, first_seen, insert, written
+from ringserverstats.store.schema import check, migrate
 
 _PAUSE = 0.05
 _TELL_AFTER = 0.5
 _LOCKED = "Could not set lock"
-_ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
-# The new rows of a batch, each transfer with the columns of its entry.
-_FRESH_ENTRY = (
-    "CREATE OR REPLACE TEMP VIEW fresh_entry AS SELECT * REPLACE"
-    " (direction::direction AS direction, protocol::protocol AS protocol) FROM given_entry"
-)
-_FRESH_TRANSFER = (
-    "CREATE OR REPLACE TEMP VIEW fresh_transfer AS"
-    " SELECT e.server, e.day, e.hour, e.direction, e.protocol, e.origin, e.connection, e.number,"
-    " e.alone, t.stream, t.bytes, t.packets FROM given_transfer t JOIN fresh_entry e USING (row)"
-)
 
 
 class DuckDBStore:
@@ -144,17 +130,17 @@ class DuckDBStore:
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
-            return _written(rows, *_first_seen(rows.entries, earlier))
+            return written(rows, *first_seen(rows.entries, earlier))
         with self._session() as connection:
-            return _written(rows, *_new(connection, rows.entries, earlier))
+            return written(rows, *find_new(connection, rows.entries, earlier))
 
     def write(self, rows: Rows) -> Written:
         with self._session(write=True) as connection:
-            new, elsewhere = _new(connection, rows.entries, rows.entries.slice(0, 0))
-            written = _written(rows, new, elsewhere)
-            if written.entries:
-                _insert(connection, rows, new)
-            return written
+            new, elsewhere = find_new(connection, rows.entries, rows.entries.slice(0, 0))
+            done = written(rows, new, elsewhere)
+            if done.entries:
+                insert(connection, rows, new)
+            return done
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         with self._session() as connection:
@@ -188,7 +174,7 @@ class DuckDBStore:
             secret_path = self._secret_path(store_id)
             secret = make_secret(secret_path)
         with duckdb.connect(new) as connection:
-            _migrate(connection)
+            migrate(connection)
             connection.execute(
                 "INSERT INTO store VALUES ($1, $2, $3)",
                 [store_id, derive(secret).check, self._ipv6_prefix],
@@ -209,7 +195,7 @@ class DuckDBStore:
             )
         connection = self._open(write=write)
         try:
-            _check_schema(connection, self._path, write=write)
+            check(connection, self._path, write=write)
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
@@ -274,55 +260,6 @@ def _close(connection: duckdb.DuckDBPyConnection) -> None:
     connection.close()
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Number and SQL of every step of the schema, in order."""
-    folder = files("ringserverstats.store") / "migrations" / "duckdb"
-    steps = sorted((path for path in folder.iterdir()), key=lambda path: path.name)
-    return [(int(path.name.split("_")[0]), path.read_text("utf-8")) for path in steps]
-
-
-def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The number of the last step that the file has seen; 0 where it is no store yet."""
-    try:
-        rows = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchall()
-    except duckdb.CatalogException:  # quicker than to look for the table first
-        return 0
-    return int(rows[0][0])
-
-
-def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    version = schema_version(connection)
-    for number, sql in migrations():
-        if number > version:
-            connection.execute("BEGIN")
-            connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER NOT NULL)")
-            connection.execute(sql)
-            connection.execute("INSERT INTO migration VALUES ($1)", [number])
-            connection.execute("COMMIT")
-
-
-def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path, *, write: bool) -> None:
-    """Make sure that the tables are those that this program knows; ``write``: bring them there."""
-    version, newest = schema_version(connection), migrations()[-1][0]
-    if not version:
-        raise StoreError(
-            f"{path} is a DuckDB file of something else; choose another store with --database or "
-            "DATABASE_URI"
-        )
-    if version > newest:
-        raise StoreError(
-            f"{path} was written by a newer program (schema {version}, this one knows {newest}); "
-            "upgrade ringserverstats"
-        )
-    if write:
-        _migrate(connection)
-    elif version < newest:
-        raise StoreError(
-            f"{path} has schema {version}, this program needs {newest}; read any log to bring it "
-            "up to date"
-        )
-
-
 def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
     """The store's id, the check value of its secret, and its IPv6 prefix."""
     rows = connection.execute("SELECT id, key_check, ipv6_prefix FROM store").fetchall()
@@ -333,127 +270,3 @@ def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
 def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
     rows = connection.execute("SELECT server, name, timezone FROM server ORDER BY name").fetchall()
     return [Server(*row) for row in rows]
-
-
-def _first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which rows of ``entries`` are the first of their entry and server, after ``earlier``.
-
-    Returns:
-        That, and how many stand before under another server.
-    """
-    both = pa.concat_tables([table.select(["server", "entry"]) for table in (earlier, entries)])
-    server = both["server"].to_numpy()
-    _, first, index = np.unique(_ids(both), return_index=True, return_inverse=True)
-    new = np.zeros(len(both), np.bool_)
-    _, rows = np.unique(index * (int(server.max(initial=0)) + 1) + server, return_index=True)
-    new[rows] = True
-    elsewhere = server != server[first][index]
-    return new[len(earlier) :], int(elsewhere[len(earlier) :].sum())
-
-
-def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
-    """The 128 bits of each entry, to compare and sort."""
-    storage = entries["entry"].combine_chunks().storage
-    ids: npt.NDArray[np.void] = np.frombuffer(storage.buffers()[1], "V16")
-    return ids[storage.offset : storage.offset + len(storage)]
-
-
-def _new(
-    connection: duckdb.DuckDBPyConnection, entries: pa.Table, earlier: pa.Table
-) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which rows of ``entries`` the ledger does not know, and how many another server has."""
-    new, elsewhere = _first_seen(entries, earlier)
-    days = pc.min_max(entries["log_day"]).as_py()
-    given = pa.table(
-        {
-            "row": pa.array(np.arange(len(entries))),
-            **{name: entries[name] for name in ("server", "log_day", "entry")},
-        }
-    )
-    connection.register("given", given)
-    found = connection.execute(
-        "SELECT given.row AS row, bool_or(seen.server = given.server) AS known,"
-        " bool_or(seen.server <> given.server) AS elsewhere"
-        " FROM given JOIN seen ON seen.log_day = given.log_day AND seen.entry = given.entry"
-        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY given.row",
-        [days["min"], days["max"]],
-    ).fetchnumpy()
-    connection.unregister("given")
-    new[found["row"][found["known"].astype(np.bool_)]] = False
-    return new, elsewhere + int(found["elsewhere"].sum())
-
-
-def _written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
-    entries = rows.entries.filter(pa.array(new))
-    return Written(
-        known=len(new) - len(entries),
-        elsewhere=elsewhere,
-        entries=len(entries),
-        transfers=int(pc.sum(entries["transfers"]).as_py() or 0),
-        bytes=sum(entries["bytes"].to_pylist()),
-        packets=sum(entries["packets"].to_pylist()),
-        connections=np.unique(entries["connection"].to_numpy()),
-    )
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
-    for table, given in (
-        ("stream", rows.streams),
-        ("agent", rows.agents),
-        ("client", rows.clients),
-        ("origin", rows.origins),
-    ):
-        _insert_names(connection, table, given)
-    fresh = _fresh_entries(rows.entries, new)
-    connection.register("given_entry", fresh)
-    connection.execute(_FRESH_ENTRY)
-    alone = pa.array(_alone(connection, fresh))
-    connection.register("given_entry", fresh.append_column("alone", alone))
-    connection.register("given_transfer", rows.transfers)
-    connection.execute(_FRESH_ENTRY)
-    connection.execute(_FRESH_TRANSFER)
-    connection.execute(
-        "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
-        " FROM fresh_entry"
-    )
-    connection.execute(
-        "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
-        " number, connection, bytes, packets FROM fresh_transfer"
-    )
-    for one in SUMS:
-        for sql in statements(one):
-            connection.execute(sql)
-
-
-def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:
-    """Add the names that are not there yet. ``table`` names its key column too."""
-    _, first = np.unique(given[table].to_numpy(), return_index=True)
-    connection.register("given", given.take(pa.array(first)))
-    connection.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
-    connection.unregister("given")
-
-
-def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
-    """The new ones of ``entries``, each with its row and the number that its transfers have."""
-    # The same log block under two servers is two entries.
-    numbers = _ids(entries).view(np.int64)[::2] ^ (entries["server"].to_numpy() * _ODD)
-    return (
-        entries.append_column("row", pa.array(np.arange(len(entries), dtype=np.int32)))
-        .append_column("number", pa.array(numbers))
-        .filter(pa.array(new))
-    )
-
-
-def _alone(connection: duckdb.DuckDBPyConnection, fresh: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which new entries are the only ones ever of their day, server, protocol and origin."""
-    days = pc.min_max(fresh["day"]).as_py()
-    single = connection.execute(
-        "SELECT any_value(row) AS row FROM fresh_entry"
-        " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
-        " USING (day, server, direction, protocol, origin)"
-        " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
-        [days["min"], days["max"]],
-    ).fetchnumpy()["row"]
-    alone: npt.NDArray[np.bool_] = np.isin(fresh["row"].to_numpy(), single)
-    alone[fresh["repeats"].to_numpy()] = False
-    return alone

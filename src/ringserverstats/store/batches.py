@@ -1,0 +1,152 @@
+"""One batch into a DuckDB store: what is new of it, and the rows of all tables.
+
+All of it runs within the transaction of the caller.
+"""
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.store.base import Written
+from ringserverstats.store.sums import SUMS, statements
+
+_ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
+# The new rows of a batch, each transfer with the columns of its entry.
+_FRESH_ENTRY = (
+    "CREATE OR REPLACE TEMP VIEW fresh_entry AS SELECT * REPLACE"
+    " (direction::direction AS direction, protocol::protocol AS protocol) FROM given_entry"
+)
+_FRESH_TRANSFER = (
+    "CREATE OR REPLACE TEMP VIEW fresh_transfer AS"
+    " SELECT e.server, e.day, e.hour, e.direction, e.protocol, e.origin, e.connection, e.number,"
+    " e.alone, t.stream, t.bytes, t.packets FROM given_transfer t JOIN fresh_entry e USING (row)"
+)
+
+
+def first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which rows of ``entries`` are the first of their entry and server, after ``earlier``.
+
+    Returns:
+        That, and how many stand before under another server.
+    """
+    both = pa.concat_tables([table.select(["server", "entry"]) for table in (earlier, entries)])
+    server = both["server"].to_numpy()
+    _, first, index = np.unique(_ids(both), return_index=True, return_inverse=True)
+    new = np.zeros(len(both), np.bool_)
+    _, rows = np.unique(index * (int(server.max(initial=0)) + 1) + server, return_index=True)
+    new[rows] = True
+    elsewhere = server != server[first][index]
+    return new[len(earlier) :], int(elsewhere[len(earlier) :].sum())
+
+
+def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
+    """The 128 bits of each entry, to compare and sort."""
+    storage = entries["entry"].combine_chunks().storage
+    ids: npt.NDArray[np.void] = np.frombuffer(storage.buffers()[1], "V16")
+    return ids[storage.offset : storage.offset + len(storage)]
+
+
+def find_new(
+    connection: duckdb.DuckDBPyConnection, entries: pa.Table, earlier: pa.Table
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which rows of ``entries`` the ledger does not know, and how many another server has."""
+    new, elsewhere = first_seen(entries, earlier)
+    days = pc.min_max(entries["log_day"]).as_py()
+    given = pa.table(
+        {
+            "row": pa.array(np.arange(len(entries))),
+            **{name: entries[name] for name in ("server", "log_day", "entry")},
+        }
+    )
+    connection.register("given", given)
+    found = connection.execute(
+        "SELECT given.row AS row, bool_or(seen.server = given.server) AS known,"
+        " bool_or(seen.server <> given.server) AS elsewhere"
+        " FROM given JOIN seen ON seen.log_day = given.log_day AND seen.entry = given.entry"
+        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY given.row",
+        [days["min"], days["max"]],
+    ).fetchnumpy()
+    connection.unregister("given")
+    new[found["row"][found["known"].astype(np.bool_)]] = False
+    return new, elsewhere + int(found["elsewhere"].sum())
+
+
+def written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
+    """What writing the ``new`` ones of ``rows`` adds."""
+    entries = rows.entries.filter(pa.array(new))
+    return Written(
+        known=len(new) - len(entries),
+        elsewhere=elsewhere,
+        entries=len(entries),
+        transfers=int(pc.sum(entries["transfers"]).as_py() or 0),
+        bytes=sum(entries["bytes"].to_pylist()),
+        packets=sum(entries["packets"].to_pylist()),
+        connections=np.unique(entries["connection"].to_numpy()),
+    )
+
+
+def insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
+    """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
+    for table, given in (
+        ("stream", rows.streams),
+        ("agent", rows.agents),
+        ("client", rows.clients),
+        ("origin", rows.origins),
+    ):
+        _insert_names(connection, table, given)
+    fresh = _fresh_entries(rows.entries, new)
+    connection.register("given_entry", fresh)
+    connection.execute(_FRESH_ENTRY)
+    alone = pa.array(_alone(connection, fresh))
+    connection.register("given_entry", fresh.append_column("alone", alone))
+    connection.register("given_transfer", rows.transfers)
+    connection.execute(_FRESH_ENTRY)
+    connection.execute(_FRESH_TRANSFER)
+    connection.execute(
+        "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
+        " FROM fresh_entry"
+    )
+    connection.execute(
+        "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
+        " number, connection, bytes, packets FROM fresh_transfer"
+    )
+    for one in SUMS:
+        for sql in statements(one):
+            connection.execute(sql)
+
+
+def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:
+    """Add the names that are not there yet. ``table`` names its key column too."""
+    _, first = np.unique(given[table].to_numpy(), return_index=True)
+    connection.register("given", given.take(pa.array(first)))
+    connection.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
+    connection.unregister("given")
+
+
+def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
+    """The new ones of ``entries``, each with its row and the number that its transfers have."""
+    # The same log block under two servers is two entries.
+    numbers = _ids(entries).view(np.int64)[::2] ^ (entries["server"].to_numpy() * _ODD)
+    return (
+        entries.append_column("row", pa.array(np.arange(len(entries), dtype=np.int32)))
+        .append_column("number", pa.array(numbers))
+        .filter(pa.array(new))
+    )
+
+
+def _alone(connection: duckdb.DuckDBPyConnection, fresh: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which new entries are the only ones ever of their day, server, protocol and origin."""
+    days = pc.min_max(fresh["day"]).as_py()
+    single = connection.execute(
+        "SELECT any_value(row) AS row FROM fresh_entry"
+        " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
+        " USING (day, server, direction, protocol, origin)"
+        " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
+        [days["min"], days["max"]],
+    ).fetchnumpy()["row"]
+    alone: npt.NDArray[np.bool_] = np.isin(fresh["row"].to_numpy(), single)
+    alone[fresh["repeats"].to_numpy()] = False
+    return alone
