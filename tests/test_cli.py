@@ -136,7 +136,7 @@ def test_periods(run: CommandLine) -> None:
 def test_empty_answer_says_what_the_store_holds(run: CommandLine) -> None:
     run(REAL)
     done = run("stats", "--by", "day", "--year", "2001")
-    assert "the store holds 2026-06-30 to 2026-07-01" in done.stdout
+    assert "The store holds 2026-06-30 to 2026-07-01" in done.stdout
     assert done.returncode == 0
 
 
@@ -348,7 +348,16 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("stats", "--direction", "?X"), 0, "sent and received"),
         (("stats", "--from", "2030"), 0, "No entries"),
         (("stats", "--from", "2030", "--format", "json"), 0, '"bytes": 0, "packets": 0'),
-        (("ingest", "--name", "txlog-00010101T0000-00010102T0000", TXLOG), 0, "known before"),
+        (("ingest", "--name", "txlog-00010101T0000-00010102T0000", TXLOG), 2, "no interval"),
+        (("ingest", "--name", TXLOG.name, TXLOG, TXLOG), 2, "one log"),
+        (("ingest", "--name", TXLOG.name, REAL), 2, "one log"),
+        (("ingest", "--strict", DATA.parents[1] / "docs"), 1, "no usage logs found"),
+        (("stats", "--by", "mont"), 2, "did you mean 'month'?"),
+        (("stats", "--by", "month,", "--by", "network"), 0, "month     network"),
+        (("stats", "--by", "month,", "network"), 2, "lists without blanks"),
+        (("stats", "--direction", "TX", "--direction", "RX"), 0, "sent and received"),
+        (("--database", "duckdb://x.duckdb", "info"), 2, "three slashes"),
+        (("--database", "duckdb:x.duckdb", "info"), 2, "three slashes"),
         (("a" * 5000,), 2, "neither a command"),
         (("--database", "duckdb:////nowhere/x", "info"), 3, "there is no store /nowhere/x"),
         (("--database", f"{TXLOG}/x.duckdb", TXLOG), 3, "cannot be made"),

@@ -84,6 +84,13 @@ def test_rename_changes_nothing_else(store: DuckDBStore) -> None:
     store.change_server("old", rename="new", timezone=None)
     assert dump(store) == before
     assert read_into(store, REAL, server="new").entries == 0
+    assert read_into(store, REAL, server="old").entries == 0  # its logs may still bear that name
+    with pytest.raises(UsageError, match="is or was called"):
+        store.add_server("other", "UTC")
+        store.change_server("other", rename="old", timezone=None)
+    store.change_server("new", rename="old", timezone=None)
+    assert [server.name for server in store.servers()] == ["old", "other"]
+    store.change_server("old", rename="new", timezone=None)
     with pytest.raises(UsageError, match="no server 'old'"):
         store.change_server("old", rename="x", timezone=None)
 

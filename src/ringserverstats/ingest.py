@@ -106,6 +106,12 @@ def ingest(
             count(writing.result())
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
+    if receipt.known_elsewhere:
+        receipt.notes.append(
+            f"{receipt.known_elsewhere} entries are in the store under another server too, and "
+            "count for each. If these are the logs of one server: make the store anew and read "
+            "them with the right --as"
+        )
     return receipt
 
 
@@ -184,7 +190,7 @@ class _Servers:
     def __init__(self, store: Store, known: list[Server], *, dry_run: bool) -> None:
         self._store = store
         self._dry_run = dry_run
-        self._known = {server.name: server for server in known}
+        self._known = {name: server for server in known for name in (server.name, *server.former)}
         #: By server the first input whose times and name contradict each other.
         self.contradicted: dict[str, Source] = {}
 
@@ -202,6 +208,7 @@ class _Servers:
         return [
             f"the log times of {source.label} do not fit the interval in its name, read as local "
             f"time of server {name!r} ({self._known[name].timezone}); the name decides the day. If "
-            f"the time zone is wrong: ringserverstats server timezone {name} Area/City"
+            f"it is this log's own name, the time zone is wrong: ringserverstats server timezone "
+            f"{name} Area/City"
             for name, source in self.contradicted.items()
         ]

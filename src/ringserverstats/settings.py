@@ -55,12 +55,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             path = uri.removeprefix("duckdb://")
             if path.startswith("/") and path.strip("/"):
                 return Path("/" + path.lstrip("/"))
-        elif "://" not in uri and uri.endswith(".duckdb"):
+        elif uri.endswith(".duckdb") and ":" not in uri:
             return Path(uri)
-        kind = uri.split("://", 1)[0] if "://" in uri else "a file name"
+        kind = uri.split(":", 1)[0] if ":" in uri else "file"
         raise UsageError(
-            f"the database cannot be {kind[:20]!r} (this release has the embedded store only); set "
-            "DATABASE_URI or --database to duckdb:///path/to/file, or leave it out"
+            f"the database ({kind[:20]}) cannot be used: this release has the embedded store only. "
+            "Set DATABASE_URI or --database to duckdb:///path/to/file, with three slashes and the "
+            "whole path, or leave it out"
         )
 
 
@@ -77,7 +78,11 @@ def load(*, database: str | None = None) -> Settings:
     try:
         return msgspec.convert(told, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise UsageError(f"wrong setting: {error}; see the environment and {file}") from None
+        expected, _, name = str(error).partition(" - at `$.")
+        raise UsageError(
+            f"the setting {name.strip('`') or 'in a file'} is wrong ({expected}): see the "
+            f"environment and {file}; README.md says what settings may be"
+        ) from None
 
 
 def _config_file() -> Path:

@@ -6,18 +6,21 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from ringserverstats.cli.common import console, human_bytes, table
+from ringserverstats.cli.common import console, human_bytes, show, table, width
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.columns import GROUPS
 from ringserverstats.statistics.questions import Question, ask, totals
 from ringserverstats.store.base import Store
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _BAR = 16
 _FORMULA = "^[=+\\-@\t\r]"
@@ -88,31 +91,42 @@ def _write_table(store: Store, question: Question, answer: pa.Table, file: Binar
     if not len(answer) or (not question.by and not any(answer.to_pylist()[0].values())):
         console(file=text).print(_empty(store, question))
         return
+    on = console(file=text)
+    whole = totals(store, question) if question.by else None
+    made = _table(question, answer, whole, bars=bool(question.by))
+    if width(made, on) > on.width:
+        made = _table(question, answer, whole, bars=False)
+    show(made, on)
+    if text is not None:
+        text.detach()
+
+
+def _table(
+    question: Question, answer: pa.Table, whole: dict[str, int] | None, *, bars: bool
+) -> Table:
+    """The answer with sizes for people, ``bars`` of the measure that it is sorted by, a total."""
     barred = question.sort if question.sort in question.shown else question.shown[0]
     made = table(
         [
             *((name, False) for name in question.by),
             *((name, True) for name in question.shown),
-            *([("", False)] if question.by else []),
+            *([(barred, False)] if bars else []),
         ]
     )
     columns = {name: answer[name].to_pylist() for name in answer.column_names}
-    most = max((value or 0 for value in columns[barred]), default=0) or 1
+    most = max(columns[barred], default=0) or 1
     for row in range(len(answer)):
-        numbers = {name: columns[name][row] or 0 for name in question.shown}
         groups = [_group(name, columns[name][row]) for name in question.by]
-        bar = ["█" * round(_BAR * numbers[barred] / most) or "▏"] if question.by else []
-        made.add_row(*groups, *(_number(name, count) for name, count in numbers.items()), *bar)
-    if question.by:
-        whole = totals(store, question)
+        numbers = [_number(name, columns[name][row]) for name in question.shown]
+        bar = ["█" * round(_BAR * columns[barred][row] / most) or "▏"] if bars else []
+        made.add_row(*groups, *numbers, *bar)
+    if whole:
         labels = ["total", *[""] * (len(question.by) - 1)]
         made.add_section()
-        made.add_row(*labels, *(_number(name, whole[name]) for name in question.shown), "")
+        made.add_row(*labels, *(_number(name, whole[name]) for name in question.shown))
     made.caption = _caption(question)
     made.caption_justify = "left"
-    console(file=text).print(made)
-    if text is not None:
-        text.detach()
+    return made
 
 
 def _group(name: str, value: str | None) -> str:
@@ -134,6 +148,8 @@ def _caption(question: Question) -> str:
     parts = [way.get(directions, "sent and received")]
     if question.first or question.last:
         parts.append(f"{question.first or 'the beginning'} to {question.last or 'today'}")
+    if question.top is not None:
+        parts.append(f"the first {question.top}, and the total of all")
     if question.first or question.last or any(GROUPS[name].is_time for name in question.by):
         parts.append("day: the server's local date")
     return "; ".join(parts)
@@ -147,6 +163,6 @@ def _empty(store: Store, question: Question) -> str:
             f"there is nothing in {store.label} yet; read logs with: ringserverstats FILE..."
         )
     return (
-        f"No entries for this question ({_caption(question)}); "
-        f"the store holds {days[0]} to {days[-1]}."
+        f"No entries for this question: {_caption(question)}. "
+        f"The store holds {days[0]} to {days[-1]}."
     )

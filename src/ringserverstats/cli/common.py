@@ -78,8 +78,21 @@ def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Tab
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for heading, is_number in headings:
-        made.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+        made.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     return made
+
+
+def width(made: Table, on: Console) -> int:
+    """The columns of a terminal that ``made`` needs to be whole."""
+    from rich.measure import Measurement
+
+    return Measurement.get(on, on.options.update(max_width=_UNLIMITED), made).maximum
+
+
+def show(made: Table, on: Console) -> None:
+    """Print ``made`` whole: where it is too wide, the terminal breaks its lines."""
+    on.width = max(on.width, width(made, on))
+    on.print(made)
 
 
 def human_bytes(count: int) -> str:

@@ -10,6 +10,7 @@ from ringserverstats.cli.common import (
     human_bytes,
     load_settings,
     open_store,
+    show,
     table,
 )
 
@@ -40,7 +41,7 @@ def command(as_json: bool, database: str | None) -> None:
     told.add_row("transfers", f"{found.transfers:,}")
     told.add_row("clients", f"{found.clients:,}")
     told.add_row("streams", f"{found.streams:,}")
-    console().print(told)
+    show(told, console())
     servers = table(
         [
             ("server", False),
@@ -64,4 +65,4 @@ def command(as_json: bool, database: str | None) -> None:
         )
     servers.caption = "day: the server's local date"
     servers.caption_justify = "left"
-    console().print(servers)
+    show(servers, console())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from ringserverstats.cli.common import (
     open_store,
     table,
 )
+from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
     from ringserverstats.ingest import Progress, Receipt
@@ -38,7 +40,9 @@ _MOST_SHOWN = 100
 @click.option("--name", metavar="FILENAME", help="The log's file name, for input without one.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be counted.")
 @click.option("--json", "as_json", is_flag=True, help="The receipt as JSON.")
-@click.option("--strict", is_flag=True, help="End with 1 where anything was rejected.")
+@click.option(
+    "--strict", is_flag=True, help="End with 1 if anything was rejected, or no log found."
+)
 @database_option
 def command(
     files: tuple[str, ...],
@@ -60,8 +64,16 @@ def command(
 
     if server is not None:
         check_server_name(server)
+    if name is not None:
+        _check_name(name, files)
     settings = load_settings(database)
     sources, others = find(list(files), name=name)
+    if not sources:
+        click.echo(
+            "Note: no usage logs found; in folders they are known by their names, "
+            "[prefix-]txlog-<from>-<to>. Name other files one by one.",
+            err=True,
+        )
     store = open_store(settings, answers=False)
     with _progress(sum(source.size for source in sources)) as progress:
         receipt = ingest(
@@ -80,8 +92,19 @@ def command(
     else:
         title = "would be counted in" if dry_run else "counted in"
         _print_table(receipt, f"{title} {store.label}")
-    if strict and receipt.rejected:
+    if strict and (receipt.rejected or not sources):
         click.get_current_context().exit(1)
+
+
+def _check_name(name: str, files: tuple[str, ...]) -> None:
+    from ringserverstats.logs.names import read_name
+
+    if len(files) > 1 or os.path.isdir(files[0]):
+        raise UsageError("--name is the name of one log; read the others apart")
+    if read_name(name).start is None:
+        raise UsageError(
+            f"--name {name!a} tells no interval; write it as txlog-20261124T0000-20261125T0000"
+        )
 
 
 @contextmanager
@@ -129,12 +152,13 @@ def _print_json(receipt: Receipt) -> None:
 def _print_table(receipt: Receipt, title: str) -> None:
     told = table([("", False), ("", True), ("", False)], title)
     told.show_header = False
+    told.columns[-1].no_wrap = False
     rows: list[tuple[str, int, str]] = [
         ("files", receipt.files, ""),
         ("entries", receipt.entries, "new: one connection, one direction, one interval"),
         ("connections", receipt.connections, "that the new entries belong to"),
         ("transfers", receipt.transfers, "new: one stream of one entry"),
-        ("bytes", receipt.bytes, human_bytes(receipt.bytes)),
+        ("bytes", receipt.bytes, f"{human_bytes(receipt.bytes)}, sent and received (TX and RX)"),
         ("packets", receipt.packets, ""),
         ("known before", receipt.known, "entries that were counted already"),
     ]
@@ -147,7 +171,11 @@ def _print_table(receipt: Receipt, title: str) -> None:
         ("empty", receipt.empty, "blocks without a stream, counted nowhere else"),
         ("incomplete", receipt.incomplete, "ends of files that may still grow: read them again"),
         ("rejected", receipt.rejected, "see above"),
-        ("days guessed", receipt.days_guessed, "entries without a file name: see --name"),
+        (
+            "days guessed",
+            receipt.days_guessed,
+            "the log's name tells no interval: see --name",
+        ),
         ("access lines", receipt.access_lines, "of access logs: not read yet"),
         ("other files", receipt.other_files, "in the folders: no usage logs by name"),
     ]

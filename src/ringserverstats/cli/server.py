@@ -10,6 +10,7 @@ from ringserverstats.cli.common import (
     database_option,
     load_settings,
     open_store,
+    show,
     table,
 )
 from ringserverstats.errors import UsageError
@@ -45,12 +46,13 @@ def add(name: str, timezone: str, database: str | None) -> None:
     """Add a server."""
     store = open_store(load_settings(database), answers=False)
     opened = store.open(create=True)
-    if any(server.name == check_server_name(name) for server in opened.servers):
+    if any(server.is_called(check_server_name(name)) for server in opened.servers):
         raise UsageError(
             f"there is a server {name!r} already; to change it: ringserverstats server timezone "
             f"{name} Area/City"
         )
     store.add_server(name, _zone(timezone))
+    click.echo(f"added server {name} ({timezone})")
 
 
 @command.command("list", epilog=_EXAMPLES)
@@ -67,7 +69,7 @@ def list_(as_json: bool, database: str | None) -> None:
     made = table([("server", False), ("time zone", False)])
     for server in servers:
         made.add_row(server.name, server.timezone)
-    console().print(made)
+    show(made, console())
 
 
 @command.command("rename", epilog=_EXAMPLES)
@@ -80,6 +82,7 @@ def rename(name: str, new_name: str, timezone: str | None, database: str | None)
     open_store(load_settings(database), answers=False).change_server(
         name, rename=check_server_name(new_name), timezone=_zone(timezone) if timezone else None
     )
+    click.echo(f"server {name!a} is now {new_name}; logs that bear the old name are still its own")
 
 
 @command.command("timezone", epilog=_EXAMPLES)
@@ -91,6 +94,7 @@ def timezone_(name: str, timezone: str, database: str | None) -> None:
     open_store(load_settings(database), answers=False).change_server(
         name, rename=None, timezone=_zone(timezone)
     )
+    click.echo(f"time zone of server {name!a}: {timezone}")
 
 
 def _zone(name: str) -> str:

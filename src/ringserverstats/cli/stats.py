@@ -17,9 +17,9 @@ FORMATS = ("table", "csv", "json", "parquet")
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for one in reversed(FILTERS.values()):
-        command = click.option(f"--{one.name}", metavar="LIST", help=f"Only these {one.help}.")(
-            command
-        )
+        help_text = f"Only these {one.help}."
+        option = click.option(f"--{one.name}", multiple=True, metavar="LIST", help=help_text)
+        command = option(command)
     return command
 
 
@@ -27,12 +27,13 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "stats",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats stats --by month,network --from 2026-09 --to 2026-11\n"
-    "  ringserverstats stats --by station --network FR,R? --top 20 --sort clients\n"
+    "  ringserverstats stats --by network,station --network FR,R? --top 20 --sort clients\n"
     "  ringserverstats stats --by day --last 30d --direction RX --format csv -o rx.csv",
 )
+@click.argument("others", nargs=-1, metavar="")
 @click.option(
     "--by",
-    default="",
+    multiple=True,
     metavar="LIST",
     help="Group by, in this order: " + ", ".join(GROUPS) + ".",
 )
@@ -44,13 +45,18 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_filter_options
 @click.option(
     "--measure",
-    default="",
+    multiple=True,
     metavar="LIST",
     help="Numbers to show: "
     + ", ".join(MEASURES)
     + ". Default: all; entries and connections by stream, network, station, ... only when named.",
 )
-@click.option("--sort", default="", metavar="NAME", help="A measure (largest first) or a group.")
+@click.option(
+    "--sort",
+    default="",
+    metavar="NAME",
+    help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
+)
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
@@ -58,32 +64,36 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @database_option
 def command(
-    by: str,
+    others: tuple[str, ...],
+    by: tuple[str, ...],
     first: str | None,
     final: str | None,
     month: str | None,
     year: str | None,
     length: str | None,
-    measure: str,
+    measure: tuple[str, ...],
     sort: str,
     top: int | None,
     format_: str,
     output: str | None,
     database: str | None,
-    **filters: str | None,
+    **filters: tuple[str, ...],
 ) -> None:
     """Ask: how much, by what, of what.
 
-    LIST is a list with commas; filters take * and ? as wildcards. Days are each server's local
-    dates, and both ends of a period belong to it. Only what was sent to clients (TX) is counted,
-    unless --direction says otherwise.
+    LIST is a list with commas and no blanks; filters take * and ? as wildcards. Station codes are
+    unique within their network only: --by network,station. Days are each server's local dates, and
+    both ends of a period belong to it. Only what was sent to clients (TX) is counted, unless
+    --direction says otherwise.
     """
     from ringserverstats.cli.answer import write
     from ringserverstats.statistics.questions import Question
 
+    if others:
+        raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
     begin, end = _period(first, final, month, year, length)
     given = {name.replace("_", "-"): values for name, values in filters.items()}
-    chosen = {name: _list(values) for name, values in given.items() if values is not None}
+    chosen = {name: _list(values) or ("",) for name, values in given.items() if values}
     chosen.setdefault("direction", ("TX",))
     question = Question(
         by=_list(by),
@@ -98,8 +108,9 @@ def command(
     write(store, question, format_, output)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",")) if text else ()
+def _list(texts: tuple[str, ...]) -> tuple[str, ...]:
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return tuple(part for part in parts if part)
 
 
 def _period(

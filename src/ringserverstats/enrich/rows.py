@@ -14,7 +14,7 @@ from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
 from ringserverstats.enrich.streams import Stream, parse_stream
 from ringserverstats.keys import Keys
-from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int64s, Peer
+from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
 from ringserverstats.logs.days import NO_HOUR, Days
 
 _DAY = 86_400
@@ -136,9 +136,16 @@ class Enricher:
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
-        streams = [self._stream(raw) for raw in batch.streams]
-        stream_ids = np.array([stream_id for stream_id, _ in streams], np.int64)
-        origins = [self._origin(peer) if peer else None for peer in batch.peers]
+        # Empty and rejected blocks tell of clients and streams too: they count nowhere.
+        streams = [
+            self._stream(raw) if used else None
+            for raw, used in zip(batch.streams, _used(batch.stream, batch.streams), strict=True)
+        ]
+        stream_ids = np.array([one[0] if one else 0 for one in streams], np.int64)
+        origins = [
+            self._origin(peer) if peer and used else None
+            for peer, used in zip(batch.peers, _used(batch.peer, batch.peers), strict=True)
+        ]
         told = np.array(
             [(one.origin, one.client) if one else (0, 0) for one in origins], np.int64
         ).reshape(-1, 2)[batch.peer]
@@ -171,7 +178,9 @@ class Enricher:
         return Rows(
             entries,
             transfers,
-            pa.Table.from_pylist([{"stream": key, **vars(one)} for key, one in streams], STREAMS),
+            pa.Table.from_pylist(
+                [{"stream": one[0], **vars(one[1])} for one in streams if one], STREAMS
+            ),
             _table([(one.agent, one.agent_name, one.agent_family) for one in unique], AGENTS),
             _table([(one.client, one.pseudonym, one.address, one.host) for one in unique], CLIENTS),
             _table([(one.origin, one.client, one.agent, one.user) for one in unique], ORIGINS),
@@ -214,6 +223,12 @@ class Enricher:
             stream = parse_stream(raw)
             found = self._streams[raw] = (_id(self._keys.names, b"stream", stream.name), stream)
         return found
+
+
+def _used(index: Int32s, values: Sequence[object]) -> list[bool]:
+    """Which of ``values`` stand in ``index``."""
+    found: list[bool] = (np.bincount(index, minlength=len(values)) > 0).tolist()
+    return found
 
 
 def _repeats(batch: Batch, stream_ids: Int64s) -> npt.NDArray[np.bool_]:

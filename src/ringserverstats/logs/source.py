@@ -134,8 +134,8 @@ def chunks(source: Source) -> Iterator[Chunk]:
         counted = _Counted(raw)
         try:
             read = _decompressed(io.BufferedReader(counted, 1 << 16))
-        except OSError as error:
-            yield Chunk(b"", 1, True, 0, f"{DAMAGED} ({type(error).__name__})")
+        except OSError:
+            yield Chunk(b"", 1, True, 0, DAMAGED)
             return
         yield from _chunks(read, counted)
 
@@ -236,8 +236,8 @@ def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
     while missing > 0:
         try:
             piece = read(missing)
-        except _DAMAGED as error:
-            return b"".join(pieces), f"{DAMAGED} ({type(error).__name__})"
+        except _DAMAGED:
+            return b"".join(pieces), DAMAGED
         if not piece:
             break
         pieces.append(piece)

@@ -4,6 +4,7 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
@@ -52,7 +53,9 @@ class Question:
         ):
             for name in given:
                 if name not in known:
-                    raise UsageError(f"there is no {kind} {name!r}; known: {', '.join(known)}")
+                    near = get_close_matches(name.lower(), known, n=1)
+                    hint = f"did you mean {near[0]!r}? Known" if near else "known"
+                    raise UsageError(f"there is no {kind} {name!r}; {hint}: {', '.join(known)}")
         for name, words in _WORDS.items():
             for value in self.filters.get(name, ()):
                 if not any(fnmatchcase(word, value) for word in words):

@@ -14,11 +14,19 @@ from ringserverstats.keys import Keys
 
 @dataclass(frozen=True)
 class Server:
-    """A ringserver. ``number`` is given once, so that a rename changes nothing else."""
+    """A ringserver. ``number`` is given once, so that a rename changes nothing else.
+
+    ``former`` are names that it had before: its logs may still bear them.
+    """
 
     number: int
     name: str
     timezone: str
+    former: tuple[str, ...] = ()
+
+    def is_called(self, name: str) -> bool:
+        """Whether that is its name, or was."""
+        return name == self.name or name in self.former
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Store(Protocol):
         """All servers by name."""
 
     def add_server(self, name: str, timezone: str) -> Server:
-        """Add a server, or return the one that has this name."""
+        """Add a server, or return the one that has or had this name."""
 
     def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
         """Give a server another name or time zone."""

@@ -107,26 +107,36 @@ class DuckDBStore:
         with self._session(write=True) as connection:
             servers = _servers(connection)
             for server in servers:
-                if server.name == name:
+                if server.is_called(name):
                     return server
             number = max((server.number for server in servers), default=0) + 1
-            connection.execute("INSERT INTO server VALUES ($1, $2, $3)", [number, name, timezone])
+            connection.execute(
+                "INSERT INTO server VALUES ($1, $2, $3, [])", [number, name, timezone]
+            )
             return Server(number, name, timezone)
 
     def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
         with self._session(write=True) as connection:
-            names = {server.name for server in _servers(connection)}
-            if name not in names:
-                known = ", ".join(sorted(names)) or "none"
+            servers = _servers(connection)
+            found = next((server for server in servers if server.name == name), None)
+            if found is None:
+                known = ", ".join(server.name for server in servers) or "none"
                 raise UsageError(f"there is no server {name!r} (known: {known})")
             if timezone:
                 connection.execute(
-                    "UPDATE server SET timezone = $2 WHERE name = $1", [name, timezone]
+                    "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
                 )
-            if rename:
-                if rename in names:
-                    raise UsageError(f"there is a server {rename!r} already; take another name")
-                connection.execute("UPDATE server SET name = $2 WHERE name = $1", [name, rename])
+            if rename and rename != name:
+                others = [server for server in servers if server is not found]
+                if any(server.is_called(rename) for server in others):
+                    raise UsageError(
+                        f"there is a server that is or was called {rename!r}; take another name"
+                    )
+                former = [*(old for old in found.former if old != rename), name]
+                connection.execute(
+                    "UPDATE server SET name = $2, former = $3 WHERE server = $1",
+                    [found.number, rename, former],
+                )
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
@@ -268,5 +278,8 @@ def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
 
 
 def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
-    rows = connection.execute("SELECT server, name, timezone FROM server ORDER BY name").fetchall()
-    return [Server(*row) for row in rows]
+    rows = connection.execute("SELECT server, name, timezone, former FROM server ORDER BY name")
+    return [
+        Server(number, name, timezone, tuple(former))
+        for number, name, timezone, former in rows.fetchall()
+    ]

@@ -10,10 +10,12 @@ CREATE TABLE store (
     ipv6_prefix INTEGER NOT NULL
 );
 
+-- former: names that it had before, which its logs may still bear.
 CREATE TABLE server (
     server INTEGER NOT NULL,
     name VARCHAR NOT NULL,
-    timezone VARCHAR NOT NULL
+    timezone VARCHAR NOT NULL,
+    former VARCHAR[] NOT NULL
 );
 
 -- The ledger: every entry that was ever counted. Without a primary key, which would live in memory.
