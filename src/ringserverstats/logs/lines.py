@@ -181,7 +181,7 @@ def _read_csv(text: pa.Buffer) -> pa.Table | None:
         return pa_csv.read_csv(
             pa.BufferReader(text),
             read_options=pa_csv.ReadOptions(
-                column_names=["stream", "bytes", "packets"], block_size=4 << 20
+                column_names=["stream", "bytes", "packets"], block_size=1 << 20
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=" ",
