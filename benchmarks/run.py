@@ -139,7 +139,7 @@ class Postgres:
             shutil.chown(self.folder, "postgres")
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-U", "bench", "-A", "trust")
-        options = f"-p {PORT} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_wal_size=8GB"
+        options = f"-p {PORT} -k {self.folder} -c listen_addresses=127.0.0.1"
         self._run("pg_ctl", "-D", data, "-w", "-l", self.folder / "log", "-o", options, "start")
         uri = f"postgresql://bench@127.0.0.1:{PORT}/postgres"
         self._run("psql", uri, "-c", TABLE)
