@@ -102,6 +102,7 @@ def ingest(
             if writing is not None:
                 count(writing.result())
             writing = pool.submit(write, rows)
+            del rows  # the writer has it, and lets go of it when it is written
         if writing is not None:
             count(writing.result())
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
