@@ -68,9 +68,14 @@ class CommandLine:
             [sys.executable, "-m", "ringserverstats", *map(str, args)], **{**given, **options}
         )
 
-    def popen(self, *args: object) -> subprocess.Popen[bytes]:
+    def popen(self, *args: object, batch: int) -> subprocess.Popen[bytes]:
+        """Start it and go on; ``batch`` rows are written at once."""
+        code = (
+            f"from ringserverstats import ingest; ingest.BATCH = {batch};"
+            " from ringserverstats.cli import main; main()"
+        )
         return subprocess.Popen(
-            [sys.executable, "-m", "ringserverstats", *map(str, args)],
+            [sys.executable, "-c", code, *map(str, args)],
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
