@@ -224,12 +224,25 @@ def test_log_cut_by_a_full_disk_goes_on_with_the_next_start(cut: int) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, HEAD))
-def test_log_cut_within_a_start_line_loses_no_more_than_two_blocks(cut: int) -> None:
-    """A START line that holds another one may as well be a client id of that text."""
-    data = (OTHER + GOOD[:cut] + GOOD.replace("192.0.2.17", "192.0.2.19") + OTHER).encode()
+def test_log_cut_within_a_start_line_goes_on_with_the_next(cut: int) -> None:
+    other = GOOD.replace("192.0.2.17", "192.0.2.19")
+    data = (OTHER + GOOD[:cut] + other + OTHER).encode()
     batch = text.parse(data, line=1, last=True, key=b"k" * 32, latest=START + 10**6)
-    assert len(batch) == 3 if cut < len("START CLIENT ") else len(batch) >= 2
-    assert len(batch.rejects) == 4 - len(batch) - (cut >= len("START CLIENT "))
+    assert batch.line.tolist() == [1, 5, 9]
+    assert [(reject.line, reject.lines) for reject in batch.rejects] == [(5, 1)]
+
+
+def test_header_within_a_header_shows_nobody(store: DuckDBStore, log: Log) -> None:
+    """Where both are of one client it may be a client id of that text: it counts, cut."""
+    read_into(store, log(GOOD[: GOOD.index("archive")] + GOOD))
+    [agent] = dump(store)["agent"]
+    assert agent[1:] == ("sl", "sl")
+
+
+def test_client_id_like_a_header_beside_a_broken_block(store: DuckDBStore, log: Log) -> None:
+    odd = block(agent="START CLIENT h [192.0.2.1] (DataLink|x) @ ")
+    receipt = read_into(store, log("junk\n" + odd + GOOD.replace(" TX", " ZX", 1)))
+    assert (receipt.entries, receipt.rejected) == (1, 2)
 
 
 def test_lines_too_long_on_both_sides_of_a_good_block(store: DuckDBStore, log: Log) -> None:

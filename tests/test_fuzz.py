@@ -13,7 +13,7 @@ from ringserverstats.logs.source import Chunk
 
 KEY = b"k" * 32
 LATEST = 2_000_000_000
-_GLUED = re.compile(rb"^(?!START CLIENT )[^\n]+?START CLIENT ", re.MULTILINE)
+_GLUED = re.compile(rb"^[^\n]+START CLIENT ", re.MULTILINE)
 LOGS = {path: path.read_bytes() for path in sorted(DATA.glob("*/*[rt]xlog-*"))}
 
 

@@ -144,7 +144,7 @@ def _batches(
                 dated = days(batch, source.name, ZoneInfo(one.timezone))
                 receipt.days_guessed += dated.guessed
                 if dated.contradicts:
-                    servers.contradicted.setdefault(name, source)
+                    servers.contradicted.setdefault(name, (one, source))
                 parts.append(enricher.rows(batch, ids, dated, server=one.number))
                 size += len(batch) + len(batch.entry)
             _reject(receipt, source, damage(chunk))
@@ -193,7 +193,7 @@ class _Servers:
         self._dry_run = dry_run
         self._known = {name: server for server in known for name in (server.name, *server.former)}
         #: By server the first input whose times and name contradict each other.
-        self.contradicted: dict[str, Source] = {}
+        self.contradicted: dict[str, tuple[Server, Source]] = {}
 
     def get(self, name: str) -> Server:
         if name not in self._known:
@@ -208,8 +208,8 @@ class _Servers:
         """What the user should know of the servers' time zones."""
         return [
             f"the log times of {source.label} do not fit the interval in its name, read as local "
-            f"time of server {name!r} ({self._known[name].timezone}); the name decides the day. If "
+            f"time of server {server.name!r} ({server.timezone}); the name decides the day. If "
             f"it is this log's own name, the time zone is wrong: ringserverstats server timezone "
-            f"{name} Area/City"
-            for name, source in self.contradicted.items()
+            f"{server.name} Area/City"
+            for server, source in self.contradicted.values()
         ]

@@ -104,13 +104,13 @@ def _of_file(file: Path) -> dict[str, Any]:
 
 
 def _of_environment() -> dict[str, Any]:
-    """The settings that the environment tells; other variables of the prefix are not ours."""
+    """The settings that the environment tells; an empty variable tells none."""
     told = {
         name: os.environ[_PREFIX + name.upper()]
         for name in Settings.__struct_fields__
-        if _PREFIX + name.upper() in os.environ
+        if os.environ.get(_PREFIX + name.upper())
     }
-    if "database" not in told and DATABASE_VARIABLE in os.environ:
+    if "database" not in told and os.environ.get(DATABASE_VARIABLE):
         told["database"] = os.environ[DATABASE_VARIABLE]
     return told
 

@@ -51,7 +51,7 @@ def open_store(settings: Settings, *, answers: bool) -> Store:
     return DuckDBStore(
         settings.database_path.absolute(),
         secret=read_secret(secret) if secret else None,
-        secrets=settings.config_folder,
+        secrets=settings.config_folder.absolute(),
         ipv6_prefix=settings.ipv6_prefix,
         wait=settings.wait,
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),

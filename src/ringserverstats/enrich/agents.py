@@ -13,6 +13,8 @@ _SILENT = {"", "Client", "SeedLink Client", "DataLink Client"}
 _DATALINK = re.compile(r"((?:[A-Za-z]:(?=[/\\]))?[^:]*):[^:]*:-?\d*(?::.*)?")
 _PATH = re.compile(r"[A-Za-z]:[/\\]|~|\.{0,2}/")
 _MANY_COLONS = 3
+# Of a header that a full disk cut short the next one, of whoever, may look like a part.
+_NEXT = b"START CLIENT "
 _FAMILY = re.compile(r"[^\s/:(]+")
 _VERSION = re.compile(r"[-_]?v?\d+(\.\d+)+.*$")
 
@@ -32,7 +34,7 @@ def parse_agent(raw: bytes) -> Agent:
     looks like it but is not. Of a program's path, which may lead into somebody's home, the last
     part is kept.
     """
-    text = visible(raw).strip()
+    text = visible(raw.split(_NEXT)[0]).strip()
     if text in _SILENT:
         return Agent(NOT_TOLD, NOT_TOLD)
     match = _DATALINK.fullmatch(text)

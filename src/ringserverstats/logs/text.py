@@ -47,6 +47,7 @@ from ringserverstats.logs.lines import (
 )
 
 LONGEST_LINE = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
@@ -60,7 +61,9 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     batch = _parse(data, line=line, last=last, key=key, latest=latest)
-    cuts, rows = _glued(data) if batch.rejects else ([], [])
+    if not batch.rejects:
+        return batch
+    cuts, rows = _glued(data, [reject.line - line for reject in batch.rejects])
     if not cuts:
         return batch
     pieces = [data[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(data)])]
@@ -69,17 +72,22 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     return _as_glued(apart, np.array([line + row + n for n, row in enumerate(rows)]), line)
 
 
-def _glued(data: bytes) -> tuple[list[int], list[int]]:
+def _glued(data: bytes, refused: list[int]) -> tuple[list[int], list[int]]:
     """Where a START stands behind a line that a full disk or a crash cut short.
+
+    Within a START line it may as well stand in a client id, so only that of a block that was
+    refused is taken for one: ``refused`` are the first rows of all that was.
 
     Returns:
         The offset of each, and the row of its line.
     """
     starts = np.array([match.start() for match in re.finditer(START, data)], np.int64)
     ends = line_ends(data)
-    rows, first = np.unique(np.searchsorted(ends, starts), return_index=True)
-    is_behind = starts[first] > np.concatenate([np.zeros(1, np.int64), ends + 1])[rows]
-    return starts[first][is_behind].tolist(), rows[is_behind].tolist()
+    rows = np.searchsorted(ends, starts)
+    is_behind = starts > np.concatenate([np.zeros(1, np.int64), ends + 1])[rows]
+    behind, first = np.unique(rows[is_behind], return_index=True)
+    keep = ~np.isin(behind, rows[~is_behind]) | np.isin(behind, refused)
+    return starts[is_behind][first][keep].tolist(), behind[keep].tolist()
 
 
 def _as_glued(batch: Batch, breaks: Int64s, line: int) -> Batch:
@@ -181,7 +189,9 @@ def _finished(data: bytes, *, key: bytes, latest: int) -> int:
         return len(data) - len(tail)
     if is_block and data.find(b"\n", end + 1) < 0:
         # END without a line end: the total tells whether its last digits are there.
-        trial = _parse(data[block:] + b"\n", line=1, last=False, key=key, latest=latest)
+        trial = _parse(
+            data[block:].removesuffix(b"\r") + b"\n", line=1, last=False, key=key, latest=latest
+        )
         return block if trial.rejects else len(data)
     return len(data)
 
@@ -190,7 +200,7 @@ def _is_misread(data: bytes, values: Bytes) -> bool:
     """Whether the CSV reader would take something for a number, line end or blank that is none."""
     letters = np.flatnonzero((values == ord("x")) | (values == ord("X")))
     hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
-    return b"\t" in data or b"\r" in data or bool(hexadecimal.any())
+    return bool(hexadecimal.any()) or any(sign in data for sign in (b"\t", b"\r", _BYTE_ORDER_MARK))
 
 
 def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s]:

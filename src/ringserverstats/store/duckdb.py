@@ -158,15 +158,22 @@ class DuckDBStore:
 
     def _create(self) -> None:
         """Make the file whole under another name first: a killed process leaves none or all."""
-        new = self._path.with_name(f"{self._path.name}.new-{uuid.uuid4()}")
+        store_id = str(uuid.uuid4())
+        new = self._path.with_name(f"{self._path.name}.new-{store_id}")
+        secret, secret_path = self._secret, None
+        if secret is None:
+            secret_path = self._secret_path(store_id)
+            secret = make_secret(secret_path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                secret_path = self._write_new(new)
-                os.link(new, self._path)
+                self._write_new(new, store_id, secret)
+                _put_in_place(new, self._path)
             finally:
                 new.unlink(missing_ok=True)
         except (OSError, duckdb.Error) as error:
+            if secret_path:
+                secret_path.unlink(missing_ok=True)
             if self.exists():  # another process was faster
                 return
             raise StoreError(
@@ -176,13 +183,8 @@ class DuckDBStore:
         if secret_path:
             self._tell(f"made a new store {self._path} and its secret {secret_path}: back up both")
 
-    def _write_new(self, new: Path) -> Path | None:
-        """A store with all tables and nothing in them; returns the path of its new secret."""
-        store_id = str(uuid.uuid4())
-        secret, secret_path = self._secret, None
-        if secret is None:
-            secret_path = self._secret_path(store_id)
-            secret = make_secret(secret_path)
+    def _write_new(self, new: Path, store_id: str, secret: bytes) -> None:
+        """A store with all tables and nothing in them."""
         with duckdb.connect(new) as connection:
             migrate(connection)
             connection.execute(
@@ -190,7 +192,6 @@ class DuckDBStore:
                 [store_id, derive(secret).check, self._ipv6_prefix],
             )
         new.chmod(0o600)
-        return secret_path
 
     def _secret_path(self, store_id: str) -> Path:
         return self._secrets / f"{store_id}.secret"
@@ -247,6 +248,15 @@ class DuckDBStore:
                 self._tell(f"waiting for another process that uses {self._path} ...")
                 told = True
             time.sleep(_PAUSE)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        new.rename(path)
 
 
 def _with_integers(answer: pa.Table) -> pa.Table:
