@@ -2,7 +2,7 @@
 
 Both read the same generated logs, in turn, each in a process of its own; medians are printed. The
 old release needs a PostgreSQL server, which is started for the run (Debian: postgresql), and is
-built from source (libpq-dev, gcc). Everything is kept in benchmarks/work, about 3 GB; --quick
+built from source (libpq-dev, gcc). Everything is kept in benchmarks/made, about 3 GB; --quick
 leaves out the files of 10 million lines and more.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from generate import write
 
 HERE = Path(__file__).parent
-WORK = HERE / "work"
+WORK = HERE / "made"
 OLD = WORK / "old"
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 PORT = 54917
