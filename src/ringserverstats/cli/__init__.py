@@ -102,7 +102,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     # Imports leave many objects that stay: to look through them again and again, and at the end,
-    # takes 0.09 s of the 0.4 s that a command needs to start and to stop.
+    # takes 0.04 s of the 0.30 s that the imports of `ingest` need.
     gc.set_threshold(_FEW_COLLECTIONS)
     try:
         try:

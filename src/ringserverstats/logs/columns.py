@@ -12,6 +12,7 @@ Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 _FORMAT = b"\x01"  # of the bytes that are hashed; another value would count all logs again
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EPOCH = np.datetime64("1970-01", "M")
 OLDEST = int(np.datetime64("2000-01-01", "s").astype(np.int64))
 

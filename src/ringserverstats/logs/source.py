@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from ringserverstats.errors import SourceError
+from ringserverstats.logs.columns import BYTE_ORDER_MARK
 from ringserverstats.logs.names import FileName, read_name
 
 CHUNK = 4 << 20
@@ -22,7 +23,6 @@ CHUNK = 4 << 20
 LONGEST_RECORD = 16 << 20
 
 _START = b"\nSTART CLIENT "
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
 _PIECE = 1 << 17
 _XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for; a hostile file may ask for gigabytes
@@ -214,7 +214,7 @@ class _Streams:
 def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
     line = 1
     data, damage = _fill(read)
-    data = data.removeprefix(_BYTE_ORDER_MARK)
+    data = data.removeprefix(BYTE_ORDER_MARK)
     while damage is None:
         more, damage = _fill(read)
         if not more:

@@ -28,6 +28,7 @@ from ringserverstats.logs.batch import (
     Reject,
 )
 from ringserverstats.logs.columns import (
+    BYTE_ORDER_MARK,
     Bytes,
     fingerprints,
     line_ends,
@@ -47,7 +48,6 @@ from ringserverstats.logs.lines import (
 )
 
 LONGEST_LINE = 1 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
@@ -200,7 +200,7 @@ def _is_misread(data: bytes, values: Bytes) -> bool:
     """Whether the CSV reader would take something for a number, line end or blank that is none."""
     letters = np.flatnonzero((values == ord("x")) | (values == ord("X")))
     hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
-    return bool(hexadecimal.any()) or any(sign in data for sign in (b"\t", b"\r", _BYTE_ORDER_MARK))
+    return bool(hexadecimal.any()) or any(sign in data for sign in (b"\t", b"\r", BYTE_ORDER_MARK))
 
 
 def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s]:

@@ -214,7 +214,7 @@ class DuckDBStore:
             undone = "; nothing of this batch was stored" if write else ""
             raise StoreError(f"{self._path}: {_first_line(error)}{undone}") from None
         finally:
-            _close(connection)
+            connection.close()  # what is not committed is undone
 
     def _open(self, *, write: bool) -> duckdb.DuckDBPyConnection:
         begin = time.monotonic()
@@ -273,11 +273,6 @@ def _with_integers(answer: pa.Table) -> pa.Table:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
-
-
-def _close(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let go of the file. What is not committed is undone."""
-    connection.close()
 
 
 def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
