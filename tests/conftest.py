@@ -31,7 +31,7 @@ def make_store(path: Path, **options: object) -> DuckDBStore:
 
 def read_into(store: DuckDBStore, *paths: object, **options: object) -> Receipt:
     name = options.pop("name", None)
-    sources, _ = find([str(path) for path in paths], name=name)
+    sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
     return ingest(sources, store, ipv6_prefix=64, **options)
 
 

@@ -69,6 +69,7 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
         "empty",
         "incomplete",
         "rejected",
+        "resolved",
         "days_guessed",
         "access_lines",
         "other_files",

@@ -5,18 +5,22 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 
+from ringserverstats import __version__
 from ringserverstats.enrich.clean import clean
+from ringserverstats.enrich.notes import covered, rejected
 from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
+from ringserverstats.logs.coverage import is_over
 from ringserverstats.logs.days import days
 from ringserverstats.logs.reader import damage, read
-from ringserverstats.logs.source import Source, chunks
+from ringserverstats.logs.source import Chunk, Source, chunks
 from ringserverstats.logs.twins import Twins
 from ringserverstats.store.base import Server, Store, Written
 
@@ -45,6 +49,7 @@ class Receipt:
     empty: int = 0
     incomplete: int = 0
     rejected: int = 0
+    resolved: int = 0
     days_guessed: int = 0
     access_lines: int = 0
     other_files: int = 0
@@ -66,24 +71,30 @@ def ingest(
     *,
     ipv6_prefix: int,
     keep_hosts: bool = False,
-    server: str | None = None,
     dry_run: bool = False,
+    retry_rejects: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Receipt:
     """Count each entry of ``sources`` that ``store`` does not know yet.
 
     Args:
-        server: the name of the server that wrote them; else the prefix of each file's name.
         dry_run: only tell what would be done.
+        retry_rejects: what the store holds as rejected of these files is made what is rejected now.
 
     Raises:
         StoreError: the store cannot be used. Batches before this one are counted and stay so.
     """
     opened = store.open(create=not dry_run)
-    keys = opened.keys
-    enricher = Enricher(keys, ipv6_prefix=ipv6_prefix, keep_hosts=keep_hosts)
     servers = _Servers(store, opened.servers, dry_run=dry_run)
     receipt = Receipt(files=len(sources))
+    pipeline = _Pipeline(
+        keys=opened.keys,
+        enricher=Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=keep_hosts),
+        servers=servers,
+        receipt=receipt,
+        progress=progress,
+        found={} if retry_rejects else None,
+    )
     connections: list[np.ndarray] = []
 
     def count(written: Written) -> None:
@@ -93,82 +104,126 @@ def ingest(
         receipt.transfers += written.transfers
         receipt.bytes += written.bytes
         receipt.packets += written.packets
+        receipt.resolved += written.resolved
         connections.append(written.connections)
 
     write = _Comparison(store) if dry_run else store.write
     writing: Future[Written] | None = None
     with ThreadPoolExecutor(1) as pool:  # the store writes one batch while the next is read
-        for rows in _batches(sources, keys, enricher, servers, server, receipt, progress):
+        for rows in _batches(pipeline.parts(sources)):
             if writing is not None:
                 count(writing.result())
             writing = pool.submit(write, rows)
             del rows  # the writer has it, and lets go of it when it is written
         if writing is not None:
             count(writing.result())
+    if pipeline.found and not dry_run:
+        for (number, file), digests in pipeline.found.items():
+            receipt.resolved += store.keep_rejects(number, file, digests, __version__)
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
     if receipt.known_elsewhere:
         receipt.notes.append(
             f"{receipt.known_elsewhere} entries are in the store under another server too, and "
-            "count for each. If these are the logs of one server: make the store anew and read "
-            "them with the right --as"
+            "count for each. If these are the logs of one server: ringserverstats server merge"
         )
     return receipt
 
 
-def _batches(
-    sources: list[Source],
-    keys: Keys,
-    enricher: Enricher,
-    servers: "_Servers",
-    server: str | None,
-    receipt: Receipt,
-    progress: Callable[[Progress], None],
-) -> Iterator[Rows]:
-    """Rows of all ``sources``, some `BATCH` at a time; ``receipt`` gets what is no entry."""
-    parts: list[Rows] = []
-    size = lines = done = 0
-    latest = int(time.time()) + _TWO_DAYS
-    for source in sources:
-        name = server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
-        twins = Twins(keys.entries)
-        taken = 0
+def _batches(parts: Iterator[Rows]) -> Iterator[Rows]:
+    """``parts`` joined to some `BATCH` rows each."""
+    held: list[Rows] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += part.size
+        if size >= BATCH:
+            yield join(held)
+            held, size = [], 0
+    if held:
+        yield join(held)
+
+
+@dataclass
+class _Pipeline:
+    """Turns inputs into rows; ``receipt`` gets what is no entry.
+
+    ``found``, where there is one, gets the digests of what is rejected, by server and file, of each
+    input that was read to its end.
+    """
+
+    keys: Keys
+    enricher: Enricher
+    servers: "_Servers"
+    receipt: Receipt
+    progress: Callable[[Progress], None]
+    found: dict[tuple[int, str], list[bytes]] | None
+    done: int = 0
+    lines: int = 0
+    latest: int = field(default_factory=lambda: int(time.time()) + _TWO_DAYS)
+
+    def parts(self, sources: list[Source]) -> Iterator[Rows]:
+        """The rows of all ``sources``, in small parts."""
+        for source in sources:
+            yield from self._source(source)
+
+    def _source(self, source: Source) -> Iterator[Rows]:
+        name = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
+        twins = Twins(self.keys.entries)
+        incomplete, taken = self.receipt.incomplete, 0
+        digests: list[bytes] = []
         for chunk in chunks(source):
-            for batch in read(chunk, key=keys.entries, latest=latest):
-                _count_others(receipt, source, batch)
-                lines += batch.lines
-                if not len(batch):
-                    continue
-                ids = twins.ids(batch.digest, batch.log_time)
-                one = servers.get(name)
-                dated = days(batch, source.name, ZoneInfo(one.timezone))
-                receipt.days_guessed += dated.guessed
-                if dated.contradicts:
-                    servers.contradicted.setdefault(name, (one, source))
-                parts.append(enricher.rows(batch, ids, dated, server=one.number))
-                size += len(batch) + len(batch.entry)
-            _reject(receipt, source, damage(chunk))
+            rejects: list[Reject] = []
+            for batch in read(chunk, key=self.keys.entries, latest=self.latest):
+                self._count(batch)
+                rejects += batch.rejects
+                if len(batch):
+                    yield self._entries(source, name, batch, twins)
+            rejects += damage(chunk)
+            if rejects:
+                notes = self._rejects(source, name, chunk, rejects)
+                digests += [one.bytes for one in notes.rejects["digest"].to_pylist()]
+                yield notes
             taken = chunk.read
-            progress(Progress(read=done + taken, lines=lines))
-            if size >= BATCH:
-                yield join(parts)
-                parts, size = [], 0
-        done += taken
-    if parts:
-        yield join(parts)
+            self.progress(Progress(read=self.done + taken, lines=self.lines))
+        is_whole = chunk.damage is None and self.receipt.incomplete == incomplete
+        yield from self._covered(source, name, is_whole=is_whole)
+        if self.found is not None and chunk.damage is None:
+            self.found[self.servers.get(name).number, source.place] = digests
+        self.done += taken
 
+    def _count(self, batch: Batch) -> None:
+        self.receipt.empty += batch.empty
+        self.receipt.incomplete += batch.incomplete
+        self.receipt.access_lines += batch.access
+        self.lines += batch.lines
 
-def _count_others(receipt: Receipt, source: Source, batch: Batch) -> None:
-    receipt.empty += batch.empty
-    receipt.incomplete += batch.incomplete
-    receipt.access_lines += batch.access
-    _reject(receipt, source, batch.rejects)
+    def _entries(self, source: Source, name: str, batch: Batch, twins: Twins) -> Rows:
+        ids = twins.ids(batch.digest, batch.log_time)
+        server = self.servers.get(name)
+        dated = days(batch, source.name, ZoneInfo(server.timezone))
+        self.receipt.days_guessed += dated.guessed
+        if dated.contradicts:
+            self.servers.contradicted.setdefault(name, (server, source))
+        return self.enricher.rows(batch, ids, dated, server=server.number)
 
+    def _rejects(self, source: Source, name: str, chunk: Chunk, rejects: list[Reject]) -> Rows:
+        self.receipt.rejected += len(rejects)
+        room = MOST_REJECTS - len(self.receipt.rejects)
+        self.receipt.rejects += [(source.label, reject) for reject in rejects[:room]]
+        server = self.servers.get(name).number
+        key = self.keys.entries
+        return Rows(
+            rejects=rejected(rejects, chunk, source, server=server, key=key, version=__version__)
+        )
 
-def _reject(receipt: Receipt, source: Source, rejects: list[Reject]) -> None:
-    receipt.rejected += len(rejects)
-    room = MOST_REJECTS - len(receipt.rejects)
-    receipt.rejects += [(source.label, reject) for reject in rejects[:room]]
+    def _covered(self, source: Source, name: str, *, is_whole: bool) -> Iterator[Rows]:
+        """What the log covers, behind its last entries: never in the store before them."""
+        if not source.name.start or source.name.kind == "access":
+            return
+        server = self.servers.get(name)
+        is_whole &= is_over(source.name, ZoneInfo(server.timezone), datetime.now(UTC))
+        yield Rows(covered=covered(source.name, server=server.number, whole=is_whole))
 
 
 class _Comparison:

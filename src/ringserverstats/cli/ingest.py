@@ -67,7 +67,7 @@ def command(
     if name is not None:
         _check_name(name, files)
     settings = load_settings(database)
-    sources, others = find(list(files), name=name)
+    sources, others = find(list(files), name=name, server=server)
     if not sources:
         click.echo(
             "Note: no usage logs found; in folders they are known by their names, "
@@ -81,7 +81,6 @@ def command(
             store,
             ipv6_prefix=settings.ipv6_prefix,
             keep_hosts=settings.keep_hosts,
-            server=server,
             dry_run=dry_run,
             progress=progress,
         )
@@ -145,7 +144,10 @@ def _tell(receipt: Receipt) -> None:
 def _print_json(receipt: Receipt) -> None:
     import json
 
-    rejects = [{"file": label, **vars(reject)} for label, reject in receipt.rejects]
+    rejects = [
+        {"file": label, "line": one.line, "lines": one.lines, "reason": one.reason}
+        for label, one in receipt.rejects
+    ]
     click.echo(json.dumps({**vars(receipt), "rejects": rejects}, indent=2))
 
 
@@ -171,6 +173,7 @@ def _print_table(receipt: Receipt, title: str) -> None:
         ("empty", receipt.empty, "blocks without a stream, counted nowhere else"),
         ("incomplete", receipt.incomplete, "ends of files that may still grow: read them again"),
         ("rejected", receipt.rejected, "see above"),
+        ("resolved", receipt.resolved, "rejected before, and no longer"),
         (
             "days guessed",
             receipt.days_guessed,

@@ -47,6 +47,13 @@ def parse_agent(raw: bytes) -> Agent:
     text = cut(text) or NOT_TOLD
     if text == NOT_TOLD:
         return Agent(NOT_TOLD, NOT_TOLD)
+    return Agent(text, family(text))
+
+
+def family(text: str) -> str:
+    """The program that an agent's ``text`` names, without its version."""
+    if text == NOT_TOLD:
+        return NOT_TOLD
     word = _FAMILY.search(text)
-    family = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
-    return Agent(text, family or text)
+    found = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
+    return found or text

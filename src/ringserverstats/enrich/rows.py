@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from ringserverstats.enrich.agents import parse_agent
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.streams import Stream, parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
@@ -20,6 +21,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
 _MOST_CELLS = 1 << 25
+_GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
 ENTRIES = pa.schema(
@@ -72,14 +74,24 @@ ORIGINS = pa.schema(
 
 @dataclass(frozen=True)
 class Rows:
-    """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``."""
+    """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``.
 
-    entries: pa.Table
-    transfers: pa.Table
-    streams: pa.Table
-    agents: pa.Table
-    clients: pa.Table
-    origins: pa.Table
+    ``covered`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries.
+    """
+
+    entries: pa.Table = field(default_factory=ENTRIES.empty_table)
+    transfers: pa.Table = field(default_factory=TRANSFERS.empty_table)
+    streams: pa.Table = field(default_factory=STREAMS.empty_table)
+    agents: pa.Table = field(default_factory=AGENTS.empty_table)
+    clients: pa.Table = field(default_factory=CLIENTS.empty_table)
+    origins: pa.Table = field(default_factory=ORIGINS.empty_table)
+    covered: pa.Table = field(default_factory=COVERED.empty_table)
+    rejects: pa.Table = field(default_factory=REJECTS.empty_table)
+
+    @property
+    def size(self) -> int:
+        """How many rows a batch counts it as."""
+        return len(self.entries) + len(self.transfers) + len(self.rejects)
 
 
 def join(parts: list[Rows]) -> Rows:
@@ -96,10 +108,10 @@ def join(parts: list[Rows]) -> Rows:
     return Rows(
         pa.concat_tables([part.entries for part in parts]),
         pa.concat_tables(transfers),
-        pa.concat_tables([part.streams for part in parts]),
-        pa.concat_tables([part.agents for part in parts]),
-        pa.concat_tables([part.clients for part in parts]),
-        pa.concat_tables([part.origins for part in parts]),
+        *(
+            pa.concat_tables([getattr(part, name) for part in parts])
+            for name in ("streams", "agents", "clients", "origins", "covered", "rejects")
+        ),
     )
 
 
@@ -200,16 +212,15 @@ class Enricher:
         alias = pseudonym(keys.clients, text)
         client = number(alias)
         agent = parse_agent(peer.agent)
-        agent_id = _id(keys.names, b"agent", agent.text)
+        agent_number = agent_id(keys, agent.text)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
-        parts = struct.pack("<qq", client, agent_id).hex() + (user or "")
         return _Origin(
-            origin=_id(keys.names, b"origin", parts),
+            origin=origin_id(keys, client, agent_number, user),
             client=client,
             pseudonym=alias,
             address=str(peer.address) if self._keep_hosts else None,
             host=clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None,
-            agent=agent_id,
+            agent=agent_number,
             agent_name=agent.text,
             agent_family=agent.family,
             user=user,
@@ -221,7 +232,7 @@ class Enricher:
             if len(self._streams) >= _MOST_REMEMBERED:
                 self._streams.clear()
             stream = parse_stream(raw)
-            found = self._streams[raw] = (_id(self._keys.names, b"stream", stream.name), stream)
+            found = self._streams[raw] = (stream_id(self._keys, stream.name), stream)
         return found
 
 
@@ -262,6 +273,22 @@ def _uuids(ids: Ids) -> pa.Array:
     return pa.ExtensionArray.from_storage(pa.uuid(), storage)
 
 
+def stream_id(keys: Keys, name: str) -> int:
+    """The id of the stream called ``name``."""
+    return _id(keys.names, b"stream", name)
+
+
+def agent_id(keys: Keys, name: str) -> int:
+    """The id of the agent called ``name``."""
+    return _id(keys.names, b"agent", name)
+
+
+def origin_id(keys: Keys, client: int, agent: int, user: str | None) -> int:
+    """The id of who reads: a client with an agent, perhaps as a user (a pseudonym)."""
+    parts = struct.pack("<qq", client, agent).hex() + (user or "")
+    return _id(keys.names, b"origin", parts)
+
+
 def _id(key: bytes, kind: bytes, text: str) -> int:
     digest = blake2b(
         text.encode("utf-8", "backslashreplace"), key=key, digest_size=8, person=kind
@@ -279,8 +306,29 @@ def _connections(server: int, client: Int64s, connect_time: Int64s) -> Int64s:
         return _mix(mixed + connect_time.astype(np.uint64)).view(np.int64)
 
 
+def moved_connections(client: Int64s, connection: Int64s, source: int, target: int) -> Int64s:
+    """What ids of connections of clients to server ``source`` would be, had it been ``target``.
+
+    The mixing can be undone, which gives the connect time that is kept nowhere else.
+    """
+    with np.errstate(over="ignore"):
+        started = _unmix(connection.view(np.uint64))
+        started -= _mix(client.view(np.uint64) + np.uint64(source))
+        return _connections(target, client, started.view(np.int64))
+
+
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    value = value + _GAMMA
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(_FIRST)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(_SECOND)
     return value ^ (value >> np.uint64(31))
+
+
+def _unmix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """What `_mix` was given: its steps undone, the last one first."""
+    value = value ^ (value >> np.uint64(31)) ^ (value >> np.uint64(62))
+    value = value * np.uint64(pow(_SECOND, -1, 1 << 64))
+    value = value ^ (value >> np.uint64(27)) ^ (value >> np.uint64(54))
+    value = value * np.uint64(pow(_FIRST, -1, 1 << 64))
+    value = value ^ (value >> np.uint64(30)) ^ (value >> np.uint64(60))
+    return value - _GAMMA

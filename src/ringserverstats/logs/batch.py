@@ -39,11 +39,16 @@ class Peer:
 
 @dataclass(frozen=True)
 class Reject:
-    """Consecutive lines that could not be counted, and why. Holds nothing of their text."""
+    """Consecutive lines that could not be counted, and why. Holds nothing of their text.
+
+    ``digest`` is 16 bytes, keyed, over the lines: the same as an entry's made of them. Empty where
+    there are no lines, as of an input that cannot be read.
+    """
 
     line: int
     lines: int
     reason: str
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,10 @@ def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Bat
     rejects: list[Reject] = []
     if table is None:
         filled, table, bad = _read_one_by_one(data, begins, ends, filled)
-        rejects = [Reject(line + number, 1, reason) for number, reason in bad.items()]
+        rejects = [
+            Reject(line + number, 1, reason, digest[number].tobytes())
+            for number, reason in bad.items()
+        ]
     is_access = _is_access(table)
     numbers = filled[~is_access]
     batch = _batch(_entries(table), digest[numbers], line + numbers, latest)
@@ -304,7 +307,10 @@ def _batch(table: pa.Table, digest: Ids, lines: Int64s, latest: int) -> Batch:
         stream_packets=stream_packets[rows].astype(np.int64),
         peers=peers,
         streams=tuple(names.dictionary.to_pylist()),
-        rejects=[Reject(int(lines[row]), 1, reason) for row, reason in refused.items()],
+        rejects=[
+            Reject(int(lines[row]), 1, reason, digest[row].tobytes())
+            for row, reason in refused.items()
+        ],
         empty=int((good & (counts == 0)).sum()),
     )
 

@@ -32,25 +32,37 @@ DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
 @dataclass(frozen=True)
 class Source:
-    """An input: ``path`` (None is standard input) and what its name tells."""
+    """An input: ``path`` (None is standard input), what its name tells, who wrote it.
+
+    ``server`` is empty where only the name may tell.
+    """
 
     path: Path | None
     name: FileName
     size: int
+    server: str = ""
 
     @property
     def label(self) -> str:
         """What messages call it, safe for a terminal."""
-        shown = "standard input" if self.path is None else str(self.path)
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+        return _printable("standard input" if self.path is None else str(self.path))
+
+    @property
+    def place(self) -> str:
+        """Its label, of a file with the whole path: the same wherever it is read from."""
+        return self.label if self.path is None else _printable(os.path.abspath(self.path))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """``data`` begins with line number ``line``; ``last`` is the end of the input.
+    """``data`` begins with line number ``line`` at byte ``position``; ``last``: the input ends.
 
     ``read`` is how many bytes of the input, compressed or not, have been taken so far.
-    ``damage`` says why the input could not be read further.
+    ``position`` counts decompressed bytes. ``damage`` says why the input could not be read further.
     """
 
     data: bytes
@@ -58,10 +70,15 @@ class Chunk:
     last: bool
     read: int
     damage: str | None = None
+    position: int = 0
 
 
-def find(paths: list[str], *, name: str | None = None) -> tuple[list[Source], int]:
+def find(
+    paths: list[str], *, name: str | None = None, server: str | None = None
+) -> tuple[list[Source], int]:
     """The inputs that ``paths`` mean: files, ``-``, and of folders all that are usage logs.
+
+    ``name`` is the file's name of input without one, ``server`` the name of who wrote it all.
 
     A folder within a folder that cannot be listed is an input that cannot be read.
 
@@ -75,15 +92,15 @@ def find(paths: list[str], *, name: str | None = None) -> tuple[list[Source], in
     others = 0
     for path in paths:
         if path == "-":
-            found[path] = Source(None, read_name(name or ""), 0)
+            found[path] = Source(None, read_name(name or ""), 0, server or "")
             continue
         _check(path)
         if not os.path.isdir(path):
-            _add(found, path, name)
+            _add(found, path, name, server)
             continue
         for file in _files(path):
             if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
-                _add(found, file, None)
+                _add(found, file, None, server)
             else:
                 others += 1
     return list(found.values()), others
@@ -113,14 +130,13 @@ def _files(path: str) -> Iterator[str]:
     yield from barred
 
 
-def _add(found: dict[str, Source], path: str, name: str | None) -> None:
+def _add(found: dict[str, Source], path: str, name: str | None, server: str | None) -> None:
     try:
         size = os.stat(path).st_size
     except OSError:  # gone by now, or a link to nothing: told when it is read
         size = 0
-    found.setdefault(
-        os.path.realpath(path), Source(Path(path), read_name(name or os.path.basename(path)), size)
-    )
+    told = read_name(name or os.path.basename(path))
+    found.setdefault(os.path.realpath(path), Source(Path(path), told, size, server or ""))
 
 
 def chunks(source: Source) -> Iterator[Chunk]:
@@ -214,7 +230,8 @@ class _Streams:
 def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
     line = 1
     data, damage = _fill(read)
-    data = data.removeprefix(BYTE_ORDER_MARK)
+    position = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    data = data[position:] if position else data
     while damage is None:
         more, damage = _fill(read)
         if not more:
@@ -223,10 +240,11 @@ def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
         if not cut and len(data) >= LONGEST_RECORD:
             cut = data.rfind(b"\n") + 1 or len(data)
         if cut:
-            yield Chunk(data[:cut], line, False, counted.count)
+            yield Chunk(data[:cut], line, False, counted.count, position=position)
             line += data.count(b"\n", 0, cut)
+            position += cut
         data = data[cut:] + more
-    yield Chunk(data, line, True, counted.count, damage)
+    yield Chunk(data, line, True, counted.count, damage, position)
 
 
 def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:

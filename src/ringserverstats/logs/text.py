@@ -99,7 +99,7 @@ def _as_glued(batch: Batch, breaks: Int64s, line: int) -> Batch:
     rejects = []
     for reject in batch.rejects:
         first, final = number(reject.line), number(reject.line + reject.lines - 1)
-        rejects.append(Reject(first, final - first + 1, reject.reason))
+        rejects.append(replace(reject, line=first, lines=final - first + 1))
     lines = number(line + batch.lines) - line
     return replace(
         batch,
@@ -143,9 +143,19 @@ def _parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Ba
             refused[block] = reasons.TOO_LONG
     good = np.ones(len(first), np.bool_)
     good[list(refused)] = False
-    rejects, blank = _strays(bounds, first, final, data, line)
+    strays, blank = _strays(bounds, first, final, data)
+    told = fingerprints(
+        data,
+        bounds[[low for low, _, _ in strays]],
+        bounds[[high for _, high, _ in strays]],
+        key,
+    )
+    rejects = [
+        Reject(line + low, high - low, reason, one.tobytes())
+        for (low, high, reason), one in zip(strays, told, strict=True)
+    ]
     rejects += [
-        Reject(line + int(first[block]), int(counts[block]) + 2, reason)
+        Reject(line + int(first[block]), int(counts[block]) + 2, reason, digest[block].tobytes())
         for block, reason in refused.items()
     ]
     keep = good & (counts > 0)
@@ -218,15 +228,19 @@ def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s
 
 
 def _strays(
-    bounds: Int64s, first: Int64s, final: Int64s, data: bytes, line: int
-) -> tuple[list[Reject], int]:
-    """Rejects for the lines between blocks, and the number of blank lines there."""
+    bounds: Int64s, first: Int64s, final: Int64s, data: bytes
+) -> tuple[list[tuple[int, int, str]], int]:
+    """The lines between blocks that are not blank: first row, row behind, why they are rejected.
+
+    Returns:
+        These, and the number of blank lines.
+    """
     lengths = np.diff(bounds)
     begins = np.concatenate([np.zeros(1, np.int64), final + 1])
     ends = np.concatenate([first, np.array([len(lengths)])])
     blanks = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths == 1)])
     blank_lines = blanks[ends] - blanks[begins]
-    rejects: list[Reject] = []
+    strays: list[tuple[int, int, str]] = []
     for begin, end in zip(
         begins[ends - begins > blank_lines].tolist(),
         ends[ends - begins > blank_lines].tolist(),
@@ -238,8 +252,8 @@ def _strays(
             reason = reasons.NO_END if low in opening else reasons.NO_START
             if (lengths[low:high] > LONGEST_LINE).any():
                 reason = reasons.TOO_LONG
-            rejects.append(Reject(line + low, high - low, reason))
-    return rejects, int(blank_lines[ends - begins == blank_lines].sum())
+            strays.append((low, high, reason))
+    return strays, int(blank_lines[ends - begins == blank_lines].sum())
 
 
 def _refused(

@@ -1,7 +1,9 @@
 """What every store can do. Ingest, questions and commands know no more of a store than this."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +18,15 @@ from ringserverstats.keys import Keys
 class Server:
     """A ringserver. ``number`` is given once, so that a rename changes nothing else.
 
-    ``former`` are names that it had before: its logs may still bear them.
+    ``former`` are names that it had before: its logs may still bear them. ``paths`` are patterns
+    of the files that are read when no others are named.
     """
 
     number: int
     name: str
     timezone: str
     former: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
     def is_called(self, name: str) -> bool:
         """Whether that is its name, or was."""
@@ -42,7 +46,8 @@ class Written:
     """What one batch did.
 
     ``known`` entries were there before, ``elsewhere`` ones are there under another server's name;
-    the others count what is new. ``connections`` are the ids of the new entries' connections.
+    the others count what is new. ``connections`` are the ids of the new entries' connections,
+    ``resolved`` counts new entries that had been rejected before.
     """
 
     known: int
@@ -52,6 +57,29 @@ class Written:
     bytes: int
     packets: int
     connections: npt.NDArray[np.int64]
+    resolved: int = 0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a correction takes out of a store, or, tried only, would."""
+
+    days: int
+    entries: int
+    transfers: int
+    bytes: int
+    packets: int
+    rejects: int
+
+
+class Ask(Protocol):
+    """A question to a store."""
+
+    def __call__(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """Run a SELECT with parameters ``$1``, ``$2``, ...
+
+        Whole numbers come as int64, a column with one over 2^63-1 as decimal128(38, 0).
+        """
 
 
 class Store(Protocol):
@@ -81,8 +109,35 @@ class Store(Protocol):
     def add_server(self, name: str, timezone: str) -> Server:
         """Add a server, or return the one that has or had this name."""
 
-    def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
-        """Give a server another name or time zone."""
+    def change_server(
+        self,
+        name: str,
+        *,
+        rename: str | None = None,
+        timezone: str | None = None,
+        paths: tuple[str, ...] | None = None,
+    ) -> None:
+        """Give a server another name, time zone or other patterns of its files."""
+
+    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
+        """Make all entries of server ``name`` those of ``into``, all or nothing.
+
+        Args:
+            once: entries that both have count once from now on; else they are refused.
+
+        Returns:
+            The entries of ``name`` that ``into`` had too.
+        """
+
+    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
+        """Forget all that was read of a server's days, all or nothing; logs can be read again."""
+
+    def keep_rejects(self, server: int, file: str, digests: list[bytes], version: str) -> int:
+        """Of the rejects of ``file`` keep ``digests``, as found by ``version``; count the others.
+
+        Returns:
+            How many are kept no longer.
+        """
 
     def write(self, rows: Rows) -> Written:
         """Count what is new of ``rows``, all or nothing."""
@@ -90,11 +145,11 @@ class Store(Protocol):
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         """What `write` would do after it had written the entries ``earlier``."""
 
-    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
-        """Run a SELECT with parameters ``$1``, ``$2``, ...
+    def reading(self) -> AbstractContextManager[Ask]:
+        """Several questions to one state of the store, while others wait to write."""
 
-        Whole numbers come as int64, a column with one over 2^63-1 as decimal128(38, 0).
-        """
+    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        """One question."""
 
     def size(self) -> int:
         """Bytes that it takes."""

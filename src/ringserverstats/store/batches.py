@@ -24,6 +24,20 @@ _FRESH_TRANSFER = (
     " SELECT e.server, e.day, e.hour, e.direction, e.protocol, e.origin, e.connection, e.number,"
     " e.alone, t.stream, t.bytes, t.packets FROM given_transfer t JOIN fresh_entry e USING (row)"
 )
+_COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
+_COVER = (
+    "MERGE INTO covered AS old USING ("
+    f"SELECT * REPLACE (direction::direction AS direction) FROM (SELECT {', '.join(_COVERS)},"
+    " bool_or(whole) AS whole FROM given GROUP BY ALL)) AS new"
+    f" ON {' AND '.join(f'old.{name} = new.{name}' for name in _COVERS)}"
+    " WHEN MATCHED AND new.whole AND NOT old.whole THEN UPDATE SET whole = true"
+    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, whole)"
+    f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
+)
+_REJECT = (
+    "INSERT INTO reject SELECT DISTINCT ON (server, digest) * FROM given"
+    " ANTI JOIN reject USING (server, digest) ORDER BY file, position"
+)
 
 
 def first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.bool_], int]:
@@ -32,6 +46,8 @@ def first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.boo
     Returns:
         That, and how many stand before under another server.
     """
+    if not len(entries):
+        return np.zeros(0, np.bool_), 0
     both = pa.concat_tables([table.select(["server", "entry"]) for table in (earlier, entries)])
     server = both["server"].to_numpy()
     _, first, index = np.unique(_ids(both), return_index=True, return_inverse=True)
@@ -54,6 +70,8 @@ def find_new(
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Which rows of ``entries`` the ledger does not know, and how many another server has."""
     new, elsewhere = first_seen(entries, earlier)
+    if not len(entries):
+        return new, elsewhere
     days = pc.min_max(entries["log_day"]).as_py()
     given = pa.table(
         {
@@ -74,7 +92,9 @@ def find_new(
     return new, elsewhere + int(found["elsewhere"].sum())
 
 
-def written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
+def written(
+    rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int, *, resolved: int = 0
+) -> Written:
     """What writing the ``new`` ones of ``rows`` adds."""
     entries = rows.entries.filter(pa.array(new))
     return Written(
@@ -85,6 +105,7 @@ def written(rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int) -> Written:
         bytes=sum(entries["bytes"].to_pylist()),
         packets=sum(entries["packets"].to_pylist()),
         connections=np.unique(entries["connection"].to_numpy()),
+        resolved=resolved,
     )
 
 
@@ -116,6 +137,30 @@ def insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[n
     for one in SUMS:
         for sql in statements(one):
             connection.execute(sql)
+
+
+def insert_notes(
+    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
+) -> int:
+    """Write what ``rows`` tell of logs: the days they cover, what of them was rejected.
+
+    Returns:
+        How many entries of which ``new`` tells were rejected before, and are so no longer.
+    """
+    if len(rows.covered):
+        connection.register("given", rows.covered)
+        connection.execute(_COVER)
+    if len(rows.rejects):
+        connection.register("given", rows.rejects)
+        connection.execute(_REJECT)
+    if not new.any():
+        return 0
+    connection.register("given", rows.entries.select(["server", "entry"]).filter(pa.array(new)))
+    found = connection.execute(
+        "DELETE FROM reject USING given"
+        " WHERE reject.server = given.server AND reject.digest = given.entry"
+    ).fetchall()
+    return int(found[0][0])
 
 
 def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:

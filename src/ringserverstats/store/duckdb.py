@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -17,8 +19,9 @@ import pyarrow as pa
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive, load_secret, make_secret
-from ringserverstats.store.base import Opened, Server, Written
-from ringserverstats.store.batches import find_new, first_seen, insert, written
+from ringserverstats.store.base import Ask, Opened, Removed, Server, Written
+from ringserverstats.store.batches import find_new, first_seen, insert, insert_notes, written
+from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.schema import check, migrate
 
 _PAUSE = 0.05
@@ -111,17 +114,25 @@ class DuckDBStore:
                     return server
             number = max((server.number for server in servers), default=0) + 1
             connection.execute(
-                "INSERT INTO server VALUES ($1, $2, $3, [])", [number, name, timezone]
+                "INSERT INTO server VALUES ($1, $2, $3, [], [])", [number, name, timezone]
             )
             return Server(number, name, timezone)
 
-    def change_server(self, name: str, *, rename: str | None, timezone: str | None) -> None:
+    def change_server(
+        self,
+        name: str,
+        *,
+        rename: str | None = None,
+        timezone: str | None = None,
+        paths: tuple[str, ...] | None = None,
+    ) -> None:
         with self._session(write=True) as connection:
             servers = _servers(connection)
-            found = next((server for server in servers if server.name == name), None)
-            if found is None:
-                known = ", ".join(server.name for server in servers) or "none"
-                raise UsageError(f"there is no server {name!r} (known: {known})")
+            found = _named(servers, name)
+            if paths is not None:
+                connection.execute(
+                    "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
+                )
             if timezone:
                 connection.execute(
                     "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
@@ -138,6 +149,33 @@ class DuckDBStore:
                     [found.number, rename, former],
                 )
 
+    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as connection:
+            servers = _servers(connection)
+            source, target = _named(servers, name), _named(servers, into)
+            if source == target:
+                raise UsageError(f"{name!r} is one server; name the two that are to become one")
+            return merge(connection, source, target, once=once or try_only)
+
+    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as connection:
+            return delete(connection, _named(_servers(connection), server), first, last)
+
+    def keep_rejects(self, server: int, file: str, digests: list[bytes], version: str) -> int:
+        kept = [server, file, [str(uuid.UUID(bytes=one)) for one in digests]]
+        with self._session(write=True) as connection:
+            gone = connection.execute(
+                "DELETE FROM reject WHERE server = $1 AND file = $2"
+                " AND NOT list_contains($3::UUID[], digest)",
+                kept,
+            ).fetchall()
+            connection.execute(
+                "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
+                " AND list_contains($3::UUID[], digest)",
+                [*kept, version],
+            )
+            return int(gone[0][0])
+
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
             return written(rows, *first_seen(rows.entries, earlier))
@@ -150,11 +188,18 @@ class DuckDBStore:
             done = written(rows, new, elsewhere)
             if done.entries:
                 insert(connection, rows, new)
-            return done
+            return replace(done, resolved=insert_notes(connection, rows, new))
+
+    @contextmanager
+    def reading(self) -> Iterator[Ask]:
+        with self._session() as connection:
+            yield lambda sql, parameters=(): _with_integers(
+                connection.sql(sql, params=list(parameters)).to_arrow_table()
+            )
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
-        with self._session() as connection:
-            return _with_integers(connection.sql(sql, params=list(parameters)).to_arrow_table())
+        with self.reading() as ask:
+            return ask(sql, parameters)
 
     def _create(self) -> None:
         """Make the file whole under another name first: a killed process leaves none or all."""
@@ -197,8 +242,10 @@ class DuckDBStore:
         return self._secrets / f"{store_id}.secret"
 
     @contextmanager
-    def _session(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The open file, for one transaction."""
+    def _session(
+        self, *, write: bool = False, undo: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The open file, for one transaction; ``undo``: nothing of it is kept."""
         if not self.exists():
             raise StoreError(
                 f"there is no store {self._path} yet; read logs into it with: "
@@ -209,9 +256,9 @@ class DuckDBStore:
             check(connection, self._path, write=write)
             connection.execute("BEGIN")
             yield connection
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if undo else "COMMIT")
         except duckdb.Error as error:
-            undone = "; nothing of this batch was stored" if write else ""
+            undone = "; nothing of this step was stored" if write else ""
             raise StoreError(f"{self._path}: {_first_line(error)}{undone}") from None
         finally:
             connection.close()  # what is not committed is undone
@@ -283,8 +330,18 @@ def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
 
 
 def _servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
-    rows = connection.execute("SELECT server, name, timezone, former FROM server ORDER BY name")
+    rows = connection.execute(
+        "SELECT server, name, timezone, former, paths FROM server ORDER BY name"
+    )
     return [
-        Server(number, name, timezone, tuple(former))
-        for number, name, timezone, former in rows.fetchall()
+        Server(number, name, timezone, tuple(former), tuple(paths))
+        for number, name, timezone, former, paths in rows.fetchall()
     ]
+
+
+def _named(servers: list[Server], name: str) -> Server:
+    found = next((server for server in servers if server.name == name), None)
+    if found is None:
+        known = ", ".join(server.name for server in servers) or "none"
+        raise UsageError(f"there is no server {name!r} (known: {known})")
+    return found

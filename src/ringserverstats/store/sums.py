@@ -9,7 +9,7 @@ _WHO = ("server", "direction", "protocol", "origin")
 class Sum:
     """A table of sums.
 
-    ``source`` is the table of new rows that is added to it (``fresh_transfer``, ``fresh_entry``),
+    ``source`` is the table of new rows that is added to it (a key of `SOURCES`),
     ``keys`` its key columns with their SQL over that source, ``values`` likewise what adds up.
     ``is_fine``: it is as fine as an entry, so that the rows of an entry that is alone with its
     keys (column ``alone`` of the source) are appended, without a look for rows to add them to.
@@ -21,9 +21,21 @@ class Sum:
     values: dict[str, str]
     is_fine: bool = False
 
+    @property
+    def time(self) -> str:
+        """The key column that is a date."""
+        return "month" if "month" in self.keys else "day"
+
 
 _PLAIN = {name: name for name in _WHO}
 _AMOUNTS = {"bytes": "sum(bytes)", "packets": "sum(packets)", "transfers": "count(*)"}
+
+#: The same rows, not of a batch but of all transfers (``f``).
+SOURCES = {
+    "fresh_transfer": "transfer f",
+    "fresh_entry": "(SELECT DISTINCT day, server, direction, protocol, origin, connection, entry"
+    " FROM transfer) f",
+}
 
 SUMS = (
     Sum(
@@ -72,3 +84,11 @@ def statements(one: Sum) -> list[str]:
         f"INSERT INTO {one.table} ({', '.join(columns)}) SELECT {own} FROM {one.source} WHERE alone"
     )
     return [append, merge]
+
+
+def counted(one: Sum, where: str) -> str:
+    """SQL of the sums ``one`` as the transfers tell them, of those that ``where`` lets in."""
+    keys = ", ".join(f"{sql} AS {name}" for name, sql in one.keys.items())
+    values = ", ".join(f"{sql} AS {name}" for name, sql in one.values.items())
+    group = ", ".join(str(number + 1) for number in range(len(one.keys)))
+    return f"SELECT {keys}, {values} FROM {SOURCES[one.source]} WHERE {where} GROUP BY {group}"

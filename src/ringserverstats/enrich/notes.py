@@ -1,0 +1,111 @@
+"""What is kept of a log beside its entries: what it covers, and what of it was rejected."""
+
+from datetime import date
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+
+from ringserverstats.logs.batch import DIRECTIONS, Reject
+from ringserverstats.logs.columns import line_ends
+from ringserverstats.logs.coverage import pieces
+from ringserverstats.logs.names import FileName
+from ringserverstats.logs.source import Chunk, Source
+
+#: Rejects of one chunk that are kept one by one; of more only how many, so that a file which is no
+#: log at all does not fill the store.
+MOST_OF_A_CHUNK = 1_000
+
+COVERED = pa.schema(
+    [
+        ("server", pa.int32()),
+        ("direction", pa.string()),
+        ("day", pa.date32()),
+        ("first_minute", pa.int16()),
+        ("last_minute", pa.int16()),
+        ("first_day", pa.date32()),
+        ("last_day", pa.date32()),
+        ("whole", pa.bool_()),
+    ]
+)
+REJECTS = pa.schema(
+    [
+        ("server", pa.int32()),
+        ("digest", pa.uuid()),
+        ("day", pa.date32()),
+        ("file", pa.string()),
+        ("position", pa.int64()),
+        ("line", pa.int64()),
+        ("lines", pa.int64()),
+        ("reason", pa.string()),
+        ("version", pa.string()),
+    ]
+)
+_WAYS = {"tx": DIRECTIONS[0], "rx": DIRECTIONS[1]}
+
+
+def covered(name: FileName, *, server: int, whole: bool) -> pa.Table:
+    """Rows of `COVERED` for a log with ``name``; ``whole``: all that it will ever hold was read."""
+    found = pieces(name) if name.kind in _WAYS else []
+    rows = [
+        {
+            "server": server,
+            "direction": _WAYS[name.kind],
+            "day": piece.day,
+            "first_minute": piece.first_minute,
+            "last_minute": piece.last_minute,
+            "first_day": found[0].day,
+            "last_day": found[-1].day,
+            "whole": whole,
+        }
+        for piece in found
+    ]
+    return pa.Table.from_pylist(rows, COVERED)
+
+
+def rejected(
+    rejects: list[Reject], chunk: Chunk, source: Source, *, server: int, key: bytes, version: str
+) -> pa.Table:
+    """Rows of `REJECTS` for what ``chunk`` of ``source`` holds of them, rejected by ``version``."""
+    ends = line_ends(chunk.data)
+    begins = np.concatenate([np.zeros(1, np.int64), ends + 1]) + chunk.position
+    rows = [
+        {
+            "server": server,
+            "digest": one.digest or _digest(key, chunk, source),
+            "day": _day(source.name),
+            "file": source.place,
+            "position": int(begins[min(one.line - chunk.line, len(ends))]),
+            "line": one.line,
+            "lines": one.lines,
+            "reason": one.reason,
+            "version": version,
+        }
+        for one in _few(rejects, key)
+    ]
+    return pa.Table.from_pylist(rows, REJECTS)
+
+
+def _few(rejects: list[Reject], key: bytes) -> list[Reject]:
+    """``rejects``, of which those over `MOST_OF_A_CHUNK` are joined into one."""
+    kept, more = rejects[:MOST_OF_A_CHUNK], rejects[MOST_OF_A_CHUNK:]
+    if not more:
+        return kept
+    digest = blake2b(b"".join(one.digest for one in more), key=key, digest_size=16).digest()
+    last = more[-1].line + more[-1].lines - 1
+    reason = f"{len(more)} more rejects up to line {last}"
+    return [*kept, Reject(more[0].line, sum(one.lines for one in more), reason, digest)]
+
+
+def _digest(key: bytes, chunk: Chunk, source: Source) -> bytes:
+    """What stands for the bytes of an input that cannot be read: its name, and how far it was."""
+    read = f"{chunk.position + len(chunk.data)} {source.place.rpartition('/')[2]}"
+    return blake2b(
+        read.encode("utf-8", "backslashreplace"), key=key, digest_size=16, person=b"damage"
+    ).digest()
+
+
+def _day(name: FileName) -> date | None:
+    """The day of a log, of one of several days the first."""
+    found = pieces(name)
+    return found[0].day if found else None

@@ -1,0 +1,52 @@
+"""Which minutes of which local days a log covers, by the interval that its name tells.
+
+Days are those of the entries (see ``days``): an interval of about a day covers the day of its
+middle, whatever hours a change of clocks put into its name.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from ringserverstats.logs.names import FileName
+
+_DAY = 1440
+_ABOUT_A_DAY = timedelta(hours=23)
+_LONGEST = timedelta(days=366)
+_WRITING = timedelta(minutes=1)  # for which the server may still write its last blocks
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Minutes of one local day, from ``first_minute`` to before ``last_minute``."""
+
+    day: date
+    first_minute: int
+    last_minute: int
+
+
+def pieces(name: FileName) -> list[Piece]:
+    """The days of a log with ``name``; none where that tells no interval of up to a year."""
+    if name.start is None or name.end is None or name.end - name.start > _LONGEST:
+        return []
+    if name.day is not None and name.end - name.start >= _ABOUT_A_DAY:
+        return [Piece(name.day, 0, _DAY)]
+    count = (name.end.date() - name.start.date()).days + 1
+    days = [name.start.date() + timedelta(days=number) for number in range(count)]
+    if name.day is not None:
+        days = [name.day]
+    found = [Piece(day, _minute(name.start, day), _minute(name.end, day)) for day in days]
+    return [piece for piece in found if piece.first_minute < piece.last_minute]
+
+
+def is_over(name: FileName, zone: ZoneInfo, now: datetime) -> bool:
+    """Whether the interval of ``name``, in local times of ``zone``, had ended by ``now``."""
+    if name.end is None:
+        return False
+    return now >= name.end.replace(tzinfo=zone).astimezone(UTC) + _WRITING
+
+
+def _minute(moment: datetime, day: date) -> int:
+    """The minute of ``day`` that ``moment`` is at, 0 before that day, 1440 after it."""
+    minutes = (moment - datetime.combine(day, time())) // timedelta(minutes=1)
+    return min(max(minutes, 0), _DAY)
