@@ -1,8 +1,9 @@
-"""Write 60 days of usage logs as three ringservers of a small observatory would.
+"""Write 61 days of usage logs as three ringservers of a small observatory would.
 
 ``node-a`` is a v4 server that writes text once a day, ``node-b`` one that writes JSON Lines every
 hour, ``node-c`` an old release that is still there. Some 300 clients all over the world read from
-them: a few take nearly everything, most a handful of stations, and people more on working days.
+them: a few take nearly everything, most a handful of stations, and people more on working days. As in life,
+some logs are lost: a day of one server, hours of another, a block on a disk that was full.
 The same seed gives the same bytes.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 FIRST_DAY = datetime(2026, 9, 1)
-DAYS = 60
+DAYS = 61
 ZONE = ZoneInfo("Europe/Paris")
 SEED = 20260901
 
@@ -141,7 +142,21 @@ def write(folder: Path, *, days: int = DAYS, seed: int = SEED) -> int:
                 transfers += sum(len(block["streams"]) for block in blocks)
                 _write_file(target, server, "TX", start, hours, blocks)
             _write_file(target, server, "RX", today, 24, [_feed(today, day, rng)])
+    _lose(folder)
     return transfers
+
+
+def _lose(folder: Path) -> None:
+    """What the observatory no longer has."""
+    gone = ["node-c/node-c-?xlog-20261011T*"]
+    gone += [f"node-b/node-b-txlog-20261021T{hour}*" for hour in range(13, 18)]
+    for pattern in gone:
+        for path in folder.glob(pattern):
+            path.unlink()
+    for path in folder.glob("node-a/node-a-txlog-20261015T*"):
+        blocks = path.read_text().split("START CLIENT ")
+        blocks[20] = blocks[20][:-70]
+        path.write_text("START CLIENT ".join(blocks))
 
 
 def _present(own: list[Client], day: int, today: datetime, rng: random.Random) -> list[Client]:
@@ -280,4 +295,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     count = write(given.folder, days=given.days, seed=given.seed)
-    print(f"wrote logs of {given.days} days with {count:,} transfers into {given.folder}")
+    print(f"wrote logs of {given.days} days into {given.folder}; before some of them were lost they")
+    print(f"told of {count:,} transfers")

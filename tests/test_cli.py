@@ -166,7 +166,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        1,
+        2,
     )
     assert found["servers"] == [
         {
@@ -191,14 +191,16 @@ def test_servers(run: CommandLine) -> None:
     assert run("server", "rename", "node-a", "rt1").returncode == 0
     assert run("server", "rename", "node-a", "rt2").returncode == 2
     listed = json.loads(run("server", "list", "--json").stdout)
-    assert listed == [{"name": "rt1", "timezone": "America/Denver"}]
+    assert listed == [
+        {"name": "rt1", "timezone": "America/Denver", "former": ["node-a"], "paths": []}
+    ]
 
 
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
         (["ingest", "no-such-file"], 2, "check the path"),
-        (["ingest"], 2, "Missing argument"),
+        (["ingest"], 2, "there is nothing to read"),
         (["ingest", "--as", "../x", "@log"], 2, "no name for a server"),
         (["stats"], 3, "read logs into it with"),
         (["info"], 3, "read logs into it with"),

@@ -149,7 +149,7 @@ def test_failed_batch_stores_nothing_of_it(
         wanted = module.SUMS[step]
         broken = lambda one, wanted=wanted: ["SELECT nothing"] if one is wanted else good(one)  # noqa: E731
         monkeypatch.setattr(module, "statements", broken)
-        with pytest.raises(StoreError, match="nothing of this batch was stored"):
+        with pytest.raises(StoreError, match="nothing of this step was stored"):
             read_into(store, REAL)
         assert dump(store) == before
     monkeypatch.setattr(module, "statements", good)

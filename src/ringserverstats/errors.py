@@ -19,3 +19,7 @@ class StoreError(RingserverStatsError):
     """The store cannot be used; nothing of the current batch was stored."""
 
     exit_code = 3
+
+
+class BusyError(StoreError):
+    """Another process has used the store for too long."""

@@ -82,6 +82,16 @@ def make_secret(path: Path) -> bytes:
         StoreError: the file cannot be written.
     """
     secret = token_hex(SECRET_BYTES)
+    write_secret(path, secret)
+    return read_secret(secret)
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Write a secret, in hexadecimal digits, into the new file ``path``.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -91,7 +101,6 @@ def make_secret(path: Path) -> bytes:
             os.fsync(descriptor)
     except OSError as error:
         raise StoreError(
-            f"the secret of the new store cannot be written ({path}: {error.strerror}); set "
+            f"the secret of the store cannot be written ({path}: {error.strerror}); set "
             "RINGSERVERSTATS_CONFIG_FOLDER to a folder that can be"
         ) from None
-    return read_secret(secret)

@@ -15,7 +15,22 @@ import click
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError
 
-_COMMANDS = ("ingest", "stats", "info", "server")
+PROGRAM = "ringserverstats"
+
+_COMMANDS = (
+    "ingest",
+    "stats",
+    "info",
+    "server",
+    "coverage",
+    "rejects",
+    "audit",
+    "verify",
+    "delete",
+    "backup",
+    "restore",
+    "completion",
+)
 _BROKEN_PIPE = 1
 _UNWRITABLE = 2
 _INTERRUPTED = 130
@@ -43,7 +58,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS:
+        if args[0] not in _COMMANDS and not ctx.resilient_parsing:
             if args[0] == "-" or args[0].startswith("-") or os.path.exists(args[0]):
                 args = ["ingest", *args]
             else:
@@ -76,7 +91,7 @@ def _unknown(word: str) -> str:
     "  ringserverstats stats --by month,network --last 6m\n"
     "  ringserverstats info",
 )
-@click.version_option(__version__, "--version", prog_name="ringserverstats")
+@click.version_option(__version__, "--version", prog_name=PROGRAM)
 @click.option(
     "--database",
     "--dburi",
@@ -106,7 +121,7 @@ def main() -> None:
     gc.set_threshold(_FEW_COLLECTIONS)
     try:
         try:
-            cli(prog_name="ringserverstats")
+            cli(prog_name=PROGRAM)
         finally:
             sys.stdout.flush()
             gc.freeze()

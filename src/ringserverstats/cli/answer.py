@@ -1,108 +1,63 @@
-"""An answer as a table for people, or as CSV, JSON or Parquet for programs."""
+"""The answer to a question as a table for people."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
-from ringserverstats.cli.common import console, human_bytes, show, table, width
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.cli.common import human_bytes, show, table, width
+from ringserverstats.errors import StoreError
 from ringserverstats.statistics.columns import GROUPS
+from ringserverstats.statistics.coverage import Gaps, gaps
 from ringserverstats.statistics.questions import Question, ask, totals
 from ringserverstats.store.base import Store
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 _BAR = 16
-_FORMULA = "^[=+\\-@\t\r]"
 _NONE = "–"
+_MARK = " *"
+_NO_LOG = "no log"
 
 
-def write(store: Store, question: Question, format_: str, output: str | None) -> None:
-    """Answer ``question`` in ``format_`` to the file ``output`` or to standard output.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    if format_ == "parquet" and output is None and sys.stdout.isatty():
-        raise UsageError("Parquet is no text; name a file with -o FILE")
-    answer = ask(store, question)
-    with _opened(output) as file:
-        if format_ == "table":
-            _write_table(store, question, answer, None if output is None else file)
-        elif format_ == "csv":
-            pa.csv.write_csv(
-                _without_formulas(answer), file, pa.csv.WriteOptions(quoting_style="needed")
-            )
-        elif format_ == "json":
-            _write_json(answer, file)
-        else:
-            pa.parquet.write_table(answer, file)
-
-
-@contextmanager
-def _opened(output: str | None) -> Iterator[BinaryIO]:
-    if output is None:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        with open(output, "wb") as file:
-            yield file
-    except OSError as error:
-        raise UsageError(f"{output!a} cannot be written: {error.strerror}") from None
-
-
-def _without_formulas(answer: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula, behind an apostrophe."""
-    for number, field in enumerate(answer.schema):
-        if pa.types.is_string(field.type):
-            column = answer.column(number)
-            risky = pc.match_substring_regex(column, _FORMULA)
-            guarded = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-            answer = answer.set_column(number, field.name, guarded)
-    return answer
-
-
-def _write_json(answer: pa.Table, file: BinaryIO) -> None:
-    file.write(b"[")
-    separator = b"\n"
-    for batch in answer.to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            file.write(separator + json.dumps(row, ensure_ascii=False, default=int).encode())
-            separator = b",\n"
-    file.write(b"\n]\n")
-
-
-def _write_table(store: Store, question: Question, answer: pa.Table, file: BinaryIO | None) -> None:
-    import io
-
-    text = None if file is None else io.TextIOWrapper(file, "utf-8", write_through=True)
+def print_answer(store: Store, question: Question, answer: pa.Table, on: Console) -> None:
+    """Print ``answer`` with a total, and marks where logs are not all in."""
+    holes = gaps(store, question)
     if not len(answer) or (not question.by and not any(answer.to_pylist()[0].values())):
-        console(file=text).print(_empty(store, question))
+        on.print(_empty(store, question), *_notes(holes), sep="\n")
         return
-    on = console(file=text)
     whole = totals(store, question) if question.by else None
-    made = _table(question, answer, whole, bars=bool(question.by))
+    rows = _rows(question, answer, holes)
+    made = _table(question, rows, whole, holes, bars=bool(question.by))
     if width(made, on) > on.width:
-        made = _table(question, answer, whole, bars=False)
+        made = _table(question, rows, whole, holes, bars=False)
     show(made, on)
-    if text is not None:
-        text.detach()
+
+
+def _rows(
+    question: Question, answer: pa.Table, holes: dict[str | None, Gaps]
+) -> list[dict[str, Any]]:
+    """The rows of ``answer``; where they are by one time alone, also those that it has none of."""
+    rows: list[dict[str, Any]] = answer.to_pylist()
+    if len(question.by) == 1 and GROUPS[question.by[0]].is_time and question.top is None:
+        name = question.by[0]
+        known = {row[name] for row in rows}
+        rows += [{name: time} for time in holes if time not in known]
+        if question.sort in ("", name):
+            rows.sort(key=lambda row: row[name])
+    return rows
 
 
 def _table(
-    question: Question, answer: pa.Table, whole: dict[str, int] | None, *, bars: bool
+    question: Question,
+    rows: list[dict[str, Any]],
+    whole: dict[str, int] | None,
+    holes: dict[str | None, Gaps],
+    *,
+    bars: bool,
 ) -> Table:
     """The answer with sizes for people, ``bars`` of the measure that it is sorted by, a total."""
     barred = question.sort if question.sort in question.shown else question.shown[0]
@@ -113,18 +68,25 @@ def _table(
             *([(barred, False)] if bars else []),
         ]
     )
-    columns = {name: answer[name].to_pylist() for name in answer.column_names}
-    most = max(columns[barred], default=0) or 1
-    for row in range(len(answer)):
-        groups = [_group(name, columns[name][row]) for name in question.by]
-        numbers = [_number(name, columns[name][row]) for name in question.shown]
-        bar = ["█" * round(_BAR * columns[barred][row] / most) or "▏"] if bars else []
+    most = max((row.get(barred) or 0 for row in rows), default=0) or 1
+    marked = False
+    for row in rows:
+        hole = next((holes[row[name]] for name in question.by if row[name] in holes), None)
+        groups = [_group(name, row[name]) for name in question.by]
+        if hole and hole.incomplete + hole.missing:
+            groups[0] += _MARK
+            marked = True
+        if barred not in row and hole and hole.missing == hole.days:
+            made.add_row(*groups, _NO_LOG)
+            continue
+        numbers = [_number(name, row.get(name, 0)) for name in question.shown]
+        bar = ["█" * round(_BAR * (row.get(barred) or 0) / most) or "▏"] if bars else []
         made.add_row(*groups, *numbers, *bar)
     if whole:
         labels = ["total", *[""] * (len(question.by) - 1)]
         made.add_section()
         made.add_row(*labels, *(_number(name, whole[name]) for name in question.shown))
-    made.caption = _caption(question)
+    made.caption = "\n".join([_caption(question), *_notes(holes, marked=marked)])
     made.caption_justify = "left"
     return made
 
@@ -135,8 +97,10 @@ def _group(name: str, value: str | None) -> str:
     return _NONE if value is None else value
 
 
-def _number(name: str, count: int) -> str:
-    return human_bytes(count) if name == "bytes" else f"{count:,}"
+def _number(name: str, count: int | None) -> str:
+    if count is None:
+        return _NONE
+    return human_bytes(count) if name.startswith("bytes") else f"{count:,}"
 
 
 def _caption(question: Question) -> str:
@@ -153,6 +117,19 @@ def _caption(question: Question) -> str:
     if question.first or question.last or any(GROUPS[name].is_time for name in question.by):
         parts.append("day: the server's local date")
     return "; ".join(parts)
+
+
+def _notes(holes: dict[str | None, Gaps], *, marked: bool = False) -> list[str]:
+    """What the reader should know of logs that are not in."""
+    incomplete = sum(one.incomplete for one in holes.values())
+    missing = sum(one.missing for one in holes.values())
+    if not incomplete + missing:
+        return []
+    days = sum(one.days for one in holes.values())
+    states = ((incomplete, "incomplete"), (missing, "missing"))
+    told = ", ".join(f"{count} {state}" for count, state in states if count)
+    mark = f"{_MARK.strip()} " if marked else ""
+    return [f"{mark}of {days} server days {told}: ringserverstats coverage"]
 
 
 def _empty(store: Store, question: Question) -> str:

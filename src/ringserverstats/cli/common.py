@@ -1,10 +1,12 @@
-"""What several commands share: the option for the store, opening it, tables on a terminal."""
+"""What several commands share: opening the store, tables on a terminal."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,22 +19,10 @@ if TYPE_CHECKING:
     from ringserverstats.settings import Settings
     from ringserverstats.store.base import Store
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 _INGEST_MEMORY = "64MB"
 _ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-
-
-def database_option(command: _Command) -> _Command:
-    """``--database``, for those who write it behind the command."""
-    return click.option(
-        "--database",
-        "--dburi",
-        metavar="URI",
-        help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
-    )(command)
 
 
 def load_settings(database: str | None) -> Settings:
@@ -57,6 +47,34 @@ def open_store(settings: Settings, *, answers: bool) -> Store:
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=lambda message: click.echo(message, err=True),
     )
+
+
+@contextmanager
+def progress_bar(
+    label: str, size: int | None, *extra: str, is_bytes: bool = False
+) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, nothing elsewhere; call what it gives with what is done.
+
+    Args:
+        extra: rich's markup of more columns, whose values are given by name.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_, **__: None
+        return
+    from rich import progress as bars
+
+    with bars.Progress(
+        bars.TextColumn(label),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        *(bars.TextColumn(one) for one in extra),
+        *([bars.TransferSpeedColumn()] if is_bytes else []),
+        bars.TimeRemainingColumn(),
+        console=console(error=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=size or None, lines=0)
+        yield lambda done, **values: bar.update(task, completed=done, **values)
 
 
 def console(*, error: bool = False, file: Any = None) -> Console:
@@ -103,6 +121,18 @@ def human_bytes(count: int) -> str:
         size, unit = size / 1000, next(units)
     digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
     return f"{size:.{digits}f} {unit}"
+
+
+def rows_of(found: Iterable[Any], kind: type) -> Any:
+    """Dataclasses of one ``kind`` as rows with their fields as columns."""
+    from dataclasses import fields
+
+    import pyarrow as pa
+
+    texts = {
+        one.name: pa.int64() if "int" in str(one.type) else pa.string() for one in fields(kind)
+    }
+    return pa.Table.from_pylist([vars(one) for one in found], pa.schema(texts.items()))
 
 
 def check_server_name(name: str) -> str:

@@ -6,13 +6,13 @@ import click
 
 from ringserverstats.cli.common import (
     console,
-    database_option,
     human_bytes,
     load_settings,
     open_store,
     show,
     table,
 )
+from ringserverstats.cli.options import database_option
 
 
 @click.command(

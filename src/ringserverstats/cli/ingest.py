@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
-    check_server_name,
-    console,
-    database_option,
-    human_bytes,
-    load_settings,
-    open_store,
-    table,
-)
+from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, table
+from ringserverstats.cli.inputs import find_inputs, input_options, reading
+from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringserverstats.ingest import Progress, Receipt
+    from ringserverstats.ingest import Receipt
 
 _MOST_SHOWN = 100
 
@@ -35,13 +25,16 @@ _MOST_SHOWN = 100
     "  ssh node-b cat /data/txlog-20261124T0000-20261125T0000 |\n"
     "    ringserverstats ingest --as node-b --name txlog-20261124T0000-20261125T0000 -",
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--as", "server", metavar="NAME", help="The server that wrote the logs.")
-@click.option("--name", metavar="FILENAME", help="The log's file name, for input without one.")
+@input_options
 @click.option("--dry-run", is_flag=True, help="Only tell what would be counted.")
 @click.option("--json", "as_json", is_flag=True, help="The receipt as JSON.")
 @click.option(
     "--strict", is_flag=True, help="End with 1 if anything was rejected, or no log found."
+)
+@click.option(
+    "--retry-rejects",
+    is_flag=True,
+    help="After an upgrade: what of FILES is rejected no longer leaves the list of rejects.",
 )
 @database_option
 def command(
@@ -51,6 +44,7 @@ def command(
     dry_run: bool,
     as_json: bool,
     strict: bool,
+    retry_rejects: bool,
     database: str | None,
 ) -> None:
     """Read usage logs: files, folders, or `-` for standard input.
@@ -58,30 +52,23 @@ def command(
     Text and JSON Lines of every release of ringserver, plain or compressed (gzip, bzip2, xz, zstd),
     are told apart by what they hold. What is in the store already is not counted again. The server
     is named by --as, else by the prefix of the file's name (node-a-txlog-...), else `default`.
+    Without FILES the registered paths are read (`ringserverstats server path`).
     """
     from ringserverstats.ingest import ingest
-    from ringserverstats.logs.source import find
 
-    if server is not None:
-        check_server_name(server)
-    if name is not None:
-        _check_name(name, files)
+    if retry_rejects and "-" in files:
+        raise UsageError("--retry-rejects takes files: standard input has no name to find them by")
     settings = load_settings(database)
-    sources, others = find(list(files), name=name, server=server)
-    if not sources:
-        click.echo(
-            "Note: no usage logs found; in folders they are known by their names, "
-            "[prefix-]txlog-<from>-<to>. Name other files one by one.",
-            err=True,
-        )
     store = open_store(settings, answers=False)
-    with _progress(sum(source.size for source in sources)) as progress:
+    sources, others = find_inputs(files, server, name, store)
+    with reading(sources) as progress:
         receipt = ingest(
             sources,
             store,
             ipv6_prefix=settings.ipv6_prefix,
             keep_hosts=settings.keep_hosts,
             dry_run=dry_run,
+            retry_rejects=retry_rejects,
             progress=progress,
         )
     receipt.other_files = others
@@ -93,39 +80,6 @@ def command(
         _print_table(receipt, f"{title} {store.label}")
     if strict and (receipt.rejected or not sources):
         click.get_current_context().exit(1)
-
-
-def _check_name(name: str, files: tuple[str, ...]) -> None:
-    from ringserverstats.logs.names import read_name
-
-    if len(files) > 1 or os.path.isdir(files[0]):
-        raise UsageError("--name is the name of one log; read the others apart")
-    if read_name(name).start is None:
-        raise UsageError(
-            f"--name {name!a} tells no interval; write it as txlog-20261124T0000-20261125T0000"
-        )
-
-
-@contextmanager
-def _progress(size: int) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich import progress as bars
-
-    with bars.Progress(
-        bars.TextColumn("reading"),
-        bars.BarColumn(),
-        bars.TaskProgressColumn(),
-        bars.TextColumn("{task.fields[lines]:,} lines"),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-        console=console(error=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=size or None, lines=0)
-        yield lambda now: bar.update(task, completed=now.read, lines=now.lines)
 
 
 def _tell(receipt: Receipt) -> None:

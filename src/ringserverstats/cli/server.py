@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from ringserverstats.cli.common import (
     check_server_name,
     console,
-    database_option,
+    human_bytes,
     load_settings,
     open_store,
     show,
     table,
 )
+from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
 _EXAMPLES = (
     "Examples:\n\n\b\n"
-    "  ringserverstats server add node-a --timezone Europe/Paris\n"
+    "  ringserverstats server add node-a --timezone Europe/Paris --path '/data/node-a/log'\n"
+    "  ringserverstats server path node-a '/archive/node-a/*/*xlog-*.gz'\n"
     "  ringserverstats server timezone node-a Europe/Paris\n"
     "  ringserverstats server rename node-a rt1\n"
+    "  ringserverstats server merge default node-a --dry-run\n"
     "  ringserverstats server list"
 )
 
@@ -29,7 +35,7 @@ def command() -> None:
     """Name the servers whose logs are read.
 
     A server that is not added is made when its first log is read, with the time zone UTC. The time
-    zone decides the day only of entries that come without a file name.
+    zone decides the day only of entries that come without a file name, and when a log is whole.
     """
 
 
@@ -41,18 +47,45 @@ def command() -> None:
     show_default=True,
     help="Where the server's midnight is: Area/City.",
 )
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="GLOB",
+    help="Where its logs lie: a folder, or files with * ? ** (in quotes). May be repeated.",
+)
 @database_option
-def add(name: str, timezone: str, database: str | None) -> None:
-    """Add a server."""
+def add(name: str, timezone: str, paths: tuple[str, ...], database: str | None) -> None:
+    """Add a server. `ringserverstats ingest` without files reads its paths."""
     store = open_store(load_settings(database), answers=False)
     opened = store.open(create=True)
     if any(server.is_called(check_server_name(name)) for server in opened.servers):
         raise UsageError(
             f"there is a server {name!r} already; to change it: ringserverstats server timezone "
-            f"{name} Area/City"
+            f"{name} Area/City, or server path {name} GLOB"
         )
     store.add_server(name, _zone(timezone))
+    if paths:
+        store.change_server(name, paths=_absolute(paths))
     click.echo(f"added server {name} ({timezone})")
+
+
+@command.command("path", epilog=_EXAMPLES)
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, metavar="GLOB...")
+@click.option("--remove", is_flag=True, help="Take these away.")
+@database_option
+def path(name: str, paths: tuple[str, ...], remove: bool, database: str | None) -> None:
+    """Register where a server's logs lie, for `ringserverstats ingest` without files.
+
+    A GLOB is a folder or a pattern of files with * ? ** (in quotes, lest the shell expands it).
+    """
+    store = open_store(load_settings(database), answers=False)
+    known = next((one.paths for one in store.servers() if one.name == name), ())
+    given = _absolute(paths)
+    kept = [one for one in known if one not in given]
+    store.change_server(name, paths=tuple(kept if remove else [*kept, *given]))
+    click.echo(f"{len(kept) if remove else len(kept) + len(given)} paths of server {name!a}")
 
 
 @command.command("list", epilog=_EXAMPLES)
@@ -64,11 +97,25 @@ def list_(as_json: bool, database: str | None) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps([{"name": one.name, "timezone": one.timezone} for one in servers]))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": one.name,
+                        "timezone": one.timezone,
+                        "former": one.former,
+                        "paths": one.paths,
+                    }
+                    for one in servers
+                ]
+            )
+        )
         return
-    made = table([("server", False), ("time zone", False)])
+    made = table([("server", False), ("time zone", False), ("before", False), ("paths", False)])
     for server in servers:
-        made.add_row(server.name, server.timezone)
+        made.add_row(
+            server.name, server.timezone, ", ".join(server.former), "\n".join(server.paths)
+        )
     show(made, console())
 
 
@@ -85,16 +132,49 @@ def rename(name: str, new_name: str, timezone: str | None, database: str | None)
     click.echo(f"server {name!a} is now {new_name}; logs that bear the old name are still its own")
 
 
+@command.command("merge", epilog=_EXAMPLES)
+@click.argument("name")
+@click.argument("into")
+@click.option("--once", is_flag=True, help="Count entries that both have once from now on.")
+@click.option("--dry-run", is_flag=True, help="Only tell what both have.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@database_option
+def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: str | None) -> None:
+    """Make two servers one: all that was read of NAME is INTO's from now on.
+
+    For logs that were read under a wrong name. NAME stays a name of INTO, as logs may bear it. No
+    total changes, unless both have read the same entries: these are told, and merged only with
+    --once, which keeps one of each.
+    """
+    store = open_store(load_settings(database), answers=True)
+    twice = store.merge_servers(name, into, once=once, try_only=True)
+    told = (
+        f"{twice.entries:,} entries ({twice.transfers:,} transfers, {human_bytes(twice.bytes)}) "
+        "of both"
+    )
+    if dry_run:
+        click.echo(f"servers {name!a} and {into!a} can be merged; {told} would count once")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"this would merge {name!a} into {into!a}; add --yes to do it")
+        click.confirm(f"Merge {name!a} into {into!a}, which cannot be undone ({told})?", abort=True)
+    store.merge_servers(name, into, once=once, try_only=False)
+    click.echo(f"server {name!a} is now a part of {into!a}; {told} count once")
+
+
 @command.command("timezone", epilog=_EXAMPLES)
 @click.argument("name")
 @click.argument("timezone", metavar="AREA/CITY")
 @database_option
 def timezone_(name: str, timezone: str, database: str | None) -> None:
     """Change a server's time zone, for logs that are read from now on."""
-    open_store(load_settings(database), answers=False).change_server(
-        name, rename=None, timezone=_zone(timezone)
-    )
+    open_store(load_settings(database), answers=False).change_server(name, timezone=_zone(timezone))
     click.echo(f"time zone of server {name!a}: {timezone}")
+
+
+def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(os.path.abspath(os.path.expanduser(one)) for one in paths))
 
 
 def _zone(name: str) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import click
 
-from ringserverstats.cli.common import database_option, load_settings, open_store
+from ringserverstats.cli.common import load_settings, open_store
+from ringserverstats.cli.options import (
+    database_option,
+    listed,
+    output_options,
+    period,
+    period_options,
+)
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
-
-FORMATS = ("table", "csv", "json", "parquet")
 
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,11 +41,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="LIST",
     help="Group by, in this order: " + ", ".join(GROUPS) + ".",
 )
-@click.option("--from", "first", metavar="DATE", help="First day: 2026, 2026-11 or 2026-11-24.")
-@click.option("--to", "final", metavar="DATE", help="Last day; 2026-11 holds all of November.")
-@click.option("--month", metavar="YYYY-MM", help="Only this month.")
-@click.option("--year", metavar="YYYY", help="Only this year.")
-@click.option("--last", "length", metavar="LENGTH", help="Until today: 30d, 4w, 6m or 1y.")
+@period_options
 @_filter_options
 @click.option(
     "--measure",
@@ -49,7 +49,8 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="LIST",
     help="Numbers to show: "
     + ", ".join(MEASURES)
-    + ". Default: all; entries and connections by stream, network, station, ... only when named.",
+    + ". Default: all sums; entries and connections by stream, network, station, ... only when"
+    " named. Means are over covered days: see ringserverstats coverage.",
 )
 @click.option(
     "--sort",
@@ -58,10 +59,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False), help="A file instead of standard output."
-)
+@output_options("table", "csv", "json", "parquet")
 @database_option
 def command(
     others: tuple[str, ...],
@@ -86,49 +84,25 @@ def command(
     both ends of a period belong to it. Only what was sent to clients (TX) is counted, unless
     --direction says otherwise.
     """
-    from ringserverstats.cli.answer import write
-    from ringserverstats.statistics.questions import Question
+    from ringserverstats.cli.answer import print_answer
+    from ringserverstats.cli.formats import write
+    from ringserverstats.statistics.questions import Question, ask
 
     if others:
         raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
-    begin, end = _period(first, final, month, year, length)
+    begin, end = period(first, final, month, year, length)
     given = {name.replace("_", "-"): values for name, values in filters.items()}
-    chosen = {name: _list(values) or ("",) for name, values in given.items() if values}
+    chosen = {name: listed(values) or ("",) for name, values in given.items() if values}
     chosen.setdefault("direction", ("TX",))
     question = Question(
-        by=_list(by),
+        by=listed(by),
         first=begin,
         last=end,
         filters=chosen,
-        measures=_list(measure),
+        measures=listed(measure),
         sort=sort,
         top=top,
     )
     store = open_store(load_settings(database), answers=True)
-    write(store, question, format_, output)
-
-
-def _list(texts: tuple[str, ...]) -> tuple[str, ...]:
-    parts = (part.strip() for text in texts for part in text.split(","))
-    return tuple(part for part in parts if part)
-
-
-def _period(
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-) -> tuple[date | None, date | None]:
-    from ringserverstats.statistics import periods
-
-    ways = [way for way in (month, year, length, first or final) if way]
-    if len(ways) > 1:
-        raise UsageError("--month, --year, --last and --from/--to exclude one another; take one")
-    if length:
-        return periods.last(length, date.today())
-    for option, text, form in (("--month", month, "2026-11"), ("--year", year, "2026")):
-        if text and len(text) != len(form):
-            raise UsageError(f"{option} {text!r} has another form; write {form}")
-    begin, end = month or year or first, month or year or final
-    return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
+    answer = ask(store, question)
+    write(answer, format_, output, lambda on: print_answer(store, question, answer, on))

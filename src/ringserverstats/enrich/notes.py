@@ -32,6 +32,7 @@ REJECTS = pa.schema(
     [
         ("server", pa.int32()),
         ("digest", pa.uuid()),
+        ("direction", pa.string()),
         ("day", pa.date32()),
         ("file", pa.string()),
         ("position", pa.int64()),
@@ -73,6 +74,7 @@ def rejected(
         {
             "server": server,
             "digest": one.digest or _digest(key, chunk, source),
+            "direction": _WAYS.get(source.name.kind),
             "day": _day(source.name),
             "file": source.place,
             "position": int(begins[min(one.line - chunk.line, len(ends))]),

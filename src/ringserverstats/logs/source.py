@@ -1,13 +1,14 @@
 """Files, folders, compressed files and standard input, as chunks that end at a whole record."""
 
 import bz2
+import glob
 import gzip
 import io
 import lzma
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -104,6 +105,12 @@ def find(
             else:
                 others += 1
     return list(found.values()), others
+
+
+def matching(patterns: Iterable[str]) -> list[str]:
+    """All files and folders that ``patterns`` mean (``*``, ``?``, ``[...]``, ``**``), in order."""
+    found = (path for pattern in patterns for path in glob.glob(pattern, recursive=True))
+    return sorted(set(found))
 
 
 def _check(path: str) -> None:

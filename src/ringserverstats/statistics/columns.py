@@ -182,7 +182,16 @@ FILTERS = {
     )
 }
 
-#: Kinds of tables: sums by day or month, connections by day, single transfers.
+_LARGEST_MEAN = 2.0**63 - 1024  # that a whole number of 64 bits can be
+
+
+def _mean(column: str) -> dict[str, str]:
+    total = f"sum(f.{column}::double precision / d.days)"
+    return {"means": f"least(round({total}), {_LARGEST_MEAN:.0f})::bigint"}
+
+
+#: Kinds of tables: sums by day or month, connections by day, single transfers, and sums of covered
+#: days (``d.days`` is how many a server has, of the same year, month, ... where that is a group).
 MEASURES = {
     measure.name: measure
     for measure in (
@@ -217,6 +226,10 @@ MEASURES = {
                 "connections": "count(DISTINCT f.connection)",
                 "transfers": "count(DISTINCT f.connection)",
             },
+        ),
+        *(
+            Measure(f"{name}-per-day", f"mean {name} of a covered day", _mean(name))
+            for name in ("bytes", "packets", "transfers")
         ),
     )
 }

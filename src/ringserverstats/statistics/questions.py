@@ -20,7 +20,11 @@ _TABLES = {
     "connection_by_day": "f.day",
     "transfer": "f.day",
 }
+_MEANS = "means"
+_SUMMED = tuple(name for name, measure in MEASURES.items() if _MEANS not in measure.sql)
 _WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
+#: Filters of what coverage is known of.
+OF_SERVER = ("server", "direction")
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
 
@@ -32,7 +36,7 @@ class Question:
         by: names of groups, in the order of the answer's columns.
         first: first day, and ``last`` last day, both inclusive; None is no limit.
         filters: for each filter the values that are let in; ``*`` and ``?`` are wildcards.
-        measures: names of measures; empty: all that can be had from small tables.
+        measures: names of measures; empty: all sums that can be had from small tables.
         sort: a group or measure; empty: by time where that is grouped by, else by bytes.
         top: that many rows; None is all.
     """
@@ -72,7 +76,7 @@ class Question:
     @property
     def shown(self) -> tuple[str, ...]:
         """The measures of the answer."""
-        return self.measures or (_CHEAP if self._of_stream else tuple(MEASURES))
+        return self.measures or (_CHEAP if self._of_stream else _SUMMED)
 
     @property
     def _of_stream(self) -> bool:
@@ -96,6 +100,8 @@ class Question:
         )
         if names(kind, shown):
             found[kind] = (table, names(kind, shown))
+        if names(_MEANS, shown):  # last, as what is not covered has none
+            found[_MEANS] = ("by_day", names(_MEANS, shown))
         return found
 
     @property
@@ -115,10 +121,13 @@ class Question:
         joined = kinds[0]
         for kind in kinds[1:]:
             same = " AND ".join(
-                f"{kind}.k{n} IS NOT DISTINCT FROM {joined}.k{n}" for n in range(len(self.by))
+                f"{kind}.k{n} IS NOT DISTINCT FROM {kinds[0]}.k{n}" for n in range(len(self.by))
             )
-            joined += f" JOIN {kind} ON {same or 'true'}"
-        measures = [f"{kind}.{name}" for kind, (_, names) in self.tables.items() for name in names]
+            side = "LEFT JOIN" if kind == _MEANS else "JOIN"
+            joined += f" {side} {kind} ON {same or 'true'}"
+        measures = [
+            f'{kind}."{name}"' for kind, (_, names) in self.tables.items() for name in names
+        ]
         keys = [f"{kinds[0]}.k{n}" for n in range(len(self.by))]
         labels, label_joins = [], []
         for n, name in enumerate(self.by):
@@ -127,7 +136,7 @@ class Question:
             labels.append(f'{_words(group.label, own)} AS "{name}"')
             if group.label_join:
                 label_joins.append(_words(group.label_join, own))
-        shown = [f'all_measures.{name} AS "{name}"' for name in self.shown]
+        shown = [f'all_measures."{name}" AS "{name}"' for name in self.shown]
         limit = f" LIMIT {int(self.top)}" if self.top is not None else ""
         return (
             f"WITH {', '.join(parts)}, all_measures AS"
@@ -143,32 +152,28 @@ class Question:
         if "clients" in measures:
             needed.add("origin")
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
+        if kind == _MEANS:
+            joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
         columns = [
             *(f"{group.key.format(day=day)} AS k{n}" for n, group in enumerate(groups)),
-            *(f"{MEASURES[name].sql[kind]} AS {name}" for name in measures),
+            *(f'{MEASURES[name].sql[kind]} AS "{name}"' for name in measures),
         ]
-        where = " AND ".join(self._conditions(day, parameters)) or "true"
+        where = " AND ".join(conditions(self, day, parameters)) or "true"
         group_by = ", ".join(str(n + 1) for n in range(len(groups)))
         return f"SELECT {', '.join(columns)} FROM {table} f {joins} WHERE {where}" + (
             f" GROUP BY {group_by}" if groups else ""
         )
 
-    def _conditions(self, day: str, parameters: list[object]) -> list[str]:
-        conditions = []
-        for sign, limit in ((">=", self.first), ("<=", self.last)):
-            if limit is not None:
-                parameters.append(limit.isoformat())
-                conditions.append(f"{day} {sign} ${len(parameters)}::date")
-        for name, values in self.filters.items():
-            one = FILTERS[name]
-            choices = []
-            for value in values:
-                if name == "location" and value == "--":
-                    value = ""
-                parameters.append(_pattern(value))
-                choices.append(f"{one.column} LIKE ${len(parameters)}::text ESCAPE '\\'")
-            conditions.append(one.sql.format(f"({' OR '.join(choices) or 'false'})"))
-        return conditions
+    def _covered(self, parameters: list[object]) -> str:
+        """The covered days, each with how many a mean of its server and direction is over."""
+        filters = {name: self.filters[name] for name in OF_SERVER if name in self.filters}
+        where = conditions(replace(self, by=(), sort="", filters=filters), "f.day", parameters)
+        times = [GROUPS[name].key.format(day="f.day") for name in self.by if GROUPS[name].is_time]
+        return (
+            "SELECT f.server, f.direction, f.day, count(*) OVER"
+            f" (PARTITION BY {', '.join(['f.server', 'f.direction', *times])}) AS days"
+            f" FROM covered_day f WHERE {' AND '.join(where) or 'true'}"
+        )
 
     def _order(self) -> str:
         keys = {name: f"all_measures.k{n}" for n, name in enumerate(self.by)}
@@ -183,8 +188,37 @@ class Question:
         if first in labels:
             order.insert(0, labels[first])
         elif first:
-            order.insert(0, f"all_measures.{first} DESC")
+            order.insert(0, f'all_measures."{first}" DESC NULLS LAST')
         return f" ORDER BY {', '.join(order)}" if order else ""
+
+
+def conditions(question: Question, day: str, parameters: list[object]) -> list[str]:
+    """SQL of the period and filters of ``question``; their values are added to ``parameters``.
+
+    Args:
+        day: the column of the day, or month, of the table ``f``.
+    """
+    found = []
+    for sign, limit in ((">=", question.first), ("<=", question.last)):
+        if limit is not None:
+            parameters.append(limit.isoformat())
+            found.append(f"{day} {sign} ${len(parameters)}::date")
+    for name, values in question.filters.items():
+        one = FILTERS[name]
+        choices = []
+        for value in values:
+            if name == "location" and value == "--":
+                value = ""
+            parameters.append(_pattern(value))
+            choices.append(f"{one.column} LIKE ${len(parameters)}::text ESCAPE '\\'")
+        found.append(one.sql.format(f"({' OR '.join(choices) or 'false'})"))
+    return found
+
+
+def label_of(time: str, day: str) -> str:
+    """SQL of what a group of ``time`` shows for the column ``day``."""
+    group = GROUPS[time]
+    return _words(group.label, {"k": f"({group.key.format(day=day)})"})
 
 
 def _words(sql: str, words: dict[str, str]) -> str:

@@ -1,9 +1,10 @@
 """What every store can do. Ingest, questions and commands know no more of a store than this."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -150,6 +151,23 @@ class Store(Protocol):
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         """One question."""
+
+    def backup(self, target: Path) -> None:
+        """Write a copy of it, as of one moment, into the file ``target``."""
+
+    def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:
+        """Take the backup ``source`` in its place.
+
+        Args:
+            ask: gives the secret, where it is known neither from a setting nor from the file that
+                it is called with, in which it is then kept. Without it that is an error.
+        """
+
+    def scratch(self, path: Path) -> "Store":
+        """An empty store in the file ``path`` that reads logs as this one does.
+
+        It has the same secret and servers.
+        """
 
     def size(self) -> int:
         """Bytes that it takes."""

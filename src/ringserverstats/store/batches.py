@@ -35,7 +35,8 @@ _COVER = (
     f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
 )
 _REJECT = (
-    "INSERT INTO reject SELECT DISTINCT ON (server, digest) * FROM given"
+    "INSERT INTO reject SELECT DISTINCT ON (server, digest)"
+    " * REPLACE (direction::direction AS direction) FROM given"
     " ANTI JOIN reject USING (server, digest) ORDER BY file, position"
 )
 

@@ -17,8 +17,9 @@ import duckdb
 import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.keys import derive, load_secret, make_secret
+from ringserverstats.errors import BusyError, StoreError, UsageError
+from ringserverstats.keys import derive, load_secret, make_secret, write_secret
+from ringserverstats.store.backup import copy_file, put_in_place
 from ringserverstats.store.base import Ask, Opened, Removed, Server, Written
 from ringserverstats.store.batches import find_new, first_seen, insert, insert_notes, written
 from ringserverstats.store.corrections import delete, merge
@@ -86,8 +87,7 @@ class DuckDBStore:
         with self._session(write=create) as connection:
             store_id, check, ipv6_prefix = _store_row(connection)
             servers = _servers(connection)
-        secret = self._secret or load_secret(self._secret_path(store_id))
-        keys = derive(secret)
+        keys = derive(self._known_secret(store_id))
         if keys.check != check:
             raise StoreError(
                 f"{self._path} was made with another secret; restore "
@@ -197,6 +197,62 @@ class DuckDBStore:
                 connection.sql(sql, params=list(parameters)).to_arrow_table()
             )
 
+    def backup(self, target: Path) -> None:
+        with self._session():  # others may read, and wait to write
+            copy_file(self._path, target)
+
+    def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = self._path.with_name(f"{self._path.name}.new-{uuid.uuid4()}")
+        try:
+            with duckdb.connect(source, read_only=True):  # nobody writes it meanwhile
+                copy_file(source, new)
+            with duckdb.connect(new, read_only=True) as connection:
+                store_id, check, _ = _store_row(connection)
+            self._restore_secret(store_id, check, ask)
+            put_in_place(new, self._path, wait=self._wait)
+        except duckdb.Error as error:
+            raise StoreError(f"{source} cannot be restored ({_first_line(error)})") from None
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _restore_secret(
+        self, store_id: str, check: str, ask: Callable[[Path], bytes] | None
+    ) -> None:
+        """Make sure that the secret is known; one that had to be asked for is kept."""
+        path = self._secret_path(store_id)
+        asked = not self._secret and not path.exists() and ask is not None
+        secret = ask(path) if asked and ask else self._known_secret(store_id)
+        if derive(secret).check != check:
+            raise StoreError(
+                f"this is not the secret of the store that is to be restored; put the right one "
+                f"into {path} or set RINGSERVERSTATS_SECRET"
+            )
+        if asked:
+            write_secret(path, secret.hex())
+
+    def scratch(self, path: Path) -> "DuckDBStore":
+        servers = self.open(create=False).servers
+        with self._session() as connection:
+            secret = self._known_secret(_store_row(connection)[0])
+        made = DuckDBStore(
+            path,
+            secret=secret,
+            secrets=path.parent,
+            ipv6_prefix=self._ipv6_prefix,
+            wait=self._wait,
+            memory=self._memory,
+            tell=self._tell,
+        )
+        made.open(create=True)
+        with made._session(write=True) as connection:
+            for one in servers:
+                connection.execute(
+                    "INSERT INTO server VALUES ($1, $2, $3, $4, [])",
+                    [one.number, one.name, one.timezone, list(one.former)],
+                )
+        return made
+
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         with self.reading() as ask:
             return ask(sql, parameters)
@@ -237,6 +293,9 @@ class DuckDBStore:
                 [store_id, derive(secret).check, self._ipv6_prefix],
             )
         new.chmod(0o600)
+
+    def _known_secret(self, store_id: str) -> bytes:
+        return self._secret or load_secret(self._secret_path(store_id))
 
     def _secret_path(self, store_id: str) -> Path:
         return self._secrets / f"{store_id}.secret"
@@ -287,7 +346,7 @@ class DuckDBStore:
                         "the path and its permissions, or choose another with --database"
                     ) from None
                 if waited > self._wait:
-                    raise StoreError(
+                    raise BusyError(
                         f"{self._path} has been in use by another process for {self._wait:g} s; "
                         "try again, or raise RINGSERVERSTATS_WAIT"
                     ) from None
@@ -325,6 +384,11 @@ def _first_line(error: Exception) -> str:
 def _store_row(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
     """The store's id, the check value of its secret, and its IPv6 prefix."""
     rows = connection.execute("SELECT id, key_check, ipv6_prefix FROM store").fetchall()
+    if len(rows) != 1:
+        raise StoreError(
+            "the store is damaged: its table `store` has not one row; restore a backup with: "
+            "ringserverstats restore FILE"
+        )
     store_id, check, ipv6_prefix = rows[0]
     return str(store_id), str(check), int(ipv6_prefix)
 

@@ -18,10 +18,12 @@ CREATE TABLE covered (
 );
 
 -- What was rejected, once for each server and digest (keyed, of the rejected bytes: an entry that
--- is counted later has the same one). Nothing of its text, which holds addresses.
+-- is counted later has the same one). Nothing of its text, which holds addresses. direction and day
+-- are what the file's name tells.
 CREATE TABLE reject (
     server INTEGER NOT NULL,
     digest UUID NOT NULL,
+    direction direction,
     day DATE,
     file VARCHAR NOT NULL,
     position BIGINT NOT NULL,

@@ -1,0 +1,30 @@
+"""``ringserverstats completion``: what a shell needs to complete commands and options."""
+
+from __future__ import annotations
+
+import click
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    "completion",
+    epilog="Examples:\n\n\b\n"
+    '  eval "$(ringserverstats completion bash)"\n'
+    '  ringserverstats completion zsh > "${fpath[1]}/_ringserverstats"\n'
+    "  ringserverstats completion fish > ~/.config/fish/completions/ringserverstats.fish",
+)
+@click.argument("shell", type=click.Choice(_SHELLS))
+def command(shell: str) -> None:
+    """Print the completion of commands, options and their values for a shell.
+
+    For bash write it to ~/.local/share/bash-completion/completions/ringserverstats.
+    """
+    from click.shell_completion import get_completion_class
+
+    from ringserverstats.cli import PROGRAM, cli
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"there is no completion for {shell}")
+    click.echo(found(cli, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())

@@ -1,0 +1,97 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, TypeVar
+
+import click
+
+from ringserverstats.errors import UsageError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def database_option(command: _Command) -> _Command:
+    """``--database``, for those who write it behind the command."""
+    return click.option(
+        "--database",
+        "--dburi",
+        metavar="URI",
+        help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
+    )(command)
+
+
+def output_options(*formats: str) -> Callable[[_Command], _Command]:
+    """``--format`` (one of ``formats``, the first by default) and ``-o``."""
+
+    def add(command: _Command) -> _Command:
+        command = click.option(
+            "-o",
+            "--output",
+            type=click.Path(dir_okay=False),
+            help="A file instead of standard output.",
+        )(command)
+        return click.option(
+            "--format",
+            "format_",
+            type=click.Choice(formats),
+            default=formats[0],
+            show_default=True,
+        )(command)
+
+    return add
+
+
+def period_options(command: _Command) -> _Command:
+    """The options that `period` reads."""
+    for option in reversed(
+        (
+            click.option(
+                "--from", "first", metavar="DATE", help="First day: 2026, 2026-11 or 2026-11-24."
+            ),
+            click.option(
+                "--to", "final", metavar="DATE", help="Last day; 2026-11 holds all of November."
+            ),
+            click.option("--month", metavar="YYYY-MM", help="Only this month."),
+            click.option("--year", metavar="YYYY", help="Only this year."),
+            click.option(
+                "--last", "length", metavar="LENGTH", help="Until today: 30d, 4w, 6m or 1y."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def period(
+    first: str | None,
+    final: str | None,
+    month: str | None,
+    year: str | None,
+    length: str | None,
+) -> tuple[date | None, date | None]:
+    """The first and last day that the options of `period_options` mean; None is no limit.
+
+    Raises:
+        UsageError: they exclude one another, or are no dates.
+    """
+    from ringserverstats.statistics import periods
+
+    ways = [way for way in (month, year, length, first or final) if way]
+    if len(ways) > 1:
+        raise UsageError("--month, --year, --last and --from/--to exclude one another; take one")
+    if length:
+        return periods.last(length, date.today())
+    for option, text, form in (("--month", month, "2026-11"), ("--year", year, "2026")):
+        if text and len(text) != len(form):
+            raise UsageError(f"{option} {text!r} has another form; write {form}")
+    begin, end = month or year or first, month or year or final
+    return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
+
+
+def listed(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of an option that takes a list with commas, and may be given several times."""
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return tuple(part for part in parts if part)

@@ -1,0 +1,151 @@
+"""Which days of which server the store knows: no log is not zero.
+
+A day of a server and direction is *complete* (all its minutes are covered by logs that were read
+whole), *empty* (the same, and nothing was sent or received), *incomplete* (some of it is covered,
+a log may still grow, or entries came without their log's name), or *missing*.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.questions import OF_SERVER, Question, conditions, label_of
+from ringserverstats.store.base import Store
+
+STATES = ("complete", "empty", "incomplete", "missing")
+PERIODS = ("day", "month")
+_FINEST_FIRST = ("day", "week", "month", "year")
+_FIRST = date(2000, 1, 1)  # logs of before are rejected
+
+# A row for each day that something is known of, or should be: of a server and direction from its
+# first day on, to its last or to {late}. {low} and {high} are the days that are asked for.
+_DAYS = """
+WITH entry AS (
+    SELECT server, direction, day, sum(entries) AS entries FROM connection_by_day
+     WHERE day BETWEEN {low}::date AND {high}::date GROUP BY server, direction, day
+), span AS (
+    SELECT f.server, f.direction, min(f.day) AS first_day,
+           greatest(max(f.day), {late}::date) AS last_day
+      FROM (SELECT server, direction, day FROM covered
+            UNION SELECT server, direction, day FROM connection_by_day) f
+     WHERE {where} GROUP BY f.server, f.direction
+), known AS (
+    SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.whole,
+           coalesce(e.entries, 0) AS entries,
+           EXISTS (SELECT 1 FROM entry o WHERE o.server = p.server AND o.direction = p.direction
+                    AND o.day BETWEEN c.first_day AND c.last_day) AS is_used
+      FROM span p
+      JOIN generate_series({low}::timestamp, {high}::timestamp, interval '1 day') AS d(day)
+        ON d.day BETWEEN p.first_day AND p.last_day
+      LEFT JOIN coverage c
+        ON c.server = p.server AND c.direction = p.direction AND c.day = d.day::date
+      LEFT JOIN entry e
+        ON e.server = p.server AND e.direction = p.direction AND e.day = d.day::date
+), dated AS (
+    SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes,
+           CASE WHEN whole AND minutes = 1440
+                THEN CASE WHEN is_used THEN 'complete' ELSE 'empty' END
+                WHEN minutes IS NOT NULL OR entries > 0 THEN 'incomplete'
+                ELSE 'missing' END AS state
+      FROM known
+)
+"""
+_REJECTS = """
+(SELECT count(*) FROM reject r WHERE r.server = d.server AND r.direction = d.direction
+    AND r.day = d.day)
+"""
+_BY_DAY = f"""
+SELECT v.name AS server, d.direction::text AS direction, d.day::text AS day, d.state AS state,
+       d.minutes::bigint AS minutes, d.entries::bigint AS entries, {_REJECTS} AS rejects
+  FROM dated d JOIN server v ON v.server = d.server
+ ORDER BY v.name, d.direction::text DESC, d.day
+"""
+_BY_MONTH = f"""
+SELECT server, direction, substr(day, 1, 7) AS month,
+       {", ".join(f"count(*) FILTER (WHERE state = '{one}') AS {one}" for one in STATES)},
+       sum(entries)::bigint AS entries, sum(rejects)::bigint AS rejects
+  FROM ({_BY_DAY}) d
+ GROUP BY 1, 2, 3 ORDER BY server, direction DESC, month
+"""
+_UNCOVERED = """
+SELECT {label} AS label, count(*) FILTER (WHERE d.state = 'incomplete') AS incomplete,
+       count(*) FILTER (WHERE d.state = 'missing') AS missing, count(*) AS days
+  FROM dated d GROUP BY 1
+"""
+
+
+_REJECTED = """
+SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.file, f.line,
+       f.lines, f.position, f.reason, f.version
+  FROM reject f JOIN server v ON v.server = f.server
+ WHERE {where} ORDER BY f.file, f.position, v.name
+"""
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Of ``days`` (of all servers and directions together) how many are not covered."""
+
+    incomplete: int = 0
+    missing: int = 0
+    days: int = 0
+
+    def __bool__(self) -> bool:
+        return self.incomplete + self.missing > 0
+
+
+def coverage(store: Store, question: Question, *, by: str = "day") -> pa.Table:
+    """The days or months of ``question``: its period, servers and directions.
+
+    By day: server, direction, day, state, minutes, entries, rejects. By month: how many days of
+    each state instead. Days before a server's first are none; those behind its last are missing
+    where the question asks for them, up to yesterday.
+
+    Raises:
+        UsageError: ``by`` is neither.
+    """
+    if by not in PERIODS:
+        raise UsageError(f"coverage goes by {' or '.join(PERIODS)}, not {by!r}")
+    return _ask(store, question, _BY_DAY if by == "day" else _BY_MONTH)
+
+
+def gaps(store: Store, question: Question) -> dict[str | None, Gaps]:
+    """What is not covered of the period, servers and directions of ``question``.
+
+    Returns:
+        That, by the finest time that the question groups by; None where it does not.
+    """
+    times = [name for name in _FINEST_FIRST if name in question.by]
+    label = label_of(times[0], "d.day") if times else "NULL"
+    rows = _ask(store, question, _UNCOVERED.format(label=label)).to_pylist()
+    return {row.pop("label"): Gaps(**row) for row in rows}
+
+
+def _ask(store: Store, question: Question, select: str) -> pa.Table:
+    kept = {name: question.filters[name] for name in OF_SERVER if name in question.filters}
+    parameters: list[object] = []
+    where = conditions(Question(filters=kept), "f.day", parameters)
+    today = datetime.now(UTC).date()
+    late = min(question.last, today - timedelta(days=1)) if question.last else None
+    limits = (question.first or _FIRST, question.last or today + timedelta(days=2), late)
+    places = {}
+    for name, limit in zip(("low", "high", "late"), limits, strict=True):
+        parameters.append(limit and limit.isoformat())
+        places[name] = f"${len(parameters)}"
+    days = _DAYS.format(where=" AND ".join(where) or "true", **places)
+    return store.ask(days + select, parameters)
+
+
+def rejects(store: Store, question: Question) -> pa.Table:
+    """What was rejected of the logs of the period and servers of ``question``.
+
+    Columns: server, direction, day, file, line, lines, position (bytes of the decompressed input
+    before it), reason, version.
+    """
+    kept = {name: question.filters[name] for name in ("server",) if name in question.filters}
+    parameters: list[object] = []
+    asked = Question(first=question.first, last=question.last, filters=kept)
+    where = conditions(asked, "f.day", parameters)
+    return store.ask(_REJECTED.format(where=" AND ".join(where) or "true"), parameters)

@@ -1,0 +1,251 @@
+"""Whether all tables of a store tell of the same entries.
+
+Transfers are summed up anew and compared with each table of sums and with the ledger, month by
+month, so that others can write in between. Names are compared with the ids that are made of them.
+"""
+
+from calendar import monthrange
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+from ringserverstats.enrich.agents import family
+from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.rows import agent_id, origin_id, stream_id
+from ringserverstats.enrich.streams import parse_stream
+from ringserverstats.keys import Keys
+from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.sums import SUMS, Sum, counted
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``rows`` of ``table`` are not what they should be: ``problem``.
+
+    ``server`` and ``period`` (day or month) say where, if the table knows. ``stored`` is what these
+    rows hold (``unit``), ``counted`` what the transfers say.
+    """
+
+    table: str
+    problem: str
+    rows: int
+    server: str | None = None
+    period: str | None = None
+    unit: str | None = None
+    stored: int | None = None
+    counted: int | None = None
+
+
+_MONTHS = " UNION ".join(
+    f"SELECT date_trunc('month', {time})::date AS month FROM {table}"
+    for table, time in [("seen", "day"), ("transfer", "day"), *((s.table, s.time) for s in SUMS)]
+)
+
+_LEDGER = """
+WITH counted AS (
+    SELECT server, day, entry, count(*) AS transfers, sum(bytes) AS bytes, sum(packets) AS packets,
+           min(direction) <> max(direction) OR min(protocol) <> max(protocol)
+           OR min(origin) <> max(origin) OR min(connection) <> max(connection)
+           OR min(hour) IS DISTINCT FROM max(hour) OR count(hour) NOT IN (0, count(*)) AS is_mixed
+      FROM transfer WHERE day BETWEEN $1::date AND $2::date GROUP BY server, day, entry
+), stored AS (
+    SELECT server, day, entry_number(server, entry) AS entry, count(*) AS copies,
+           sum(transfers) AS transfers, sum(bytes) AS bytes, sum(packets) AS packets
+      FROM seen WHERE day BETWEEN $1::date AND $2::date
+     GROUP BY server, day, entry_number(server, entry)
+)
+SELECT server, day::text AS period, count(*) AS rows,
+       coalesce(sum(stored.bytes), 0) AS stored, coalesce(sum(counted.bytes), 0) AS counted
+  FROM stored FULL JOIN counted USING (server, day, entry)
+ WHERE coalesce(is_mixed, true) OR coalesce(copies, 0) <> 1
+    OR stored.transfers <> counted.transfers OR stored.bytes <> counted.bytes
+    OR stored.packets <> counted.packets
+ GROUP BY server, day ORDER BY server, day
+"""
+
+#: Table, what is wrong, and a SELECT of the number of rows for which it is.
+_CHECKS = (
+    ("store", "there must be one row", "SELECT abs(count(*) - 1) FROM store"),
+    (
+        "migration",
+        "steps are missing or doubled",
+        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number) FROM migration",
+    ),
+    (
+        "server",
+        "number or name stands twice",
+        "SELECT 2 * count(*) - count(DISTINCT server) - count(DISTINCT name) FROM server",
+    ),
+    *(
+        (
+            "server",
+            f"{table} knows a server that is not there",
+            f"SELECT count(DISTINCT server) FROM {table}"
+            " WHERE server NOT IN (SELECT server FROM server)",
+        )
+        for table in ("seen", "transfer", "covered", "reject", *(one.table for one in SUMS))
+    ),
+    *(
+        (
+            name,
+            "stands twice",
+            f"SELECT count(*) FROM (SELECT {name} FROM {name} GROUP BY {name} HAVING count(*) > 1)",
+        )
+        for name in ("stream", "origin", "client", "agent")
+    ),
+    *(
+        (
+            name,
+            problem,
+            f"SELECT count(DISTINCT {name}) FROM {one}"
+            f" WHERE {name} NOT IN (SELECT {name} FROM {other})",
+        )
+        for name, user in (
+            ("stream", "by_month"),
+            ("origin", "by_month"),
+            ("client", "origin"),
+            ("agent", "origin"),
+        )
+        for one, other, problem in (
+            (user, name, f"{user} knows one that is not there"),
+            (name, user, f"{user} knows nothing of it"),
+        )
+    ),
+    (
+        "covered",
+        "stands twice",
+        "SELECT count(*) FROM (SELECT 1 FROM covered GROUP BY server, direction, day, first_minute,"
+        " last_minute, first_day, last_day HAVING count(*) > 1)",
+    ),
+    (
+        "covered",
+        "minutes or days that cannot be",
+        "SELECT count(*) FROM covered WHERE NOT (0 <= first_minute AND first_minute < last_minute"
+        " AND last_minute <= 1440 AND day BETWEEN first_day AND last_day)",
+    ),
+    (
+        "reject",
+        "stands twice",
+        "SELECT count(*) FROM (SELECT 1 FROM reject GROUP BY server, digest HAVING count(*) > 1)",
+    ),
+    (
+        "reject",
+        "is an entry that was counted",
+        "SELECT count(*) FROM reject r JOIN seen s ON s.server = r.server AND s.entry = r.digest",
+    ),
+)
+
+
+def audit(
+    store: Store, keys: Keys | None, *, progress: Callable[[int, int], None] = lambda *_: None
+) -> list[Difference]:
+    """All differences between the tables of ``store``.
+
+    Args:
+        keys: its keys; without them ids are not compared with what they are made of.
+        progress: called with the months done and to do.
+    """
+    with store.reading() as ask:
+        found = [*_tables(ask), *_names(ask, keys)]
+        months = sorted(ask(_MONTHS)["month"].to_pylist())
+    for done, month in enumerate(months):
+        progress(done, len(months))
+        with store.reading() as ask:
+            rows = ask("SELECT server, name FROM server").to_pylist()
+            servers = {row["server"]: row["name"] for row in rows}
+            found += _month(ask, month, servers)
+    progress(len(months), len(months))
+    return found
+
+
+def _month(ask: Ask, month: date, servers: dict[int, str]) -> Iterator[Difference]:
+    span = [month, month.replace(day=monthrange(month.year, month.month)[1])]
+    for table, unit, sql in [
+        ("seen", "bytes", _LEDGER),
+        *((one.table, next(iter(one.values)), _sum(one)) for one in SUMS),
+    ]:
+        for row in ask(sql, span).to_pylist():
+            name = servers.get(row["server"], f"number {row['server']}")
+            yield Difference(
+                table=table,
+                problem="not what the transfers say",
+                rows=row["rows"],
+                server=name,
+                period=row["period"],
+                unit=unit,
+                stored=int(row["stored"]),
+                counted=int(row["counted"]),
+            )
+
+
+def _sum(one: Sum) -> str:
+    """SQL of where the table of ``one`` differs from its sums made anew."""
+    keys = ", ".join(one.keys)
+    values = ", ".join(f"sum({name}) AS {name}" for name in one.values)
+    unit = next(iter(one.values))
+    differs = " OR ".join(f"stored.{name} IS DISTINCT FROM counted.{name}" for name in one.values)
+    return (
+        f"WITH counted AS ({counted(one, 'f.day BETWEEN $1::date AND $2::date')}), stored AS ("
+        f"SELECT {keys}, {values}, count(*) AS copies FROM {one.table}"
+        f" WHERE {one.time} BETWEEN $1::date AND $2::date GROUP BY {keys})"
+        f" SELECT server, {one.time}::text AS period, count(*) AS rows,"
+        f" coalesce(sum(stored.{unit}), 0) AS stored, coalesce(sum(counted.{unit}), 0) AS counted"
+        f" FROM stored FULL JOIN counted USING ({keys}) WHERE {differs} OR copies > 1"
+        f" GROUP BY server, {one.time} ORDER BY server, {one.time}"
+    )
+
+
+def _tables(ask: Ask) -> Iterator[Difference]:
+    for table, problem, sql in _CHECKS:
+        rows = int(ask(sql).column(0)[0].as_py() or 0)
+        if rows:
+            yield Difference(table, problem, rows)
+
+
+def _names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
+    """What the columns of the small tables that are made of others are not."""
+    prefix = int(ask("SELECT max(ipv6_prefix) AS n FROM store")["n"].to_pylist()[0] or 0)
+    for table, is_right in (
+        ("stream", _is_stream),
+        ("agent", _is_agent),
+        ("client", partial(_is_client, prefix=prefix)),
+        ("origin", _is_origin),
+    ):
+        wrong = 0
+        for row in ask(f"SELECT * FROM {table}").to_pylist():
+            try:
+                wrong += not is_right(row, keys)
+            except ValueError:  # no hexadecimal number, no address
+                wrong += 1
+        if wrong:
+            yield Difference(table, "is not what its id and name say", wrong)
+
+
+def _is_stream(row: dict[str, Any], keys: Keys | None) -> bool:
+    found = parse_stream(row["name"].encode())
+    if keys and stream_id(keys, found.name) != row["stream"]:
+        return False
+    return vars(found) == {name: row[name] for name in vars(found)}
+
+
+def _is_agent(row: dict[str, Any], keys: Keys | None) -> bool:
+    if keys and agent_id(keys, row["name"]) != row["agent"]:
+        return False
+    return bool(family(row["name"]) == row["family"])
+
+
+def _is_client(row: dict[str, Any], keys: Keys | None, *, prefix: int) -> bool:
+    if keys and row["address"]:
+        text = normalise(ip_address(row["address"]), ipv6_prefix=prefix)
+        if pseudonym(keys.clients, text) != row["pseudonym"]:
+            return False
+    return bool(number(row["pseudonym"]) == row["client"])
+
+
+def _is_origin(row: dict[str, Any], keys: Keys | None) -> bool:
+    if keys is None:
+        return True
+    return bool(origin_id(keys, row["client"], row["agent"], row["auth_user"]) == row["origin"])
