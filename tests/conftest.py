@@ -11,10 +11,21 @@ import pytest
 
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.source import find
+from ringserverstats.store.audit import audit
 from ringserverstats.store.duckdb import DuckDBStore
 
 DATA = Path(__file__).parent / "data"
 SECRET = bytes(range(32))
+
+
+#: What is read from logs; the others (store, migration, server) say what the store is.
+FACTS = ("seen", "transfer", "by_day", "by_month", "connection_by_day", "covered", "reject")
+TABLES = (*FACTS, "stream", "agent", "client", "origin")
+
+
+def assert_whole(store: DuckDBStore) -> None:
+    """All tables of ``store`` tell of the same entries."""
+    assert audit(store, store.open(create=False).keys) == []
 
 
 def make_store(path: Path, **options: object) -> DuckDBStore:
@@ -37,9 +48,8 @@ def read_into(store: DuckDBStore, *paths: object, **options: object) -> Receipt:
 
 def dump(store: DuckDBStore) -> dict[str, list[tuple]]:
     """All facts and sums of a store, in an order that does not depend on how they came there."""
-    tables = ("seen", "transfer", "by_day", "by_month", "connection_by_day", "stream", "agent")
     found = {}
-    for table in (*tables, "client", "origin"):
+    for table in TABLES:
         rows = store.ask(f"SELECT * FROM {table}", []).to_pylist()
         found[table] = sorted((tuple(map(str, row.values())) for row in rows), key=repr)
     return found

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import DATA, CommandLine, dump, make_store, read_into
+from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
 from model import START, block
 
 from ringserverstats import ingest as pipeline
@@ -152,8 +152,15 @@ def test_failed_batch_stores_nothing_of_it(
         with pytest.raises(StoreError, match="nothing of this step was stored"):
             read_into(store, REAL)
         assert dump(store) == before
+        assert_whole(store)
     monkeypatch.setattr(module, "statements", good)
+    monkeypatch.setattr(module, "_COVER", "SELECT nothing")
+    with pytest.raises(StoreError, match="nothing of this step was stored"):
+        read_into(store, REAL)
+    assert dump(store) == before
+    monkeypatch.undo()
     assert read_into(store, REAL).entries == 6
+    assert_whole(store)
 
 
 def test_sums_stay_right_in_many_small_batches(
@@ -187,27 +194,9 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _totals(store: DuckDBStore) -> dict[str, list[dict[str, int]]]:
-    sql = "SELECT sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets FROM "
-    found = {
-        table: store.ask(sql + table, []).to_pylist()
-        for table in ("seen", "transfer", "by_day", "by_month")
-    }
-    entries = (
-        "SELECT count(*) AS n FROM seen",
-        "SELECT sum(entries)::bigint AS n FROM connection_by_day",
-    )
-    found["entries"] = [store.ask(sql, []).to_pylist()[0] for sql in entries]
-    return found
-
-
-def _assert_whole(store: DuckDBStore) -> int:
-    """All tables tell of the same entries; returns how many these are."""
-    totals = _totals(store)
-    assert totals["seen"] == totals["transfer"] == totals["by_day"] == totals["by_month"]
-    one, other = totals["entries"]
-    assert (other["n"] or 0) == one["n"]
-    return one["n"]
+def _totals(store: DuckDBStore) -> dict[str, int]:
+    sql = "SELECT count(*) AS entries, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets"
+    return store.ask(f"{sql} FROM seen", []).to_pylist()[0]
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.soak)])
@@ -216,6 +205,7 @@ def test_killed_at_any_moment_and_run_again(
 ) -> None:
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, long_log)
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     store = make_store(run.folder / "store.duckdb")
     rng = random.Random(times)
     killed = within = finished = 0
@@ -228,9 +218,11 @@ def test_killed_at_any_moment_and_run_again(
             process.wait()
             killed += 1
             if store.exists():
-                within += _assert_whole(store) > 0
+                assert_whole(store)
+                within += _totals(store)["entries"] > 0
         else:
             finished += 1
+            assert_whole(store)
             assert _totals(store) == _totals(whole)
             for path in run.folder.glob("store.duckdb*"):
                 path.unlink()
@@ -257,12 +249,14 @@ def test_another_duckdb_file_is_no_store_and_stays_as_it_is(run: CommandLine) ->
 def test_two_processes_at_once_give_exact_totals(
     run: CommandLine, long_log: Path, tmp_path: Path
 ) -> None:
-    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     processes = [run.popen("ingest", long_log, batch=70_000) for _ in range(3)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, long_log)
-    assert _totals(make_store(run.folder / "store.duckdb")) == _totals(whole)
+    store = make_store(run.folder / "store.duckdb")
+    assert_whole(store)
+    assert _totals(store) == _totals(whole)
 
 
 def test_a_process_waits_for_another_with_a_message(run: CommandLine) -> None:

@@ -72,7 +72,8 @@ _CHECKS = (
     (
         "migration",
         "steps are missing or doubled",
-        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number) FROM migration",
+        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number)"
+        " + abs(min(number) - 1) FROM migration",
     ),
     (
         "server",

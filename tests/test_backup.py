@@ -1,0 +1,212 @@
+"""A backup is the store as it was at one moment, and comes back exactly."""
+
+import os
+import pty
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
+from model import START, block
+
+from ringserverstats.errors import BusyError, StoreError
+from ringserverstats.store.duckdb import DuckDBStore
+
+REAL = DATA / "v4.5.3-midnight-paris"
+LOADED = date(2026, 1, 31)
+
+
+def test_backup_and_restore_give_the_same_store(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, DATA)
+    before = dump(store)
+    saved = tmp_path / "backup.duckdb"
+    store.backup(saved)
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert dump(make_store(saved)) == before
+    read_into(store, REAL, server="later")
+    store.restore(saved, ask=None)
+    assert dump(store) == before
+    assert_whole(store)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.duckdb", "store.duckdb"]
+
+
+def test_a_batch_that_a_killed_process_left_in_the_log_beside_is_in_the_backup(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    read_into(store, REAL)
+    code = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
+        "c.execute(\"SET checkpoint_threshold = '1GB'\");"
+        "c.execute(\"INSERT INTO agent VALUES (1, 'x', 'x')\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "store.duckdb"])
+    assert (tmp_path / "store.duckdb.wal").exists()
+    store.backup(tmp_path / "backup.duckdb")
+    saved = dump(make_store(tmp_path / "backup.duckdb"))
+    assert ("1", "x", "x") in saved["agent"]
+    assert saved == dump(store)
+    store.restore(tmp_path / "backup.duckdb", ask=None)
+    assert dump(store) == saved
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.soak)])
+def test_backups_under_load_restore_exactly(run: CommandLine, tmp_path: Path, times: int) -> None:
+    """While logs are read, and killed now and then, each backup is whole and of one moment."""
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    rng = random.Random(times)
+    log = tmp_path / "txlog-20260131T0000-20260201T0000"
+    blocks = [
+        block(log_time=START + number // 8, address=f"192.0.2.{number % 200}")
+        for number in range(60_000)
+    ]
+    log.write_text("".join(blocks))
+    store = make_store(run.folder / "store.duckdb")
+    read_into(store, REAL)
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, REAL, log)
+    within = 0
+    for number in range(times):
+        process = run.popen("ingest", log, batch=10_000)
+        time.sleep(rng.uniform(0.3, 1.2))
+        saved = tmp_path / f"backup{number}.duckdb"
+        store.backup(saved)
+        if number % 2:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        copy = make_store(saved)
+        assert_whole(copy)
+        entries = copy.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
+        within += 10 < entries < 60_010
+        copy.restore(saved.rename(tmp_path / "moved.duckdb"), ask=None)
+        read_into(copy, log)
+        assert dump(copy) == dump(whole)
+        store.delete("default", LOADED, LOADED, try_only=False)
+        saved.unlink()
+    print(f"{times} backups under load, {within} of them within a log: exact")
+    assert within
+
+
+def test_a_restore_waits_for_who_uses_the_store(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    store.backup(tmp_path / "backup.duckdb")
+    code = (
+        "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(1, flush=True);"
+        " time.sleep(float(sys.argv[2]))"
+    )
+    path = str(tmp_path / "store.duckdb")
+    for seconds, wait in (("1", 30), ("30", 0.2)):
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, path, seconds], stdout=subprocess.PIPE
+        )
+        assert other.stdout is not None
+        other.stdout.readline()
+        waiting = make_store(Path(path), wait=wait)
+        if wait == 30:
+            waiting.restore(tmp_path / "backup.duckdb", ask=None)
+        else:
+            with pytest.raises(BusyError, match="in use by another process"):
+                waiting.restore(tmp_path / "backup.duckdb", ask=None)
+        other.kill()
+        other.wait()
+    assert_whole(store)
+
+
+def test_the_secret_is_asked_for_and_kept(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    store = make_store(there / "store.duckdb", secret=None, secrets=there / "config")
+    read_into(store, REAL)
+    saved = tmp_path / "backup.duckdb"
+    store.backup(saved)
+    secret = bytes.fromhex(next((there / "config").iterdir()).read_text())
+    assert secret not in saved.read_bytes()
+    assert secret.hex().encode() not in saved.read_bytes()
+    fresh = make_store(here / "store.duckdb", secret=None, secrets=here / "config")
+    with pytest.raises(StoreError, match="cannot be read"):
+        fresh.restore(saved, ask=None)
+    with pytest.raises(StoreError, match="not the secret"):
+        fresh.restore(saved, ask=lambda _: b"x" * 32)
+    assert not fresh.exists()
+    assert list(here.iterdir()) == []
+    fresh.restore(saved, ask=lambda _: secret)
+    assert dump(fresh) == dump(store)
+    kept = next((here / "config").iterdir())
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert read_into(fresh, REAL).entries == 0
+
+
+def test_what_is_no_store_is_not_restored(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    before = dump(store)
+    text, theirs, newer = tmp_path / "text", tmp_path / "theirs.duckdb", tmp_path / "newer.duckdb"
+    text.write_text("no database")
+    with duckdb.connect(theirs) as connection:
+        connection.execute("CREATE TABLE theirs (one INTEGER)")
+    shutil.copy(tmp_path / "store.duckdb", newer)
+    with duckdb.connect(newer) as connection:
+        connection.execute("INSERT INTO migration VALUES (999)")
+    for path, message in ((text, "cannot be"), (theirs, "something else"), (newer, "upgrade")):
+        with pytest.raises(StoreError, match=message):
+            store.restore(path, ask=None)
+    assert dump(store) == before
+    assert not list(tmp_path.glob("*.new-*"))
+
+
+def test_a_store_that_is_no_longer_readable_is_replaced(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    before = dump(store)
+    store.backup(tmp_path / "backup.duckdb")
+    (tmp_path / "store.duckdb").write_bytes(b"damaged" * 1000)
+    store.restore(tmp_path / "backup.duckdb", ask=None)
+    assert dump(store) == before
+
+
+def test_commands(run: CommandLine, tmp_path: Path) -> None:
+    saved = tmp_path / "backup.duckdb"
+    assert run("backup", saved).returncode == 3
+    run(REAL)
+    done = run("backup", saved)
+    assert done.returncode == 0
+    assert ".secret" in done.stdout
+    again = run("backup", saved)
+    assert (again.returncode, "--replace" in again.stderr) == (2, True)
+    assert run("backup", "--replace", saved).returncode == 0
+    assert run("backup", "--replace", run.folder / "store.duckdb").returncode == 2
+    assert run("backup", "/proc/no/backup").returncode == 3
+    assert run("restore", saved).returncode == 2
+    assert run("restore", "--yes", run.folder / "store.duckdb").returncode == 2
+    assert run("restore", "--yes", saved).returncode == 0
+    assert run("audit").returncode == 0
+
+
+def test_the_secret_is_typed_without_being_shown(run: CommandLine, tmp_path: Path) -> None:
+    run(REAL)
+    saved = tmp_path / "backup.duckdb"
+    run("backup", saved)
+    kept = next((run.folder / "config").iterdir())
+    secret = kept.read_text().strip()
+    kept.unlink()
+    (run.folder / "store.duckdb").unlink()
+    child, terminal = pty.fork()
+    if child == 0:
+        args = [sys.executable, "-m", "ringserverstats", "restore", str(saved)]
+        os.execve(sys.executable, args, run.environment)
+    shown = b""
+    while b"64 hexadecimal digits" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, secret.encode() + b"\n")
+    while True:
+        try:
+            shown += os.read(terminal, 1000)
+        except OSError:
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert secret.encode() not in shown
+    assert kept.read_text().strip() == secret
+    assert run("audit").returncode == 0

@@ -1,0 +1,223 @@
+"""Days are forgotten and read again, servers are merged: the totals stay right."""
+
+import random
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from conftest import DATA, CommandLine, assert_whole, dump, make_store, read_into
+from model import START, block
+
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store import corrections
+from ringserverstats.store.duckdb import DuckDBStore
+
+Log = Callable[..., Path]
+ALL = (date(2000, 1, 1), date(2100, 1, 1))
+
+
+def total(store: DuckDBStore) -> dict[str, int]:
+    return ask(store, Question()).to_pylist()[0]
+
+
+@pytest.fixture
+def week(log: Log) -> Path:
+    """A log of a week without a name that tells, whose entries are of ten days."""
+    rng = random.Random(3)
+    text = ""
+    for number in range(120):
+        time = START + number * 7_200
+        streams = tuple(
+            (f"FR_S{rng.randrange(9)}_00_HHZ/MSEED", rng.randrange(1, 99), 1) for _ in range(4)
+        )
+        text += block(
+            log_time=time,
+            connect_time=time - 60,
+            transfers=streams,
+            address=f"192.0.2.{rng.randrange(1, 9)}",
+        )
+    return log(text, "a-week")
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ALL,
+        (date(2026, 2, 3), date(2026, 2, 5)),  # in the middle of the log's days
+        (date(2026, 1, 31), date(2026, 2, 1)),  # over the border of a month
+        (date(2026, 2, 9), date(2026, 2, 9)),
+    ],
+)
+def test_delete_and_read_again_gives_the_same_store(
+    store: DuckDBStore, week: Path, first: date, last: date
+) -> None:
+    read_into(store, week, DATA)
+    read_into(store, week, server="other")
+    before = dump(store)
+    gone = store.delete("default", first, last, try_only=False)
+    assert_whole(store)
+    assert gone.entries > 0
+    left = dump(store)
+    days = {str(row[3]) for row in left["seen"] if row[0] == "1"}
+    assert not any(first <= date.fromisoformat(day) <= last for day in days)
+    assert len(before["seen"]) - len(left["seen"]) == gone.entries
+    receipt = read_into(store, week, DATA)
+    assert (receipt.entries, receipt.bytes) == (gone.entries, gone.bytes)
+    assert dump(store) == before
+    assert_whole(store)
+
+
+def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
+    store: DuckDBStore, log: Log
+) -> None:
+    bad = block(agent="wrong").replace("bytes: 1536", "bytes: 1")
+    for day, after in (("20260131", "20260201"), ("20260202", "20260203")):
+        time = START + (86_400 * 2 if day == "20260202" else 0)
+        text = block(log_time=time, connect_time=time - 9, agent=f"of-{day}") + bad
+        bad = bad.replace("wrong", "other")
+        read_into(store, log(text, f"txlog-{day}T0000-{after}T0000"))
+    before = dump(store)
+    assert len(before["reject"]) == 2
+    gone = store.delete("default", date(2026, 1, 31), date(2026, 1, 31), try_only=False)
+    assert (gone.entries, gone.rejects, gone.days) == (1, 1, 1)
+    left = dump(store)
+    assert [row[1] for row in left["agent"]] == ["of-20260202"]
+    assert len(left["covered"]) == len(left["reject"]) == 1
+    assert_whole(store)
+
+
+def test_trying_and_failing_change_nothing(
+    store: DuckDBStore, week: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_into(store, week, DATA)
+    read_into(store, week, server="other")
+    before = dump(store)
+    would = store.delete("default", *ALL, try_only=True)
+    store.merge_servers("other", "default", once=True, try_only=True)
+    with pytest.raises(UsageError, match="no server 'nobody'"):
+        store.delete("nobody", *ALL, try_only=False)
+    with pytest.raises(UsageError, match="is one server"):
+        store.merge_servers("default", "default", once=True, try_only=False)
+    assert dump(store) == before
+    good = corrections.counted
+    for one in corrections.SUMS:
+        wrong = lambda sum_, where, one=one: "SELECT wrong" if sum_ is one else good(sum_, where)  # noqa: E731
+        monkeypatch.setattr(corrections, "counted", wrong)
+        with pytest.raises(StoreError, match="nothing of this step"):
+            store.delete("default", *ALL, try_only=False)
+        with pytest.raises(StoreError, match="nothing of this step"):
+            store.merge_servers("other", "default", once=True, try_only=False)
+        assert dump(store) == before
+    monkeypatch.undo()
+    assert store.delete("default", *ALL, try_only=False) == would
+
+
+def test_a_store_whose_transfers_were_lost_is_not_corrected(
+    store: DuckDBStore, week: Path, tmp_path: Path
+) -> None:
+    import duckdb
+
+    read_into(store, week)
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        connection.execute("DELETE FROM transfer WHERE day = '2026-02-03'")
+    with pytest.raises(StoreError, match="audit"):
+        store.delete("default", date(2026, 2, 5), date(2026, 2, 5), try_only=False)
+
+
+def test_merge_is_as_if_all_had_been_read_under_one_name(
+    store: DuckDBStore, tmp_path: Path, week: Path
+) -> None:
+    """Ids of entries and connections too, so that logs read later are of the same connections."""
+    half = DATA / "v4.5.3-midnight-paris"
+    names = [
+        f"{kind}-{day}"
+        for kind in ("txlog", "rxlog")
+        for day in ("20260630T0000-20260701T0000", "20260701T0000-20260702T0000")
+    ]
+    read_into(store, week, half / names[0], half / names[2], server="right")
+    read_into(store, half / names[1], half / names[3], DATA / "v4.1.0-text", server="wrong")
+    before = total(store)
+    done = store.merge_servers("wrong", "right", once=False, try_only=False)
+    assert done.entries == 0
+    after = total(store)
+    # Three clients stayed connected over midnight: known under two names, that looked like six.
+    assert after.pop("connections") == before.pop("connections") - 3
+    assert after == before
+    assert_whole(store)
+    whole = make_store(tmp_path / "whole.duckdb")
+    for part in (week, half, DATA / "v4.1.0-text"):
+        read_into(whole, part, server="right")
+    assert dump(store) == dump(whole)
+    assert read_into(store, half, server="wrong").entries == 0  # logs may still bear that name
+    assert [(one.name, one.former) for one in store.servers()] == [("right", ("wrong",))]
+
+
+def test_entries_that_both_have_are_merged_only_on_demand(
+    store: DuckDBStore, tmp_path: Path, week: Path
+) -> None:
+    midnight = DATA / "v4.5.3-midnight-paris"
+    read_into(store, week, midnight, server="right")
+    read_into(store, midnight, DATA / "v4.1.0-text", server="wrong")
+    before = dump(store)
+    with pytest.raises(UsageError, match=r"10 entries .* add --once"):
+        store.merge_servers("wrong", "right", once=False, try_only=False)
+    assert dump(store) == before
+    twice = store.merge_servers("wrong", "right", once=True, try_only=False)
+    assert (twice.entries, twice.transfers) == (10, 22)
+    assert_whole(store)
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, week, midnight, DATA / "v4.1.0-text", server="right")
+    assert dump(store) == dump(whole)
+
+
+def test_rename_changes_no_total(store: DuckDBStore, week: Path) -> None:
+    read_into(store, week)
+    before = dump(store)
+    store.change_server("default", rename="other")
+    assert dump(store) == before
+    assert_whole(store)
+
+
+def test_commands(run: CommandLine, tmp_path: Path) -> None:
+    logs = shutil.copytree(DATA / "v4.5.3-midnight-paris", tmp_path / "logs")
+    run(logs)
+    days = ("--server", "default", "--from", "2026-06-30", "--to", "2026-06-30")
+    dry = run("delete", *days, "--dry-run")
+    assert "would delete 5 entries with 11 transfers" in dry.stdout
+    refused = run("delete", *days)
+    assert refused.returncode == 2
+    assert "add --yes" in refused.stderr
+    assert run("delete", "--server", "default", "--from", "2027", "--to", "2026").returncode == 2
+    assert run("delete", *days, "--yes").stdout.startswith("deleted 5 entries")
+    assert run("audit").returncode == 0
+    run("--as", "b", logs)
+    dry = run("server", "merge", "b", "default", "--dry-run")
+    assert "5 entries (11 transfers" in dry.stdout
+    assert run("server", "merge", "b", "default", "--yes").returncode == 2
+    assert run("server", "merge", "b", "default", "--yes", "--once").returncode == 0
+    assert run("audit").returncode == 0
+
+
+def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_path: Path) -> None:
+    for server, folder in (("a", "v4.5.3-midnight-paris"), ("b", "v4.5.3-prefix")):
+        shutil.copytree(DATA / folder, tmp_path / "logs" / server)
+    assert "register where" in run("ingest").stderr
+    run("server", "add", "a", "--path", tmp_path / "logs" / "a")
+    run("server", "add", "b")
+    run("server", "path", "b", tmp_path / "logs" / "b" / "*rxlog*", "/no/such/*")
+    done = run("ingest", "--json")
+    assert done.returncode == 0
+    assert '"entries": 12' in done.stdout
+    info = run("info").stdout
+    assert " node-a" not in info  # the registered server goes before the file's prefix
+    run("server", "path", "b", tmp_path / "logs" / "b" / "*txlog*")
+    assert '"entries": 0' in run("ingest", "--json", "--as", "a").stdout
+    assert '"entries": 11' in run("ingest", "--json").stdout
+    assert run("verify").returncode == 0
+    run("server", "path", "--remove", "b", "/no/such/*")
+    listed = run("server", "list").stdout
+    assert "/no/such" not in listed
+    assert "*txlog*" in listed

@@ -1,0 +1,293 @@
+"""Which days are covered: no log is not zero."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from conftest import DATA, CommandLine, assert_whole, make_store, read_into
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model import block
+
+from ringserverstats.errors import UsageError
+from ringserverstats.logs.coverage import Piece, is_over, pieces
+from ringserverstats.logs.names import read_name
+from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.store.duckdb import DuckDBStore
+
+Log = Callable[..., Path]
+SENT = {"direction": ("TX",)}
+DAY = "20260630T0000-20260701T0000"
+
+
+def states(store: DuckDBStore, **asked: object) -> dict[str, str]:
+    rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
+    return {row["day"]: row["state"] for row in rows if row["state"] != "missing"}
+
+
+def at(hour: int, day: str = "2026-06-30") -> int:
+    return int(datetime.fromisoformat(f"{day}T{hour:02d}:30:00+00:00").timestamp())
+
+
+def hour_name(hour: int, *, direction: str = "tx") -> str:
+    start = datetime(2026, 6, 30, hour)
+    end = start + timedelta(hours=1)
+    return f"{direction}log-{start:%Y%m%dT%H%M}-{end:%Y%m%dT%H%M}"
+
+
+@pytest.mark.parametrize(
+    ("interval", "found"),
+    [
+        (DAY, [("2026-06-30", 0, 1440)]),
+        ("20260630T0500-20260630T0600", [("2026-06-30", 300, 360)]),
+        ("20260630T2300-20260701T0000", [("2026-06-30", 1380, 1440)]),
+        ("20260329T0000-20260330T0100", [("2026-03-29", 0, 1440)]),  # the clock goes forward
+        ("20260328T2300-20260330T0000", [("2026-03-29", 0, 1440)]),
+        ("20261025T0000-20261025T2300", [("2026-10-25", 0, 1440)]),  # and back
+        ("20261025T0100-20261026T0000", [("2026-10-25", 0, 1440)]),
+        ("20260329T1900-20260330T0100", [("2026-03-29", 1140, 1440)]),
+        (
+            "20260630T0000-20260702T0000",
+            [("2026-06-30", 0, 1440), ("2026-07-01", 0, 1440)],
+        ),
+        ("20200101T0000-20230101T0000", []),
+        ("", []),
+    ],
+)
+def test_days_of_a_name(interval: str, found: list[tuple[str, int, int]]) -> None:
+    name = read_name(f"txlog-{interval}")
+    assert pieces(name) == [Piece(date.fromisoformat(day), *minutes) for day, *minutes in found]
+
+
+def test_an_interval_is_over_a_minute_after_its_end_where_the_server_is() -> None:
+    name, zone = read_name(f"txlog-{DAY}"), ZoneInfo("America/Denver")
+    end = datetime(2026, 7, 1, 6, tzinfo=UTC)
+    assert not is_over(name, zone, end + timedelta(seconds=59))
+    assert is_over(name, zone, end + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("folder", "days"),
+    [
+        ("v4.5.3-midnight-paris", ["2026-06-30", "2026-07-01"]),
+        ("v2020.075-midnight-denver", ["2026-03-14", "2026-03-15"]),
+        ("v4.5.3-midnight-denver-jsonl", ["2026-03-14", "2026-03-15"]),
+        ("v4.5.3-clockchange-paris", ["2026-03-28", "2026-03-29"]),
+        ("v4.5.3-clockchange-paris-restarted", ["2026-03-29"]),
+    ],
+)
+def test_real_logs_cover_their_days_and_no_others(
+    store: DuckDBStore, folder: str, days: list[str]
+) -> None:
+    read_into(store, DATA / folder)
+    for direction in ("TX", "RX"):
+        found = states(store, filters={"direction": (direction,)})
+        assert found == dict.fromkeys(days, "complete")
+
+
+def test_a_day_of_hours_is_complete_with_the_last_of_them(store: DuckDBStore, log: Log) -> None:
+    for hour in (*range(12, 24), *range(11)):
+        read_into(store, log(block(log_time=at(hour)), hour_name(hour)))
+        assert states(store) == {"2026-06-30": "incomplete"}
+    read_into(store, log("", hour_name(11)))
+    assert states(store) == {"2026-06-30": "complete"}
+
+
+def test_a_log_that_may_grow_is_incomplete_until_it_is_read_again(
+    store: DuckDBStore, log: Log
+) -> None:
+    text = block(log_time=at(3)) + block(log_time=at(4))
+    read_into(store, log(text[:-30], f"txlog-{DAY}"))
+    assert states(store) == {"2026-06-30": "incomplete"}
+    read_into(store, log(text, f"txlog-{DAY}"))
+    assert states(store) == {"2026-06-30": "complete"}
+    read_into(store, log(text[:-30], f"txlog-{DAY}"))  # a copy of before changes nothing
+    assert states(store) == {"2026-06-30": "complete"}
+
+
+def test_a_log_of_today_is_incomplete(store: DuckDBStore, log: Log) -> None:
+    now = datetime.now(UTC)
+    today, tomorrow = now.date(), now.date() + timedelta(days=1)
+    path = log(block(log_time=int(now.timestamp()) - 60, connect_time=int(now.timestamp()) - 90))
+    read_into(store, path, name=f"txlog-{today:%Y%m%d}T0000-{tomorrow:%Y%m%d}T0000")
+    assert states(store) == {today.isoformat(): "incomplete"}
+
+
+def test_a_damaged_log_is_incomplete(store: DuckDBStore, log: Log) -> None:
+    import gzip
+
+    packed = gzip.compress(block(log_time=at(3)).encode() * 50)
+    read_into(store, log(packed[: len(packed) // 2], f"txlog-{DAY}.gz"))
+    assert states(store) == {"2026-06-30": "incomplete"}
+
+
+def test_a_log_with_nothing_in_it_is_an_empty_day_and_none_is_a_missing_one(
+    store: DuckDBStore, log: Log
+) -> None:
+    read_into(store, log("", f"txlog-{DAY}"))
+    read_into(store, log("", "txlog-20260702T0000-20260703T0000"))
+    rows = coverage(store, Question(filters=SENT)).to_pylist()
+    assert [row["state"] for row in rows] == ["empty", "missing", "empty"]
+    assert_whole(store)
+
+
+def test_a_log_of_a_week_covers_the_days_on_which_it_counts_nothing(
+    store: DuckDBStore, log: Log
+) -> None:
+    path = log(block(log_time=at(3, "2026-07-04")), "txlog-20260629T0000-20260706T0000")
+    read_into(store, path)
+    assert states(store) == {
+        f"2026-{day}": "complete"
+        for day in ("06-29", "06-30", "07-01", "07-02", "07-03", "07-04", "07-05")
+    }
+
+
+def test_input_without_a_name_does_not_cover_its_days(store: DuckDBStore, log: Log) -> None:
+    read_into(store, log(block(log_time=at(3), connect_time=at(2)), "unnamed"))
+    assert states(store) == {"2026-06-30": "incomplete"}
+
+
+def test_days_behind_the_last_one_are_missing_only_where_they_are_asked_for(
+    store: DuckDBStore, log: Log
+) -> None:
+    read_into(store, log("", f"txlog-{DAY}"))
+    assert len(coverage(store, Question(filters=SENT))) == 1
+    asked = Question(filters=SENT, first=date(2026, 6, 1), last=date(2026, 7, 2))
+    rows = coverage(store, asked).to_pylist()
+    assert [(row["day"], row["state"]) for row in rows] == [
+        ("2026-06-30", "empty"),
+        ("2026-07-01", "missing"),
+        ("2026-07-02", "missing"),
+    ]
+    today = datetime.now(UTC).date()
+    far = Question(filters=SENT, last=today + timedelta(days=90))
+    assert coverage(store, far)["day"].to_pylist()[-1] == (today - timedelta(days=1)).isoformat()
+
+
+def test_months_count_days(store: DuckDBStore) -> None:
+    read_into(store, DATA / "v4.5.3-midnight-paris", DATA / "v4.5.3-clockchange-paris")
+    rows = coverage(store, Question(filters=SENT), by="month").to_pylist()
+    assert [(row["month"], row["complete"], row["missing"]) for row in rows] == [
+        ("2026-03", 2, 2),
+        ("2026-04", 0, 30),
+        ("2026-05", 0, 31),
+        ("2026-06", 1, 29),
+        ("2026-07", 1, 0),
+    ]
+    with pytest.raises(UsageError, match="goes by day or month"):
+        coverage(store, Question(), by="year")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1439), st.integers(1, 1440)).filter(lambda p: p[0] < p[1]),
+        max_size=8,
+    )
+)
+def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store.duckdb")
+        logs = []
+        for first, last in spans:
+            start, end = (
+                datetime(2026, 6, 30) + timedelta(minutes=minute) for minute in (first, last)
+            )
+            if end - start >= timedelta(hours=23):  # stands for the whole day
+                continue
+            path = Path(folder) / f"txlog-{start:%Y%m%dT%H%M}-{end:%Y%m%dT%H%M}"
+            path.write_text("")
+            logs.append((path, set(range(first, last))))
+        read_into(store, *(path for path, _ in logs))
+        rows = coverage(store, Question(filters=SENT)).to_pylist()
+        expected = len(set().union(*(minutes for _, minutes in logs)))
+        assert [row["minutes"] for row in rows] == ([expected] if logs else [])
+
+
+@pytest.fixture
+def gappy(store: DuckDBStore, log: Log) -> DuckDBStore:
+    """Two servers, June: a covers 1, 2 (nothing sent) and 3 (a part); b covers 1 to 4."""
+    for server, number, streams in (
+        ("a", 1, 100),
+        ("a", 2, 0),
+        ("a", 3, 700),
+        ("b", 1, 10),
+        ("b", 2, 20),
+        ("b", 3, 30),
+        ("b", 4, 40),
+    ):
+        day = f"2026-06-{number:02d}"
+        transfers = (("FR_CIEL_00_HHZ/MSEED", streams, 1),)
+        text = block(log_time=at(5, day), transfers=transfers) if streams else ""
+        part = "0600" if (server, number) == ("a", 3) else "2400"
+        name = f"txlog-202606{number:02d}T0000-202606{number:02d}T{part}"
+        if part == "2400":
+            name = f"txlog-202606{number:02d}T0000-202606{number + 1:02d}T0000"
+        read_into(store, log(text, name), server=server)
+    return store
+
+
+def test_means_are_over_covered_days_and_add_up_over_servers(gappy: DuckDBStore) -> None:
+    def mean(**asked: object) -> list[dict]:
+        question = Question(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
+        return ask(gappy, question).to_pylist()
+
+    assert mean(by=("server",), sort="server") == [
+        {"server": "a", "bytes": 800, "bytes-per-day": 50},  # 100 in two days; the third is not
+        {"server": "b", "bytes": 100, "bytes-per-day": 25},
+    ]
+    assert mean() == [{"bytes": 900, "bytes-per-day": 75}]
+    assert mean(by=("network",)) == [{"network": "FR", "bytes": 900, "bytes-per-day": 75}]
+    assert [row["bytes-per-day"] for row in mean(by=("day",))] == [110, 20, 30, 40]
+    only = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=("server",), sort="server")
+    assert [row["bytes-per-day"] for row in only] == [None, 30]
+    question = Question(by=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
+    assert totals(gappy, question) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded
+
+
+@pytest.mark.usefixtures("gappy")
+def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    shown = run("stats", "--by", "day", "--server", "a", "--to", "2026-06-04").stdout
+    lines = [line.split() for line in shown.splitlines() if line.startswith(" 2026")]
+    assert [line[:3] for line in lines] == [
+        ["2026-06-01", "100", "B"],
+        ["2026-06-02", "0", "B"],  # no client, and that is known
+        ["2026-06-03", "*", "700"],
+        ["2026-06-04", "*", "no"],  # log
+    ]
+    assert "* of 4 server days 1 incomplete, 1 missing" in shown
+    month = run("stats", "--by", "month,server", "--month", "2026-06").stdout
+    assert "2026-06 *" in month
+    assert "server days" not in run("stats", "--by", "day", "--server", "b").stdout
+    rows = run("stats", "--by", "day", "--server", "a", "--format", "csv").stdout.splitlines()
+    assert len(rows) == 3  # programs get what is there
+
+
+@pytest.mark.usefixtures("gappy")
+def test_calendar_on_the_terminal(run: CommandLine) -> None:
+    shown = run("coverage", "--to", "2026-06-05").stdout
+    assert "2026-06   █▁▒··" in shown
+    assert "2 of 5" in shown
+    assert run("coverage", "--strict").returncode == 1
+    assert run("coverage", "--strict", "--server", "b").returncode == 0
+    assert run("coverage", "--strict", "--by", "month").returncode == 1
+    months = json.loads(run("coverage", "--by", "month", "--format", "json").stdout)
+    assert months[0] == {
+        "server": "a",
+        "direction": "TX",
+        "month": "2026-06",
+        "complete": 1,
+        "empty": 1,
+        "incomplete": 1,
+        "missing": 0,
+        "entries": 2,
+        "rejects": 0,
+    }
+    assert run("coverage", "--direction", "RX").stdout == "No logs of that are known.\n"

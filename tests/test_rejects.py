@@ -1,0 +1,182 @@
+"""Rejects are kept once each, at their place, and go when they are counted."""
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import DATA, CommandLine, assert_whole, read_into
+from model import START, block
+from test_fuzz import LOGS, _mutated
+
+from ringserverstats import __version__
+from ringserverstats.enrich import notes
+from ringserverstats.logs import text
+from ringserverstats.logs.reasons import total_reason
+from ringserverstats.statistics.coverage import rejects
+from ringserverstats.statistics.questions import Question
+from ringserverstats.store.duckdb import DuckDBStore
+
+Log = Callable[..., Path]
+GOOD = [block(log_time=START + 100 * number) for number in range(6)]
+BAD = GOOD[1].replace("bytes: 1536", "bytes: 1")
+DAY = "20260131T0000-20260201T0000"
+
+
+def listed(store: DuckDBStore) -> list[dict]:
+    return rejects(store, Question()).to_pylist()
+
+
+def test_a_reject_says_where_it_is_and_why(store: DuckDBStore, log: Log) -> None:
+    path = log(GOOD[0] + BAD + GOOD[2], f"txlog-{DAY}")
+    read_into(store, path)
+    assert listed(store) == [
+        {
+            "server": "default",
+            "direction": "TX",
+            "day": "2026-01-31",
+            "file": str(path),
+            "line": 5,
+            "lines": 4,
+            "position": len(GOOD[0]),
+            "reason": total_reason(1, 1536),
+            "version": __version__,
+        }
+    ]
+    assert_whole(store)
+
+
+def test_it_is_kept_once_however_it_is_read(store: DuckDBStore, log: Log) -> None:
+    whole = GOOD[0] + BAD + GOOD[2]
+    read_into(store, log(whole))
+    for again in (
+        log(whole),
+        log(whole.replace("\n", "\r\n"), "windows"),
+        log(gzip.compress(whole.encode()), "packed.gz"),
+        log(BAD + GOOD[3], "another"),
+    ):
+        receipt = read_into(store, again)
+        assert receipt.rejected == 1
+        assert len(listed(store)) == 1
+    read_into(store, log(whole), server="other")
+    assert [row["server"] for row in listed(store)] == ["default", "other"]
+
+
+def test_places_of_all_that_is_rejected_of_mutated_logs(store: DuckDBStore, log: Log) -> None:
+    """The byte is where the line begins, whatever else is wrong with the log."""
+    rng = random.Random(5)
+    logs = list(LOGS.values())
+    told = 0
+    for number in range(60):
+        data = _mutated(rng.choice(logs), rng)
+        name = f"log{number}"
+        receipt = read_into(store, log(data, name))
+        assert all(reject.digest for _, reject in receipt.rejects)
+        begins = [0, *(place + 1 for place, one in enumerate(data) if one == 10)]
+        for row in listed(store):
+            if row["file"].endswith("/" + name):
+                assert row["position"] == begins[row["line"] - 1]
+                told += 1
+    assert told > 60
+    assert_whole(store)
+
+
+def _older_program(patch: pytest.MonkeyPatch) -> None:
+    """A limit that a program of before may have had, for a log with entries of over 30 streams."""
+    patch.setattr(text, "MOST_STREAMS", 1)
+    patch.setattr("ringserverstats.ingest.__version__", "0.9")
+
+
+def test_what_a_newer_program_can_read_is_counted_and_no_longer_rejected(
+    store: DuckDBStore, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = log("".join(GOOD[:3]) + BAD)
+    with monkeypatch.context() as older:
+        _older_program(older)
+        assert read_into(store, path).rejected == 4
+    assert [row["version"] for row in listed(store)] == ["0.9"] * 4
+    receipt = read_into(store, path, retry_rejects=True)
+    assert (receipt.entries, receipt.rejected, receipt.resolved) == (3, 1, 3)
+    assert [(row["line"], row["version"]) for row in listed(store)] == [(13, __version__)]
+    assert_whole(store)
+
+
+def test_reading_again_alone_counts_them_too(
+    store: DuckDBStore, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = log("".join(GOOD[:3]))
+    with monkeypatch.context() as older:
+        _older_program(older)
+        read_into(store, path)
+    receipt = read_into(store, path)
+    assert (receipt.entries, receipt.resolved) == (3, 3)
+    assert listed(store) == []
+
+
+def test_a_file_that_was_damaged_and_is_whole_now(store: DuckDBStore, log: Log) -> None:
+    packed = gzip.compress("".join(GOOD).encode())
+    read_into(store, log(packed[:-30], "log.gz"))
+    read_into(store, log(packed[:-30], "log.gz"))
+    assert [row["lines"] for row in listed(store)] == [0]
+    receipt = read_into(store, log(packed, "log.gz"), retry_rejects=True)
+    assert receipt.resolved == 1
+    assert listed(store) == []
+
+
+def test_a_retry_leaves_the_rejects_of_other_files_and_servers(
+    store: DuckDBStore, log: Log
+) -> None:
+    one, other = log(BAD, "one"), log(GOOD[2].replace("START", "STRAY"), "other")
+    read_into(store, one, other)
+    read_into(store, one, server="b")
+    one.write_text(GOOD[1])
+    assert read_into(store, one, retry_rejects=True).resolved == 1
+    assert [(row["server"], row["file"]) for row in listed(store)] == [
+        ("b", str(one)),
+        ("default", str(other)),
+    ]
+
+
+def test_a_dry_run_keeps_and_forgets_nothing(store: DuckDBStore, log: Log) -> None:
+    path = log(BAD)
+    read_into(store, path)
+    before = listed(store)
+    path.write_text(GOOD[1])
+    read_into(store, path, dry_run=True, retry_rejects=True)
+    assert listed(store) == before
+
+
+def test_a_file_that_is_no_log_does_not_fill_the_store(store: DuckDBStore, log: Log) -> None:
+    path = log("".join(f"START CLIENT {number}\n" for number in range(5_000)))
+    receipt = read_into(store, path)
+    rows = listed(store)
+    assert len(rows) == notes.MOST_OF_A_CHUNK + 1
+    assert receipt.rejected == 4_999  # the last one is incomplete: it may grow
+    assert sum(row["lines"] for row in rows) == 4_999
+    assert rows[-1]["reason"] == "3999 more rejects up to line 4999"
+
+
+def test_commands(run: CommandLine, log: Log) -> None:
+    path = log(GOOD[0] + BAD, f"txlog-{DAY}")
+    run(path)
+    shown = run("rejects").stdout
+    assert "total is 1" in shown
+    assert str(path) in shown
+    rows = json.loads(run("rejects", "--month", "2026-01", "--format", "json").stdout)
+    assert [row["line"] for row in rows] == [5]
+    assert run("rejects", "--month", "2026-02").stdout == "Nothing was rejected.\n"
+    assert run("rejects", "--server", "other").stdout == "Nothing was rejected.\n"
+    path.write_text(GOOD[0] + GOOD[1])
+    done = run("ingest", "--retry-rejects", path)
+    assert "resolved" in done.stdout
+    assert run("rejects").stdout == "Nothing was rejected.\n"
+    refused = run("ingest", "--retry-rejects", "-", input=GOOD[0])
+    assert refused.returncode == 2
+    assert "standard input has no name" in refused.stderr
+
+
+def test_real_logs_have_none(store: DuckDBStore) -> None:
+    read_into(store, DATA)
+    assert listed(store) == []
