@@ -41,19 +41,28 @@ def test_a_batch_that_a_killed_process_left_in_the_log_beside_is_in_the_backup(
     store: DuckDBStore, tmp_path: Path
 ) -> None:
     read_into(store, REAL)
-    code = (
-        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
-        "c.execute(\"SET checkpoint_threshold = '1GB'\");"
-        "c.execute(\"INSERT INTO agent VALUES (1, 'x', 'x')\"); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, tmp_path / "store.duckdb"])
-    assert (tmp_path / "store.duckdb.wal").exists()
+    _leave_log(tmp_path / "store.duckdb")
     store.backup(tmp_path / "backup.duckdb")
     saved = dump(make_store(tmp_path / "backup.duckdb"))
     assert ("1", "x", "x") in saved["agent"]
     assert saved == dump(store)
     store.restore(tmp_path / "backup.duckdb", ask=None)
     assert dump(store) == saved
+
+
+def _leave_log(path: Path) -> None:
+    """What a process that is killed after a commit leaves."""
+    code = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
+        "c.execute(\"SET checkpoint_threshold = '1GB'\");"
+        "c.execute(\"INSERT INTO agent VALUES (1, 'x', 'x')\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, path])
+    assert Path(f"{path}.wal").exists()
+
+
+def _entries(store: DuckDBStore) -> int:
+    return store.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.soak)])
@@ -74,7 +83,9 @@ def test_backups_under_load_restore_exactly(run: CommandLine, tmp_path: Path, ti
     within = 0
     for number in range(times):
         process = run.popen("ingest", log, batch=10_000)
-        time.sleep(rng.uniform(0.3, 1.2))
+        while _entries(store) == 10 and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.5))
         saved = tmp_path / f"backup{number}.duckdb"
         store.backup(saved)
         if number % 2:
@@ -82,8 +93,7 @@ def test_backups_under_load_restore_exactly(run: CommandLine, tmp_path: Path, ti
         process.wait()
         copy = make_store(saved)
         assert_whole(copy)
-        entries = copy.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
-        within += 10 < entries < 60_010
+        within += 10 < _entries(copy) < 60_010
         copy.restore(saved.rename(tmp_path / "moved.duckdb"), ask=None)
         read_into(copy, log)
         assert dump(copy) == dump(whole)
@@ -210,3 +220,46 @@ def test_the_secret_is_typed_without_being_shown(run: CommandLine, tmp_path: Pat
     assert secret.encode() not in shown
     assert kept.read_text().strip() == secret
     assert run("audit").returncode == 0
+
+
+def test_the_log_of_a_store_that_is_gone_is_taken_over_by_nobody(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    read_into(store, REAL)
+    before = dump(store)
+    store.backup(tmp_path / "backup.duckdb")
+    _leave_log(tmp_path / "store.duckdb")
+    (tmp_path / "store.duckdb").unlink()
+    with pytest.raises(StoreError, match="move it away"):
+        read_into(store, REAL)
+    store.restore(tmp_path / "backup.duckdb", ask=None)
+    assert dump(store) == before
+    assert_whole(store)
+    (tmp_path / "backup.duckdb.wal").write_bytes(
+        (tmp_path / "store.duckdb.wal.replaced").read_bytes()
+    )
+    store.backup(tmp_path / "backup.duckdb")
+    assert dump(make_store(tmp_path / "backup.duckdb")) == before
+
+
+def test_what_is_no_store_is_kept_when_a_backup_takes_its_place(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    read_into(store, REAL)
+    store.backup(tmp_path / "backup.duckdb")
+    (tmp_path / "store.duckdb").unlink()
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        connection.execute("CREATE TABLE theirs (one INTEGER)")
+    store.restore(tmp_path / "backup.duckdb", ask=None)
+    with duckdb.connect(tmp_path / "store.duckdb.replaced") as connection:
+        assert connection.execute("FROM theirs").fetchall() == []
+
+
+def test_copies_that_killed_processes_left_are_removed(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    old, young = tmp_path / "backup.duckdb.new-1", tmp_path / "backup.duckdb.new-2"
+    for path in (old, young):
+        path.write_text("half")
+    os.utime(old, (time.time() - 4000,) * 2)
+    store.backup(tmp_path / "backup.duckdb")
+    assert (old.exists(), young.exists()) == (False, True)

@@ -11,6 +11,7 @@ from conftest import DATA, CommandLine, assert_whole, dump, make_store, read_int
 from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store import corrections
 from ringserverstats.store.duckdb import DuckDBStore
@@ -221,3 +222,78 @@ def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_pat
     listed = run("server", "list").stdout
     assert "/no/such" not in listed
     assert "*txlog*" in listed
+
+
+@pytest.mark.parametrize("what", ["merge", "delete", "restore"])
+def test_a_correction_while_logs_are_read_ends_the_reading(
+    store: DuckDBStore, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What was looked up before it holds no longer: nothing may be written by it."""
+    other = make_store(tmp_path / "store.duckdb")
+    read_into(store, DATA / "v4.1.0-text", server="right")
+    other.backup(tmp_path / "backup.duckdb")
+    corrections = {
+        "merge": lambda: other.merge_servers("wrong", "right", once=False, try_only=False),
+        "delete": lambda: other.delete("wrong", *ALL, try_only=False),
+        "restore": lambda: other.restore(tmp_path / "backup.duckdb", ask=None),
+    }
+    good, calls = store.write, []
+
+    def write(rows: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            corrections[what]()
+        return good(rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ringserverstats.ingest.BATCH", 10)
+        patch.setattr("ringserverstats.logs.source.CHUNK", 2_000)
+        patch.setattr(store, "write", write)
+        with pytest.raises(StoreError, match="run the same again"):
+            read_into(store, week, server="wrong")
+    assert_whole(store)
+    read_into(store, week, server="wrong")
+    assert_whole(store)
+    whole = make_store(tmp_path / "whole.duckdb")
+    read_into(whole, DATA / "v4.1.0-text", server="right")
+    read_into(whole, week, server="right" if what == "merge" else "wrong")
+    assert total(store) == total(whole)
+
+
+def test_the_number_of_a_server_is_given_once_ever(store: DuckDBStore, week: Path) -> None:
+    read_into(store, week, server="a")
+    read_into(store, DATA / "v4.1.0-text", server="b")
+    store.merge_servers("b", "a", once=False, try_only=False)
+    assert store.add_server("c", "UTC").number == 3
+
+
+def test_delete_of_a_day_of_a_log_of_a_week_leaves_none_of_its_days_complete(
+    store: DuckDBStore, log: Log
+) -> None:
+    path = log(block(log_time=START + 86_400 * 3), "txlog-20260131T0000-20260207T0000")
+    read_into(store, path)
+    asked = Question(filters={"direction": ("TX",)})
+    assert set(coverage(store, asked)["state"].to_pylist()) == {"complete"}
+    day = date(2026, 1, 31)  # on which the connection's week is counted
+    store.delete("default", day, day, try_only=False)
+    assert set(coverage(store, asked)["state"].to_pylist()) == {"incomplete"}
+    read_into(store, path)
+    assert set(coverage(store, asked)["state"].to_pylist()) == {"complete"}
+
+
+def test_registered_paths_that_are_not_as_they_should_be(run: CommandLine, tmp_path: Path) -> None:
+    logs = tmp_path / "logs [1]"
+    shutil.copytree(DATA / "v4.5.3-prefix", logs)
+    (logs / "README").write_text("no log")
+    (logs / "txlog-20260101T0000-20260102T0000").symlink_to("nowhere")
+    run("server", "add", "a", "--path", logs)
+    assert run("server", "path", "a", "").returncode == 2
+    run("server", "path", "a", f"{tmp_path}/logs*/*", "/gone/*")
+    done = run("ingest", "--json")
+    assert done.returncode == 0
+    assert '"entries": 13' in done.stdout
+    assert '"other_files": 2' in done.stdout
+    assert "'/gone/*', of server 'a', matches nothing" in done.stderr
+    assert done.stderr.count("cannot be opened") == 1
+    run("server", "rename", "a", "b")
+    assert '"known": 26' in run("ingest", "--json", "--as", "a").stdout

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import block
 
-from ringserverstats.errors import UsageError
+from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.coverage import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.store.base import Server
 from ringserverstats.store.duckdb import DuckDBStore
 
 Log = Callable[..., Path]
@@ -55,6 +56,7 @@ def hour_name(hour: int, *, direction: str = "tx") -> str:
             [("2026-06-30", 0, 1440), ("2026-07-01", 0, 1440)],
         ),
         ("20200101T0000-20230101T0000", []),
+        ("20261025T0200-20261025T0200", [("2026-10-25", 120, 180)]),  # the hour before the change
         ("", []),
     ],
 )
@@ -144,6 +146,48 @@ def test_a_log_of_a_week_covers_the_days_on_which_it_counts_nothing(
         f"2026-{day}": "complete"
         for day in ("06-29", "06-30", "07-01", "07-02", "07-03", "07-04", "07-05")
     }
+
+
+def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(
+    store: DuckDBStore, log: Log
+) -> None:
+    path = log(block(log_time=at(3, "2026-07-04")), "txlog-20260629T0000-20260706T0000")
+    read_into(store, path)
+    july = {"first": date(2026, 7, 1), "last": date(2026, 7, 3)}
+    assert set(states(store, **july).values()) == {"complete"}
+    question = Question(filters=SENT, measures=("bytes", "bytes-per-day"))
+    assert ask(store, question).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
+
+
+def test_where_nobody_told_the_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
+    name, end = read_name(f"txlog-{DAY}"), datetime(2026, 7, 1, tzinfo=UTC)
+    untold, told = Server(1, "a", ""), Server(2, "b", "UTC")
+    assert is_over(name, told.latest_zone, end + timedelta(hours=1))
+    assert not is_over(name, untold.latest_zone, end + timedelta(hours=12))
+    assert is_over(name, untold.latest_zone, end + timedelta(hours=12, minutes=1))
+
+
+def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_again(
+    store: DuckDBStore, log: Log
+) -> None:
+    path = log(block(log_time=at(3)), f"txlog-{DAY}")
+    read_into(store, path)
+    store.change_server("default", timezone="Europe/Paris")  # none was told before
+    assert states(store) == {"2026-06-30": "complete"}
+    store.change_server("default", timezone="America/Denver")
+    assert states(store) == {"2026-06-30": "incomplete"}
+    read_into(store, path)
+    assert states(store) == {"2026-06-30": "complete"}
+
+
+def test_a_time_zone_that_is_unknown_here_is_told(store: DuckDBStore, tmp_path: Path) -> None:
+    import duckdb
+
+    read_into(store, DATA / "v4.5.3-midnight-paris")
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        connection.execute("UPDATE server SET timezone = 'Mars/Olympus'")
+    with pytest.raises(StoreError, match="server timezone default Area/City"):
+        read_into(store, DATA / "v4.5.3-midnight-paris")
 
 
 def test_input_without_a_name_does_not_cover_its_days(store: DuckDBStore, log: Log) -> None:
@@ -245,6 +289,10 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: DuckDBStore)
     assert mean() == [{"bytes": 900, "bytes-per-day": 75}]
     assert mean(by=("network",)) == [{"network": "FR", "bytes": 900, "bytes-per-day": 75}]
     assert [row["bytes-per-day"] for row in mean(by=("day",))] == [110, 20, 30, 40]
+    none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=())
+    assert none == [{"bytes": 730, "bytes-per-day": 30}]
+    nobody = Question(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
+    assert ask(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
     only = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=("server",), sort="server")
     assert [row["bytes-per-day"] for row in only] == [None, 30]
     question = Question(by=("month",), filters=SENT, measures=("packets-per-day", "transfers"))

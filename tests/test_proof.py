@@ -29,6 +29,8 @@ FREE = {
     ("reject", "file"),
     ("reject", "version"),
     ("client", "host"),
+    ("store", "generation"),
+    ("store", "last_server"),
 }
 SETS = ("v2020.075-text", "v4.5.3-midnight-paris", "v4.5.3-jsonl", "v4.5.3-midnight-denver-jsonl")
 

@@ -15,8 +15,9 @@ from ringserverstats import __version__
 from ringserverstats.enrich import notes
 from ringserverstats.logs import text
 from ringserverstats.logs.reasons import total_reason
-from ringserverstats.statistics.coverage import rejects
+from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question
+from ringserverstats.statistics.rejects import rejects
 from ringserverstats.store.duckdb import DuckDBStore
 
 Log = Callable[..., Path]
@@ -180,3 +181,35 @@ def test_commands(run: CommandLine, log: Log) -> None:
 def test_real_logs_have_none(store: DuckDBStore) -> None:
     read_into(store, DATA)
     assert listed(store) == []
+
+
+def test_a_file_that_is_damaged_no_longer_is_told_so_no_longer(
+    store: DuckDBStore, log: Log
+) -> None:
+    packed = gzip.compress("".join(GOOD).encode())
+    for length in (60, 90):
+        read_into(store, log(packed[:length], "log.gz"))
+    assert len(listed(store)) == 1
+    assert read_into(store, log(packed, "log.gz")).resolved == 1
+    assert listed(store) == []
+
+
+def test_a_retry_forgets_nothing_that_it_did_not_see(store: DuckDBStore, log: Log) -> None:
+    path = log(GOOD[0] + BAD)
+    read_into(store, path)
+    path.write_text(GOOD[0])
+    assert read_into(store, path, retry_rejects=True).resolved == 0
+    assert len(listed(store)) == 1
+
+
+def test_a_file_with_very_many_that_grows(store: DuckDBStore, log: Log) -> None:
+    for count in (3_000, 5_000):
+        read_into(store, log("".join(f"START CLIENT {number}\n" for number in range(count))))
+        assert len(listed(store)) == notes.MOST_OF_A_CHUNK + 1
+        assert sum(row["lines"] for row in listed(store)) == count - 1
+
+
+def test_a_file_that_is_no_log_covers_no_day(store: DuckDBStore, log: Log) -> None:
+    read_into(store, log("garbage\n" * 50, f"txlog-{DAY}"))
+    question = Question(filters={"direction": ("TX",)})
+    assert coverage(store, question)["state"].to_pylist() == ["incomplete"]

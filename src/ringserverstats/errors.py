@@ -21,5 +21,9 @@ class StoreError(RingserverStatsError):
     exit_code = 3
 
 
+class MissingSecretError(StoreError):
+    """The secret of the store is not where it should be."""
+
+
 class BusyError(StoreError):
     """Another process has used the store for too long."""

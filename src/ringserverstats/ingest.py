@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +21,13 @@ from ringserverstats.logs.days import days
 from ringserverstats.logs.reader import damage, read
 from ringserverstats.logs.source import Chunk, Source, chunks
 from ringserverstats.logs.twins import Twins
-from ringserverstats.store.base import Server, Store, Written
+from ringserverstats.store.base import FileRead, Server, Store, Written
 
 #: Rows (transfers and entries) that are written at once.
 BATCH = 1_000_000
 #: Rejects that a receipt tells one by one; more are counted.
 MOST_REJECTS = 10_000
 DEFAULT_SERVER = "default"
-DEFAULT_TIMEZONE = "UTC"
 _TWO_DAYS = 2 * 86_400
 _PROVISIONAL = 2**31 - 1  # and below: servers of a dry run that the store does not have
 
@@ -93,7 +91,8 @@ def ingest(
         servers=servers,
         receipt=receipt,
         progress=progress,
-        found={} if retry_rejects else None,
+        retry_rejects=retry_rejects,
+        unsettled=_unsettled(store) if store.exists() else {},
     )
     connections: list[np.ndarray] = []
 
@@ -117,9 +116,8 @@ def ingest(
             del rows  # the writer has it, and lets go of it when it is written
         if writing is not None:
             count(writing.result())
-    if pipeline.found and not dry_run:
-        for (number, file), digests in pipeline.found.items():
-            receipt.resolved += store.keep_rejects(number, file, digests, __version__)
+    for settled in pipeline.settled:
+        receipt.resolved += store.settle_rejects(settled, try_only=dry_run)
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
     if receipt.known_elsewhere:
@@ -144,12 +142,18 @@ def _batches(parts: Iterator[Rows]) -> Iterator[Rows]:
         yield join(held)
 
 
+def _unsettled(store: Store) -> dict[tuple[int, str], bool]:
+    """The servers and files that have rejects, and whether any is of what could not be read."""
+    rows = store.ask("SELECT server, file, min(lines) AS lines FROM reject GROUP BY 1, 2", [])
+    return {(row["server"], row["file"]): row["lines"] == 0 for row in rows.to_pylist()}
+
+
 @dataclass
 class _Pipeline:
     """Turns inputs into rows; ``receipt`` gets what is no entry.
 
-    ``found``, where there is one, gets the digests of what is rejected, by server and file, of each
-    input that was read to its end.
+    ``unsettled`` are the servers and files that have rejects; ``settled`` gets those that were read
+    to their end now, where that may tell that rejects are none any more.
     """
 
     keys: Keys
@@ -157,7 +161,9 @@ class _Pipeline:
     servers: "_Servers"
     receipt: Receipt
     progress: Callable[[Progress], None]
-    found: dict[tuple[int, str], list[bytes]] | None
+    retry_rejects: bool
+    unsettled: dict[tuple[int, str], bool]
+    settled: list[FileRead] = field(default_factory=list)
     done: int = 0
     lines: int = 0
     latest: int = field(default_factory=lambda: int(time.time()) + _TWO_DAYS)
@@ -170,27 +176,39 @@ class _Pipeline:
     def _source(self, source: Source) -> Iterator[Rows]:
         name = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
         twins = Twins(self.keys.entries)
-        incomplete, taken = self.receipt.incomplete, 0
+        now = datetime.now(UTC)  # what comes into the file from now on may not be read
+        unfinished, good, bad, taken = False, False, False, 0
         digests: list[bytes] = []
         for chunk in chunks(source):
             rejects: list[Reject] = []
             for batch in read(chunk, key=self.keys.entries, latest=self.latest):
                 self._count(batch)
+                unfinished |= batch.incomplete > 0
+                good |= len(batch) + batch.empty > 0
                 rejects += batch.rejects
                 if len(batch):
                     yield self._entries(source, name, batch, twins)
             rejects += damage(chunk)
             if rejects:
+                bad = True
                 notes = self._rejects(source, name, chunk, rejects)
-                digests += [one.bytes for one in notes.rejects["digest"].to_pylist()]
+                if self.retry_rejects:
+                    digests += [one.bytes for one in notes.rejects["digest"].to_pylist()]
                 yield notes
             taken = chunk.read
             self.progress(Progress(read=self.done + taken, lines=self.lines))
-        is_whole = chunk.damage is None and self.receipt.incomplete == incomplete
-        yield from self._covered(source, name, is_whole=is_whole)
-        if self.found is not None and chunk.damage is None:
-            self.found[self.servers.get(name).number, source.place] = digests
+        is_whole = chunk.damage is None and not unfinished and (good or not bad)
+        yield from self._covered(source, name, is_whole=is_whole, now=now)
+        if chunk.damage is None:
+            self._settle(source, name, chunk.position + len(chunk.data), digests)
         self.done += taken
+
+    def _settle(self, source: Source, name: str, size: int, digests: list[bytes]) -> None:
+        number = self.servers.number(name)
+        is_damaged = self.unsettled.get((number, source.place))
+        if is_damaged or (self.retry_rejects and is_damaged is not None):
+            found = digests if self.retry_rejects else None
+            self.settled.append(FileRead(number, source.place, size, found, __version__))
 
     def _count(self, batch: Batch) -> None:
         self.receipt.empty += batch.empty
@@ -201,7 +219,7 @@ class _Pipeline:
     def _entries(self, source: Source, name: str, batch: Batch, twins: Twins) -> Rows:
         ids = twins.ids(batch.digest, batch.log_time)
         server = self.servers.get(name)
-        dated = days(batch, source.name, ZoneInfo(server.timezone))
+        dated = days(batch, source.name, server.zone)
         self.receipt.days_guessed += dated.guessed
         if dated.contradicts:
             self.servers.contradicted.setdefault(name, (server, source))
@@ -217,12 +235,14 @@ class _Pipeline:
             rejects=rejected(rejects, chunk, source, server=server, key=key, version=__version__)
         )
 
-    def _covered(self, source: Source, name: str, *, is_whole: bool) -> Iterator[Rows]:
+    def _covered(
+        self, source: Source, name: str, *, is_whole: bool, now: datetime
+    ) -> Iterator[Rows]:
         """What the log covers, behind its last entries: never in the store before them."""
         if not source.name.start or source.name.kind == "access":
             return
         server = self.servers.get(name)
-        is_whole &= is_over(source.name, ZoneInfo(server.timezone), datetime.now(UTC))
+        is_whole &= is_over(source.name, server.latest_zone, now)
         yield Rows(covered=covered(source.name, server=server.number, whole=is_whole))
 
 
@@ -253,18 +273,22 @@ class _Servers:
     def get(self, name: str) -> Server:
         if name not in self._known:
             self._known[name] = (
-                Server(_PROVISIONAL - len(self._known), name, DEFAULT_TIMEZONE)
+                Server(_PROVISIONAL - len(self._known), name, "")
                 if self._dry_run
-                else self._store.add_server(name, DEFAULT_TIMEZONE)
+                else self._store.add_server(name, "")
             )
         return self._known[name]
+
+    def number(self, name: str) -> int:
+        """The number of a server, 0 where it is not known yet."""
+        return self._known[name].number if name in self._known else 0
 
     def notes(self) -> list[str]:
         """What the user should know of the servers' time zones."""
         return [
             f"the log times of {source.label} do not fit the interval in its name, read as local "
-            f"time of server {server.name!r} ({server.timezone}); the name decides the day. If "
-            f"it is this log's own name, the time zone is wrong: ringserverstats server timezone "
-            f"{server.name} Area/City"
+            f"time of server {server.name!r} ({server.timezone or 'UTC, as none was told'}); the "
+            f"name decides the day. If it is this log's own name, the time zone is wrong: "
+            f"ringserverstats server timezone {server.name} Area/City"
             for server, source in self.contradicted.values()
         ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.errors import MissingSecretError, StoreError, UsageError
 
 SECRET_BYTES = 32
 
@@ -64,12 +64,12 @@ def load_secret(path: Path) -> bytes:
     """Read the secret file of an existing store.
 
     Raises:
-        StoreError: it is missing or cannot be read.
+        MissingSecretError: it is missing or cannot be read.
     """
     try:
         return read_secret(path.read_text(encoding="ascii", errors="replace"))
     except OSError as error:
-        raise StoreError(
+        raise MissingSecretError(
             f"the secret of this store cannot be read ({path}: {error.strerror}); restore it from "
             "its backup or set RINGSERVERSTATS_SECRET"
         ) from None

@@ -175,7 +175,8 @@ def _compare_rejects(
     result: Verified,
 ) -> None:
     """A reject that another file had too is kept with the place of the first one."""
-    own = ("direction", "day", "position", "line", "lines", "reason")
+    place = ("direction", "day", "position", "line")
+    own = ("lines", "reason")
     files = [source.place for source in sources if source.path is not None]
     connection.register("read", pa.table({"file": pa.array(files, pa.string())}))
     result.add(
@@ -185,7 +186,8 @@ def _compare_rejects(
             store.ask(_REJECTS, []),
             thing="reject",
             keys=("server", "digest"),
-            differs=f"CASE WHEN l.file = s.file THEN {_differences(own)} ELSE '' END",
+            differs=f"CASE WHEN l.file = s.file THEN {_differences((*place, *own))}"
+            f" ELSE {_differences(own)} END",
             only="s.file IN (FROM read)",
             where="true",
             columns="coalesce(l.server, s.server) AS server,"

@@ -40,19 +40,14 @@ def command(format_: str, output: str | None, database: str | None) -> None:
     docs/errors.md.
     """
     from ringserverstats.cli.formats import write
-    from ringserverstats.errors import StoreError
+    from ringserverstats.errors import MissingSecretError
     from ringserverstats.store.audit import Difference, audit
 
-    store = open_store(load_settings(database), answers=True)
+    store = open_store(load_settings(database), answers=True, needed=True)
     keys = None
-    if not store.exists():
-        store.servers()
-        raise StoreError(
-            f"there is no store {store.label} yet; read logs with: ringserverstats FILE..."
-        )
     try:
         keys = store.open(create=False).keys
-    except StoreError as error:
+    except MissingSecretError as error:
         click.echo(f"Note: ids are not compared with names: {error}", err=True)
     with progress_bar("auditing", 1) as progress:
         found = audit(store, keys, progress=lambda done, size: progress(done, total=size))

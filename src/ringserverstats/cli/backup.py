@@ -27,13 +27,15 @@ def command(file: Path, replace: bool, database: str | None) -> None:
     The copy is a store like the original, for `ringserverstats restore`, and can be asked where it
     lies. Its secret is never inside: back that up apart (`ringserverstats info` tells where it is).
     """
+    from ringserverstats.logs.source import printable
+
     if os.path.exists(file) and not replace:
         raise UsageError(f"{str(file)!a} is there already; take another name, or add --replace")
     settings = load_settings(database)
-    store = open_store(settings, answers=True)
+    store = open_store(settings, answers=True, needed=True)
     if os.path.realpath(file) == os.path.realpath(settings.database_path):
         raise UsageError(f"{str(file)!a} is the store itself; name another file")
     store.backup(file.absolute())
     size = human_bytes(os.path.getsize(file))
-    click.echo(f"backed up {store.label} to {file} ({size}); its secret, which is not inside, is:")
-    click.echo(store.secret_place)
+    click.echo(f"backed up {store.label} to {printable(str(file))} ({size})")
+    click.echo(f"its secret is not inside; back it up apart: {store.secret_place}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringserverstats.errors import UsageError
+from ringserverstats.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,13 +32,21 @@ def load_settings(database: str | None) -> Settings:
     return settings.load(database=database or click.get_current_context().obj)
 
 
-def open_store(settings: Settings, *, answers: bool) -> Store:
-    """The store that ``settings`` name; ``answers`` gives it the memory for questions."""
+def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> Store:
+    """The store that ``settings`` name.
+
+    Args:
+        answers: give it the memory for questions.
+        needed: it must be there.
+
+    Raises:
+        StoreError: it is not, but needed.
+    """
     from ringserverstats.keys import read_secret
     from ringserverstats.store.duckdb import DuckDBStore
 
     secret = settings.secret
-    return DuckDBStore(
+    store = DuckDBStore(
         settings.database_path.absolute(),
         secret=read_secret(secret) if secret else None,
         secrets=settings.config_folder.absolute(),
@@ -47,6 +55,12 @@ def open_store(settings: Settings, *, answers: bool) -> Store:
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=lambda message: click.echo(message, err=True),
     )
+    if needed and not store.exists():
+        raise StoreError(
+            f"there is no store {store.label} yet; read logs into it with: "
+            "ringserverstats ingest FILE..."
+        )
+    return store
 
 
 @contextmanager

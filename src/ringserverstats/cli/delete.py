@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ringserverstats.cli.common import human_bytes, load_settings, open_store
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringserverstats.store.base import Removed
 
 
 @click.command(
@@ -36,19 +40,22 @@ def command(
     begin, end = first_day(first), last_day(final)
     if end < begin:
         raise UsageError(f"the period ends ({end}) before it starts ({begin})")
-    store = open_store(load_settings(database), answers=True)
-    would = store.delete(server, begin, end, try_only=True)
-    told = (
-        f"{would.entries:,} entries with {would.transfers:,} transfers "
-        f"({human_bytes(would.bytes)}) and {would.rejects:,} rejects on {would.days:,} days of "
-        f"server {server!a}, {begin} to {end}"
-    )
-    if dry_run:
-        click.echo(f"would delete {told}")
-        return
-    if not yes:
+    store = open_store(load_settings(database), answers=True, needed=True)
+    place = f"of server {server!a}, {begin} to {end}"
+    if dry_run or not yes:
+        told = _amounts(store.delete(server, begin, end, try_only=True))
+        if dry_run:
+            click.echo(f"would delete {told} {place}")
+            return
         if not sys.stdin.isatty():
-            raise UsageError(f"this would delete {told}; add --yes to do it")
-        click.confirm(f"Delete {told}?", abort=True)
-    done = store.delete(server, begin, end, try_only=False)
-    click.echo(f"deleted {done.entries:,} entries; their logs can be read again")
+            raise UsageError(f"this would delete {told} {place}; add --yes to do it")
+        click.confirm(f"Delete {told} {place}?", abort=True)
+    told = _amounts(store.delete(server, begin, end, try_only=False))
+    click.echo(f"deleted {told} {place}; their logs can be read again")
+
+
+def _amounts(gone: Removed) -> str:
+    return (
+        f"{gone.entries:,} entries with {gone.transfers:,} transfers ({human_bytes(gone.bytes)}) "
+        f"and {gone.rejects:,} rejects on {gone.days:,} days"
+    )

@@ -46,7 +46,7 @@ def find_inputs(
         UsageError: the options do not fit, or there is nothing to read.
         SourceError: a file cannot be read.
     """
-    from ringserverstats.logs.source import find, matching
+    from ringserverstats.logs.source import find
 
     if server is not None:
         check_server_name(server)
@@ -55,23 +55,34 @@ def find_inputs(
     if files:
         sources, others = find(list(files), name=name, server=server)
     else:
-        known = [one for one in store.servers() if server in (None, one.name) and one.paths]
-        if not known:
-            raise UsageError(
-                "there is nothing to read: name FILES or folders, or `-` for standard input, or "
-                "register where a server's logs lie: ringserverstats server path NAME GLOB"
-            )
-        sources, others = [], 0
-        for one in known:
-            found, more = find(matching(one.paths), server=one.name)
-            sources += found
-            others += more
+        sources, others = _registered(server, store)
     if not sources:
         click.echo(
             "Note: no usage logs found; in folders they are known by their names, "
             "[prefix-]txlog-<from>-<to>. Name other files one by one.",
             err=True,
         )
+    return sources, others
+
+
+def _registered(server: str | None, store: Store) -> tuple[list[Source], int]:
+    from ringserverstats.logs.source import find_registered
+
+    asked = [one for one in store.servers() if server is None or one.is_called(server)]
+    known = [one for one in asked if one.paths]
+    if not known:
+        raise UsageError(
+            "there is nothing to read: name FILES or folders, or `-` for standard input, or "
+            "register where a server's logs lie: ringserverstats server path NAME GLOB"
+        )
+    sources: list[Source] = []
+    others = 0
+    for one in known:
+        found, more, nothing = find_registered(one.paths, server=one.name)
+        sources += found
+        others += more
+        for pattern in nothing:
+            click.echo(f"Note: {pattern!a}, of server {one.name!a}, matches nothing", err=True)
     return sources, others
 
 

@@ -52,8 +52,8 @@ def command(
     counted, and leaves this list, when its file is read again with ingest --retry-rejects.
     """
     from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.coverage import rejects
     from ringserverstats.statistics.questions import Question
+    from ringserverstats.statistics.rejects import rejects
 
     begin, end = period(first, final, month, year, length)
     filters = {"server": listed(server)} if server else {}

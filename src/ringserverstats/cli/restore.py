@@ -29,6 +29,8 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     neither it is asked for, and kept in that folder. A backup of an older version is brought up to
     date. `ringserverstats audit` checks what was restored.
     """
+    from ringserverstats.logs.source import printable
+
     settings = load_settings(database)
     store = open_store(settings, answers=True)
     if os.path.realpath(file) == os.path.realpath(settings.database_path):
@@ -38,7 +40,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
             raise UsageError(f"there is a store {store.label}; add --yes to replace it")
         click.confirm(f"Replace the store {store.label}?", abort=True)
     store.restore(file.absolute(), ask=_ask if sys.stdin.isatty() else None)
-    click.echo(f"restored {store.label} from {file}")
+    click.echo(f"restored {store.label} from {printable(str(file))}")
 
 
 def _ask(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from ringserverstats.cli.common import (
 )
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringserverstats.store.base import Removed
 
 _EXAMPLES = (
     "Examples:\n\n\b\n"
@@ -83,9 +87,10 @@ def path(name: str, paths: tuple[str, ...], remove: bool, database: str | None) 
     store = open_store(load_settings(database), answers=False)
     known = next((one.paths for one in store.servers() if one.name == name), ())
     given = _absolute(paths)
-    kept = [one for one in known if one not in given]
-    store.change_server(name, paths=tuple(kept if remove else [*kept, *given]))
-    click.echo(f"{len(kept) if remove else len(kept) + len(given)} paths of server {name!a}")
+    kept = tuple(one for one in known if one not in given)
+    now = kept if remove else (*kept, *given)
+    store.change_server(name, paths=now)
+    click.echo(f"server {name!a} has {len(now)} paths")
 
 
 @command.command("list", epilog=_EXAMPLES)
@@ -93,6 +98,8 @@ def path(name: str, paths: tuple[str, ...], remove: bool, database: str | None) 
 @database_option
 def list_(as_json: bool, database: str | None) -> None:
     """List the servers."""
+    from ringserverstats.logs.source import printable
+
     servers = open_store(load_settings(database), answers=True).servers()
     if as_json:
         import json
@@ -102,7 +109,7 @@ def list_(as_json: bool, database: str | None) -> None:
                 [
                     {
                         "name": one.name,
-                        "timezone": one.timezone,
+                        "timezone": one.timezone or None,
                         "former": one.former,
                         "paths": one.paths,
                     }
@@ -114,7 +121,10 @@ def list_(as_json: bool, database: str | None) -> None:
     made = table([("server", False), ("time zone", False), ("before", False), ("paths", False)])
     for server in servers:
         made.add_row(
-            server.name, server.timezone, ", ".join(server.former), "\n".join(server.paths)
+            server.name,
+            server.timezone or "UTC, not told",
+            ", ".join(server.former),
+            "\n".join(printable(one) for one in server.paths),
         )
     show(made, console())
 
@@ -146,21 +156,22 @@ def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: 
     total changes, unless both have read the same entries: these are told, and merged only with
     --once, which keeps one of each.
     """
-    store = open_store(load_settings(database), answers=True)
-    twice = store.merge_servers(name, into, once=once, try_only=True)
-    told = (
-        f"{twice.entries:,} entries ({twice.transfers:,} transfers, {human_bytes(twice.bytes)}) "
-        "of both"
-    )
-    if dry_run:
-        click.echo(f"servers {name!a} and {into!a} can be merged; {told} would count once")
-        return
-    if not yes:
+    store = open_store(load_settings(database), answers=True, needed=True)
+    if dry_run or not yes:
+        told = _of_both(store.merge_servers(name, into, once=once, try_only=True))
+        if dry_run:
+            click.echo(f"servers {name!a} and {into!a} can be merged; {told} would count once")
+            return
         if not sys.stdin.isatty():
             raise UsageError(f"this would merge {name!a} into {into!a}; add --yes to do it")
         click.confirm(f"Merge {name!a} into {into!a}, which cannot be undone ({told})?", abort=True)
-    store.merge_servers(name, into, once=once, try_only=False)
+    told = _of_both(store.merge_servers(name, into, once=once, try_only=False))
     click.echo(f"server {name!a} is now a part of {into!a}; {told} count once")
+
+
+def _of_both(twice: Removed) -> str:
+    amounts = f"{twice.transfers:,} transfers, {human_bytes(twice.bytes)}"
+    return f"{twice.entries:,} entries ({amounts}) of both"
 
 
 @command.command("timezone", epilog=_EXAMPLES)
@@ -174,6 +185,8 @@ def timezone_(name: str, timezone: str, database: str | None) -> None:
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(paths):
+        raise UsageError("a path is empty; name a folder or a pattern of files")
     return tuple(dict.fromkeys(os.path.abspath(os.path.expanduser(one)) for one in paths))
 
 

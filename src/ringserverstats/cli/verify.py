@@ -48,7 +48,7 @@ def command(
     from ringserverstats.verify import Finding, verify
 
     settings = load_settings(database)
-    store = open_store(settings, answers=True)
+    store = open_store(settings, answers=True, needed=True)
     sources, _ = find_inputs(files, server, name, store)
     with reading(sources) as progress:
         found = verify(sources, store, ipv6_prefix=settings.ipv6_prefix, progress=progress)

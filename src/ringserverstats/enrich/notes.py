@@ -73,7 +73,7 @@ def rejected(
     rows = [
         {
             "server": server,
-            "digest": one.digest or _digest(key, chunk, source),
+            "digest": one.digest or _digest(key, source, "damage"),
             "direction": _WAYS.get(source.name.kind),
             "day": _day(source.name),
             "file": source.place,
@@ -83,27 +83,27 @@ def rejected(
             "reason": one.reason,
             "version": version,
         }
-        for one in _few(rejects, key)
+        for one in _few(rejects, chunk, source, key)
     ]
     return pa.Table.from_pylist(rows, REJECTS)
 
 
-def _few(rejects: list[Reject], key: bytes) -> list[Reject]:
+def _few(rejects: list[Reject], chunk: Chunk, source: Source, key: bytes) -> list[Reject]:
     """``rejects``, of which those over `MOST_OF_A_CHUNK` are joined into one."""
     kept, more = rejects[:MOST_OF_A_CHUNK], rejects[MOST_OF_A_CHUNK:]
     if not more:
         return kept
-    digest = blake2b(b"".join(one.digest for one in more), key=key, digest_size=16).digest()
+    digest = _digest(key, source, f"more from {chunk.position}")
     last = more[-1].line + more[-1].lines - 1
     reason = f"{len(more)} more rejects up to line {last}"
     return [*kept, Reject(more[0].line, sum(one.lines for one in more), reason, digest)]
 
 
-def _digest(key: bytes, chunk: Chunk, source: Source) -> bytes:
-    """What stands for the bytes of an input that cannot be read: its name, and how far it was."""
-    read = f"{chunk.position + len(chunk.data)} {source.place.rpartition('/')[2]}"
+def _digest(key: bytes, source: Source, what: str) -> bytes:
+    """What stands for bytes that cannot be read, or are too many: the file's name."""
+    text = f"{what} {source.place.rpartition('/')[2]}"
     return blake2b(
-        read.encode("utf-8", "backslashreplace"), key=key, digest_size=16, person=b"damage"
+        text.encode("utf-8", "backslashreplace"), key=key, digest_size=16, person=b"file"
     ).digest()
 
 

@@ -5,8 +5,7 @@ middle, whatever hours a change of clocks put into its name.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from ringserverstats.logs.names import FileName
 
@@ -39,7 +38,7 @@ def pieces(name: FileName) -> list[Piece]:
     return [piece for piece in found if piece.first_minute < piece.last_minute]
 
 
-def is_over(name: FileName, zone: ZoneInfo, now: datetime) -> bool:
+def is_over(name: FileName, zone: tzinfo, now: datetime) -> bool:
     """Whether the interval of ``name``, in local times of ``zone``, had ended by ``now``."""
     if name.end is None:
         return False

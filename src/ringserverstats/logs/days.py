@@ -10,8 +10,7 @@ The rules, in order:
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class Days:
     contradicts: bool
 
 
-def days(batch: Batch, name: FileName, zone: ZoneInfo) -> Days:
+def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
     """The day of each entry of ``batch``, read from a file with ``name``."""
     guessed = 0
     if name.day is not None:
@@ -62,23 +61,23 @@ def days(batch: Batch, name: FileName, zone: ZoneInfo) -> Days:
     )
 
 
-def local(times: Int64s, zone: ZoneInfo) -> Int64s:
+def local(times: Int64s, zone: tzinfo) -> Int64s:
     """Seconds since 1970 UTC as seconds since 1970 on the wall clock of ``zone``."""
     quarters, index = np.unique(times // _QUARTER, return_inverse=True)
     offsets = [_offset(int(quarter) * _QUARTER, zone) for quarter in quarters]
     return times + np.array(offsets, np.int64)[index]
 
 
-def _offset(time: int, zone: ZoneInfo) -> int:
+def _offset(time: int, zone: tzinfo) -> int:
     offset = datetime.fromtimestamp(time, UTC).astimezone(zone).utcoffset()
     return int((offset or timedelta()).total_seconds())
 
 
-def _local_day(times: Int64s, zone: ZoneInfo) -> Int64s:
+def _local_day(times: Int64s, zone: tzinfo) -> Int64s:
     return local(times, zone) // _DAY
 
 
-def _contradicts(batch: Batch, name: FileName, zone: ZoneInfo) -> bool:
+def _contradicts(batch: Batch, name: FileName, zone: tzinfo) -> bool:
     if name.start is None or name.end is None or not len(batch):
         return False
     start, end = name.start.replace(tzinfo=zone), name.end.replace(tzinfo=zone)

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 
 _TIME = r"(\d{8}T\d{2}):?(\d{2})"
 _NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.\s_-])", re.ASCII)
-_DAY = timedelta(hours=25)
+_DAY, _HOUR = timedelta(hours=25), timedelta(hours=1)
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 
 
@@ -36,7 +36,7 @@ class FileName:
     @property
     def hour(self) -> int | None:
         """The local hour, where the interval is an hour."""
-        if self.start is None or self.end is None or self.end - self.start != timedelta(hours=1):
+        if self.start is None or self.end is None or self.end - self.start != _HOUR:
             return None
         return self.start.hour
 
@@ -53,6 +53,8 @@ def read_name(name: str) -> FileName:
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)
+    if end == start:  # the hour that stands twice when clocks go back
+        end += _HOUR
     if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
     return FileName(kind=kind, prefix=prefix, start=start, end=end)

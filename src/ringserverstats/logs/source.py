@@ -46,15 +46,16 @@ class Source:
     @property
     def label(self) -> str:
         """What messages call it, safe for a terminal."""
-        return _printable("standard input" if self.path is None else str(self.path))
+        return printable("standard input" if self.path is None else str(self.path))
 
     @property
     def place(self) -> str:
         """Its label, of a file with the whole path: the same wherever it is read from."""
-        return self.label if self.path is None else _printable(os.path.abspath(self.path))
+        return self.label if self.path is None else printable(os.path.abspath(self.path))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """``text`` safe for a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -96,21 +97,43 @@ def find(
             found[path] = Source(None, read_name(name or ""), 0, server or "")
             continue
         _check(path)
-        if not os.path.isdir(path):
+        if os.path.isdir(path):
+            others += _add_all(found, path, server)
+        else:
             _add(found, path, name, server)
-            continue
-        for file in _files(path):
-            if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
-                _add(found, file, None, server)
-            else:
-                others += 1
     return list(found.values()), others
 
 
-def matching(patterns: Iterable[str]) -> list[str]:
-    """All files and folders that ``patterns`` mean (``*``, ``?``, ``[...]``, ``**``), in order."""
-    found = (path for pattern in patterns for path in glob.glob(pattern, recursive=True))
-    return sorted(set(found))
+def find_registered(patterns: Iterable[str], *, server: str) -> tuple[list[Source], int, list[str]]:
+    """The usage logs of ``server`` that ``patterns`` mean: folders, files, or ``*``, ``?``, ``**``.
+
+    A file that cannot be read, or is gone by then, is told when it is read, as those in folders.
+
+    Returns:
+        The sources, how many other files there are, and the patterns that mean nothing.
+    """
+    found: dict[str, Source] = {}
+    others = 0
+    nothing: list[str] = []
+    for pattern in patterns:
+        is_path = os.path.lexists(pattern)
+        paths = [pattern] if is_path else sorted(glob.glob(pattern, recursive=True))
+        if not paths:
+            nothing.append(pattern)
+        for path in paths:
+            others += _add_all(found, path, server)
+    return list(found.values()), others, nothing
+
+
+def _add_all(found: dict[str, Source], path: str, server: str | None) -> int:
+    """Add ``path``, or of a folder all in it, where it is a usage log by name; count the others."""
+    others = 0
+    for file in _files(path) if os.path.isdir(path) else [path]:
+        if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
+            _add(found, file, None, server)
+        else:
+            others += 1
+    return others
 
 
 def _check(path: str) -> None:

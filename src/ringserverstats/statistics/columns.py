@@ -186,8 +186,10 @@ _LARGEST_MEAN = 2.0**63 - 1024  # that a whole number of 64 bits can be
 
 
 def _mean(column: str) -> dict[str, str]:
-    total = f"sum(f.{column}::double precision / d.days)"
-    return {"means": f"least(round({total}), {_LARGEST_MEAN:.0f})::bigint"}
+    mean = f"round(sum(f.{column}::double precision / d.days))"
+    most = f"{_LARGEST_MEAN:.0f}"
+    cases = f"WHEN {mean} < {most} THEN {mean} WHEN {mean} >= {most} THEN {most}"
+    return {"means": f"(CASE {cases} END)::bigint"}
 
 
 #: Kinds of tables: sums by day or month, connections by day, single transfers, and sums of covered

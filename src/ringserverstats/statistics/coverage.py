@@ -1,8 +1,9 @@
 """Which days of which server the store knows: no log is not zero.
 
 A day of a server and direction is *complete* (all its minutes are covered by logs that were read
-whole), *empty* (the same, and nothing was sent or received), *incomplete* (some of it is covered,
-a log may still grow, or entries came without their log's name), or *missing*.
+whole), *empty* (the same, and nothing was sent or received: a ringserver writes such logs when
+clients come but take nothing), *incomplete* (some of it is covered, a log may still grow, or
+entries came without their log's name), or *missing*.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _FIRST = date(2000, 1, 1)  # logs of before are rejected
 _DAYS = """
 WITH entry AS (
     SELECT server, direction, day, sum(entries) AS entries FROM connection_by_day
-     WHERE day BETWEEN {low}::date AND {high}::date GROUP BY server, direction, day
+     WHERE day BETWEEN {low}::date - 366 AND {high}::date GROUP BY server, direction, day
 ), span AS (
     SELECT f.server, f.direction, min(f.day) AS first_day,
            greatest(max(f.day), {late}::date) AS last_day
@@ -35,7 +36,9 @@ WITH entry AS (
     SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.whole,
            coalesce(e.entries, 0) AS entries,
            EXISTS (SELECT 1 FROM entry o WHERE o.server = p.server AND o.direction = p.direction
-                    AND o.day BETWEEN c.first_day AND c.last_day) AS is_used
+                    AND o.day BETWEEN c.first_day AND c.last_day) AS is_used,
+           EXISTS (SELECT 1 FROM reject r WHERE r.server = p.server AND r.direction = p.direction
+                    AND r.day BETWEEN c.first_day AND c.last_day) AS has_rejects
       FROM span p
       JOIN generate_series({low}::timestamp, {high}::timestamp, interval '1 day') AS d(day)
         ON d.day BETWEEN p.first_day AND p.last_day
@@ -46,7 +49,7 @@ WITH entry AS (
 ), dated AS (
     SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes,
            CASE WHEN whole AND minutes = 1440
-                THEN CASE WHEN is_used THEN 'complete' ELSE 'empty' END
+                THEN CASE WHEN is_used OR has_rejects THEN 'complete' ELSE 'empty' END
                 WHEN minutes IS NOT NULL OR entries > 0 THEN 'incomplete'
                 ELSE 'missing' END AS state
       FROM known
@@ -73,14 +76,6 @@ _UNCOVERED = """
 SELECT {label} AS label, count(*) FILTER (WHERE d.state = 'incomplete') AS incomplete,
        count(*) FILTER (WHERE d.state = 'missing') AS missing, count(*) AS days
   FROM dated d GROUP BY 1
-"""
-
-
-_REJECTED = """
-SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.file, f.line,
-       f.lines, f.position, f.reason, f.version
-  FROM reject f JOIN server v ON v.server = f.server
- WHERE {where} ORDER BY f.file, f.position, v.name
 """
 
 
@@ -136,16 +131,3 @@ def _ask(store: Store, question: Question, select: str) -> pa.Table:
         places[name] = f"${len(parameters)}"
     days = _DAYS.format(where=" AND ".join(where) or "true", **places)
     return store.ask(days + select, parameters)
-
-
-def rejects(store: Store, question: Question) -> pa.Table:
-    """What was rejected of the logs of the period and servers of ``question``.
-
-    Columns: server, direction, day, file, line, lines, position (bytes of the decompressed input
-    before it), reason, version.
-    """
-    kept = {name: question.filters[name] for name in ("server",) if name in question.filters}
-    parameters: list[object] = []
-    asked = Question(first=question.first, last=question.last, filters=kept)
-    where = conditions(asked, "f.day", parameters)
-    return store.ask(_REJECTED.format(where=" AND ".join(where) or "true"), parameters)

@@ -70,6 +70,11 @@ SELECT server, day::text AS period, count(*) AS rows,
 _CHECKS = (
     ("store", "there must be one row", "SELECT abs(count(*) - 1) FROM store"),
     (
+        "store",
+        "a server has a number over last_server",
+        "SELECT greatest(0, (SELECT max(server) FROM server) - max(last_server)) FROM store",
+    ),
+    (
         "migration",
         "steps are missing or doubled",
         "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number)"

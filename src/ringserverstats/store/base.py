@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
+from ringserverstats.errors import StoreError
 from ringserverstats.keys import Keys
 
 
@@ -19,6 +21,7 @@ from ringserverstats.keys import Keys
 class Server:
     """A ringserver. ``number`` is given once, so that a rename changes nothing else.
 
+    ``timezone`` is empty where nobody told it; then its days are those of UTC.
     ``former`` are names that it had before: its logs may still bear them. ``paths`` are patterns
     of the files that are read when no others are named.
     """
@@ -28,6 +31,26 @@ class Server:
     timezone: str
     former: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+
+    @property
+    def zone(self) -> tzinfo:
+        """Its time zone.
+
+        Raises:
+            StoreError: this system knows none of that name.
+        """
+        try:
+            return ZoneInfo(self.timezone or "UTC")
+        except (KeyError, ValueError, OSError):
+            raise StoreError(
+                f"the time zone of server {self.name!r} is not known here; set it with: "
+                f"ringserverstats server timezone {self.name} Area/City"
+            ) from None
+
+    @property
+    def latest_zone(self) -> tzinfo:
+        """The zone in which its days end last: its own, or of all, where nobody told it."""
+        return self.zone if self.timezone else timezone(timedelta(hours=-12))
 
     def is_called(self, name: str) -> bool:
         """Whether that is its name, or was."""
@@ -71,6 +94,21 @@ class Removed:
     bytes: int
     packets: int
     rejects: int
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """A file that was read to its end, undamaged, ``size`` bytes of it (decompressed).
+
+    ``digests`` are of what ``version`` rejects of it; None: nothing is known but that it could be
+    read.
+    """
+
+    server: int
+    file: str
+    size: int
+    digests: list[bytes] | None
+    version: str
 
 
 class Ask(Protocol):
@@ -133,11 +171,11 @@ class Store(Protocol):
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         """Forget all that was read of a server's days, all or nothing; logs can be read again."""
 
-    def keep_rejects(self, server: int, file: str, digests: list[bytes], version: str) -> int:
-        """Of the rejects of ``file`` keep ``digests``, as found by ``version``; count the others.
+    def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
+        """Forget rejects that are none any more, as ``read`` tells.
 
         Returns:
-            How many are kept no longer.
+            How many.
         """
 
     def write(self, rows: Rows) -> Written:

@@ -3,6 +3,8 @@
 All of it runs within the transaction of the caller.
 """
 
+from uuid import UUID
+
 import duckdb
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.store.base import Written
+from ringserverstats.store.base import FileRead, Written
 from ringserverstats.store.sums import SUMS, statements
 
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
@@ -34,10 +36,17 @@ _COVER = (
     f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, whole)"
     f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
 )
+_REJECTED = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
 _REJECT = (
-    "INSERT INTO reject SELECT DISTINCT ON (server, digest)"
+    "MERGE INTO reject AS old USING (SELECT DISTINCT ON (server, digest)"
     " * REPLACE (direction::direction AS direction) FROM given"
-    " ANTI JOIN reject USING (server, digest) ORDER BY file, position"
+    " ORDER BY file, position, lines DESC) AS new"
+    " ON old.server = new.server AND old.digest = new.digest"
+    # Of a file with very many only how many, which grows.
+    " WHEN MATCHED AND new.file = old.file AND new.lines > old.lines"
+    " THEN UPDATE SET lines = new.lines, reason = new.reason"
+    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_REJECTED)}, version)"
+    f" VALUES ({', '.join('new.' + name for name in _REJECTED)}, new.version)"
 )
 
 
@@ -162,6 +171,28 @@ def insert_notes(
         " WHERE reject.server = given.server AND reject.digest = given.entry"
     ).fetchall()
     return int(found[0][0])
+
+
+def settle_rejects(connection: duckdb.DuckDBPyConnection, read: FileRead) -> int:
+    """Forget rejects that are none any more, as ``read`` tells; returns how many."""
+    own = [read.server, read.file]
+    gone = connection.execute(
+        "DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own
+    ).fetchall()[0][0]
+    if read.digests is None:
+        return int(gone)
+    found = [str(UUID(bytes=digest)) for digest in read.digests]
+    gone += connection.execute(
+        "DELETE FROM reject WHERE server = $1 AND file = $2 AND position < $4"
+        " AND NOT list_contains($3::UUID[], digest)",
+        [*own, found, read.size],
+    ).fetchall()[0][0]
+    connection.execute(
+        "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
+        " AND list_contains($3::UUID[], digest)",
+        [*own, found, read.version],
+    )
+    return int(gone)
 
 
 def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:

@@ -33,7 +33,16 @@ def delete(
     amounts = connection.execute(f"{_AMOUNTS} FROM seen WHERE {_DAYS}", span).fetchall()[0]
     for table in ("seen", "transfer", "covered"):
         connection.execute(f"DELETE FROM {table} WHERE {_DAYS}", span)
-    rejects = connection.execute(f"DELETE FROM reject WHERE {_DAYS}", span).fetchall()[0][0]
+    # A log of several days counts entries on another day than those that it also covers.
+    connection.execute(
+        "UPDATE covered SET whole = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
+        span,
+    )
+    rejects = connection.execute(
+        f"DELETE FROM reject WHERE ({_DAYS})"
+        " OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM seen))",
+        span,
+    ).fetchall()[0][0]
     _sum_again(connection, server.number, first, last)
     for table, user in (
         ("stream", "by_month"),

@@ -1,5 +1,11 @@
 -- What lets a store prove itself: which days its logs cover, what was rejected, where logs lie.
 
+-- generation is another one after each correction or restore, so that a process which looked up ids
+-- before does not write them. last_server is the greatest number that a server ever had.
+ALTER TABLE store ADD COLUMN generation VARCHAR DEFAULT '';
+ALTER TABLE store ADD COLUMN last_server INTEGER DEFAULT 0;
+UPDATE store SET last_server = (SELECT coalesce(max(server), 0) FROM server);
+
 -- paths: patterns of the files that `ingest` reads when it is given none.
 ALTER TABLE server ADD COLUMN paths VARCHAR[] DEFAULT [];
 
@@ -47,9 +53,10 @@ SELECT server, direction, day,
        bool_and(whole) AS whole, min(first_day) AS first_day, max(last_day) AS last_day
 FROM piece GROUP BY server, direction, day;
 
--- The days that figures may be compared over and averaged over.
+-- The days that figures are averaged over. A log of several days says nothing of one of them.
 CREATE VIEW covered_day AS
-SELECT server, direction, day FROM coverage WHERE whole AND minutes = 1440;
+SELECT server, direction, day FROM coverage
+WHERE whole AND minutes = 1440 AND first_day = last_day;
 
 -- The eight bytes of a word, the other way round.
 CREATE MACRO swapped(w) AS

@@ -1,0 +1,225 @@
+"""The file of a DuckDB store: opened with patience, copied whole, put into its place.
+
+Beside it may lie a log, ``<file>.wal``, of a process that was killed. DuckDB takes over what is in
+there, so none may lie beside a file that it does not belong to.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import duckdb
+
+from ringserverstats.errors import BusyError, StoreError
+from ringserverstats.store.schema import check, schema_version
+
+_Result = TypeVar("_Result")
+
+_PAUSE = 0.01
+_TELL_AFTER = 0.5
+_LOCKED = "Could not set lock"
+_LEFT_OVER = 3600  # seconds after which an unfinished copy is one of a killed process
+
+
+class _LockedError(Exception):
+    """Another process has the file."""
+
+
+def log_of(path: Path) -> Path:
+    """The log that may lie beside the file ``path``."""
+    return Path(f"{path}.wal")
+
+
+def new_beside(path: Path) -> Path:
+    """A name for what is to take the place of ``path`` when it is whole."""
+    for old in path.parent.glob(f"{path.name}.new-*"):
+        if time.time() - old.stat().st_mtime > _LEFT_OVER:
+            old.unlink(missing_ok=True)
+    return path.with_name(f"{path.name}.new-{uuid.uuid4()}")
+
+
+def first_line(error: Exception) -> str:
+    """What ``error`` says, without the program's own text that DuckDB adds below."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().split("\n")[0]
+
+
+def open_file(
+    path: Path, *, write: bool, memory: str, wait: float, tell: Callable[[str], None]
+) -> duckdb.DuckDBPyConnection:
+    """The open file ``path``; another process that has it is waited for.
+
+    Raises:
+        BusyError: it had it for longer than ``wait`` seconds.
+        StoreError: it cannot be opened.
+    """
+
+    def attempt() -> duckdb.DuckDBPyConnection:
+        try:
+            return duckdb.connect(
+                path,
+                read_only=not write,
+                config={
+                    "memory_limit": memory,
+                    "temp_directory": f"{path}.tmp",
+                    "preserve_insertion_order": "false",
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                },
+            )
+        except duckdb.Error as error:
+            if _LOCKED in str(error) and isinstance(error, duckdb.IOException):
+                raise _LockedError from None
+            raise StoreError(
+                f"{path} cannot be used as a store ({first_line(error)}); check the path and its "
+                "permissions, or choose another with --database"
+            ) from None
+
+    return _patiently(attempt, path, wait=wait, tell=tell)
+
+
+def _patiently(
+    attempt: Callable[[], _Result], path: Path, *, wait: float, tell: Callable[[str], None]
+) -> _Result:
+    begin = time.monotonic()
+    told = False
+    while True:
+        try:
+            return attempt()
+        except _LockedError:
+            waited = time.monotonic() - begin
+        if waited > wait:
+            raise BusyError(
+                f"{path} has been in use by another process for {wait:g} s; try again, or raise "
+                "RINGSERVERSTATS_WAIT"
+            )
+        if waited > _TELL_AFTER and not told:
+            tell(f"waiting for another process that uses {path} ...")
+            told = True
+        time.sleep(_PAUSE)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Make ``target``, which is not there, a copy of the store ``source``.
+
+    Nobody may write ``source`` meanwhile. What lies in the log beside it is taken over, and an
+    older schema is brought up to date.
+
+    Raises:
+        StoreError: ``source`` is no store, or one of a newer program.
+        OSError, duckdb.Error: it cannot be read, or ``target`` not be written.
+    """
+    try:
+        _copy({source: target, log_of(source): log_of(target)})
+        with duckdb.connect(target) as connection:
+            check(connection, source, write=True)
+            connection.execute("CHECKPOINT")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        log_of(target).unlink(missing_ok=True)
+
+
+def _copy(files: dict[Path, Path]) -> None:
+    """Copy those of ``files`` that are there.
+
+    All are closed at the end only: to close a file ends every lock that this process has on it.
+    """
+    with ExitStack() as stack:
+        for source, target in files.items():
+            if source.exists():
+                original = stack.enter_context(open(source, "rb"))
+                made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                shutil.copyfileobj(original, stack.enter_context(open(made, "wb")), 1 << 20)
+
+
+def put_first(new: Path, path: Path) -> None:
+    """Let ``new`` become ``path`` where nothing is yet.
+
+    Raises:
+        FileExistsError: something is: another process was faster, or a log was left there.
+        OSError: it cannot be.
+    """
+    if log_of(path).exists() and not path.exists():
+        raise FileExistsError(
+            f"the log of a store that is gone lies there, {log_of(path)}: move it away"
+        )
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        new.rename(path)
+
+
+def put_in_place(new: Path, path: Path, *, wait: float, tell: Callable[[str], None]) -> None:
+    """Let ``new`` take the place of ``path``, when nobody uses that.
+
+    What is there and is no store that can be read is kept beside, as ``<path>.replaced``.
+
+    Raises:
+        BusyError: somebody has used it for longer than ``wait`` seconds.
+        OSError: it cannot be.
+    """
+    _sync(new)
+    is_kept = path.exists() and not _is_store(path)
+    with _held(path, wait, tell):
+        if log_of(path).exists():
+            log_of(path).replace(_free(f"{log_of(path)}.replaced"))
+        if is_kept:
+            shutil.copy2(path, _free(f"{path}.replaced"))
+        new.replace(path)
+    _sync(path.parent)
+
+
+def _is_store(path: Path) -> bool:
+    """Whether ``path`` is a store, or one that somebody uses."""
+    try:
+        with duckdb.connect(path, read_only=True) as connection:
+            return schema_version(connection) > 0
+    except duckdb.Error as error:
+        return _LOCKED in str(error)
+
+
+def _free(name: str) -> str:
+    """``name``, or where that is taken one with a number behind it."""
+    number, found = 1, name
+    while os.path.exists(found):
+        number += 1
+        found = f"{name}-{number}"
+    return found
+
+
+@contextmanager
+def _held(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold ``path``, where it is there, as DuckDB does (a POSIX record lock)."""
+    if not path.exists():
+        yield
+        return
+    with open(path, "r+b") as file:
+        _patiently(lambda: _lock(file), path, wait=wait, tell=tell)
+        yield
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise _LockedError from None
+
+
+def _sync(path: Path) -> None:
+    """Make sure that the file or folder ``path`` is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""Who a DuckDB store is, and the servers that it knows, within the transaction of the caller."""
+
+import uuid
+from dataclasses import dataclass
+
+import duckdb
+
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.store.base import Server
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The row of table ``store``.
+
+    ``key_check`` tells whether a secret is its own. ``generation`` is another one after each
+    correction or restore, which ids that a process has looked up before may not outlive.
+    """
+
+    id: str
+    key_check: str
+    ipv6_prefix: int
+    generation: str
+
+
+def identity(connection: duckdb.DuckDBPyConnection) -> Identity:
+    """The row of table ``store``.
+
+    Raises:
+        StoreError: there is not one.
+    """
+    rows = connection.execute("SELECT id, key_check, ipv6_prefix, generation FROM store").fetchall()
+    if len(rows) != 1:
+        raise StoreError(
+            "the store is damaged: its table `store` has not one row; restore a backup with: "
+            "ringserverstats restore FILE"
+        )
+    return Identity(*rows[0])
+
+
+def new_generation(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let what other processes know of the store no longer hold."""
+    connection.execute("UPDATE store SET generation = $1", [str(uuid.uuid4())])
+
+
+def all_servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
+    """All servers by name."""
+    rows = connection.execute(
+        "SELECT server, name, timezone, former, paths FROM server ORDER BY name"
+    )
+    return [
+        Server(number, name, timezone, tuple(former or ()), tuple(paths or ()))
+        for number, name, timezone, former, paths in rows.fetchall()
+    ]
+
+
+def named(connection: duckdb.DuckDBPyConnection, name: str) -> Server:
+    """The server called ``name`` now.
+
+    Raises:
+        UsageError: there is none.
+    """
+    servers = all_servers(connection)
+    found = next((server for server in servers if server.name == name), None)
+    if found is None:
+        known = ", ".join(server.name for server in servers) or "none"
+        raise UsageError(f"there is no server {name!r} (known: {known})")
+    return found
+
+
+def add_server(connection: duckdb.DuckDBPyConnection, name: str, timezone: str) -> Server:
+    """Add a server, or return the one that has or had this name. A number is given once ever."""
+    for server in all_servers(connection):
+        if server.is_called(name):
+            return server
+    number = connection.execute(
+        "UPDATE store SET last_server = last_server + 1 RETURNING last_server"
+    ).fetchall()[0][0]
+    made = Server(int(number), name, timezone)
+    _insert(connection, made)
+    return made
+
+
+def copy_servers(connection: duckdb.DuckDBPyConnection, servers: list[Server]) -> None:
+    """Put the servers of another store, with their numbers, into one that has none."""
+    for server in servers:
+        _insert(connection, server)
+    last = max((server.number for server in servers), default=0)
+    connection.execute("UPDATE store SET last_server = $1", [last])
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, server: Server) -> None:
+    connection.execute(
+        "INSERT INTO server (server, name, timezone, former, paths) VALUES ($1, $2, $3, $4, $5)",
+        [server.number, server.name, server.timezone, list(server.former), list(server.paths)],
+    )
+
+
+def change_server(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    *,
+    rename: str | None,
+    timezone: str | None,
+    paths: tuple[str, ...] | None,
+) -> None:
+    """Give the server called ``name`` another name, time zone or other paths.
+
+    Raises:
+        UsageError: there is none, or the new name is taken.
+    """
+    found = named(connection, name)
+    if paths is not None:
+        connection.execute(
+            "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
+        )
+    if timezone:
+        connection.execute(
+            "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
+        )
+        if found.timezone not in ("", timezone):  # logs may have been taken for whole too early
+            connection.execute("UPDATE covered SET whole = false WHERE server = $1", [found.number])
+    if rename and rename != name:
+        others = [one for one in all_servers(connection) if one.number != found.number]
+        if any(server.is_called(rename) for server in others):
+            raise UsageError(
+                f"there is a server that is or was called {rename!r}; take another name"
+            )
+        former = [*(old for old in found.former if old != rename), name]
+        connection.execute(
+            "UPDATE server SET name = $2, former = $3 WHERE server = $1",
+            [found.number, rename, former],
+        )
