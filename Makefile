@@ -30,11 +30,13 @@ bench: .venv/done
 	$(BIN)/python benchmarks/run.py
 
 docs: .venv/done
-	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/examples.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
 lock: .venv/done
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --extra dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf .venv dist demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist demo site .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,8 +2,8 @@
 
 ``node-a`` is a v4 server that writes text once a day, ``node-b`` one that writes JSON Lines every
 hour, ``node-c`` an old release that is still there. Some 300 clients all over the world read from
-them: a few take nearly everything, most a handful of stations, and people more on working days. As in life,
-some logs are lost: a day of one server, hours of another, a block on a disk that was full.
+them: a few take nearly everything, most a handful of stations, and people more on working days. As
+in life, some logs are lost: a day of one server, hours of another, the end of a block.
 The same seed gives the same bytes.
 """
 
@@ -295,5 +295,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     count = write(given.folder, days=given.days, seed=given.seed)
-    print(f"wrote logs of {given.days} days into {given.folder}; before some of them were lost they")
-    print(f"told of {count:,} transfers")
+    print(f"wrote logs of {given.days} days into {given.folder}")
+    print(f"before some of them were lost, they told of {count:,} transfers")

@@ -296,4 +296,4 @@ def test_registered_paths_that_are_not_as_they_should_be(run: CommandLine, tmp_p
     assert "'/gone/*', of server 'a', matches nothing" in done.stderr
     assert done.stderr.count("cannot be opened") == 1
     run("server", "rename", "a", "b")
-    assert '"known": 26' in run("ingest", "--json", "--as", "a").stdout
+    assert '"known": 13' in run("ingest", "--json", "--as", "a").stdout

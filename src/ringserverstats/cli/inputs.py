@@ -24,7 +24,7 @@ def input_options(command: _Command) -> _Command:
     """The arguments that `find_inputs` takes."""
     for option in reversed(
         (
-            click.argument("files", nargs=-1, metavar="[FILE]..."),
+            click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
             click.option("--as", "server", metavar="NAME", help="The server that wrote the logs."),
             click.option(
                 "--name", metavar="FILENAME", help="The log's file name, for input without one."

@@ -91,6 +91,21 @@ def period(
     return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
 
 
+def complete_list(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes the last name of a list with commas by those of ``names`` that it has not yet."""
+
+    def complete(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
+        before, comma, last = text.rpartition(",")
+        given = before.split(",")
+        return [
+            f"{before}{comma}{name}"
+            for name in names
+            if name.startswith(last) and name not in given
+        ]
+
+    return complete
+
+
 def listed(texts: tuple[str, ...]) -> tuple[str, ...]:
     """The values of an option that takes a list with commas, and may be given several times."""
     parts = (part.strip() for text in texts for part in text.split(","))

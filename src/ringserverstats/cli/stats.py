@@ -9,6 +9,7 @@ import click
 
 from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import (
+    complete_list,
     database_option,
     listed,
     output_options,
@@ -39,6 +40,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--by",
     multiple=True,
     metavar="LIST",
+    shell_complete=complete_list(*GROUPS),
     help="Group by, in this order: " + ", ".join(GROUPS) + ".",
 )
 @period_options
@@ -47,6 +49,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--measure",
     multiple=True,
     metavar="LIST",
+    shell_complete=complete_list(*MEASURES),
     help="Numbers to show: "
     + ", ".join(MEASURES)
     + ". Default: all sums; entries and connections by stream, network, station, ... only when"
@@ -56,9 +59,11 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--sort",
     default="",
     metavar="NAME",
+    shell_complete=complete_list(*MEASURES, *GROUPS),
     help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@click.option("--sql", is_flag=True, help="Print the SELECT behind the answer, and its values.")
 @output_options("table", "csv", "json", "parquet")
 @database_option
 def command(
@@ -72,6 +77,7 @@ def command(
     measure: tuple[str, ...],
     sort: str,
     top: int | None,
+    sql: bool,
     format_: str,
     output: str | None,
     database: str | None,
@@ -103,6 +109,12 @@ def command(
         sort=sort,
         top=top,
     )
+    if sql:
+        select, values = question.sql()
+        click.echo(f"{select};")
+        for number, value in enumerate(values, start=1):
+            click.echo(f"-- ${number}: {value!a}")
+        return
     store = open_store(load_settings(database), answers=True)
     answer = ask(store, question)
     write(answer, format_, output, lambda on: print_answer(store, question, answer, on))

@@ -1,0 +1,123 @@
+"""Run the console examples of README and manual, and write what they print into the pages.
+
+A block of ``console`` holds commands, each behind ``$ ``, and what they print; a line of ``...``
+stands for anything. Each page has a home of its own, with the sample's logs in ``demo/logs``, and,
+unless it adds the servers itself, a store in which they are.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HOME = "/home/you"
+ANYTHING = "..."
+
+_BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.S)
+_SECRET = "5ec2e7" + "0" * 58
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Makes homes in ``folder``: empty ones, or such in which the sample's logs were read."""
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Write the sample's logs, and read them once."""
+        logs = self.folder / "logs"
+        script = ROOT / "examples" / "make_sample.py"
+        subprocess.run([sys.executable, script, logs], check=True, stdout=subprocess.DEVNULL)
+        read = self._new(self.folder / "read")
+        for server in ("node-a", "node-b", "node-c"):
+            self.run(read, f"ringserverstats server add {server} --timezone Europe/Paris")
+        self.run(read, "ringserverstats demo/logs")
+
+    def make(self, name: str, *, is_read: bool) -> Path:
+        """A home of that ``name``."""
+        home = self.folder / name
+        if is_read:
+            return Path(shutil.copytree(self.folder / "read", home, symlinks=True))
+        return self._new(home)
+
+    def _new(self, home: Path) -> Path:
+        (home / "demo").mkdir(parents=True)
+        (home / "demo" / "logs").symlink_to(self.folder / "logs")
+        return home
+
+    def run(self, home: Path, command: str) -> str:
+        """What ``command`` prints; its errors go to standard error."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=home,
+            env={
+                "HOME": str(home),
+                "PATH": path,
+                "PYTHONUTF8": "1",
+                "RINGSERVERSTATS_SECRET": _SECRET,
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        text = done.stdout.replace(str(home), HOME).replace(str(self.folder / "read"), HOME)
+        lines = (line.rstrip() for line in text.strip("\n").splitlines())
+        return "".join(f"{line}\n" for line in lines)
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """Commands of ``page``, each with what it says they print."""
+    found = []
+    for block in _BLOCK.findall(page):
+        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def run_page(page: str, home: Path, homes: Homes) -> str:
+    """``page`` with what its examples print now, where it does not say ``...``."""
+
+    def run_block(match: re.Match[str]) -> str:
+        lines = []
+        for command, output in examples(f"```console\n{match[1]}```"):
+            printed = homes.run(home, command)
+            shown = output if _fits(output, printed) else printed
+            lines.append(f"$ {command}\n{shown}")
+        return "".join(lines)
+
+    return _BLOCK.sub(run_block, page)
+
+
+def is_read_first(page: str) -> bool:
+    """Whether the examples of ``page`` ask a store in which the sample is."""
+    return "$ ringserverstats server add" not in page
+
+
+def _fits(output: str, printed: str) -> bool:
+    """Whether ``printed`` is what ``output`` says."""
+    parts = (".*" if line == ANYTHING else re.escape(line) for line in output.splitlines())
+    return re.fullmatch("\n".join(parts), printed.rstrip("\n"), flags=re.S) is not None
+
+
+def main() -> None:
+    """Write all pages anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        homes = Homes(Path(folder))
+        homes.prepare()
+        for path in PAGES:
+            text = path.read_text()
+            if examples(text):
+                home = homes.make(path.stem, is_read=is_read_first(text))
+                path.write_text(run_page(text, home, homes))
+
+
+if __name__ == "__main__":
+    main()

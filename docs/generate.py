@@ -1,0 +1,167 @@
+"""Write what of the manual comes from the code: commands, statistics, the man page.
+
+Of statistics.md only what stands between the comments ``<!-- name -->`` and ``<!-- end -->``.
+"""
+
+import re
+import textwrap
+from datetime import date
+from pathlib import Path
+
+import click
+
+from ringserverstats import __version__
+from ringserverstats.cli import PROGRAM, cli
+from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES
+from ringserverstats.statistics.questions import Question
+
+FOLDER = Path(__file__).parent
+_WIDTH = 96
+_MAN_WIDTH = 76
+_TABLES = {
+    "sums": "`by_month` or `by_day`",
+    "connections": "`connection_by_day`",
+    "transfers": "`transfer`",
+    "means": "`by_day` of covered days",
+}
+_EXAMPLE = Question(
+    by=("month", "network"),
+    first=date(2026, 9, 1),
+    last=date(2026, 10, 31),
+    filters={"direction": ("TX",), "network": ("FR", "R?")},
+    measures=("bytes", "clients"),
+)
+
+
+def pages() -> dict[Path, str]:
+    """The text of every page, by its file."""
+    statistics = FOLDER / "statistics.md"
+    return {
+        FOLDER / "commands.md": _commands(),
+        FOLDER / "ringserverstats.1": _man(),
+        statistics: _filled(
+            statistics.read_text(),
+            {
+                "groups": _groups(),
+                "filters": _filters(),
+                "measures": _measures(),
+                "joins": _joins(),
+                "example": _example(),
+            },
+        ),
+    }
+
+
+def _helps(width: int) -> list[tuple[str, str]]:
+    """The path and help of every command, in the order of the program's own list."""
+    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
+    return _below(cli, context, width)
+
+
+def _below(command: click.Command, context: click.Context, width: int) -> list[tuple[str, str]]:
+    context.max_content_width = context.terminal_width = width
+    found = [(context.command_path, command.get_help(context))]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            one = command.get_command(context, name)
+            assert one is not None
+            found += _below(one, click.Context(one, parent=context, info_name=name), width)
+    return found
+
+
+def _commands() -> str:
+    parts = ["# Commands\n\nWhat `--help` tells of each, written by `make docs`.\n"]
+    parts += [f"## {path}\n\n```\n{text}\n```\n" for path, text in _helps(_WIDTH)]
+    return "\n".join(parts)
+
+
+def _man() -> str:
+    """The man page, in roff: the same texts, not filled, as click has laid them out."""
+    lines = [
+        f'.TH RINGSERVERSTATS 1 "" "{PROGRAM} {__version__}" "User Commands"',
+        ".SH NAME",
+        f"{PROGRAM} \\- statistics of what a ringserver serves, from its usage logs",
+    ]
+    for path, text in _helps(_MAN_WIDTH):
+        lines += [f'.SH "{path.upper()}"', ".nf", *map(_roff, text.splitlines()), ".fi"]
+    lines += [
+        ".SH EXIT STATUS",
+        "0: done. 1: something was found (rejects with \\-\\-strict, differences, gaps).",
+        "2: wrong use. 3: the store cannot be used.",
+        ".SH ENVIRONMENT",
+        "DATABASE_URI names the store; RINGSERVERSTATS_<NAME> is the setting <name>.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _roff(line: str) -> str:
+    line = line.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{line}" if line.startswith((".", "'")) else line
+
+
+def _filled(page: str, parts: dict[str, str]) -> str:
+    for name, text in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(
+            pattern, lambda match, text=text: f"{match[1]}\n{text}\n{match[2]}", page, flags=re.S
+        )
+        assert count == 1, name
+    return page
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [headings, tuple("---" for _ in headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _code(sql: str) -> str:
+    return "`" + " ".join(sql.replace("|", "\\|").split()) + "`"
+
+
+def _groups() -> str:
+    rows = []
+    for one in GROUPS.values():
+        shown = "" if one.label == "k" else _code(one.label)
+        joined = ", ".join(f"`{name}`" for name in one.joins)
+        rows.append((f"`{one.name}`", one.help, _code(one.key), shown, joined))
+    return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)
+
+
+def _filters() -> str:
+    rows = [
+        (f"`--{one.name}`", one.help, _code(one.sql.format(f"{one.column} LIKE ...")))
+        for one in FILTERS.values()
+    ]
+    return _table(("filter", "only these", "condition"), rows)
+
+
+def _measures() -> str:
+    rows = [
+        (f"`{one.name}`", one.help, _TABLES[kind], _code(sql))
+        for one in MEASURES.values()
+        for kind, sql in one.sql.items()
+    ]
+    return _table(("measure", "what it is", "from", "SQL"), rows)
+
+
+def _joins() -> str:
+    return _table(("join", "SQL"), [(f"`{name}`", _code(sql)) for name, sql in JOINS.items()])
+
+
+def _example() -> str:
+    sql, parameters = _EXAMPLE.sql()
+    told = ", ".join(f"`${n}` = `{value}`" for n, value in enumerate(parameters, start=1))
+    return f"```sql\n{_lines(sql)}\n```\n\nwith {told}.\n"
+
+
+def _lines(sql: str) -> str:
+    """``sql`` with a line for each clause."""
+    clauses = re.split(r" (?=(?:FROM by_|JOIN|WHERE f|GROUP BY|ORDER BY|AND f|SELECT sub))", sql)
+    clauses = [part for clause in clauses for part in re.split(r"(?<=\),) (?=all_)", clause)]
+    wrapped = (textwrap.wrap(clause, 92, subsequent_indent="    ") for clause in clauses)
+    return "\n".join(line for lines in wrapped for line in lines)
+
+
+if __name__ == "__main__":
+    for file, text in pages().items():
+        file.write_text(text)
