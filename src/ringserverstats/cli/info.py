@@ -56,7 +56,7 @@ def command(as_json: bool, database: str | None) -> None:
     for server in found.servers:
         servers.add_row(
             server.name,
-            server.timezone,
+            server.timezone or "UTC, not told",
             server.first_day or "–",
             server.last_day or "–",
             f"{server.entries:,}",

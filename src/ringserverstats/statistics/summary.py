@@ -7,10 +7,10 @@ from ringserverstats.store.base import Store
 
 @dataclass(frozen=True)
 class ServerSummary:
-    """One server; days are None before its first entry."""
+    """One server; days are None before its first entry, the time zone where nobody told it."""
 
     name: str
-    timezone: str
+    timezone: str | None
     first_day: str | None
     last_day: str | None
     entries: int
@@ -41,7 +41,7 @@ SELECT (SELECT max(number) FROM migration) AS schema,
        (SELECT count(*) FROM stream) AS streams
 """
 _SERVERS = """
-SELECT v.name, v.timezone,
+SELECT v.name, nullif(v.timezone, '') AS timezone,
        (SELECT min(day)::text FROM seen s WHERE s.server = v.server) AS first_day,
        (SELECT max(day)::text FROM seen s WHERE s.server = v.server) AS last_day,
        (SELECT count(*) FROM seen s WHERE s.server = v.server) AS entries,
