@@ -1,0 +1,73 @@
+"""A store that an older version of the program made is brought up to date and keeps what it has."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
+
+from ringserverstats.errors import StoreError
+from ringserverstats.keys import derive
+from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.schema import migrations
+
+REAL = DATA / "v4.5.3-midnight-paris"
+OLD = (
+    "seen",
+    "stream",
+    "agent",
+    "client",
+    "origin",
+    "transfer",
+    "by_day",
+    "by_month",
+    "connection_by_day",
+)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A store as the first schema had it, in which `REAL` is."""
+    now = make_store(tmp_path / "now.duckdb")
+    read_into(now, REAL, server="a")
+    path = tmp_path / "store.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE migration (number INTEGER NOT NULL)")
+        connection.execute(migrations()[0][1])
+        connection.execute("INSERT INTO migration VALUES (1)")
+        connection.execute("INSERT INTO store VALUES ($1, $2, 64)", ["x", derive(SECRET).check])
+        connection.execute("INSERT INTO server VALUES (1, 'a', 'Europe/Paris', [])")
+        connection.execute(f"ATTACH '{tmp_path / 'now.duckdb'}' AS now (READ_ONLY)")
+        for table in OLD:
+            connection.execute(f"INSERT INTO {table} SELECT * FROM now.{table}")
+    return path
+
+
+def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
+    store = make_store(first)
+    with pytest.raises(StoreError, match="has schema 1, this program needs 2"):
+        ask(store, Question())
+    assert read_into(store, REAL, server="a").entries == 0
+    assert_whole(store)
+    assert dump(store) == dump(make_store(first.with_name("now.duckdb")))
+    assert store.add_server("b", "UTC").number == 2
+
+
+def test_its_days_are_incomplete_until_their_logs_are_read_again(first: Path) -> None:
+    store = make_store(first)
+    store.add_server("b", "UTC")
+    question = Question(filters={"direction": ("TX",)})
+    assert set(coverage(store, question)["state"].to_pylist()) == {"incomplete"}
+    read_into(store, REAL, server="a")
+    assert set(coverage(store, question)["state"].to_pylist()) == {"complete"}
+
+
+def test_a_backup_of_it_is_restored_and_brought_up_to_date(first: Path, run: CommandLine) -> None:
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    old = first.rename(first.with_name("old.duckdb"))
+    assert run("restore", old).returncode == 0
+    assert run("audit").returncode == 0
+    before = old.read_bytes()
+    assert run("info", "--database", f"duckdb://{old}").returncode == 3
+    assert old.read_bytes() == before
