@@ -168,13 +168,19 @@ def job(path: Path) -> Run:
 
     The store is there before, and empty, as are the server and the table of the old release.
     """
-    store = WORK / "store.duckdb"
-    store.unlink(missing_ok=True)
-    secret = (b"k" * 32).hex()
-    own = {"DATABASE_URI": f"duckdb://{store}", "RINGSERVERSTATS_SECRET": secret}
-    program = [sys.executable, "-m", "ringserverstats"]
-    measured([*program, "server", "add", "default"], says=False, **own)
-    return measured([*program, "ingest", str(path)], says=False, **own)
+    (WORK / "store.duckdb").unlink(missing_ok=True)
+    command("server", "add", "default")
+    return command("ingest", path)
+
+
+def command(*args: object) -> Run:
+    """A command of this program on the store of the benchmark."""
+    own = {
+        "DATABASE_URI": f"duckdb://{WORK / 'store.duckdb'}",
+        "RINGSERVERSTATS_SECRET": (b"k" * 32).hex(),
+    }
+    program = [sys.executable, "-m", "ringserverstats", *map(str, args)]
+    return measured(program, says=False, **own)
 
 
 def compare(title: str, old: Run, new: Run, wanted: float, lines: int, path: Path) -> None:
@@ -254,6 +260,21 @@ def main() -> None:
             [sys.executable, "-c", NEW_ASK, str(WORK / "store.duckdb"), by], says=True
         )
         print(f"stats --by {by}: {answer.seconds:.2f} s (wanted under 0.5)")
+    days = ("--from", "2018-01-10", "--to", "2018-01-20")
+    for args in (
+        ("coverage",),
+        ("audit",),
+        ("backup", "--replace", WORK / "backup.duckdb"),
+        ("delete", "--server", "default", *days, "--dry-run"),
+        ("verify", WORK / "30m.log"),
+    ):
+        done = command(*args)
+        ratio = done.seconds / year.seconds
+        print(
+            f"{args[0]} on it: {done.seconds:.2f} s, {done.megabytes:.0f} MB:"
+            f" {ratio:.2f} times the time to read it",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

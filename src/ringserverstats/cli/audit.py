@@ -8,6 +8,7 @@ import click
 
 from ringserverstats.cli.common import (
     load_settings,
+    note_cut,
     open_store,
     progress_bar,
     rows_of,
@@ -85,7 +86,5 @@ def _print(rows: pa.Table, label: str, on: Console) -> None:
             row["unit"] or "",
             row["problem"],
         )
-    if len(rows) > _MOST_SHOWN:
-        made.caption = f"the first {_MOST_SHOWN} of {len(rows):,}; all with --format csv"
-        made.caption_justify = "left"
+    note_cut(made, _MOST_SHOWN, len(rows))
     show(made, on)

@@ -114,6 +114,13 @@ def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Tab
     return made
 
 
+def note_cut(made: Table, shown: int, size: int) -> None:
+    """Say below ``made`` that only the first ``shown`` of ``size`` rows are in it."""
+    if size > shown:
+        made.caption = f"the first {shown} of {size:,}; all with --format csv"
+        made.caption_justify = "left"
+
+
 def width(made: Table, on: Console) -> int:
     """The columns of a terminal that ``made`` needs to be whole."""
     from rich.measure import Measurement

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, show, table
+from ringserverstats.cli.common import load_settings, note_cut, open_store, show, table
 from ringserverstats.cli.options import (
     database_option,
     listed,
@@ -89,7 +89,5 @@ def _print(rows: pa.Table, on: Console) -> None:
             row["version"],
             row["file"],
         )
-    if len(rows) > _MOST_SHOWN:
-        made.caption = f"the first {_MOST_SHOWN} of {len(rows):,}; all with --format csv"
-        made.caption_justify = "left"
+    note_cut(made, _MOST_SHOWN, len(rows))
     show(made, on)
