@@ -398,3 +398,60 @@ def test_a_word_in_the_path_is_no_lock(run: CommandLine, tmp_path: Path) -> None
 
 def test_module_is_a_program_too(run: CommandLine) -> None:
     assert run("--version").stdout.startswith("ringserverstats, version")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("st", {"plain,stats"}),
+        ("stats --by month,ne", {"plain,month,network"}),
+        ("stats --by month,month", set()),
+        ("stats --measure bytes-", {"plain,bytes-per-day"}),
+        ("server mer", {"plain,merge"}),
+        ("coverage --format j", {"plain,json"}),
+        ("/var/lo", {"file,/var/lo"}),
+        ("ingest /var/lo", {"file,/var/lo"}),
+    ],
+)
+def test_completion_knows_commands_options_and_lists(
+    run: CommandLine, line: str, found: set[str]
+) -> None:
+    words = f"ringserverstats {line}"
+    run.environment |= {
+        "_RINGSERVERSTATS_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    assert found <= set(run().stdout.split())
+
+
+def test_completion_of_each_shell(run: CommandLine) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        script = run("completion", shell)
+        assert script.returncode == 0
+        assert "_RINGSERVERSTATS_COMPLETE" in script.stdout
+    script = run("completion", "bash").stdout
+    bash = subprocess.run(
+        ["bash", "-c", f"{script}\ncomplete -p ringserverstats"], capture_output=True, text=True
+    )
+    assert "_ringserverstats_completion" in bash.stdout
+    assert run("completion", "tcsh").returncode == 2
+
+
+def test_sql_behind_an_answer_gives_the_same_answer(run: CommandLine) -> None:
+    import duckdb
+
+    run(REAL)
+    question = ("stats", "--by", "day,network", "--network", "F?", "--measure", "bytes,clients")
+    lines = run(*question, "--sql").stdout.splitlines()
+    sql = lines[0].rstrip(";")
+    values = [line.split(": ", 1)[1].strip("'") for line in lines[1:]]
+    assert values == ["F_", "TX"]
+    with duckdb.connect(run.folder / "store.duckdb", read_only=True) as connection:
+        rows = connection.execute(sql, values).fetchall()
+    told = json.loads(run(*question, "--format", "json").stdout)
+    assert [list(row.values()) for row in told] == [list(map(_plain, row)) for row in rows]
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str) else int(str(value))

@@ -90,9 +90,17 @@ def test_output_and_errors_hold_no_address(run: CommandLine) -> None:
         run("info"),
         run("stats", "--by", "client,agent"),
         run("stats", "--by", "client", "--format", "csv"),
+        run("rejects", "--format", "json"),
+        run("coverage", "--direction", "TX,RX"),
+        run("server", "list", "--json"),
+        run("audit"),
+        run("verify", *logs),
+        run("backup", run.folder / "backup.duckdb"),
+        run("delete", "--server", "default", "--from", "2026-01-01", "--to", "2026-12-31"),
     ]
     text = "\n".join(one.stdout + one.stderr for one in said)
     assert "Rejected" in text
+    assert "would delete 6 entries" in text
     assert {needle for needle in _needles() if needle in text} == set()
 
 

@@ -92,7 +92,7 @@ def ingest(
         receipt=receipt,
         progress=progress,
         retry_rejects=retry_rejects,
-        unsettled=_unsettled(store) if store.exists() else {},
+        unsettled=opened.rejected,
     )
     connections: list[np.ndarray] = []
 
@@ -140,12 +140,6 @@ def _batches(parts: Iterator[Rows]) -> Iterator[Rows]:
             held, size = [], 0
     if held:
         yield join(held)
-
-
-def _unsettled(store: Store) -> dict[tuple[int, str], bool]:
-    """The servers and files that have rejects, and whether any is of what could not be read."""
-    rows = store.ask("SELECT server, file, min(lines) AS lines FROM reject GROUP BY 1, 2", [])
-    return {(row["server"], row["file"]): row["lines"] == 0 for row in rows.to_pylist()}
 
 
 @dataclass

@@ -59,10 +59,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Opened:
-    """What reading logs into a store needs of it: its keys, and all servers by name."""
+    """What reading logs into a store needs of it: its keys, and all servers by name.
+
+    ``rejected`` are the servers and files that have rejects, and whether any of these is of what
+    could not be read.
+    """
 
     keys: Keys
     servers: list[Server]
+    rejected: dict[tuple[int, str], bool]
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,12 @@ def insert_notes(
     return int(found[0][0])
 
 
+def rejected_files(connection: duckdb.DuckDBPyConnection) -> dict[tuple[int, str], bool]:
+    """The servers and files that have rejects, and whether any is of what could not be read."""
+    rows = connection.execute("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
+    return {(server, file): lines == 0 for server, file, lines in rows.fetchall()}
+
+
 def settle_rejects(connection: duckdb.DuckDBPyConnection, read: FileRead) -> int:
     """Forget rejects that are none any more, as ``read`` tells; returns how many."""
     own = [read.server, read.file]

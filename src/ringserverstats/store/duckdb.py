@@ -25,6 +25,7 @@ from ringserverstats.store.batches import (
     first_seen,
     insert,
     insert_notes,
+    rejected_files,
     settle_rejects,
     written,
 )
@@ -106,11 +107,12 @@ class DuckDBStore:
     def open(self, *, create: bool) -> Opened:
         if not self.exists():
             if not create:
-                return Opened(derive(self._secret or os.urandom(32)), [])
+                return Opened(derive(self._secret or os.urandom(32)), [], {})
             self._create()
         with self._session(write=create) as connection:
             known = identity(connection)
             servers = all_servers(connection)
+            rejected = rejected_files(connection)
         keys = derive(self._known_secret(known.id))
         if keys.check != known.key_check:
             raise StoreError(
@@ -123,7 +125,7 @@ class DuckDBStore:
                 f"pseudonyms depend on; set it so, or use another store"
             )
         self._generation = known.generation
-        return Opened(keys, servers)
+        return Opened(keys, servers, rejected)
 
     def servers(self) -> list[Server]:
         if not self.exists():
