@@ -69,8 +69,10 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
         "empty",
         "incomplete",
         "rejected",
+        "rejected_before",
         "resolved",
         "days_guessed",
+        "misdated",
         "access_lines",
         "other_files",
         "rejects",
@@ -192,7 +194,14 @@ def test_servers(run: CommandLine) -> None:
     assert run("server", "rename", "node-a", "rt2").returncode == 2
     listed = json.loads(run("server", "list", "--json").stdout)
     assert listed == [
-        {"name": "rt1", "timezone": "America/Denver", "former": ["node-a"], "paths": []}
+        {
+            "name": "rt1",
+            "timezone": "America/Denver",
+            "first_day": None,
+            "last_day": None,
+            "former": ["node-a"],
+            "paths": [],
+        }
     ]
 
 
@@ -455,3 +464,55 @@ def test_sql_behind_an_answer_gives_the_same_answer(run: CommandLine) -> None:
 
 def _plain(value: object) -> object:
     return value if isinstance(value, str) else int(str(value))
+
+
+def test_a_server_that_is_not_there_is_an_error(run: CommandLine) -> None:
+    run("--as", "node-a", REAL)
+    run("server", "rename", "node-a", "rt1")
+    for command in ("stats", "coverage", "rejects"):
+        for name, hint in (
+            ("rt1,nodeb", "no server 'nodeb' (known: rt1)"),
+            ("node-a", "'rt1' now"),
+        ):
+            done = run(command, "--server", name)
+            assert done.returncode == 2
+            assert hint in done.stderr
+        assert run(command, "--server", "nothing*").returncode == 0
+
+
+def test_format_follows_the_name_of_the_output(run: CommandLine, tmp_path: Path) -> None:
+    run(REAL)
+    for name, begin in (("a.csv", b'"day"'), ("a.JSON", b"[\n{"), ("a.parquet", b"PAR1")):
+        run("stats", "--by", "day", "-o", tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(begin)
+    run("stats", "--by", "day", "-o", tmp_path / "b.csv", "--format", "table")
+    assert "day: the server" in (tmp_path / "b.csv").read_text()
+
+
+def test_programs_are_told_of_gaps_and_rejects_on_standard_error(run: CommandLine) -> None:
+    run(REAL)
+    done = run("stats", "--to", "2026-07-03", "--format", "csv")
+    place = "ringserverstats coverage --to 2026-07-03"
+    assert f"Note: server days: 2 missing of 4: {place}" in done.stderr
+    assert "server days" not in done.stdout
+    log = run.folder / "txlog-20260701T0000-20260702T0000"
+    log.write_text("stray\nstray\n")
+    run(log)
+    shown = run("stats", "--by", "direction", "--direction", "TX,RX").stdout
+    assert "rejected: 2 lines of logs of this period: ringserverstats rejects" in shown
+
+
+def test_service_and_removal_of_servers(run: CommandLine) -> None:
+    run("--as", "a", REAL)
+    run("server", "add", "b")
+    assert run("coverage", "--strict", "--to", "2026-07-01", "--last", "3d").returncode == 2
+    asked = ("coverage", "--strict", "--from", "2026-06-30", "--to", "2026-07-01")
+    assert run(*asked).returncode == 1  # b is expected to have logs
+    assert run("server", "service", "b", "--from", "2026-08-01").returncode == 0
+    assert run(*asked).returncode == 0
+    assert "2026-08-01 to ..." in run("server", "list").stdout
+    wrong = ("server", "service", "b", "--from", "2026-08", "--to", "2026-07")
+    assert run(*wrong).returncode == 2
+    assert run("server", "remove", "b").returncode == 0
+    refused = run("server", "remove", "a")
+    assert (refused.returncode, "ringserverstats delete" in refused.stderr) == (2, True)

@@ -195,21 +195,65 @@ def test_input_without_a_name_does_not_cover_its_days(store: DuckDBStore, log: L
     assert states(store) == {"2026-06-30": "incomplete"}
 
 
-def test_days_behind_the_last_one_are_missing_only_where_they_are_asked_for(
+def looked_at(store: DuckDBStore, **asked: object) -> tuple[str, str, int]:
+    """First and last day that are looked at, and how many are missing."""
+    rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
+    days = [row["day"] for row in rows]
+    return min(days), max(days), sum(row["state"] == "missing" for row in rows)
+
+
+def test_all_days_of_a_period_that_is_asked_for_are_looked_at(store: DuckDBStore, log: Log) -> None:
+    read_into(store, log("", f"txlog-{DAY}"))
+    assert looked_at(store) == ("2026-06-30", "2026-06-30", 0)
+    asked = {"first": date(2026, 6, 1), "last": date(2026, 7, 2)}
+    assert looked_at(store, **asked) == ("2026-06-01", "2026-07-02", 31)
+    today = datetime.now(UTC).date()
+    last = looked_at(store, last=today + timedelta(days=90))[1]
+    assert last == (today - timedelta(days=1)).isoformat()
+
+
+def test_a_server_that_falls_silent_is_missing_while_others_go_on(
     store: DuckDBStore, log: Log
 ) -> None:
-    read_into(store, log("", f"txlog-{DAY}"))
-    assert len(coverage(store, Question(filters=SENT))) == 1
-    asked = Question(filters=SENT, first=date(2026, 6, 1), last=date(2026, 7, 2))
-    rows = coverage(store, asked).to_pylist()
-    assert [(row["day"], row["state"]) for row in rows] == [
-        ("2026-06-30", "empty"),
-        ("2026-07-01", "missing"),
-        ("2026-07-02", "missing"),
-    ]
-    today = datetime.now(UTC).date()
-    far = Question(filters=SENT, last=today + timedelta(days=90))
-    assert coverage(store, far)["day"].to_pylist()[-1] == (today - timedelta(days=1)).isoformat()
+    read_into(store, log("", f"txlog-{DAY}"), server="a")
+    read_into(store, log("", "txlog-20260704T0000-20260705T0000"), server="b")
+    only = {"filters": {**SENT, "server": ("a",)}}
+    assert looked_at(store, **only) == ("2026-06-30", "2026-07-04", 4)
+    store.change_server("a", service=(None, date(2026, 7, 1)))  # it was switched off
+    assert looked_at(store, **only) == ("2026-06-30", "2026-07-01", 1)
+    store.change_server("a", service=(date(2026, 6, 28), date(2026, 6, 30)))
+    assert looked_at(store, **only) == ("2026-06-28", "2026-06-30", 2)
+    year = {"first": date(2026, 1, 1), "last": date(2026, 12, 31)}
+    assert looked_at(store, **only, **year) == ("2026-06-28", "2026-06-30", 2)
+
+
+def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
+    store: DuckDBStore,
+) -> None:
+    store.open(create=True)
+    store.add_server("a", "UTC")
+    assert len(coverage(store, Question(filters=SENT))) == 0
+    asked = {"first": date(2026, 6, 1), "last": date(2026, 6, 3)}
+    assert looked_at(store, **asked) == ("2026-06-01", "2026-06-03", 3)
+
+
+def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
+    store: DuckDBStore,
+) -> None:
+    folder = DATA / "v4.5.3-midnight-paris"
+    days = date(2026, 6, 29), date(2026, 7, 2)
+    for path in sorted(folder.glob("txlog*")):
+        unnamed = path.read_bytes()
+        (folder_copy := store._path.parent / f"unnamed-{path.name[6:14]}").write_bytes(unnamed)
+        read_into(store, folder_copy)
+    store.change_server("default", timezone="Europe/Paris")
+    receipt = read_into(store, folder)
+    assert receipt.misdated == 4
+    assert "ringserverstats delete" in receipt.notes[-1]
+    assert set(states(store).values()) == {"incomplete"}
+    store.delete("default", *days, try_only=False)
+    assert read_into(store, folder).misdated == 0
+    assert states(store) == {"2026-06-30": "complete", "2026-07-01": "complete"}
 
 
 def test_months_count_days(store: DuckDBStore) -> None:
@@ -310,7 +354,7 @@ def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
         ["2026-06-03", "*", "700"],
         ["2026-06-04", "*", "no"],  # log
     ]
-    assert "* of 4 server days 1 incomplete, 1 missing" in shown
+    assert "* server days: 1 incomplete, 1 missing of 4: ringserverstats coverage --to" in shown
     month = run("stats", "--by", "month,server", "--month", "2026-06").stdout
     assert "2026-06 *" in month
     assert "server days" not in run("stats", "--by", "day", "--server", "b").stdout
@@ -334,7 +378,7 @@ def test_calendar_on_the_terminal(run: CommandLine) -> None:
         "complete": 1,
         "empty": 1,
         "incomplete": 1,
-        "missing": 0,
+        "missing": 1,  # as b has a log of the 4th
         "entries": 2,
         "rejects": 0,
     }

@@ -26,6 +26,8 @@ FREE = {
     ("server", "timezone"),
     ("server", "former"),
     ("server", "paths"),
+    ("server", "first_day"),
+    ("server", "last_day"),
     ("reject", "file"),
     ("reject", "version"),
     ("client", "host"),

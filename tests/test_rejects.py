@@ -59,7 +59,7 @@ def test_it_is_kept_once_however_it_is_read(store: DuckDBStore, log: Log) -> Non
         log(BAD + GOOD[3], "another"),
     ):
         receipt = read_into(store, again)
-        assert receipt.rejected == 1
+        assert (receipt.rejected, receipt.rejected_before) == (0, 1)
         assert len(listed(store)) == 1
     read_into(store, log(whole), server="other")
     assert [row["server"] for row in listed(store)] == ["default", "other"]
@@ -168,7 +168,7 @@ def test_commands(run: CommandLine, log: Log) -> None:
     rows = json.loads(run("rejects", "--month", "2026-01", "--format", "json").stdout)
     assert [row["line"] for row in rows] == [5]
     assert run("rejects", "--month", "2026-02").stdout == "Nothing was rejected.\n"
-    assert run("rejects", "--server", "other").stdout == "Nothing was rejected.\n"
+    assert run("rejects", "--server", "o*").stdout == "Nothing was rejected.\n"
     path.write_text(GOOD[0] + GOOD[1])
     done = run("ingest", "--retry-rejects", path)
     assert "resolved" in done.stdout

@@ -5,20 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
 
 from ringserverstats import __version__
 from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.notes import covered, rejected
+from ringserverstats.enrich.notes import covered, damage, rejected
 from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
 from ringserverstats.logs.coverage import is_over
 from ringserverstats.logs.days import days
-from ringserverstats.logs.reader import damage, read
+from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk, Source, chunks
 from ringserverstats.logs.twins import Twins
 from ringserverstats.store.base import FileRead, Server, Store, Written
@@ -47,8 +47,10 @@ class Receipt:
     empty: int = 0
     incomplete: int = 0
     rejected: int = 0
+    rejected_before: int = 0
     resolved: int = 0
     days_guessed: int = 0
+    misdated: int = 0
     access_lines: int = 0
     other_files: int = 0
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
@@ -93,8 +95,10 @@ def ingest(
         progress=progress,
         retry_rejects=retry_rejects,
         unsettled=opened.rejected,
+        told=frozenset() if retry_rejects else opened.digests,
     )
     connections: list[np.ndarray] = []
+    doubtful: set[tuple[int, date]] = set()
 
     def count(written: Written) -> None:
         receipt.known += written.known
@@ -104,6 +108,8 @@ def ingest(
         receipt.bytes += written.bytes
         receipt.packets += written.packets
         receipt.resolved += written.resolved
+        receipt.misdated += written.misdated
+        doubtful.update(written.doubtful)
         connections.append(written.connections)
 
     write = _Comparison(store) if dry_run else store.write
@@ -116,10 +122,20 @@ def ingest(
             del rows  # the writer has it, and lets go of it when it is written
         if writing is not None:
             count(writing.result())
+    if doubtful:
+        store.doubt(doubtful)
     for settled in pipeline.settled:
         receipt.resolved += store.settle_rejects(settled, try_only=dry_run)
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
+    if receipt.misdated:
+        days = sorted(day for _, day in doubtful)
+        receipt.notes.append(
+            f"{receipt.misdated} entries are in the store on other days than these logs say: they "
+            "were read before without their log's name, or in another time zone. These days are "
+            "incomplete until they are deleted and read again: ringserverstats delete --server "
+            f"NAME --from {days[0]} --to {days[-1]}"
+        )
     if receipt.known_elsewhere:
         receipt.notes.append(
             f"{receipt.known_elsewhere} entries are in the store under another server too, and "
@@ -146,6 +162,7 @@ def _batches(parts: Iterator[Rows]) -> Iterator[Rows]:
 class _Pipeline:
     """Turns inputs into rows; ``receipt`` gets what is no entry.
 
+    ``told`` are the rejects that the store has, by server and digest: they are counted apart.
     ``unsettled`` are the servers and files that have rejects; ``settled`` gets those that were read
     to their end now, where that may tell that rejects are none any more.
     """
@@ -157,6 +174,7 @@ class _Pipeline:
     progress: Callable[[Progress], None]
     retry_rejects: bool
     unsettled: dict[tuple[int, str], bool]
+    told: frozenset[tuple[int, bytes]]
     settled: list[FileRead] = field(default_factory=list)
     done: int = 0
     lines: int = 0
@@ -182,7 +200,8 @@ class _Pipeline:
                 rejects += batch.rejects
                 if len(batch):
                     yield self._entries(source, name, batch, twins)
-            rejects += damage(chunk)
+            if chunk.damage is not None:
+                rejects.append(damage(chunk, source, key=self.keys.entries))
             if rejects:
                 bad = True
                 notes = self._rejects(source, name, chunk, rejects)
@@ -220,10 +239,12 @@ class _Pipeline:
         return self.enricher.rows(batch, ids, dated, server=server.number)
 
     def _rejects(self, source: Source, name: str, chunk: Chunk, rejects: list[Reject]) -> Rows:
-        self.receipt.rejected += len(rejects)
-        room = MOST_REJECTS - len(self.receipt.rejects)
-        self.receipt.rejects += [(source.label, reject) for reject in rejects[:room]]
         server = self.servers.get(name).number
+        new = [reject for reject in rejects if (server, reject.digest) not in self.told]
+        self.receipt.rejected += len(new)
+        self.receipt.rejected_before += len(rejects) - len(new)
+        room = MOST_REJECTS - len(self.receipt.rejects)
+        self.receipt.rejects += [(source.label, reject) for reject in new[:room]]
         key = self.keys.entries
         return Rows(
             rejects=rejected(rejects, chunk, source, server=server, key=key, version=__version__)

@@ -31,7 +31,7 @@ class Secret(str):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of one process; README.md says what each is for."""
+    """The settings of one process; docs/settings.md says what each is for."""
 
     database: str = ""
     config_folder: Path = msgspec.field(default_factory=lambda: user_config_path(_PROGRAM))
@@ -81,7 +81,7 @@ def load(*, database: str | None = None) -> Settings:
         expected, _, name = str(error).partition(" - at `$.")
         raise UsageError(
             f"the setting {name.strip('`') or 'in a file'} is wrong ({expected}): see the "
-            f"environment and {file}; README.md says what settings may be"
+            f"environment and {file}; docs/settings.md says what settings may be"
         ) from None
 
 

@@ -26,17 +26,18 @@ MISSING, DIFFERENT, ONLY = "missing", "different", "only in the store"
 _ENTRIES = """
 SELECT s.entry::text AS entry, s.log_day::text AS log_day, s.day::text AS day, s.bytes, s.packets,
        s.transfers, t.direction, t.protocol, t.hour, t.connection, t.client, t.agent, t.auth_user,
-       t.streams
+       t.facts_day, t.streams
   FROM seen s LEFT JOIN (
     SELECT f.entry, min(f.direction::text) AS direction, min(f.protocol::text) AS protocol,
            min(f.hour) AS hour, min(f.connection) AS connection, min(c.pseudonym) AS client,
-           min(a.name) AS agent, min(o.auth_user) AS auth_user,
+           min(a.name) AS agent, min(o.auth_user) AS auth_user, min(f.day)::text AS facts_day,
            md5(string_agg(n.name || ' ' || f.bytes::text || ' ' || f.packets::text, chr(10)
                ORDER BY n.name, f.bytes, f.packets)) AS streams
       FROM transfer f
       LEFT JOIN origin o USING (origin) LEFT JOIN client c USING (client)
       LEFT JOIN agent a USING (agent) LEFT JOIN stream n USING (stream)
-     WHERE f.server = $1 AND f.day = $2::date GROUP BY f.entry
+     WHERE f.server = $1 AND f.day IN (SELECT day FROM seen WHERE server = $1
+           AND (day = $2::date OR log_day BETWEEN $3::date AND $4::date)) GROUP BY f.entry
   ) t ON t.entry = entry_number(s.server, s.entry)
  WHERE s.server = $1 AND (s.day = $2::date OR s.log_day BETWEEN $3::date AND $4::date)
 """

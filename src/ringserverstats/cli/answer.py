@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from ringserverstats.errors import StoreError
 from ringserverstats.statistics.columns import GROUPS
 from ringserverstats.statistics.coverage import Gaps, gaps
 from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.rejects import rejects
 from ringserverstats.store.base import Store
 
 if TYPE_CHECKING:
@@ -27,14 +29,25 @@ def print_answer(store: Store, question: Question, answer: pa.Table, on: Console
     """Print ``answer`` with a total, and marks where logs are not all in."""
     holes = gaps(store, question)
     if not len(answer) or (not question.by and not any(answer.to_pylist()[0].values())):
-        on.print(_empty(store, question), *_notes(holes), sep="\n")
-        return
-    whole = totals(store, question) if question.by else None
-    rows = _rows(question, answer, holes)
-    made = _table(question, rows, whole, holes, bars=bool(question.by))
-    if width(made, on) > on.width:
-        made = _table(question, rows, whole, holes, bars=False)
-    show(made, on)
+        on.print(_empty(store, question))
+        said = _notes(store, question, holes)
+    else:
+        whole = totals(store, question) if question.by else None
+        rows = _rows(question, answer, holes)
+        made = _table(question, rows, whole, holes, bars=bool(question.by))
+        if width(made, on) > on.width:
+            made = _table(question, rows, whole, holes, bars=False)
+        show(made, on)
+        said = [_caption(question), *_notes(store, question, holes)]
+        if any(_is_marked(question, row, holes) for row in rows):
+            said[1] = f"{_MARK.strip()} {said[1]}"
+    for line in said:
+        on.print(line, soft_wrap=True)
+
+
+def notes(store: Store, question: Question) -> list[str]:
+    """What the reader of an answer should know of logs that are not in, or were rejected."""
+    return _notes(store, question, gaps(store, question))
 
 
 def _rows(
@@ -69,13 +82,11 @@ def _table(
         ]
     )
     most = max((row.get(barred) or 0 for row in rows), default=0) or 1
-    marked = False
     for row in rows:
-        hole = next((holes[row[name]] for name in question.by if row[name] in holes), None)
+        hole = _hole(question, row, holes)
         groups = [_group(name, row[name]) for name in question.by]
-        if hole and hole.incomplete + hole.missing:
+        if _is_marked(question, row, holes):
             groups[0] += _MARK
-            marked = True
         if barred not in row and hole and hole.missing == hole.days:
             made.add_row(*groups, _NO_LOG)
             continue
@@ -86,9 +97,18 @@ def _table(
         labels = ["total", *[""] * (len(question.by) - 1)]
         made.add_section()
         made.add_row(*labels, *(_number(name, whole[name]) for name in question.shown))
-    made.caption = "\n".join([_caption(question), *_notes(holes, marked=marked)])
-    made.caption_justify = "left"
     return made
+
+
+def _hole(question: Question, row: dict[str, Any], holes: dict[str | None, Gaps]) -> Gaps | None:
+    """What is not covered of the time of ``row``; None where it has none."""
+    times = (name for name in question.by if GROUPS[name].is_time)
+    return next((holes[row[name]] for name in times if row[name] in holes), None)
+
+
+def _is_marked(question: Question, row: dict[str, Any], holes: dict[str | None, Gaps]) -> bool:
+    hole = _hole(question, row, holes)
+    return hole is not None and hole.incomplete + hole.missing > 0
 
 
 def _group(name: str, value: str | None) -> str:
@@ -119,17 +139,36 @@ def _caption(question: Question) -> str:
     return "; ".join(parts)
 
 
-def _notes(holes: dict[str | None, Gaps], *, marked: bool = False) -> list[str]:
-    """What the reader should know of logs that are not in."""
+def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> list[str]:
+    found = []
     incomplete = sum(one.incomplete for one in holes.values())
     missing = sum(one.missing for one in holes.values())
-    if not incomplete + missing:
-        return []
-    days = sum(one.days for one in holes.values())
-    states = ((incomplete, "incomplete"), (missing, "missing"))
-    told = ", ".join(f"{count} {state}" for count, state in states if count)
-    mark = f"{_MARK.strip()} " if marked else ""
-    return [f"{mark}of {days} server days {told}: ringserverstats coverage"]
+    if incomplete + missing:
+        days = sum(one.days for one in holes.values())
+        states = ((incomplete, "incomplete"), (missing, "missing"))
+        told = ", ".join(f"{count} {state}" for count, state in states if count)
+        found.append(f"server days: {told} of {days}: {_command('coverage', question)}")
+    rejected = rejects(store, question, ("server", "direction"))
+    if len(rejected):
+        lines = sum(rejected["lines"].to_pylist())
+        place = _command("rejects", question)
+        found.append(f"rejected: {lines:,} lines of logs of this period: {place}")
+    return found
+
+
+def _command(name: str, question: Question) -> str:
+    """The command that tells more of the period, servers and directions of ``question``."""
+    words = ["ringserverstats", name]
+    if question.first:
+        words += ["--from", question.first.isoformat()]
+    if question.last:
+        words += ["--to", question.last.isoformat()]
+    if "server" in question.filters:
+        words += ["--server", shlex.quote(",".join(question.filters["server"]))]
+    directions = question.filters.get("direction", ())
+    if directions != ("TX",) and name == "coverage":
+        words += ["--direction", ",".join(directions) or "TX,RX"]
+    return " ".join(words)
 
 
 def _empty(store: Store, question: Question) -> str:

@@ -37,8 +37,8 @@ def command(format_: str, output: str | None, database: str | None) -> None:
 
     All transfers are summed up anew, by server and day, and compared with the sums by day, by month
     and by connection, and with the ledger of entries; names are compared with their ids. This needs
-    no logs: `ringserverstats verify` compares the store with logs. What to do about differences:
-    docs/errors.md.
+    no logs: `ringserverstats verify` compares the store with logs. Where it finds differences,
+    restore a backup, or delete these days and read their logs again.
     """
     from ringserverstats.cli.formats import write
     from ringserverstats.errors import MissingSecretError

@@ -9,11 +9,13 @@ import click
 
 from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import (
+    complete_server,
     database_option,
     listed,
     output_options,
     period,
     period_options,
+    server_names,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _BLOCKS = {"complete": "█", "empty": "▁", "incomplete": "▒", "missing": "·"}
 _COLOURS = {"complete": "green", "empty": "cyan", "incomplete": "yellow", "missing": "red"}
 _UNKNOWN = " "
+_MOST_DAYS = 15
 
 
 @click.command(
@@ -37,7 +40,13 @@ _UNKNOWN = " "
     "--by", type=click.Choice(("day", "month")), default="day", show_default=True, help="Rows."
 )
 @period_options
-@click.option("--server", multiple=True, metavar="LIST", help="Only these servers.")
+@click.option(
+    "--server",
+    multiple=True,
+    metavar="LIST",
+    help="Only these servers.",
+    shell_complete=complete_server,
+)
 @click.option(
     "--direction",
     multiple=True,
@@ -65,19 +74,21 @@ def command(
 
     A day is complete (all its logs were read, to their end), empty (likewise, and nobody was
     served), incomplete (a part of it, or a log that may still grow, or input without its log's
-    name) or missing. Days before a server's first one are not looked at; those behind its last one
-    only where --to, --month, --year or --last ask for them, up to yesterday.
+    name) or missing. All days of the period that is asked for are looked at, up to yesterday;
+    without one, those from a server's first day to the last day of any server. When a server was
+    not in service, no logs are expected: see ringserverstats server service.
     """
     from ringserverstats.cli.formats import write
     from ringserverstats.statistics.coverage import coverage
     from ringserverstats.statistics.questions import Question
 
     begin, end = period(first, final, month, year, length)
+    store = open_store(load_settings(database), answers=True)
     filters = {"direction": listed(direction) or ("TX",)}
     if server:
-        filters["server"] = listed(server)
+        filters["server"] = server_names(store, server)
     question = Question(first=begin, last=end, filters=filters)
-    rows = coverage(open_store(load_settings(database), answers=True), question, by=by)
+    rows = coverage(store, question, by=by)
     shown = _print_days if by == "day" else _print_months
     write(rows, format_, output, lambda on: shown(rows, on))
     if strict and _has_gaps(rows):
@@ -85,6 +96,8 @@ def command(
 
 
 def _has_gaps(rows: pa.Table) -> bool:
+    if not len(rows):
+        return True
     if "state" in rows.column_names:
         return bool({"incomplete", "missing"} & set(rows["state"].to_pylist()))
     return any(sum(rows[name].to_pylist()) for name in ("incomplete", "missing"))
@@ -112,6 +125,20 @@ def _print_days(rows: pa.Table, on: Console) -> None:
         legend.append(block, style=_COLOURS[state]).append(f" {state}   ")
     on.print(legend)
     on.print("day: the server's local date")
+    _print_gaps(rows, on)
+
+
+def _print_gaps(rows: pa.Table, on: Console) -> None:
+    """The days that are not covered, where they are few."""
+    lost = [row for row in rows.to_pylist() if row["state"] in ("incomplete", "missing")]
+    if not lost:
+        return
+    for row in lost[:_MOST_DAYS]:
+        hours = f" ({row['minutes'] / 60:.3g} of 24 hours are covered)" if row["minutes"] else ""
+        place = f"{row['server']} {row['direction']} {row['day']}"
+        on.print(f"{place}: {row['state']}{hours}", soft_wrap=True)
+    if len(lost) > _MOST_DAYS:
+        on.print(f"and {len(lost) - _MOST_DAYS:,} days more: all with --format csv")
 
 
 def _ruler() -> str:

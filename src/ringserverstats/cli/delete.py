@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringserverstats.cli.common import human_bytes, load_settings, open_store
-from ringserverstats.cli.options import database_option
+from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     "  ringserverstats delete --server node-a --from 2026-11-24 --to 2026-11-24 --dry-run\n"
     "  ringserverstats delete --server test --from 2000 --to 2100 --yes",
 )
-@click.option("--server", required=True, metavar="NAME", help="The server.")
+@click.option(
+    "--server", required=True, metavar="NAME", help="The server.", shell_complete=complete_server
+)
 @click.option("--from", "first", required=True, metavar="DATE", help="First day that goes.")
 @click.option("--to", "final", required=True, metavar="DATE", help="Last day that goes.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would go.")

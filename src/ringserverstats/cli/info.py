@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from ringserverstats.cli.common import (
@@ -34,7 +36,8 @@ def command(as_json: bool, database: str | None) -> None:
     told = table([("", False), ("", False)])
     told.show_header = False
     told.add_row("store", found.store)
-    told.add_row("secret", found.secret)
+    is_lost = found.secret.startswith("/") and not os.path.exists(found.secret)
+    told.add_row("secret", f"{found.secret}{' (missing!)' if is_lost else ''}")
     told.add_row("size", human_bytes(found.size))
     told.add_row("schema", str(found.schema))
     told.add_row("entries", f"{found.entries:,}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, table
-from ringserverstats.cli.inputs import find_inputs, input_options, reading
+from ringserverstats.cli.inputs import NOTHING, find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
@@ -29,7 +29,9 @@ _MOST_SHOWN = 100
 @click.option("--dry-run", is_flag=True, help="Only tell what would be counted.")
 @click.option("--json", "as_json", is_flag=True, help="The receipt as JSON.")
 @click.option(
-    "--strict", is_flag=True, help="End with 1 if anything was rejected, or no log found."
+    "--strict",
+    is_flag=True,
+    help="End with 1 if anything is rejected, or no log is found.",
 )
 @click.option(
     "--retry-rejects",
@@ -78,8 +80,10 @@ def command(
     else:
         title = "would be counted in" if dry_run else "counted in"
         _print_table(receipt, f"{title} {store.label}")
-    if strict and (receipt.rejected or not sources):
-        click.get_current_context().exit(1)
+    context = click.get_current_context()
+    rejected = receipt.rejected + receipt.rejected_before
+    if strict and (rejected or not sources or NOTHING in context.meta):
+        context.exit(1)
 
 
 def _tell(receipt: Receipt) -> None:
@@ -127,12 +131,14 @@ def _print_table(receipt: Receipt, title: str) -> None:
         ("empty", receipt.empty, "blocks without a stream, counted nowhere else"),
         ("incomplete", receipt.incomplete, "ends of files that may still grow: read them again"),
         ("rejected", receipt.rejected, "see above"),
+        ("rejected before", receipt.rejected_before, "again: see ringserverstats rejects"),
         ("resolved", receipt.resolved, "rejected before, and no longer"),
         (
             "days guessed",
             receipt.days_guessed,
             "the log's name tells no interval: see --name",
         ),
+        ("on other days", receipt.misdated, "see the note above"),
         ("access lines", receipt.access_lines, "of access logs: not read yet"),
         ("other files", receipt.other_files, "in the folders: no usage logs by name"),
     ]

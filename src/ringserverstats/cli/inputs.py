@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ringserverstats.logs.source import Source
     from ringserverstats.store.base import Store
 
+#: Where the context tells that a registered path matches nothing.
+NOTHING = "ringserverstats.nothing"
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -83,6 +86,7 @@ def _registered(server: str | None, store: Store) -> tuple[list[Source], int]:
         others += more
         for pattern in nothing:
             click.echo(f"Note: {pattern!a}, of server {one.name!a}, matches nothing", err=True)
+            click.get_current_context().meta[NOTHING] = True
     return sources, others
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ringserverstats.errors import UsageError
+from ringserverstats.errors import RingserverStatsError, UsageError
+
+if TYPE_CHECKING:
+    from ringserverstats.store.base import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -30,6 +33,7 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
         command = click.option(
             "-o",
             "--output",
+            is_eager=True,  # the format looks at its name
             type=click.Path(dir_okay=False),
             help="A file instead of standard output.",
         )(command)
@@ -37,11 +41,18 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
             "--format",
             "format_",
             type=click.Choice(formats),
-            default=formats[0],
-            show_default=True,
+            default=lambda: _by_name(formats),
+            show_default=f"by the name of the output, else {formats[0]}",
         )(command)
 
     return add
+
+
+def _by_name(formats: tuple[str, ...]) -> str:
+    """The format that the name of the output means: ``.csv`` for instance."""
+    output = click.get_current_context().params.get("output") or ""
+    ending = str(output).rpartition(".")[2].lower()
+    return ending if ending in formats else formats[0]
 
 
 def period_options(command: _Command) -> _Command:
@@ -89,6 +100,36 @@ def period(
             raise UsageError(f"{option} {text!r} has another form; write {form}")
     begin, end = month or year or first, month or year or final
     return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
+
+
+def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of ``--server``, of which those without wildcards must be servers.
+
+    Raises:
+        UsageError: one is none.
+    """
+    names = listed(texts)
+    servers = store.servers()
+    for name in names:
+        if not set("*?") & set(name) and not any(one.name == name for one in servers):
+            now = next((one.name for one in servers if one.is_called(name)), None)
+            known = ", ".join(one.name for one in servers) or "none"
+            hint = f"it is called {now!r} now" if now else f"known: {known}"
+            raise UsageError(f"there is no server {name!r} ({hint})")
+    return names
+
+
+def complete_server(context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
+    """Completes the last of a list of servers."""
+    from ringserverstats.cli.common import load_settings, open_store
+
+    try:
+        context.obj = context.find_root().params.get("database")
+        database = context.params.get("database") or context.obj
+        servers = open_store(load_settings(database), answers=True).servers()
+    except RingserverStatsError:
+        return []
+    return complete_list(*(one.name for one in servers))(context, _parameter, text)
 
 
 def complete_list(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

@@ -8,11 +8,12 @@ import click
 
 from ringserverstats.cli.common import load_settings, note_cut, open_store, show, table
 from ringserverstats.cli.options import (
+    complete_server,
     database_option,
-    listed,
     output_options,
     period,
     period_options,
+    server_names,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ _MOST_SHOWN = 100
     "  ringserverstats ingest --retry-rejects /var/log/ringserver",
 )
 @period_options
-@click.option("--server", multiple=True, metavar="LIST", help="Only these servers.")
+@click.option(
+    "--server",
+    multiple=True,
+    metavar="LIST",
+    help="Only these servers.",
+    shell_complete=complete_server,
+)
 @output_options("table", "csv", "json")
 @database_option
 def command(
@@ -56,9 +63,10 @@ def command(
     from ringserverstats.statistics.rejects import rejects
 
     begin, end = period(first, final, month, year, length)
-    filters = {"server": listed(server)} if server else {}
+    store = open_store(load_settings(database), answers=True)
+    filters = {"server": server_names(store, server)} if server else {}
     question = Question(first=begin, last=end, filters=filters)
-    rows = rejects(open_store(load_settings(database), answers=True), question)
+    rows = rejects(store, question)
     write(rows, format_, output, lambda on: _print(rows, on))
 
 

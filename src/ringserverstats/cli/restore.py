@@ -46,9 +46,13 @@ def command(file: Path, yes: bool, database: str | None) -> None:
 def _ask(path: Path) -> bytes:
     from ringserverstats.keys import read_secret
 
-    text = click.prompt(
-        f"The secret of this store (64 hexadecimal digits; it will be kept in {path})",
-        hide_input=True,
-        err=True,
-    )
-    return read_secret(text)
+    label = f"The secret of this store (64 hexadecimal digits; it will be kept in {path})"
+
+    def read(text: str) -> bytes:
+        try:
+            return read_secret(text)
+        except UsageError:
+            raise click.BadParameter("these are not 64 hexadecimal digits") from None
+
+    secret: bytes = click.prompt(label, hide_input=True, err=True, value_proc=read)
+    return secret

@@ -17,17 +17,18 @@ from ringserverstats.cli.common import (
     show,
     table,
 )
-from ringserverstats.cli.options import database_option
+from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringserverstats.store.base import Removed
+    from ringserverstats.store.base import Removed, Server
 
 _EXAMPLES = (
     "Examples:\n\n\b\n"
     "  ringserverstats server add node-a --timezone Europe/Paris --path '/data/node-a/log'\n"
     "  ringserverstats server path node-a '/archive/node-a/*/*xlog-*.gz'\n"
     "  ringserverstats server timezone node-a Europe/Paris\n"
+    "  ringserverstats server service node-c --to 2026-06-30\n"
     "  ringserverstats server rename node-a rt1\n"
     "  ringserverstats server merge default node-a --dry-run\n"
     "  ringserverstats server list"
@@ -75,7 +76,7 @@ def add(name: str, timezone: str, paths: tuple[str, ...], database: str | None) 
 
 
 @command.command("path", epilog=_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_server)
 @click.argument("paths", nargs=-1, required=True, metavar="GLOB...")
 @click.option("--remove", is_flag=True, help="Take these away.")
 @database_option
@@ -87,10 +88,13 @@ def path(name: str, paths: tuple[str, ...], remove: bool, database: str | None) 
     store = open_store(load_settings(database), answers=False)
     known = next((one.paths for one in store.servers() if one.name == name), ())
     given = _absolute(paths)
+    for one in given:
+        if remove and one not in known:
+            raise UsageError(f"{one!a} is no path of server {name!r}; see: server list")
     kept = tuple(one for one in known if one not in given)
     now = kept if remove else (*kept, *given)
     store.change_server(name, paths=now)
-    click.echo(f"server {name!a} has {len(now)} paths")
+    click.echo(f"paths of server {name!a}: {len(now)}")
 
 
 @command.command("list", epilog=_EXAMPLES)
@@ -100,7 +104,7 @@ def list_(as_json: bool, database: str | None) -> None:
     """List the servers."""
     from ringserverstats.logs.source import printable
 
-    servers = open_store(load_settings(database), answers=True).servers()
+    servers = open_store(load_settings(database), answers=True, needed=True).servers()
     if as_json:
         import json
 
@@ -110,6 +114,8 @@ def list_(as_json: bool, database: str | None) -> None:
                     {
                         "name": one.name,
                         "timezone": one.timezone or None,
+                        "first_day": one.first_day and one.first_day.isoformat(),
+                        "last_day": one.last_day and one.last_day.isoformat(),
                         "former": one.former,
                         "paths": one.paths,
                     }
@@ -118,11 +124,13 @@ def list_(as_json: bool, database: str | None) -> None:
             )
         )
         return
-    made = table([("server", False), ("time zone", False), ("before", False), ("paths", False)])
+    headings = ("server", "time zone", "in service", "before", "paths")
+    made = table([(heading, False) for heading in headings])
     for server in servers:
         made.add_row(
             server.name,
             server.timezone or "UTC, not told",
+            _service(server),
             ", ".join(server.former),
             "\n".join(printable(one) for one in server.paths),
         )
@@ -130,7 +138,7 @@ def list_(as_json: bool, database: str | None) -> None:
 
 
 @command.command("rename", epilog=_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_server)
 @click.argument("new_name")
 @click.option("--timezone", help="Also change the time zone.")
 @database_option
@@ -143,8 +151,8 @@ def rename(name: str, new_name: str, timezone: str | None, database: str | None)
 
 
 @command.command("merge", epilog=_EXAMPLES)
-@click.argument("name")
-@click.argument("into")
+@click.argument("name", shell_complete=complete_server)
+@click.argument("into", shell_complete=complete_server)
 @click.option("--once", is_flag=True, help="Count entries that both have once from now on.")
 @click.option("--dry-run", is_flag=True, help="Only tell what both have.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -158,9 +166,11 @@ def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: 
     """
     store = open_store(load_settings(database), answers=True, needed=True)
     if dry_run or not yes:
-        told = _of_both(store.merge_servers(name, into, once=once, try_only=True))
+        twice = store.merge_servers(name, into, once=once, try_only=True)
+        told = _of_both(twice)
         if dry_run:
-            click.echo(f"servers {name!a} and {into!a} can be merged; {told} would count once")
+            how = " --once" if twice.entries else ""
+            click.echo(f"{told} would count once: ringserverstats server merge {name} {into}{how}")
             return
         if not sys.stdin.isatty():
             raise UsageError(f"this would merge {name!a} into {into!a}; add --yes to do it")
@@ -174,14 +184,46 @@ def _of_both(twice: Removed) -> str:
     return f"{twice.entries:,} entries ({amounts}) of both"
 
 
+@command.command("service", epilog=_EXAMPLES)
+@click.argument("name", shell_complete=complete_server)
+@click.option("--from", "first", metavar="DATE", help="Its first day; without it not told.")
+@click.option("--to", "final", metavar="DATE", help="Its last day; without it not told.")
+@database_option
+def service(name: str, first: str | None, final: str | None, database: str | None) -> None:
+    """Tell between which days a server was in service: outside, no logs are expected."""
+    from ringserverstats.statistics.periods import first_day, last_day
+
+    days = (first_day(first) if first else None, last_day(final) if final else None)
+    if days[0] and days[1] and days[1] < days[0]:
+        raise UsageError(f"the service ends ({days[1]}) before it starts ({days[0]})")
+    store = open_store(load_settings(database), answers=False, needed=True)
+    store.change_server(name, service=days)
+    click.echo(f"server {name!a} in service: {days[0] or 'not told'} to {days[1] or 'not told'}")
+
+
+@command.command("remove", epilog=_EXAMPLES)
+@click.argument("name", shell_complete=complete_server)
+@database_option
+def remove(name: str, database: str | None) -> None:
+    """Forget a server of which no logs were read, as one whose name was mistyped."""
+    open_store(load_settings(database), answers=False, needed=True).remove_server(name)
+    click.echo(f"removed server {name!a}")
+
+
 @command.command("timezone", epilog=_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_server)
 @click.argument("timezone", metavar="AREA/CITY")
 @database_option
 def timezone_(name: str, timezone: str, database: str | None) -> None:
     """Change a server's time zone, for logs that are read from now on."""
     open_store(load_settings(database), answers=False).change_server(name, timezone=_zone(timezone))
     click.echo(f"time zone of server {name!a}: {timezone}")
+
+
+def _service(server: Server) -> str:
+    if not server.first_day and not server.last_day:
+        return ""
+    return f"{server.first_day or '...'} to {server.last_day or '...'}"
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ import click
 from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import (
     complete_list,
+    complete_server,
     database_option,
     listed,
     output_options,
     period,
     period_options,
+    server_names,
 )
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
@@ -23,7 +25,10 @@ from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for one in reversed(FILTERS.values()):
         help_text = f"Only these {one.help}."
-        option = click.option(f"--{one.name}", multiple=True, metavar="LIST", help=help_text)
+        complete = complete_server if one.name == "server" else None
+        option = click.option(
+            f"--{one.name}", multiple=True, metavar="LIST", help=help_text, shell_complete=complete
+        )
         command = option(command)
     return command
 
@@ -90,7 +95,7 @@ def command(
     both ends of a period belong to it. Only what was sent to clients (TX) is counted, unless
     --direction says otherwise.
     """
-    from ringserverstats.cli.answer import print_answer
+    from ringserverstats.cli.answer import notes, print_answer
     from ringserverstats.cli.formats import write
     from ringserverstats.statistics.questions import Question, ask
 
@@ -100,6 +105,9 @@ def command(
     given = {name.replace("_", "-"): values for name, values in filters.items()}
     chosen = {name: listed(values) or ("",) for name, values in given.items() if values}
     chosen.setdefault("direction", ("TX",))
+    store = open_store(load_settings(database), answers=True)
+    if "server" in chosen and not sql:
+        server_names(store, chosen["server"])
     question = Question(
         by=listed(by),
         first=begin,
@@ -115,6 +123,8 @@ def command(
         for number, value in enumerate(values, start=1):
             click.echo(f"-- ${number}: {value!a}")
         return
-    store = open_store(load_settings(database), answers=True)
     answer = ask(store, question)
     write(answer, format_, output, lambda on: print_answer(store, question, answer, on))
+    if format_ != "table":
+        for note in notes(store, question):
+            click.echo(f"Note: {note}", err=True)

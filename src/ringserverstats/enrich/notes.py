@@ -10,7 +10,7 @@ from ringserverstats.logs.batch import DIRECTIONS, Reject
 from ringserverstats.logs.columns import line_ends
 from ringserverstats.logs.coverage import pieces
 from ringserverstats.logs.names import FileName
-from ringserverstats.logs.source import Chunk, Source
+from ringserverstats.logs.source import UNOPENED, Chunk, Source
 
 #: Rejects of one chunk that are kept one by one; of more only how many, so that a file which is no
 #: log at all does not fill the store.
@@ -64,16 +64,22 @@ def covered(name: FileName, *, server: int, whole: bool) -> pa.Table:
     return pa.Table.from_pylist(rows, COVERED)
 
 
+def damage(chunk: Chunk, source: Source, *, key: bytes) -> Reject:
+    """The reject for what could not be read behind ``chunk``."""
+    line = chunk.line + chunk.data.count(b"\n")
+    return Reject(line, 0, chunk.damage or "", _digest(key, source, "damage"))
+
+
 def rejected(
     rejects: list[Reject], chunk: Chunk, source: Source, *, server: int, key: bytes, version: str
 ) -> pa.Table:
-    """Rows of `REJECTS` for what ``chunk`` of ``source`` holds of them, rejected by ``version``."""
+    """Rows of `REJECTS` for ``rejects``, found in ``chunk`` of ``source`` by ``version``."""
     ends = line_ends(chunk.data)
     begins = np.concatenate([np.zeros(1, np.int64), ends + 1]) + chunk.position
     rows = [
         {
             "server": server,
-            "digest": one.digest or _digest(key, source, "damage"),
+            "digest": one.digest,
             "direction": _WAYS.get(source.name.kind),
             "day": _day(source.name),
             "file": source.place,
@@ -84,6 +90,7 @@ def rejected(
             "version": version,
         }
         for one in _few(rejects, chunk, source, key)
+        if not one.reason.startswith(UNOPENED)  # nothing of it was seen: told, and no more
     ]
     return pa.Table.from_pylist(rows, REJECTS)
 

@@ -41,14 +41,14 @@ class Peer:
 class Reject:
     """Consecutive lines that could not be counted, and why. Holds nothing of their text.
 
-    ``digest`` is 16 bytes, keyed, over the lines: the same as an entry's made of them. Empty where
-    there are no lines, as of an input that cannot be read.
+    ``digest`` is 16 bytes, keyed, over the lines: the same as an entry's made of them; where there
+    are no lines, as of an input that cannot be read, over what stands for it.
     """
 
     line: int
     lines: int
     reason: str
-    digest: bytes = b""
+    digest: bytes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ringserverstats.logs import jsonl, text
-from ringserverstats.logs.batch import Batch, Reject
+from ringserverstats.logs.batch import Batch
 from ringserverstats.logs.columns import line_ends
 from ringserverstats.logs.source import Chunk
 
@@ -26,14 +26,6 @@ def read(chunk: Chunk, *, key: bytes, latest: int) -> Iterator[Batch]:
         batch = parse(part, line=line, last=last, key=key, latest=latest)
         line += batch.lines + batch.incomplete_lines
         yield batch
-
-
-def damage(chunk: Chunk) -> list[Reject]:
-    """A reject for what could not be read after ``chunk``."""
-    if chunk.damage is None:
-        return []
-    line = chunk.line + chunk.data.count(b"\n")
-    return [Reject(line, 0, chunk.damage)]
 
 
 def _runs(data: bytes) -> list[tuple[int, int, bool]]:

@@ -28,6 +28,7 @@ _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
 _PIECE = 1 << 17
 _XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for; a hostile file may ask for gigabytes
 
+UNOPENED = "the input cannot be opened"
 DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
 
@@ -174,7 +175,7 @@ def chunks(source: Source) -> Iterator[Chunk]:
     try:
         raw = sys.stdin.buffer if source.path is None else open(source.path, "rb")  # noqa: SIM115
     except OSError as error:
-        yield Chunk(b"", 1, True, 0, f"the input cannot be opened ({error.strerror})")
+        yield Chunk(b"", 1, True, 0, f"{UNOPENED} ({error.strerror})")
         return
     with raw:
         counted = _Counted(raw)

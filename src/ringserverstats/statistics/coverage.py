@@ -7,7 +7,7 @@ entries came without their log's name), or *missing*.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
@@ -18,20 +18,30 @@ from ringserverstats.store.base import Store
 STATES = ("complete", "empty", "incomplete", "missing")
 PERIODS = ("day", "month")
 _FINEST_FIRST = ("day", "week", "month", "year")
-_FIRST = date(2000, 1, 1)  # logs of before are rejected
 
-# A row for each day that something is known of, or should be: of a server and direction from its
-# first day on, to its last or to {late}. {low} and {high} are the days that are asked for.
+# A row for each day that something is known of, or should be, of a server and direction. {low} and
+# {high} are the days that are asked for, or NULL. Logs are expected in a server's time of service;
+# where nobody told that, from the first day that is asked for, else from its own first one, to the
+# last day that is asked for ({late}), else to the last one of any server, up to yesterday.
 _DAYS = """
 WITH entry AS (
     SELECT server, direction, day, sum(entries) AS entries FROM connection_by_day
-     WHERE day BETWEEN {low}::date - 366 AND {high}::date GROUP BY server, direction, day
+     WHERE day >= coalesce({low}::date - 366, '2000-01-01')
+       AND day <= coalesce({high}::date, '2100-01-01') GROUP BY server, direction, day
+), seen_day AS (
+    SELECT server, direction, day FROM covered UNION SELECT server, direction, day FROM entry
+), pair AS (
+    SELECT server, 'TX'::direction AS direction FROM server
+    UNION SELECT server, direction FROM seen_day
 ), span AS (
-    SELECT f.server, f.direction, min(f.day) AS first_day,
-           greatest(max(f.day), {late}::date) AS last_day
-      FROM (SELECT server, direction, day FROM covered
-            UNION SELECT server, direction, day FROM connection_by_day) f
-     WHERE {where} GROUP BY f.server, f.direction
+    SELECT f.server, f.direction,
+           greatest(coalesce(v.first_day, {low}::date, min(k.day)), {low}::date) AS first_day,
+           least(coalesce(v.last_day, greatest(max(k.day), {late}::date,
+                 least((SELECT max(day) FROM seen_day), {yesterday}::date))),
+                 {high}::date) AS last_day
+      FROM pair f JOIN server v ON v.server = f.server
+      LEFT JOIN seen_day k ON k.server = f.server AND k.direction = f.direction
+     WHERE {where} GROUP BY f.server, f.direction, v.first_day, v.last_day
 ), known AS (
     SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.whole,
            coalesce(e.entries, 0) AS entries,
@@ -40,7 +50,7 @@ WITH entry AS (
            EXISTS (SELECT 1 FROM reject r WHERE r.server = p.server AND r.direction = p.direction
                     AND r.day BETWEEN c.first_day AND c.last_day) AS has_rejects
       FROM span p
-      JOIN generate_series({low}::timestamp, {high}::timestamp, interval '1 day') AS d(day)
+      JOIN generate_series(timestamp '2000-01-01', {end}::timestamp, interval '1 day') AS d(day)
         ON d.day BETWEEN p.first_day AND p.last_day
       LEFT JOIN coverage c
         ON c.server = p.server AND c.direction = p.direction AND c.day = d.day::date
@@ -95,8 +105,9 @@ def coverage(store: Store, question: Question, *, by: str = "day") -> pa.Table:
     """The days or months of ``question``: its period, servers and directions.
 
     By day: server, direction, day, state, minutes, entries, rejects. By month: how many days of
-    each state instead. Days before a server's first are none; those behind its last are missing
-    where the question asks for them, up to yesterday.
+    each state instead. Which days are looked at: those of the question's period, up to yesterday;
+    without one, from a server's first day to the last one of any server; and, where a server's time
+    of service is told, no others.
 
     Raises:
         UsageError: ``by`` is neither.
@@ -122,11 +133,16 @@ def _ask(store: Store, question: Question, select: str) -> pa.Table:
     kept = {name: question.filters[name] for name in OF_SERVER if name in question.filters}
     parameters: list[object] = []
     where = conditions(Question(filters=kept), "f.day", parameters)
-    today = datetime.now(UTC).date()
-    late = min(question.last, today - timedelta(days=1)) if question.last else None
-    limits = (question.first or _FIRST, question.last or today + timedelta(days=2), late)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    limits = {
+        "low": question.first,
+        "high": question.last,
+        "late": min(question.last, yesterday) if question.last else None,
+        "yesterday": yesterday,
+        "end": yesterday + timedelta(days=3),
+    }
     places = {}
-    for name, limit in zip(("low", "high", "late"), limits, strict=True):
+    for name, limit in limits.items():
         parameters.append(limit and limit.isoformat())
         places[name] = f"${len(parameters)}"
     days = _DAYS.format(where=" AND ".join(where) or "true", **places)

@@ -13,12 +13,14 @@ SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.f
 """
 
 
-def rejects(store: Store, question: Question) -> pa.Table:
-    """What was rejected of the logs of the period and servers of ``question``.
+def rejects(store: Store, question: Question, filters: tuple[str, ...] = ("server",)) -> pa.Table:
+    """What was rejected of the logs of the period of ``question``, by those of its ``filters``.
 
     Columns: server, direction, day, file, line, lines, position (bytes of the decompressed input
     before it), reason, version.
     """
     parameters: list[object] = []
-    where = conditions(question, "f.day", parameters)
+    kept = {name: question.filters[name] for name in filters if name in question.filters}
+    asked = Question(first=question.first, last=question.last, filters=kept)
+    where = conditions(asked, "f.day", parameters)
     return store.ask(_REJECTED.format(where=" AND ".join(where) or "true"), parameters)

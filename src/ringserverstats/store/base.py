@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,8 @@ from ringserverstats.keys import Keys
 class Server:
     """A ringserver. ``number`` is given once, so that a rename changes nothing else.
 
-    ``timezone`` is empty where nobody told it; then its days are those of UTC.
+    ``timezone`` is empty where nobody told it; then its days are those of UTC. ``first_day`` and
+    ``last_day``, where they are told, are those between which logs are expected.
     ``former`` are names that it had before: its logs may still bear them. ``paths`` are patterns
     of the files that are read when no others are named.
     """
@@ -31,6 +32,8 @@ class Server:
     timezone: str
     former: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    first_day: date | None = None
+    last_day: date | None = None
 
     @property
     def zone(self) -> tzinfo:
@@ -62,12 +65,13 @@ class Opened:
     """What reading logs into a store needs of it: its keys, and all servers by name.
 
     ``rejected`` are the servers and files that have rejects, and whether any of these is of what
-    could not be read.
+    could not be read; ``digests`` are all rejects, each with its server.
     """
 
     keys: Keys
     servers: list[Server]
-    rejected: dict[tuple[int, str], bool]
+    rejected: dict[tuple[int, str], bool] = field(default_factory=dict)
+    digests: frozenset[tuple[int, bytes]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class Written:
 
     ``known`` entries were there before, ``elsewhere`` ones are there under another server's name;
     the others count what is new. ``connections`` are the ids of the new entries' connections,
-    ``resolved`` counts new entries that had been rejected before.
+    ``resolved`` counts new entries that had been rejected before, ``misdated`` known ones that are
+    in the store on another day, ``doubtful`` are the servers and days that these are of.
     """
 
     known: int
@@ -87,6 +92,8 @@ class Written:
     packets: int
     connections: npt.NDArray[np.int64]
     resolved: int = 0
+    misdated: int = 0
+    doubtful: frozenset[tuple[int, date]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -160,8 +167,19 @@ class Store(Protocol):
         rename: str | None = None,
         timezone: str | None = None,
         paths: tuple[str, ...] | None = None,
+        service: tuple[date | None, date | None] | None = None,
     ) -> None:
-        """Give a server another name, time zone or other patterns of its files."""
+        """Give a server another name, time zone, patterns of its files, or days of service."""
+
+    def remove_server(self, name: str) -> None:
+        """Forget a server of which nothing was read.
+
+        Raises:
+            UsageError: something was.
+        """
+
+    def doubt(self, days: set[tuple[int, date]]) -> None:
+        """Take the logs of these days, each of a server, for not read whole."""
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
         """Make all entries of server ``name`` those of ``into``, all or nothing.

@@ -3,6 +3,7 @@
 All of it runs within the transaction of the caller.
 """
 
+from datetime import date
 from uuid import UUID
 
 import duckdb
@@ -173,10 +174,52 @@ def insert_notes(
     return int(found[0][0])
 
 
-def rejected_files(connection: duckdb.DuckDBPyConnection) -> dict[tuple[int, str], bool]:
-    """The servers and files that have rejects, and whether any is of what could not be read."""
-    rows = connection.execute("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
-    return {(server, file): lines == 0 for server, file, lines in rows.fetchall()}
+def find_misdated(
+    connection: duckdb.DuckDBPyConnection, entries: pa.Table, new: npt.NDArray[np.bool_]
+) -> tuple[int, frozenset[tuple[int, date]]]:
+    """Known entries that are in the store on another day than ``entries`` say.
+
+    That of a log which was read without its name, say, before the server's time zone was told.
+
+    Returns:
+        How many, and the servers and days of both readings.
+    """
+    known = entries.select(["server", "log_day", "entry", "day"]).filter(pa.array(~new))
+    if not len(known):
+        return 0, frozenset()
+    days = pc.min_max(known["log_day"]).as_py()
+    connection.register("given", known)
+    rows = connection.execute(
+        "SELECT given.server, given.day, seen.day, count(*) FROM given JOIN seen"
+        " ON seen.log_day = given.log_day AND seen.entry = given.entry"
+        " AND seen.server = given.server AND seen.day <> given.day"
+        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY ALL",
+        [days["min"], days["max"]],
+    ).fetchall()
+    connection.unregister("given")
+    found = {(server, day) for server, *both, _ in rows for day in both}
+    return sum(row[-1] for row in rows), frozenset(found)
+
+
+def doubt(connection: duckdb.DuckDBPyConnection, days: set[tuple[int, date]]) -> None:
+    """Take the logs of these days, each of a server, for not read whole."""
+    for server, day in sorted(days):
+        connection.execute(
+            "UPDATE covered SET whole = false WHERE server = $1 AND day = $2", [server, day]
+        )
+
+
+def known_rejects(
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[dict[tuple[int, str], bool], frozenset[tuple[int, bytes]]]:
+    """The servers and files that have rejects, and the digests of all.
+
+    Of each file, whether any is of what could not be read.
+    """
+    files = connection.execute("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
+    found = {(server, file): lines == 0 for server, file, lines in files.fetchall()}
+    rows = connection.execute("SELECT server, digest FROM reject").fetchall()
+    return found, frozenset((server, digest.bytes) for server, digest in rows)
 
 
 def settle_rejects(connection: duckdb.DuckDBPyConnection, read: FileRead) -> int:

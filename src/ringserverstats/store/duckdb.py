@@ -21,11 +21,13 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive, load_secret, make_secret, write_secret
 from ringserverstats.store.base import Ask, FileRead, Opened, Removed, Server, Written
 from ringserverstats.store.batches import (
+    doubt,
+    find_misdated,
     find_new,
     first_seen,
     insert,
     insert_notes,
-    rejected_files,
+    known_rejects,
     settle_rejects,
     written,
 )
@@ -48,6 +50,7 @@ from ringserverstats.store.servers import (
     identity,
     named,
     new_generation,
+    remove_server,
 )
 
 _BREATH = 0.03  # between two batches, a few times what others pause before they try again
@@ -107,12 +110,12 @@ class DuckDBStore:
     def open(self, *, create: bool) -> Opened:
         if not self.exists():
             if not create:
-                return Opened(derive(self._secret or os.urandom(32)), [], {})
+                return Opened(derive(self._secret or os.urandom(32)), [])
             self._create()
         with self._session(write=create) as connection:
             known = identity(connection)
             servers = all_servers(connection)
-            rejected = rejected_files(connection)
+            rejected, digests = known_rejects(connection)
         keys = derive(self._known_secret(known.id))
         if keys.check != known.key_check:
             raise StoreError(
@@ -125,7 +128,7 @@ class DuckDBStore:
                 f"pseudonyms depend on; set it so, or use another store"
             )
         self._generation = known.generation
-        return Opened(keys, servers, rejected)
+        return Opened(keys, servers, rejected, digests)
 
     def servers(self) -> list[Server]:
         if not self.exists():
@@ -145,9 +148,23 @@ class DuckDBStore:
         rename: str | None = None,
         timezone: str | None = None,
         paths: tuple[str, ...] | None = None,
+        service: tuple[date | None, date | None] | None = None,
     ) -> None:
         with self._session(write=True) as connection:
-            change_server(connection, name, rename=rename, timezone=timezone, paths=paths)
+            change_server(
+                connection, name, rename=rename, timezone=timezone, paths=paths, service=service
+            )
+
+    def remove_server(self, name: str) -> None:
+        with self._session(write=True) as connection:
+            new_generation(connection)
+            remove_server(connection, name)
+            self._generation = None
+
+    def doubt(self, days: set[tuple[int, date]]) -> None:
+        with self._session(write=True) as connection:
+            self._check_generation(connection)
+            doubt(connection, days)
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as connection:
@@ -188,9 +205,11 @@ class DuckDBStore:
             self._check_generation(connection)
             new, elsewhere = find_new(connection, rows.entries, rows.entries.slice(0, 0))
             done = written(rows, new, elsewhere)
+            misdated, doubtful = find_misdated(connection, rows.entries, new)
             if done.entries:
                 insert(connection, rows, new)
-            return replace(done, resolved=insert_notes(connection, rows, new))
+            resolved = insert_notes(connection, rows, new)
+            return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 
     @contextmanager
     def reading(self) -> Iterator[Ask]:

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import date
 
 import duckdb
 
@@ -46,11 +47,12 @@ def new_generation(connection: duckdb.DuckDBPyConnection) -> None:
 def all_servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
     """All servers by name."""
     rows = connection.execute(
-        "SELECT server, name, timezone, former, paths FROM server ORDER BY name"
+        "SELECT server, name, timezone, former, paths, first_day, last_day FROM server"
+        " ORDER BY name"
     )
     return [
-        Server(number, name, timezone, tuple(former or ()), tuple(paths or ()))
-        for number, name, timezone, former, paths in rows.fetchall()
+        Server(number, name, timezone, tuple(former or ()), tuple(paths or ()), *service)
+        for number, name, timezone, former, paths, *service in rows.fetchall()
     ]
 
 
@@ -103,8 +105,9 @@ def change_server(
     rename: str | None,
     timezone: str | None,
     paths: tuple[str, ...] | None,
+    service: tuple[date | None, date | None] | None,
 ) -> None:
-    """Give the server called ``name`` another name, time zone or other paths.
+    """Give the server called ``name`` another name, time zone, other paths or days of service.
 
     Raises:
         UsageError: there is none, or the new name is taken.
@@ -113,6 +116,11 @@ def change_server(
     if paths is not None:
         connection.execute(
             "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
+        )
+    if service is not None:
+        connection.execute(
+            "UPDATE server SET first_day = $2, last_day = $3 WHERE server = $1",
+            [found.number, *service],
         )
     if timezone:
         connection.execute(
@@ -131,3 +139,22 @@ def change_server(
             "UPDATE server SET name = $2, former = $3 WHERE server = $1",
             [found.number, rename, former],
         )
+
+
+def remove_server(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Forget the server called ``name``.
+
+    Raises:
+        UsageError: something was read of it.
+    """
+    found = named(connection, name)
+    for table in ("seen", "covered", "reject"):
+        rows = connection.execute(
+            f"SELECT count(*) FROM {table} WHERE server = $1", [found.number]
+        ).fetchall()
+        if rows[0][0]:
+            raise UsageError(
+                f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
+                f"--server {name} --from 2000 --to 2100, or merge it into another server"
+            )
+    connection.execute("DELETE FROM server WHERE server = $1", [found.number])

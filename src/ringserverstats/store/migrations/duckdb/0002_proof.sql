@@ -9,6 +9,10 @@ UPDATE store SET last_server = (SELECT coalesce(max(server), 0) FROM server);
 -- paths: patterns of the files that `ingest` reads when it is given none.
 ALTER TABLE server ADD COLUMN paths VARCHAR[] DEFAULT [];
 
+-- The days between which it was in service, where somebody told: no logs are expected outside.
+ALTER TABLE server ADD COLUMN first_day DATE;
+ALTER TABLE server ADD COLUMN last_day DATE;
+
 -- One row for each local day of each log interval that was read. Minutes are of the day, from 0 to
 -- 1440; first_day to last_day is the whole interval, of which a log of a week counts some entries
 -- on its first day. whole: the log was read to its end, and after its interval was over.
