@@ -26,6 +26,7 @@ _MOST_SHOWN = 100
 
 @click.command(
     "audit",
+    short_help="Check that the store is consistent.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats audit\n"
     "  ringserverstats audit --format csv -o differences.csv",

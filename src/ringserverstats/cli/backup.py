@@ -14,6 +14,7 @@ from ringserverstats.errors import UsageError
 
 @click.command(
     "backup",
+    short_help="Copy the store, also while it is in use.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats backup /backup/ringserverstats.duckdb\n"
     "  ringserverstats backup --replace /backup/ringserverstats.duckdb",

@@ -9,6 +9,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 @click.command(
     "completion",
+    short_help="Print what a shell needs to complete commands.",
     epilog="Examples:\n\n\b\n"
     '  eval "$(ringserverstats completion bash)"\n'
     '  ringserverstats completion zsh > "${fpath[1]}/_ringserverstats"\n'

@@ -30,6 +30,7 @@ _MOST_DAYS = 15
 
 @click.command(
     "coverage",
+    short_help="Show which days the logs cover.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats coverage\n"
     "  ringserverstats coverage --by month --server node-a\n"

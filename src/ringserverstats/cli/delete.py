@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "delete",
+    short_help="Forget days of a server.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats delete --server node-a --from 2026-11-24 --to 2026-11-24 --dry-run\n"
     "  ringserverstats delete --server test --from 2000 --to 2100 --yes",

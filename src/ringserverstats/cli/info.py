@@ -18,7 +18,9 @@ from ringserverstats.cli.options import database_option
 
 
 @click.command(
-    "info", epilog="Examples:\n\n\b\n  ringserverstats info\n  ringserverstats info --json"
+    "info",
+    short_help="Show what is in the store.",
+    epilog="Examples:\n\n\b\n  ringserverstats info\n  ringserverstats info --json",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @database_option

@@ -25,6 +25,7 @@ _MOST_SHOWN = 100
 
 @click.command(
     "rejects",
+    short_help="List what was not counted, and why.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats rejects --last 30d\n"
     "  ringserverstats rejects --server node-a --format csv -o rejects.csv\n"

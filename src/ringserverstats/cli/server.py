@@ -75,7 +75,7 @@ def add(name: str, timezone: str, paths: tuple[str, ...], database: str | None) 
     click.echo(f"added server {name} ({timezone})")
 
 
-@command.command("path", epilog=_EXAMPLES)
+@command.command("path", short_help="Register where the logs of a server lie.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("paths", nargs=-1, required=True, metavar="GLOB...")
 @click.option("--remove", is_flag=True, help="Take these away.")
@@ -150,7 +150,7 @@ def rename(name: str, new_name: str, timezone: str | None, database: str | None)
     click.echo(f"server {name!a} is now {new_name}; logs that bear the old name are still its own")
 
 
-@command.command("merge", epilog=_EXAMPLES)
+@command.command("merge", short_help="Make two servers one.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("into", shell_complete=complete_server)
 @click.option("--once", is_flag=True, help="Count entries that both have once from now on.")
@@ -184,7 +184,7 @@ def _of_both(twice: Removed) -> str:
     return f"{twice.entries:,} entries ({amounts}) of both"
 
 
-@command.command("service", epilog=_EXAMPLES)
+@command.command("service", short_help="Tell when a server was in service.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.option("--from", "first", metavar="DATE", help="Its first day; without it not told.")
 @click.option("--to", "final", metavar="DATE", help="Its last day; without it not told.")
@@ -201,7 +201,9 @@ def service(name: str, first: str | None, final: str | None, database: str | Non
     click.echo(f"server {name!a} in service: {days[0] or 'not told'} to {days[1] or 'not told'}")
 
 
-@command.command("remove", epilog=_EXAMPLES)
+@command.command(
+    "remove", short_help="Forget a server of which nothing was read.", epilog=_EXAMPLES
+)
 @click.argument("name", shell_complete=complete_server)
 @database_option
 def remove(name: str, database: str | None) -> None:
@@ -210,7 +212,7 @@ def remove(name: str, database: str | None) -> None:
     click.echo(f"removed server {name!a}")
 
 
-@command.command("timezone", epilog=_EXAMPLES)
+@command.command("timezone", short_help="Change the time zone of a server.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("timezone", metavar="AREA/CITY")
 @database_option

@@ -21,6 +21,7 @@ _MOST_SHOWN = 100
 
 @click.command(
     "verify",
+    short_help="Compare the store with logs.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats verify /var/log/ringserver\n"
     "  ringserverstats verify txlog-20261124T0000-20261125T0000.gz --as node-a\n"
