@@ -1,5 +1,6 @@
 """A backup is the store as it was at one moment, and comes back exactly."""
 
+import fcntl
 import os
 import pty
 import random
@@ -18,6 +19,7 @@ from model import START, block
 
 from ringserverstats.errors import BusyError, StoreError
 from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.file import _locked
 
 REAL = DATA / "v4.5.3-midnight-paris"
 LOADED = date(2026, 1, 31)
@@ -263,3 +265,50 @@ def test_copies_that_killed_processes_left_are_removed(store: DuckDBStore, tmp_p
     os.utime(old, (time.time() - 4000,) * 2)
     store.backup(tmp_path / "backup.duckdb")
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_two_restores_at_once_and_a_writer_between_lose_nothing(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    """A lock on a file that another has replaced meanwhile is none on the store."""
+    read_into(store, REAL)
+    store.backup(tmp_path / "backup.duckdb")
+    path = tmp_path / "store.duckdb"
+    held = open(path, "r+b")  # noqa: SIM115
+    new = tmp_path / "new.duckdb"
+    shutil.copy(tmp_path / "backup.duckdb", new)
+    new.replace(path)
+    fcntl.lockf(held, fcntl.LOCK_EX)
+    assert _locked(path).fileno() != held.fileno()
+    held.close()
+    assert_whole(store)
+
+
+def test_a_kill_while_a_backup_takes_the_place_leaves_the_old_store_whole(
+    store: DuckDBStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_into(store, REAL)
+    store.backup(tmp_path / "backup.duckdb")
+    _leave_log(tmp_path / "store.duckdb")
+    good = Path.replace
+
+    def killed(path: Path, target: object) -> Path:
+        if str(target).endswith("store.duckdb"):
+            raise KeyboardInterrupt
+        return good(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.restore(tmp_path / "backup.duckdb", ask=None)
+    assert ("1", "x", "x") in dump(store)["agent"]
+
+
+def test_a_link_to_the_store_stays_a_link(store: DuckDBStore, tmp_path: Path) -> None:
+    read_into(store, REAL)
+    store.backup(tmp_path / "backup.duckdb")
+    link = tmp_path / "link.duckdb"
+    link.symlink_to("store.duckdb")
+    make_store(link).restore(tmp_path / "backup.duckdb", ask=None)
+    assert link.is_symlink()
+    assert_whole(store)

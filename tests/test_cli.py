@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from conftest import DATA, CommandLine
+from conftest import DATA, CommandLine, make_store
 from model import START, block
 
 from ringserverstats import __version__
@@ -516,3 +516,31 @@ def test_service_and_removal_of_servers(run: CommandLine) -> None:
     assert run("server", "remove", "b").returncode == 0
     refused = run("server", "remove", "a")
     assert (refused.returncode, "ringserverstats delete" in refused.stderr) == (2, True)
+
+
+def test_an_answer_is_not_written_over_a_store(run: CommandLine) -> None:
+    run(REAL)
+    path = run.folder / "store.duckdb"
+    done = run("stats", "-o", path)
+    assert (done.returncode, "is a DuckDB file" in done.stderr) == (2, True)
+    assert run("audit").returncode == 0
+
+
+def test_completion_of_server_names(run: CommandLine) -> None:
+    run("--as", "node-a", REAL)
+    for line in ("stats --server no", "server rename no", "coverage --server no"):
+        words = f"ringserverstats {line}"
+        given = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        done = run(env={**run.environment, "_RINGSERVERSTATS_COMPLETE": "bash_complete", **given})
+        assert done.stdout == "plain,node-a\n"
+        assert done.stderr == ""
+
+
+def test_a_correction_of_nothing_does_not_disturb_a_reading(run: CommandLine) -> None:
+    run("--as", "a", REAL)
+    store = make_store(run.folder / "store.duckdb", secret=None, secrets=run.folder / "config")
+    server = store.open(create=True).servers[0]
+    run("server", "add", "b")
+    assert run("delete", "--server", "b", "--from", "2000", "--to", "2001", "--yes").returncode == 0
+    assert run("server", "remove", "b").returncode == 0
+    assert store.add_server("a", "UTC") == server

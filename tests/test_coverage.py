@@ -383,3 +383,23 @@ def test_calendar_on_the_terminal(run: CommandLine) -> None:
         "rejects": 0,
     }
     assert run("coverage", "--direction", "RX").stdout == "No logs of that are known.\n"
+
+
+def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    logs = sorted((DATA / "v2020.075-midnight-denver").glob("txlog*"))
+    for path in logs:
+        (tmp_path / f"plain-{path.name[6:14]}").write_bytes(path.read_bytes())
+    receipt = read_into(store, *sorted(tmp_path.glob("plain-*")), *logs)
+    assert receipt.misdated == 4
+    assert set(states(store).values()) == {"incomplete"}
+
+
+def test_a_service_that_goes_on_asks_for_no_day_to_come(store: DuckDBStore) -> None:
+    store.open(create=True)
+    store.add_server("a", "UTC")
+    today = datetime.now(UTC).date()
+    store.change_server("a", service=(today - timedelta(days=3), today + timedelta(days=90)))
+    days = [(today - timedelta(days=number)).isoformat() for number in (3, 2, 1)]
+    assert coverage(store, Question(filters=SENT))["day"].to_pylist() == days

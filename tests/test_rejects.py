@@ -213,3 +213,28 @@ def test_a_file_that_is_no_log_covers_no_day(store: DuckDBStore, log: Log) -> No
     read_into(store, log("garbage\n" * 50, f"txlog-{DAY}"))
     question = Question(filters={"direction": ("TX",)})
     assert coverage(store, question)["state"].to_pylist() == ["incomplete"]
+
+
+def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: CommandLine) -> None:
+    packed = gzip.compress("".join(GOOD).encode())
+    for day, data in (("20260131", packed[:60]), ("20260201", packed[:60])):
+        name = f"txlog-{day}T0000-{day}T0100"
+        done = run("ingest", "-", "--name", name, input=data, text=False)
+        assert b"damaged" in done.stderr
+    assert len(json.loads(run("rejects", "--format", "json").stdout)) == 2
+    run("ingest", "-", "--name", "txlog-20260201T0000-20260201T0100", input=packed, text=False)
+    rows = json.loads(run("rejects", "--format", "json").stdout)
+    assert [row["day"] for row in rows] == ["2026-01-31"]
+    assert "the rest of 1 damaged logs" in run("stats", "--month", "2026-01").stdout
+
+
+def test_a_whole_copy_elsewhere_settles_a_damaged_log(
+    store: DuckDBStore, log: Log, tmp_path: Path
+) -> None:
+    whole = "".join(GOOD)
+    read_into(store, log(gzip.compress(whole.encode())[:60], f"txlog-{DAY}.gz"))
+    (tmp_path / "archive").mkdir()
+    copy = tmp_path / "archive" / f"txlog-{DAY}"
+    copy.write_text(whole)
+    assert read_into(store, copy).resolved == 1
+    assert listed(store) == []

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ringserverstats import __version__
 from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.notes import covered, damage, rejected
+from ringserverstats.enrich.notes import covered, damage, plain_name, rejected
 from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
@@ -176,9 +176,15 @@ class _Pipeline:
     unsettled: dict[tuple[int, str], bool]
     told: frozenset[tuple[int, bytes]]
     settled: list[FileRead] = field(default_factory=list)
+    damaged: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     done: int = 0
     lines: int = 0
     latest: int = field(default_factory=lambda: int(time.time()) + _TWO_DAYS)
+
+    def __post_init__(self) -> None:
+        for (server, file), is_damaged in self.unsettled.items():
+            if is_damaged:
+                self.damaged.setdefault((server, plain_name(file)), []).append(file)
 
     def parts(self, sources: list[Source]) -> Iterator[Rows]:
         """The rows of all ``sources``, in small parts."""
@@ -212,16 +218,16 @@ class _Pipeline:
             self.progress(Progress(read=self.done + taken, lines=self.lines))
         is_whole = chunk.damage is None and not unfinished and (good or not bad)
         yield from self._covered(source, name, is_whole=is_whole, now=now)
-        if chunk.damage is None:
+        if chunk.damage is None and (source.path is not None or source.name.start):
             self._settle(source, name, chunk.position + len(chunk.data), digests)
         self.done += taken
 
     def _settle(self, source: Source, name: str, size: int, digests: list[bytes]) -> None:
         number = self.servers.number(name)
-        is_damaged = self.unsettled.get((number, source.place))
-        if is_damaged or (self.retry_rejects and is_damaged is not None):
-            found = digests if self.retry_rejects else None
-            self.settled.append(FileRead(number, source.place, size, found, __version__))
+        if self.retry_rejects and (number, source.place) in self.unsettled:
+            self.settled.append(FileRead(number, source.place, size, digests, __version__))
+        for file in self.damaged.get((number, plain_name(source.place)), ()):  # it, or a copy
+            self.settled.append(FileRead(number, file, size, None, __version__))
 
     def _count(self, batch: Batch) -> None:
         self.receipt.empty += batch.empty

@@ -150,9 +150,10 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
         found.append(f"server days: {told} of {days}: {_command('coverage', question)}")
     rejected = rejects(store, question, ("server", "direction"))
     if len(rejected):
-        lines = sum(rejected["lines"].to_pylist())
-        place = _command("rejects", question)
-        found.append(f"rejected: {lines:,} lines of logs of this period: {place}")
+        lines = rejected["lines"].to_pylist()
+        parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
+        parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
+        found.append(f"rejected: {', '.join(parts)}: {_command('rejects', question)}")
     return found
 
 

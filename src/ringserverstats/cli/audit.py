@@ -31,7 +31,7 @@ _MOST_SHOWN = 100
     "  ringserverstats audit\n"
     "  ringserverstats audit --format csv -o differences.csv",
 )
-@output_options("table", "csv", "json")
+@output_options("table", "csv", "json", "parquet")
 @database_option
 def command(format_: str, output: str | None, database: str | None) -> None:
     """Check that the store is consistent; end with 1 if it is not.

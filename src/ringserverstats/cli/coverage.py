@@ -54,7 +54,7 @@ _MOST_DAYS = 15
     metavar="LIST",
     help="TX (default), RX, or TX,RX: each has logs of its own.",
 )
-@output_options("table", "csv", "json")
+@output_options("table", "csv", "json", "parquet")
 @click.option("--strict", is_flag=True, help="End with 1 if a day is incomplete or missing.")
 @database_option
 def command(

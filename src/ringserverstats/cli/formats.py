@@ -56,11 +56,21 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if _is_database(output):
+        raise UsageError(f"{output!a} is a DuckDB file, perhaps the store; name another file")
     try:
         with open(output, "wb") as file:
             yield file
     except OSError as error:
         raise UsageError(f"{output!a} cannot be written: {error.strerror}") from None
+
+
+def _is_database(output: str) -> bool:
+    try:
+        with open(output, "rb") as file:
+            return file.read(12)[8:] == b"DUCK"
+    except OSError:
+        return False
 
 
 def _write_text(show: Callable[[Console], None], file: BinaryIO | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -51,7 +52,7 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
 def _by_name(formats: tuple[str, ...]) -> str:
     """The format that the name of the output means: ``.csv`` for instance."""
     output = click.get_current_context().params.get("output") or ""
-    ending = str(output).rpartition(".")[2].lower()
+    ending = Path(output).suffix.lower().removeprefix(".")
     return ending if ending in formats else formats[0]
 
 
@@ -110,7 +111,7 @@ def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
     """
     names = listed(texts)
     servers = store.servers()
-    for name in names:
+    for name in names if store.exists() else ():
         if not set("*?") & set(name) and not any(one.name == name for one in servers):
             now = next((one.name for one in servers if one.is_called(name)), None)
             known = ", ".join(one.name for one in servers) or "none"
@@ -121,14 +122,17 @@ def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def complete_server(context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
     """Completes the last of a list of servers."""
+    import msgspec
+
     from ringserverstats.cli.common import load_settings, open_store
 
-    try:
-        context.obj = context.find_root().params.get("database")
-        database = context.params.get("database") or context.obj
-        servers = open_store(load_settings(database), answers=True).servers()
-    except RingserverStatsError:
-        return []
+    database = context.params.get("database") or context.find_root().params.get("database")
+    with context.scope(cleanup=False):
+        try:
+            settings = msgspec.structs.replace(load_settings(database), wait=0)
+            servers = open_store(settings, answers=True).servers()
+        except RingserverStatsError:
+            return []
     return complete_list(*(one.name for one in servers))(context, _parameter, text)
 
 

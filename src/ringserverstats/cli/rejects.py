@@ -39,7 +39,7 @@ _MOST_SHOWN = 100
     help="Only these servers.",
     shell_complete=complete_server,
 )
-@output_options("table", "csv", "json")
+@output_options("table", "csv", "json", "parquet")
 @database_option
 def command(
     first: str | None,

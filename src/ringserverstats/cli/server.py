@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -218,8 +220,12 @@ def remove(name: str, database: str | None) -> None:
 @database_option
 def timezone_(name: str, timezone: str, database: str | None) -> None:
     """Change a server's time zone, for logs that are read from now on."""
-    open_store(load_settings(database), answers=False).change_server(name, timezone=_zone(timezone))
+    store = open_store(load_settings(database), answers=False)
+    before = next((one.timezone for one in store.servers() if one.name == name), "")
+    store.change_server(name, timezone=_zone(timezone))
     click.echo(f"time zone of server {name!a}: {timezone}")
+    if before not in ("", timezone):
+        click.echo("its days count as incomplete until their logs are read again")
 
 
 def _service(server: Server) -> str:
@@ -231,7 +237,15 @@ def _service(server: Server) -> str:
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
     if not all(paths):
         raise UsageError("a path is empty; name a folder or a pattern of files")
-    return tuple(dict.fromkeys(os.path.abspath(os.path.expanduser(one)) for one in paths))
+    here = glob.escape(str(Path.cwd()))
+    return tuple(
+        dict.fromkeys(
+            os.path.normpath(os.path.join(here, os.path.expanduser(one)))
+            if not os.path.exists(one)
+            else os.path.abspath(one)
+            for one in paths
+        )
+    )
 
 
 def _zone(name: str) -> str:

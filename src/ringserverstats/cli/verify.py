@@ -28,7 +28,7 @@ _MOST_SHOWN = 100
     "  ringserverstats verify --format csv -o findings.csv",
 )
 @input_options
-@output_options("table", "csv", "json")
+@output_options("table", "csv", "json", "parquet")
 @database_option
 def command(
     files: tuple[str, ...],

@@ -108,10 +108,18 @@ def _few(rejects: list[Reject], chunk: Chunk, source: Source, key: bytes) -> lis
 
 def _digest(key: bytes, source: Source, what: str) -> bytes:
     """What stands for bytes that cannot be read, or are too many: the file's name."""
-    text = f"{what} {source.place.rpartition('/')[2]}"
+    text = f"{what} {plain_name(source.place)}"
     return blake2b(
         text.encode("utf-8", "backslashreplace"), key=key, digest_size=16, person=b"file"
     ).digest()
+
+
+def plain_name(file: str) -> str:
+    """The name of ``file`` without folder and compression: the same of all copies of a log."""
+    name = file.rpartition("/")[2]
+    for ending in (".gz", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(ending)
+    return name
 
 
 def _day(name: FileName) -> date | None:

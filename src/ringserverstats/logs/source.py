@@ -52,7 +52,13 @@ class Source:
     @property
     def place(self) -> str:
         """Its label, of a file with the whole path: the same wherever it is read from."""
-        return self.label if self.path is None else printable(os.path.abspath(self.path))
+        if self.path is not None:
+            return printable(os.path.abspath(self.path))
+        return (
+            f"{self.label} ({self.name.kind}log {self.name.start})"
+            if self.name.start
+            else self.label
+        )
 
 
 def printable(text: str) -> str:

@@ -36,9 +36,10 @@ WITH entry AS (
 ), span AS (
     SELECT f.server, f.direction,
            greatest(coalesce(v.first_day, {low}::date, min(k.day)), {low}::date) AS first_day,
-           least(coalesce(v.last_day, greatest(max(k.day), {late}::date,
-                 least((SELECT max(day) FROM seen_day), {yesterday}::date))),
-                 {high}::date) AS last_day
+           least(v.last_day, {high}::date, greatest(max(k.day), {late}::date,
+                 CASE WHEN v.last_day IS NULL
+                      THEN least((SELECT max(day) FROM seen_day), {yesterday}::date)
+                      ELSE {yesterday}::date END)) AS last_day
       FROM pair f JOIN server v ON v.server = f.server
       LEFT JOIN seen_day k ON k.server = f.server AND k.direction = f.direction
      WHERE {where} GROUP BY f.server, f.direction, v.first_day, v.last_day

@@ -174,6 +174,12 @@ def insert_notes(
     return int(found[0][0])
 
 
+def servers_of(rows: Rows) -> set[int]:
+    """The numbers of all servers that ``rows`` tell of."""
+    tables = (rows.entries, rows.covered, rows.rejects)
+    return {number for table in tables for number in pc.unique(table["server"]).to_pylist()}
+
+
 def find_misdated(
     connection: duckdb.DuckDBPyConnection, entries: pa.Table, new: npt.NDArray[np.bool_]
 ) -> tuple[int, frozenset[tuple[int, date]]]:

@@ -97,14 +97,24 @@ def merge(
             _sum_again(connection, number, first, last)
     connection.execute("DELETE FROM server WHERE server = $1", both[:1])
     connection.execute(
-        "UPDATE server SET former = $2, paths = $3 WHERE server = $1",
+        "UPDATE server SET former = $2, paths = $3, timezone = $4, first_day = $5, last_day = $6"
+        " WHERE server = $1",
         [
             target.number,
             [*target.former, source.name, *source.former],
             list(dict.fromkeys([*target.paths, *source.paths])),
+            target.timezone or source.timezone,
+            *_service(source, target),
         ],
     )
     return Removed(*map(int, (*amounts, rejects)))
+
+
+def _service(one: Server, other: Server) -> tuple[date | None, date | None]:
+    """The days in which one of the two was in service, as far as both are told."""
+    firsts = [server.first_day for server in (one, other) if server.first_day]
+    lasts = [server.last_day for server in (one, other) if server.last_day]
+    return min(firsts) if len(firsts) == 2 else None, max(lasts) if len(lasts) == 2 else None
 
 
 def _check(connection: duckdb.DuckDBPyConnection, server: Server, first: date, last: date) -> None:

@@ -28,6 +28,7 @@ from ringserverstats.store.batches import (
     insert,
     insert_notes,
     known_rejects,
+    servers_of,
     settle_rejects,
     written,
 )
@@ -157,9 +158,7 @@ class DuckDBStore:
 
     def remove_server(self, name: str) -> None:
         with self._session(write=True) as connection:
-            new_generation(connection)
             remove_server(connection, name)
-            self._generation = None
 
     def doubt(self, days: set[tuple[int, date]]) -> None:
         with self._session(write=True) as connection:
@@ -171,15 +170,15 @@ class DuckDBStore:
             source, target = named(connection, name), named(connection, into)
             if source == target:
                 raise UsageError(f"{name!r} is one server; name the two that are to become one")
-            new_generation(connection)
-            self._generation = None
+            self._changed(connection)
             return merge(connection, source, target, once=once or try_only)
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as connection:
-            new_generation(connection)
-            self._generation = None
-            return delete(connection, named(connection, server), first, last)
+            gone = delete(connection, named(connection, server), first, last)
+            if gone.entries or gone.rejects:
+                self._changed(connection)
+            return gone
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only) as connection:
@@ -203,11 +202,13 @@ class DuckDBStore:
     def _write(self, rows: Rows) -> Written:
         with self._session(write=True) as connection:
             self._check_generation(connection)
+            if not servers_of(rows) <= {one.number for one in all_servers(connection)}:
+                raise self._was_changed()
             new, elsewhere = find_new(connection, rows.entries, rows.entries.slice(0, 0))
             done = written(rows, new, elsewhere)
-            misdated, doubtful = find_misdated(connection, rows.entries, new)
             if done.entries:
                 insert(connection, rows, new)
+            misdated, doubtful = find_misdated(connection, rows.entries, new)
             resolved = insert_notes(connection, rows, new)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 
@@ -219,6 +220,7 @@ class DuckDBStore:
             )
 
     def backup(self, target: Path) -> None:
+        target = Path(os.path.realpath(target))
         new = new_beside(target)
         try:
             with self._session():  # others may read, and wait to write
@@ -230,7 +232,8 @@ class DuckDBStore:
             new.unlink(missing_ok=True)
 
     def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:
-        new = new_beside(self._path)
+        path = Path(os.path.realpath(self._path))
+        new = new_beside(path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with open_file(
@@ -241,7 +244,7 @@ class DuckDBStore:
                 known = identity(connection)
                 new_generation(connection)
             self._restore_secret(known, ask)
-            put_in_place(new, self._path, wait=self._wait, tell=self._tell)
+            put_in_place(new, path, wait=self._wait, tell=self._tell)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{source} cannot be restored ({first_line(error)})") from None
         finally:
@@ -323,10 +326,18 @@ class DuckDBStore:
     def _check_generation(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Make sure that ids which were looked up when the store was opened still hold."""
         if self._generation not in (None, identity(connection).generation):
-            raise StoreError(
-                f"{self._path} was corrected or restored by another process meanwhile; nothing of "
-                "this step was stored: run the same again"
-            )
+            raise self._was_changed()
+
+    def _was_changed(self) -> StoreError:
+        return StoreError(
+            f"{self._path} was corrected or restored by another process meanwhile; nothing of "
+            "this step was stored: run the same again"
+        )
+
+    def _changed(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let what this and other processes have looked up hold no longer."""
+        new_generation(connection)
+        self._generation = None
 
     def _known_secret(self, store_id: str) -> bytes:
         return self._secret or load_secret(self._secret_path(store_id))

@@ -24,6 +24,7 @@ _Result = TypeVar("_Result")
 _PAUSE = 0.01
 _TELL_AFTER = 0.5
 _LOCKED = "Could not set lock"
+_FOLDING = "256MB"
 _LEFT_OVER = 3600  # seconds after which an unfinished copy is one of a killed process
 
 
@@ -63,7 +64,8 @@ def open_file(
 
     def attempt() -> duckdb.DuckDBPyConnection:
         try:
-            return duckdb.connect(
+            before = _inode(path)
+            connection = duckdb.connect(
                 path,
                 read_only=not write,
                 config={
@@ -74,6 +76,10 @@ def open_file(
                     "autoload_known_extensions": "false",
                 },
             )
+            if _inode(path) != before:  # another file took its place meanwhile
+                connection.close()
+                raise _LockedError
+            return connection
         except duckdb.Error as error:
             if _LOCKED in str(error) and isinstance(error, duckdb.IOException):
                 raise _LockedError from None
@@ -83,6 +89,15 @@ def open_file(
             ) from None
 
     return _patiently(attempt, path, wait=wait, tell=tell)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """What tells the file that is at ``path`` now from others; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _patiently(
@@ -170,11 +185,16 @@ def put_in_place(new: Path, path: Path, *, wait: float, tell: Callable[[str], No
         OSError: it cannot be.
     """
     _sync(new)
-    is_kept = path.exists() and not _is_store(path)
+    is_store = path.exists() and _is_store(path)
+    if is_store and log_of(path).exists():  # whose transactions a kill here must not lose
+        with open_file(path, write=True, memory=_FOLDING, wait=wait, tell=tell) as connection:
+            connection.execute("CHECKPOINT")
     with _held(path, wait, tell):
         if log_of(path).exists():
+            if is_store:
+                raise BusyError(f"{path} was changed just now; try again")
             log_of(path).replace(_free(f"{log_of(path)}.replaced"))
-        if is_kept:
+        if path.exists() and not is_store:
             shutil.copy2(path, _free(f"{path}.replaced"))
         new.replace(path)
     _sync(path.parent)
@@ -204,16 +224,22 @@ def _held(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None
     if not path.exists():
         yield
         return
-    with open(path, "r+b") as file:
-        _patiently(lambda: _lock(file), path, wait=wait, tell=tell)
+    with _patiently(lambda: _locked(path), path, wait=wait, tell=tell):
         yield
 
 
-def _lock(file: BinaryIO) -> None:
+def _locked(path: Path) -> BinaryIO:
+    """The file ``path``, locked, and still the one of that name."""
+    file = open(path, "r+b")  # noqa: SIM115 - for the caller to close
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(file.fileno())
+        if (found.st_dev, found.st_ino) == _inode(path):
+            return file
     except OSError:
-        raise _LockedError from None
+        pass
+    file.close()
+    raise _LockedError
 
 
 def _sync(path: Path) -> None:
