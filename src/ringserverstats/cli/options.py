@@ -51,7 +51,9 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
 
 def _by_name(formats: tuple[str, ...]) -> str:
     """The format that the name of the output means: ``.csv`` for instance."""
-    output = click.get_current_context().params.get("output") or ""
+    output = click.get_current_context().params.get("output")
+    if not isinstance(output, str):
+        return formats[0]
     ending = Path(output).suffix.lower().removeprefix(".")
     return ending if ending in formats else formats[0]
 
