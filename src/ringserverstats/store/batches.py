@@ -3,6 +3,7 @@
 All of it runs within the transaction of the caller.
 """
 
+from collections import Counter
 from datetime import date
 from uuid import UUID
 
@@ -203,8 +204,20 @@ def find_misdated(
         [days["min"], days["max"]],
     ).fetchall()
     connection.unregister("given")
+    rows += _misdated_within(entries)
     found = {(server, day) for server, *both, _ in rows for day in both}
     return sum(row[-1] for row in rows), frozenset(found)
+
+
+def _misdated_within(entries: pa.Table) -> list[tuple[int, date, date, int]]:
+    """Entries that stand twice in one batch, on two days: server, both days, how many."""
+    _, first, index = np.unique(_ids(entries), return_index=True, return_inverse=True)
+    server, day = entries["server"].to_numpy(), entries["day"].to_numpy()
+    before = first[index]
+    differs = np.flatnonzero((server == server[before]) & (day != day[before]))
+    triples = zip(server[differs], day[differs], day[before[differs]], strict=True)
+    counts = Counter((int(one), a.item(), b.item()) for one, a, b in triples)
+    return [(*triple, count) for triple, count in counts.items()]
 
 
 def doubt(connection: duckdb.DuckDBPyConnection, days: set[tuple[int, date]]) -> None:

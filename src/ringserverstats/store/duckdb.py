@@ -206,9 +206,9 @@ class DuckDBStore:
                 raise self._was_changed()
             new, elsewhere = find_new(connection, rows.entries, rows.entries.slice(0, 0))
             done = written(rows, new, elsewhere)
+            misdated, doubtful = find_misdated(connection, rows.entries, new)
             if done.entries:
                 insert(connection, rows, new)
-            misdated, doubtful = find_misdated(connection, rows.entries, new)
             resolved = insert_notes(connection, rows, new)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 
