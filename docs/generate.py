@@ -3,6 +3,7 @@
 Of statistics.md only what stands between the comments ``<!-- name -->`` and ``<!-- end -->``.
 """
 
+import html
 import re
 import textwrap
 from datetime import date
@@ -115,7 +116,11 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _code(sql: str) -> str:
-    return "`" + " ".join(sql.replace("|", "\\|").split()) + "`"
+    text = " ".join(sql.split())
+    if "|" not in text:
+        return f"`{text}`"
+    # In a table no other spelling of a bar is shown alike wherever the page is read.
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
 
 
 def _groups() -> str:

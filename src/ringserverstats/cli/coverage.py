@@ -9,13 +9,13 @@ import click
 
 from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import (
-    complete_server,
     database_option,
     listed,
     output_options,
     period,
     period_options,
     server_names,
+    servers_option,
 )
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ _MOST_DAYS = 15
     "--by", type=click.Choice(("day", "month")), default="day", show_default=True, help="Rows."
 )
 @period_options
-@click.option(
-    "--server",
-    multiple=True,
-    metavar="LIST",
-    help="Only these servers.",
-    shell_complete=complete_server,
-)
+@servers_option
 @click.option(
     "--direction",
     multiple=True,

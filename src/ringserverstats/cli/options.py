@@ -138,6 +138,17 @@ def complete_server(context: click.Context, _parameter: click.Parameter, text: s
     return complete_list(*(one.name for one in servers))(context, _parameter, text)
 
 
+def servers_option(command: _Command) -> _Command:
+    """``--server``, whose values `server_names` checks."""
+    return click.option(
+        "--server",
+        multiple=True,
+        metavar="LIST",
+        help="Only these servers.",
+        shell_complete=complete_server,
+    )(command)
+
+
 def complete_list(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """Completes the last name of a list with commas by those of ``names`` that it has not yet."""
 

@@ -8,12 +8,12 @@ import click
 
 from ringserverstats.cli.common import load_settings, note_cut, open_store, show, table
 from ringserverstats.cli.options import (
-    complete_server,
     database_option,
     output_options,
     period,
     period_options,
     server_names,
+    servers_option,
 )
 
 if TYPE_CHECKING:
@@ -32,13 +32,7 @@ _MOST_SHOWN = 100
     "  ringserverstats ingest --retry-rejects /var/log/ringserver",
 )
 @period_options
-@click.option(
-    "--server",
-    multiple=True,
-    metavar="LIST",
-    help="Only these servers.",
-    shell_complete=complete_server,
-)
+@servers_option
 @output_options("table", "csv", "json", "parquet")
 @database_option
 def command(
