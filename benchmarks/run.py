@@ -56,8 +56,10 @@ from datetime import date
 from pathlib import Path
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.duckdb import DuckDBStore
-store = DuckDBStore(Path(sys.argv[1]), secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, wait=30,
-                    memory="1GB", tell=print)
+from ringserverstats.store.common import Options
+options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, wait=30, memory="1GB",
+                  tell=print)
+store = DuckDBStore(Path(sys.argv[1]), options)
 by = tuple(sys.argv[2].split(","))
 question = Question(by=by, filters={"direction": ("TX",)})
 durations = []

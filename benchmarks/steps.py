@@ -26,17 +26,20 @@ with step("imports"):
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
     from ringserverstats.logs.twins import Twins
+    from ringserverstats.store.common import Options
     from ringserverstats.store.duckdb import DuckDBStore
 
 with tempfile.TemporaryDirectory() as folder:
     store = DuckDBStore(
         Path(folder) / "store.duckdb",
-        secret=b"k" * 32,
-        secrets=Path(folder),
-        ipv6_prefix=64,
-        wait=30,
-        memory="64MB",
-        tell=print,
+        Options(
+            secret=b"k" * 32,
+            secrets=Path(folder),
+            ipv6_prefix=64,
+            wait=30,
+            memory="64MB",
+            tell=print,
+        ),
     )
     with step("make the store"):
         keys = store.open(create=True).keys

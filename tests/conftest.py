@@ -3,50 +3,106 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import duckdb
+import psycopg
 import pytest
+from servers import Server
 
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
+from ringserverstats.store.base import Store
+from ringserverstats.store.common import Options
 from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.postgresql import PostgreSQLStore
+from ringserverstats.store.sums import SUMS
 
 DATA = Path(__file__).parent / "data"
 SECRET = bytes(range(32))
 
 
+def another(store: Store, **given: object) -> Store:
+    """The same store, as another process has it."""
+    return type(store)(_place(store), replace(store.options, **given))
+
+
+def _place(store: Store) -> object:
+    return store._info if isinstance(store, PostgreSQLStore) else store._path
+
+
+def execute(store: Store, sql: str) -> None:
+    """Change ``store`` behind its back."""
+    module = psycopg if isinstance(store, PostgreSQLStore) else duckdb
+    with module.connect(_place(store)) as connection:
+        connection.execute(sql)
+
+
+def empty(store: Store) -> None:
+    """Leave nothing in ``store``."""
+    if isinstance(store, PostgreSQLStore):
+        with psycopg.connect(store._info) as connection:
+            kinds = "c.relkind IN ('r', 'p') AND NOT c.relispartition"
+            rows = connection.execute(
+                "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace ="
+                f" current_schema()::regnamespace AND {kinds} AND c.relname NOT LIKE '%yoyo%'"
+            )
+            connection.execute(f"TRUNCATE {', '.join(name for (name,) in rows.fetchall())}")
+    else:
+        for path in store._path.parent.glob(f"{store._path.name}*"):
+            path.unlink()
+
+
 #: What is read from logs; the others (store, migration, server) say what the store is.
-FACTS = ("seen", "transfer", "by_day", "by_month", "connection_by_day", "covered", "reject")
+FACTS = ("seen", "transfer", *(one.table for one in SUMS), "covered", "reject")
 TABLES = (*FACTS, "stream", "agent", "client", "origin")
 
 
-def assert_whole(store: DuckDBStore) -> None:
+def assert_whole(store: Store) -> None:
     """All tables of ``store`` tell of the same entries."""
     assert audit(store, store.open(create=False).keys) == []
 
 
-def make_store(path: Path, **options: object) -> DuckDBStore:
-    given = {
+#: Modules whose tests with a `store` or `run` are run with both kinds of stores.
+BOTH = (
+    "test_corrections",
+    "test_coverage",
+    "test_exactly_once",
+    "test_real_logs",
+    "test_rejects",
+)
+
+
+def options(folder: Path, **given: object) -> Options:
+    usual = {
         "secret": SECRET,
-        "secrets": path.parent,
+        "secrets": folder,
         "ipv6_prefix": 64,
         "wait": 60,
         "memory": "200MB",
         "tell": lambda _: None,
     }
-    return DuckDBStore(path, **{**given, **options})
+    return Options(**{**usual, **given})
 
 
-def read_into(store: DuckDBStore, *paths: object, **options: object) -> Receipt:
+def make_store(path: Path, **given: object) -> DuckDBStore:
+    return DuckDBStore(path, options(path.parent, **given))
+
+
+def make_postgresql(uri: str, folder: Path, **given: object) -> PostgreSQLStore:
+    return PostgreSQLStore(uri, options(folder, **given))
+
+
+def read_into(store: Store, *paths: object, **options: object) -> Receipt:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
     return ingest(sources, store, ipv6_prefix=64, **options)
 
 
-def dump(store: DuckDBStore) -> dict[str, list[tuple]]:
+def dump(store: Store) -> dict[str, list[tuple]]:
     """All facts and sums of a store, in an order that does not depend on how they came there."""
     found = {}
     for table in TABLES:
@@ -63,7 +119,7 @@ class CommandLine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
+        kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "COVERAGE_PROCESS_START")
         self.environment = {
             **{name: os.environ[name] for name in kept if name in os.environ},
             "DATABASE_URI": f"duckdb://{self.folder}/store.duckdb",
@@ -77,6 +133,13 @@ class CommandLine:
         return subprocess.run(
             [sys.executable, "-m", "ringserverstats", *map(str, args)], **{**given, **options}
         )
+
+    @property
+    def store(self) -> Store:
+        uri = self.environment["DATABASE_URI"]
+        if uri.startswith("duckdb"):
+            return make_store(self.folder / "store.duckdb")
+        return make_postgresql(uri, self.folder)
 
     def popen(self, *args: object, batch: int) -> subprocess.Popen[bytes]:
         """Start it and go on; ``batch`` rows are written at once."""
@@ -92,13 +155,50 @@ class CommandLine:
         )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_of_both = metafunc.module.__name__ in BOTH and not any(
+        metafunc.definition.iter_markers("of_duckdb")
+    )
+    if is_of_both and {"store", "run"} & set(metafunc.fixturenames):
+        metafunc.parametrize("kind", ["duckdb", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> DuckDBStore:
+def kind(request: pytest.FixtureRequest) -> str:
+    return getattr(request, "param", "duckdb")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server with a database `migrated`, which has the tables and nothing in them."""
+    made = Server()
+    try:
+        make_postgresql(made.make("migrated"), Path("/nowhere")).migrate()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """The URI of a database of its own for each test."""
+    server.number = getattr(server, "number", 0) + 1
+    name = f"test_{server.number}"
+    yield server.make(name, "migrated")
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def store(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Store:
+    if kind == "postgresql":
+        return make_postgresql(request.getfixturevalue("database"), tmp_path)
     return make_store(tmp_path / "store.duckdb")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> CommandLine:
+def run(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> CommandLine:
+    if kind == "postgresql":
+        return CommandLine(tmp_path, {"DATABASE_URI": request.getfixturevalue("database")})
     return CommandLine(tmp_path)
 
 

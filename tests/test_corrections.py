@@ -7,20 +7,29 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import DATA, CommandLine, assert_whole, dump, make_store, read_into
+from conftest import (
+    DATA,
+    CommandLine,
+    another,
+    assert_whole,
+    dump,
+    execute,
+    make_store,
+    read_into,
+)
 from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store import corrections
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store import corrections, duckdb_session, postgresql_session
+from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))
 
 
-def total(store: DuckDBStore) -> dict[str, int]:
+def total(store: Store) -> dict[str, int]:
     return ask(store, Question()).to_pylist()[0]
 
 
@@ -53,7 +62,7 @@ def week(log: Log) -> Path:
     ],
 )
 def test_delete_and_read_again_gives_the_same_store(
-    store: DuckDBStore, week: Path, first: date, last: date
+    store: Store, week: Path, first: date, last: date
 ) -> None:
     read_into(store, week, DATA)
     read_into(store, week, server="other")
@@ -72,7 +81,7 @@ def test_delete_and_read_again_gives_the_same_store(
 
 
 def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
-    store: DuckDBStore, log: Log
+    store: Store, log: Log
 ) -> None:
     bad = block(agent="wrong").replace("bytes: 1536", "bytes: 1")
     for day, after in (("20260131", "20260201"), ("20260202", "20260203")):
@@ -91,7 +100,7 @@ def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
 
 
 def test_trying_and_failing_change_nothing(
-    store: DuckDBStore, week: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, week: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_into(store, week, DATA)
     read_into(store, week, server="other")
@@ -103,10 +112,12 @@ def test_trying_and_failing_change_nothing(
     with pytest.raises(UsageError, match="is one server"):
         store.merge_servers("default", "default", once=True, try_only=False)
     assert dump(store) == before
-    good = corrections.counted
+    good = duckdb_session.counted
+    modules = duckdb_session, postgresql_session
     for one in corrections.SUMS:
         wrong = lambda sum_, where, one=one: "SELECT wrong" if sum_ is one else good(sum_, where)  # noqa: E731
-        monkeypatch.setattr(corrections, "counted", wrong)
+        for module in modules:
+            monkeypatch.setattr(module, "counted", wrong)
         with pytest.raises(StoreError, match="nothing of this step"):
             store.delete("default", *ALL, try_only=False)
         with pytest.raises(StoreError, match="nothing of this step"):
@@ -117,19 +128,17 @@ def test_trying_and_failing_change_nothing(
 
 
 def test_a_store_whose_transfers_were_lost_is_not_corrected(
-    store: DuckDBStore, week: Path, tmp_path: Path
+    store: Store, kind: str, week: Path
 ) -> None:
-    import duckdb
-
     read_into(store, week)
-    with duckdb.connect(tmp_path / "store.duckdb") as connection:
-        connection.execute("DELETE FROM transfer WHERE day = '2026-02-03'")
+    table = "transfer" if kind == "duckdb" else "transfer_packed"
+    execute(store, f"DELETE FROM {table} WHERE day = '2026-02-03'")
     with pytest.raises(StoreError, match="audit"):
         store.delete("default", date(2026, 2, 5), date(2026, 2, 5), try_only=False)
 
 
 def test_merge_is_as_if_all_had_been_read_under_one_name(
-    store: DuckDBStore, tmp_path: Path, week: Path
+    store: Store, tmp_path: Path, week: Path
 ) -> None:
     """Ids of entries and connections too, so that logs read later are of the same connections."""
     half = DATA / "v4.5.3-midnight-paris"
@@ -157,7 +166,7 @@ def test_merge_is_as_if_all_had_been_read_under_one_name(
 
 
 def test_entries_that_both_have_are_merged_only_on_demand(
-    store: DuckDBStore, tmp_path: Path, week: Path
+    store: Store, tmp_path: Path, week: Path
 ) -> None:
     midnight = DATA / "v4.5.3-midnight-paris"
     read_into(store, week, midnight, server="right")
@@ -174,7 +183,7 @@ def test_entries_that_both_have_are_merged_only_on_demand(
     assert dump(store) == dump(whole)
 
 
-def test_rename_changes_no_total(store: DuckDBStore, week: Path) -> None:
+def test_rename_changes_no_total(store: Store, week: Path) -> None:
     read_into(store, week)
     before = dump(store)
     store.change_server("default", rename="other")
@@ -226,12 +235,20 @@ def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_pat
 
 @pytest.mark.parametrize("what", ["merge", "delete", "restore"])
 def test_a_correction_while_logs_are_read_ends_the_reading(
-    store: DuckDBStore, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    store: Store,
+    kind: str,
+    week: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
 ) -> None:
     """What was looked up before it holds no longer: nothing may be written by it."""
-    other = make_store(tmp_path / "store.duckdb")
+    other = another(store)
     read_into(store, DATA / "v4.1.0-text", server="right")
-    other.backup(tmp_path / "backup.duckdb")
+    if what == "restore":
+        if kind == "postgresql":
+            pytest.skip("PostgreSQL has tools of its own for that")
+        other.backup(tmp_path / "backup.duckdb")
     corrections = {
         "merge": lambda: other.merge_servers("wrong", "right", once=False, try_only=False),
         "delete": lambda: other.delete("wrong", *ALL, try_only=False),
@@ -260,7 +277,7 @@ def test_a_correction_while_logs_are_read_ends_the_reading(
     assert total(store) == total(whole)
 
 
-def test_the_number_of_a_server_is_given_once_ever(store: DuckDBStore, week: Path) -> None:
+def test_the_number_of_a_server_is_given_once_ever(store: Store, week: Path) -> None:
     read_into(store, week, server="a")
     read_into(store, DATA / "v4.1.0-text", server="b")
     store.merge_servers("b", "a", once=False, try_only=False)
@@ -268,7 +285,7 @@ def test_the_number_of_a_server_is_given_once_ever(store: DuckDBStore, week: Pat
 
 
 def test_delete_of_a_day_of_a_log_of_a_week_leaves_none_of_its_days_complete(
-    store: DuckDBStore, log: Log
+    store: Store, log: Log
 ) -> None:
     path = log(block(log_time=START + 86_400 * 3), "txlog-20260131T0000-20260207T0000")
     read_into(store, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import DATA, CommandLine, assert_whole, make_store, read_into
+from conftest import DATA, CommandLine, assert_whole, execute, make_store, read_into
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import block
@@ -17,15 +17,14 @@ from ringserverstats.logs.coverage import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question, ask, totals
-from ringserverstats.store.base import Server
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.base import Server, Store
 
 Log = Callable[..., Path]
 SENT = {"direction": ("TX",)}
 DAY = "20260630T0000-20260701T0000"
 
 
-def states(store: DuckDBStore, **asked: object) -> dict[str, str]:
+def states(store: Store, **asked: object) -> dict[str, str]:
     rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
     return {row["day"]: row["state"] for row in rows if row["state"] != "missing"}
 
@@ -83,7 +82,7 @@ def test_an_interval_is_over_a_minute_after_its_end_where_the_server_is() -> Non
     ],
 )
 def test_real_logs_cover_their_days_and_no_others(
-    store: DuckDBStore, folder: str, days: list[str]
+    store: Store, folder: str, days: list[str]
 ) -> None:
     read_into(store, DATA / folder)
     for direction in ("TX", "RX"):
@@ -91,7 +90,7 @@ def test_real_logs_cover_their_days_and_no_others(
         assert found == dict.fromkeys(days, "complete")
 
 
-def test_a_day_of_hours_is_complete_with_the_last_of_them(store: DuckDBStore, log: Log) -> None:
+def test_a_day_of_hours_is_complete_with_the_last_of_them(store: Store, log: Log) -> None:
     for hour in (*range(12, 24), *range(11)):
         read_into(store, log(block(log_time=at(hour)), hour_name(hour)))
         assert states(store) == {"2026-06-30": "incomplete"}
@@ -99,9 +98,7 @@ def test_a_day_of_hours_is_complete_with_the_last_of_them(store: DuckDBStore, lo
     assert states(store) == {"2026-06-30": "complete"}
 
 
-def test_a_log_that_may_grow_is_incomplete_until_it_is_read_again(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_log_that_may_grow_is_incomplete_until_it_is_read_again(store: Store, log: Log) -> None:
     text = block(log_time=at(3)) + block(log_time=at(4))
     read_into(store, log(text[:-30], f"txlog-{DAY}"))
     assert states(store) == {"2026-06-30": "incomplete"}
@@ -111,7 +108,7 @@ def test_a_log_that_may_grow_is_incomplete_until_it_is_read_again(
     assert states(store) == {"2026-06-30": "complete"}
 
 
-def test_a_log_of_today_is_incomplete(store: DuckDBStore, log: Log) -> None:
+def test_a_log_of_today_is_incomplete(store: Store, log: Log) -> None:
     now = datetime.now(UTC)
     today, tomorrow = now.date(), now.date() + timedelta(days=1)
     path = log(block(log_time=int(now.timestamp()) - 60, connect_time=int(now.timestamp()) - 90))
@@ -119,7 +116,7 @@ def test_a_log_of_today_is_incomplete(store: DuckDBStore, log: Log) -> None:
     assert states(store) == {today.isoformat(): "incomplete"}
 
 
-def test_a_damaged_log_is_incomplete(store: DuckDBStore, log: Log) -> None:
+def test_a_damaged_log_is_incomplete(store: Store, log: Log) -> None:
     import gzip
 
     packed = gzip.compress(block(log_time=at(3)).encode() * 50)
@@ -128,7 +125,7 @@ def test_a_damaged_log_is_incomplete(store: DuckDBStore, log: Log) -> None:
 
 
 def test_a_log_with_nothing_in_it_is_an_empty_day_and_none_is_a_missing_one(
-    store: DuckDBStore, log: Log
+    store: Store, log: Log
 ) -> None:
     read_into(store, log("", f"txlog-{DAY}"))
     read_into(store, log("", "txlog-20260702T0000-20260703T0000"))
@@ -137,9 +134,7 @@ def test_a_log_with_nothing_in_it_is_an_empty_day_and_none_is_a_missing_one(
     assert_whole(store)
 
 
-def test_a_log_of_a_week_covers_the_days_on_which_it_counts_nothing(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_log_of_a_week_covers_the_days_on_which_it_counts_nothing(store: Store, log: Log) -> None:
     path = log(block(log_time=at(3, "2026-07-04")), "txlog-20260629T0000-20260706T0000")
     read_into(store, path)
     assert states(store) == {
@@ -148,9 +143,7 @@ def test_a_log_of_a_week_covers_the_days_on_which_it_counts_nothing(
     }
 
 
-def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(store: Store, log: Log) -> None:
     path = log(block(log_time=at(3, "2026-07-04")), "txlog-20260629T0000-20260706T0000")
     read_into(store, path)
     july = {"first": date(2026, 7, 1), "last": date(2026, 7, 3)}
@@ -168,7 +161,7 @@ def test_where_nobody_told_the_time_zone_a_day_ends_when_it_ends_everywhere() ->
 
 
 def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_again(
-    store: DuckDBStore, log: Log
+    store: Store, log: Log
 ) -> None:
     path = log(block(log_time=at(3)), f"txlog-{DAY}")
     read_into(store, path)
@@ -180,29 +173,26 @@ def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_agai
     assert states(store) == {"2026-06-30": "complete"}
 
 
-def test_a_time_zone_that_is_unknown_here_is_told(store: DuckDBStore, tmp_path: Path) -> None:
-    import duckdb
-
+def test_a_time_zone_that_is_unknown_here_is_told(store: Store) -> None:
     read_into(store, DATA / "v4.5.3-midnight-paris")
-    with duckdb.connect(tmp_path / "store.duckdb") as connection:
-        connection.execute("UPDATE server SET timezone = 'Mars/Olympus'")
+    execute(store, "UPDATE server SET timezone = 'Mars/Olympus'")
     with pytest.raises(StoreError, match="server timezone default Area/City"):
         read_into(store, DATA / "v4.5.3-midnight-paris")
 
 
-def test_input_without_a_name_does_not_cover_its_days(store: DuckDBStore, log: Log) -> None:
+def test_input_without_a_name_does_not_cover_its_days(store: Store, log: Log) -> None:
     read_into(store, log(block(log_time=at(3), connect_time=at(2)), "unnamed"))
     assert states(store) == {"2026-06-30": "incomplete"}
 
 
-def looked_at(store: DuckDBStore, **asked: object) -> tuple[str, str, int]:
+def looked_at(store: Store, **asked: object) -> tuple[str, str, int]:
     """First and last day that are looked at, and how many are missing."""
     rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
     days = [row["day"] for row in rows]
     return min(days), max(days), sum(row["state"] == "missing" for row in rows)
 
 
-def test_all_days_of_a_period_that_is_asked_for_are_looked_at(store: DuckDBStore, log: Log) -> None:
+def test_all_days_of_a_period_that_is_asked_for_are_looked_at(store: Store, log: Log) -> None:
     read_into(store, log("", f"txlog-{DAY}"))
     assert looked_at(store) == ("2026-06-30", "2026-06-30", 0)
     asked = {"first": date(2026, 6, 1), "last": date(2026, 7, 2)}
@@ -212,9 +202,7 @@ def test_all_days_of_a_period_that_is_asked_for_are_looked_at(store: DuckDBStore
     assert last == (today - timedelta(days=1)).isoformat()
 
 
-def test_a_server_that_falls_silent_is_missing_while_others_go_on(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_server_that_falls_silent_is_missing_while_others_go_on(store: Store, log: Log) -> None:
     read_into(store, log("", f"txlog-{DAY}"), server="a")
     read_into(store, log("", "txlog-20260704T0000-20260705T0000"), server="b")
     only = {"filters": {**SENT, "server": ("a",)}}
@@ -228,7 +216,7 @@ def test_a_server_that_falls_silent_is_missing_while_others_go_on(
 
 
 def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
-    store: DuckDBStore,
+    store: Store,
 ) -> None:
     store.open(create=True)
     store.add_server("a", "UTC")
@@ -238,13 +226,13 @@ def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
 
 
 def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
-    store: DuckDBStore,
+    store: Store, tmp_path: Path
 ) -> None:
     folder = DATA / "v4.5.3-midnight-paris"
     days = date(2026, 6, 29), date(2026, 7, 2)
     for path in sorted(folder.glob("txlog*")):
         unnamed = path.read_bytes()
-        (folder_copy := store._path.parent / f"unnamed-{path.name[6:14]}").write_bytes(unnamed)
+        (folder_copy := tmp_path / f"unnamed-{path.name[6:14]}").write_bytes(unnamed)
         read_into(store, folder_copy)
     store.change_server("default", timezone="Europe/Paris")
     receipt = read_into(store, folder)
@@ -256,7 +244,7 @@ def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
     assert states(store) == {"2026-06-30": "complete", "2026-07-01": "complete"}
 
 
-def test_months_count_days(store: DuckDBStore) -> None:
+def test_months_count_days(store: Store) -> None:
     read_into(store, DATA / "v4.5.3-midnight-paris", DATA / "v4.5.3-clockchange-paris")
     rows = coverage(store, Question(filters=SENT), by="month").to_pylist()
     assert [(row["month"], row["complete"], row["missing"]) for row in rows] == [
@@ -299,7 +287,7 @@ def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -
 
 
 @pytest.fixture
-def gappy(store: DuckDBStore, log: Log) -> DuckDBStore:
+def gappy(store: Store, log: Log) -> Store:
     """Two servers, June: a covers 1, 2 (nothing sent) and 3 (a part); b covers 1 to 4."""
     for server, number, streams in (
         ("a", 1, 100),
@@ -321,7 +309,7 @@ def gappy(store: DuckDBStore, log: Log) -> DuckDBStore:
     return store
 
 
-def test_means_are_over_covered_days_and_add_up_over_servers(gappy: DuckDBStore) -> None:
+def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> None:
     def mean(**asked: object) -> list[dict]:
         question = Question(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
         return ask(gappy, question).to_pylist()
@@ -386,7 +374,7 @@ def test_calendar_on_the_terminal(run: CommandLine) -> None:
 
 
 def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(
-    store: DuckDBStore, tmp_path: Path
+    store: Store, tmp_path: Path
 ) -> None:
     logs = sorted((DATA / "v2020.075-midnight-denver").glob("txlog*"))
     for path in logs:
@@ -396,7 +384,7 @@ def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(
     assert set(states(store).values()) == {"incomplete"}
 
 
-def test_a_service_that_goes_on_asks_for_no_day_to_come(store: DuckDBStore) -> None:
+def test_a_service_that_goes_on_asks_for_no_day_to_come(store: Store) -> None:
     store.open(create=True)
     store.add_server("a", "UTC")
     today = datetime.now(UTC).date()

@@ -11,18 +11,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
+from conftest import (
+    DATA,
+    SECRET,
+    CommandLine,
+    another,
+    assert_whole,
+    dump,
+    empty,
+    execute,
+    make_store,
+    read_into,
+)
 from model import START, block
 
 from ringserverstats import ingest as pipeline
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.base import Store
+from ringserverstats.store.duckdb_session import DuckDBSession
+from ringserverstats.store.postgresql_session import PostgreSQLSession
 
 REAL = DATA / "v4.5.3-midnight-paris"
 Log = Callable[..., Path]
 
 
-def test_same_log_twice_in_one_run_and_in_two(store: DuckDBStore) -> None:
+def test_same_log_twice_in_one_run_and_in_two(store: Store) -> None:
     first = read_into(store, REAL, REAL / "txlog-20260630T0000-20260701T0000")
     before = dump(store)
     again = read_into(store, REAL)
@@ -30,7 +43,7 @@ def test_same_log_twice_in_one_run_and_in_two(store: DuckDBStore) -> None:
     assert dump(store) == before
 
 
-def test_two_files_that_overlap(store: DuckDBStore, log: Log) -> None:
+def test_two_files_that_overlap(store: Store, log: Log) -> None:
     blocks = [block(log_time=START + 100 * number) for number in range(5)]
     one = log("".join(blocks[:4]), "one")
     two = log("".join(blocks[1:]), "two")
@@ -38,24 +51,24 @@ def test_two_files_that_overlap(store: DuckDBStore, log: Log) -> None:
     assert (receipt.entries, receipt.known) == (5, 3)
 
 
-def test_crlf_is_the_same_log(store: DuckDBStore, log: Log) -> None:
+def test_crlf_is_the_same_log(store: Store, log: Log) -> None:
     read_into(store, log(block()))
     receipt = read_into(store, log(block().replace("\n", "\r\n"), "windows"))
     assert (receipt.entries, receipt.known) == (0, 1)
 
 
-def test_twins_apart_from_each_other_count_both(store: DuckDBStore, log: Log) -> None:
+def test_twins_apart_from_each_other_count_both(store: Store, log: Log) -> None:
     path = log(block() + block(agent="other") + block())
     assert read_into(store, path).entries == 3
     assert read_into(store, path).known == 3
 
 
-def test_a_log_that_stands_twice_in_one_input_counts_once(store: DuckDBStore, log: Log) -> None:
+def test_a_log_that_stands_twice_in_one_input_counts_once(store: Store, log: Log) -> None:
     blocks = "".join(block(log_time=START + 100 * number) for number in range(5))
     assert read_into(store, log(blocks + blocks)).entries == 5
 
 
-def test_block_of_two_servers_is_two_entries_and_told(store: DuckDBStore, log: Log) -> None:
+def test_block_of_two_servers_is_two_entries_and_told(store: Store, log: Log) -> None:
     path = log(block())
     assert read_into(store, path, server="a").known_elsewhere == 0
     receipt = read_into(store, path, server="b")
@@ -64,7 +77,7 @@ def test_block_of_two_servers_is_two_entries_and_told(store: DuckDBStore, log: L
     assert rows == [{"n": 2}]
 
 
-def test_stream_in_two_spellings_within_one_entry(store: DuckDBStore, log: Log) -> None:
+def test_stream_in_two_spellings_within_one_entry(store: Store, log: Log) -> None:
     both = (("FR_CIEL_00_HHZ/MSEED", 512, 1), ("FDSN:FR_CIEL_00_H_H_Z/MSEED", 1024, 2))
     for number in range(3):
         read_into(store, log(block(transfers=both, log_time=START + number), f"log{number}"))
@@ -73,12 +86,12 @@ def test_stream_in_two_spellings_within_one_entry(store: DuckDBStore, log: Log) 
         assert rows == [{"bytes": 3 * 1536, "packets": 9, "transfers": 6}]
 
 
-def test_server_by_prefix_of_the_file_name(store: DuckDBStore) -> None:
+def test_server_by_prefix_of_the_file_name(store: Store) -> None:
     read_into(store, DATA / "v4.5.3-prefix", REAL)
     assert [server.name for server in store.servers()] == ["default", "node-a"]
 
 
-def test_rename_changes_nothing_else(store: DuckDBStore) -> None:
+def test_rename_changes_nothing_else(store: Store) -> None:
     read_into(store, REAL, server="old")
     before = dump(store)
     store.change_server("old", rename="new", timezone=None)
@@ -95,7 +108,7 @@ def test_rename_changes_nothing_else(store: DuckDBStore) -> None:
         store.change_server("old", rename="x", timezone=None)
 
 
-def test_dry_run_tells_what_would_be_done_and_does_nothing(store: DuckDBStore) -> None:
+def test_dry_run_tells_what_would_be_done_and_does_nothing(store: Store) -> None:
     assert read_into(store, REAL, dry_run=True).entries == 10
     assert not store.exists()
     read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
@@ -106,7 +119,7 @@ def test_dry_run_tells_what_would_be_done_and_does_nothing(store: DuckDBStore) -
 
 
 def test_dry_run_tells_the_same_as_the_run(
-    store: DuckDBStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of entries that stand in several files, whose batches are written apart."""
     monkeypatch.setattr(pipeline, "BATCH", 10)
@@ -117,54 +130,63 @@ def test_dry_run_tells_the_same_as_the_run(
     assert replace(told, notes=[]) == replace(done, notes=[])
 
 
-def test_other_secret_or_prefix_is_refused(store: DuckDBStore, tmp_path: Path) -> None:
+def test_other_secret_or_prefix_is_refused(store: Store) -> None:
     read_into(store, REAL)
-    path = tmp_path / "store.duckdb"
     with pytest.raises(StoreError, match="another secret"):
-        read_into(make_store(path, secret=b"x" * 32), REAL)
+        read_into(another(store, secret=b"x" * 32), REAL)
     with pytest.raises(StoreError, match="ipv6_prefix = 64"):
-        read_into(make_store(path, ipv6_prefix=56), REAL)
+        read_into(another(store, ipv6_prefix=56), REAL)
 
 
-def test_store_of_a_newer_program_is_refused(store: DuckDBStore, tmp_path: Path) -> None:
-    import duckdb
-
+def test_store_of_a_newer_program_is_refused(store: Store, kind: str) -> None:
     read_into(store, REAL)
-    with duckdb.connect(tmp_path / "store.duckdb") as connection:
-        connection.execute("INSERT INTO migration VALUES (999)")
+    step = {
+        "duckdb": "INSERT INTO migration VALUES (999)",
+        "postgresql": "INSERT INTO _yoyo_migration (migration_hash, migration_id)"
+        " VALUES ('x', 'ringserverstats-0999-later')",
+    }
+    execute(store, step[kind])
     with pytest.raises(StoreError, match="upgrade ringserverstats"):
         read_into(store, REAL)
 
 
-def test_failed_batch_stores_nothing_of_it(
-    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault between any two statements of the transaction leaves the store as it was."""
+def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault at any statement of the transaction leaves the store as it was."""
     read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
     before = dump(store)
-    import ringserverstats.store.batches as module
+    calls = 0
 
-    good = module.statements
-    for step in range(len(module.SUMS)):
-        wanted = module.SUMS[step]
-        broken = lambda one, wanted=wanted: ["SELECT nothing"] if one is wanted else good(one)  # noqa: E731
-        monkeypatch.setattr(module, "statements", broken)
-        with pytest.raises(StoreError, match="nothing of this step was stored"):
-            read_into(store, REAL)
-        assert dump(store) == before
-        assert_whole(store)
-    monkeypatch.setattr(module, "statements", good)
-    monkeypatch.setattr(module, "_COVER", "SELECT nothing")
-    with pytest.raises(StoreError, match="nothing of this step was stored"):
-        read_into(store, REAL)
-    assert dump(store) == before
-    monkeypatch.undo()
-    assert read_into(store, REAL).entries == 6
+    def failing(good: Callable[..., object], at: int) -> Callable[..., object]:
+        def change(self: object, sql: str, *args: object) -> object:
+            nonlocal calls
+            calls += 1
+            return good(self, "SELECT nothing" if calls == at else sql, *args)
+
+        return change
+
+    at, failures = 1, 0
+    while True:
+        with monkeypatch.context() as patch:
+            for session in (DuckDBSession, PostgreSQLSession):
+                patch.setattr(session, "change", failing(session.change, at))
+            calls = 0
+            try:
+                receipt = read_into(store, REAL)
+            except StoreError as error:
+                assert "nothing of this step was stored" in str(error)
+                failures += 1
+            else:
+                break
+        if dump(store) != before:  # an earlier batch was kept, as the last one tells of coverage
+            assert_whole(store)
+        at += 1
+    assert failures > 10
+    assert receipt.known + receipt.entries == 10
     assert_whole(store)
 
 
 def test_sums_stay_right_in_many_small_batches(
-    store: DuckDBStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, DATA)
@@ -194,7 +216,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _totals(store: DuckDBStore) -> dict[str, int]:
+def _totals(store: Store) -> dict[str, int]:
     sql = "SELECT count(*) AS entries, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets"
     return store.ask(f"{sql} FROM seen", []).to_pylist()[0]
 
@@ -206,7 +228,7 @@ def test_killed_at_any_moment_and_run_again(
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, long_log)
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
-    store = make_store(run.folder / "store.duckdb")
+    store = run.store
     rng = random.Random(times)
     killed = within = finished = 0
     while killed < times or not finished:
@@ -224,14 +246,14 @@ def test_killed_at_any_moment_and_run_again(
             finished += 1
             assert_whole(store)
             assert _totals(store) == _totals(whole)
-            for path in run.folder.glob("store.duckdb*"):
-                path.unlink()
+            empty(store)
     assert within >= times // 4
     print(
         f"{killed} kills, {within} with some entries committed, {finished} runs to the end: exact"
     )
 
 
+@pytest.mark.of_duckdb
 def test_another_duckdb_file_is_no_store_and_stays_as_it_is(run: CommandLine) -> None:
     import duckdb
 
@@ -254,11 +276,12 @@ def test_two_processes_at_once_give_exact_totals(
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, long_log)
-    store = make_store(run.folder / "store.duckdb")
+    store = run.store
     assert_whole(store)
     assert _totals(store) == _totals(whole)
 
 
+@pytest.mark.of_duckdb
 def test_a_process_waits_for_another_with_a_message(run: CommandLine) -> None:
     import duckdb
 

@@ -18,7 +18,7 @@ from ringserverstats.logs.reasons import total_reason
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question
 from ringserverstats.statistics.rejects import rejects
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
 GOOD = [block(log_time=START + 100 * number) for number in range(6)]
@@ -26,11 +26,11 @@ BAD = GOOD[1].replace("bytes: 1536", "bytes: 1")
 DAY = "20260131T0000-20260201T0000"
 
 
-def listed(store: DuckDBStore) -> list[dict]:
+def listed(store: Store) -> list[dict]:
     return rejects(store, Question()).to_pylist()
 
 
-def test_a_reject_says_where_it_is_and_why(store: DuckDBStore, log: Log) -> None:
+def test_a_reject_says_where_it_is_and_why(store: Store, log: Log) -> None:
     path = log(GOOD[0] + BAD + GOOD[2], f"txlog-{DAY}")
     read_into(store, path)
     assert listed(store) == [
@@ -49,7 +49,7 @@ def test_a_reject_says_where_it_is_and_why(store: DuckDBStore, log: Log) -> None
     assert_whole(store)
 
 
-def test_it_is_kept_once_however_it_is_read(store: DuckDBStore, log: Log) -> None:
+def test_it_is_kept_once_however_it_is_read(store: Store, log: Log) -> None:
     whole = GOOD[0] + BAD + GOOD[2]
     read_into(store, log(whole))
     for again in (
@@ -65,7 +65,7 @@ def test_it_is_kept_once_however_it_is_read(store: DuckDBStore, log: Log) -> Non
     assert [row["server"] for row in listed(store)] == ["default", "other"]
 
 
-def test_places_of_all_that_is_rejected_of_mutated_logs(store: DuckDBStore, log: Log) -> None:
+def test_places_of_all_that_is_rejected_of_mutated_logs(store: Store, log: Log) -> None:
     """The byte is where the line begins, whatever else is wrong with the log."""
     rng = random.Random(5)
     logs = list(LOGS.values())
@@ -91,7 +91,7 @@ def _older_program(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_newer_program_can_read_is_counted_and_no_longer_rejected(
-    store: DuckDBStore, log: Log, monkeypatch: pytest.MonkeyPatch
+    store: Store, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = log("".join(GOOD[:3]) + BAD)
     with monkeypatch.context() as older:
@@ -105,7 +105,7 @@ def test_what_a_newer_program_can_read_is_counted_and_no_longer_rejected(
 
 
 def test_reading_again_alone_counts_them_too(
-    store: DuckDBStore, log: Log, monkeypatch: pytest.MonkeyPatch
+    store: Store, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = log("".join(GOOD[:3]))
     with monkeypatch.context() as older:
@@ -116,7 +116,7 @@ def test_reading_again_alone_counts_them_too(
     assert listed(store) == []
 
 
-def test_a_file_that_was_damaged_and_is_whole_now(store: DuckDBStore, log: Log) -> None:
+def test_a_file_that_was_damaged_and_is_whole_now(store: Store, log: Log) -> None:
     packed = gzip.compress("".join(GOOD).encode())
     read_into(store, log(packed[:-30], "log.gz"))
     read_into(store, log(packed[:-30], "log.gz"))
@@ -126,9 +126,7 @@ def test_a_file_that_was_damaged_and_is_whole_now(store: DuckDBStore, log: Log) 
     assert listed(store) == []
 
 
-def test_a_retry_leaves_the_rejects_of_other_files_and_servers(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_retry_leaves_the_rejects_of_other_files_and_servers(store: Store, log: Log) -> None:
     one, other = log(BAD, "one"), log(GOOD[2].replace("START", "STRAY"), "other")
     read_into(store, one, other)
     read_into(store, one, server="b")
@@ -140,7 +138,7 @@ def test_a_retry_leaves_the_rejects_of_other_files_and_servers(
     ]
 
 
-def test_a_dry_run_keeps_and_forgets_nothing(store: DuckDBStore, log: Log) -> None:
+def test_a_dry_run_keeps_and_forgets_nothing(store: Store, log: Log) -> None:
     path = log(BAD)
     read_into(store, path)
     before = listed(store)
@@ -149,7 +147,7 @@ def test_a_dry_run_keeps_and_forgets_nothing(store: DuckDBStore, log: Log) -> No
     assert listed(store) == before
 
 
-def test_a_file_that_is_no_log_does_not_fill_the_store(store: DuckDBStore, log: Log) -> None:
+def test_a_file_that_is_no_log_does_not_fill_the_store(store: Store, log: Log) -> None:
     path = log("".join(f"START CLIENT {number}\n" for number in range(5_000)))
     receipt = read_into(store, path)
     rows = listed(store)
@@ -178,14 +176,12 @@ def test_commands(run: CommandLine, log: Log) -> None:
     assert "standard input has no name" in refused.stderr
 
 
-def test_real_logs_have_none(store: DuckDBStore) -> None:
+def test_real_logs_have_none(store: Store) -> None:
     read_into(store, DATA)
     assert listed(store) == []
 
 
-def test_a_file_that_is_damaged_no_longer_is_told_so_no_longer(
-    store: DuckDBStore, log: Log
-) -> None:
+def test_a_file_that_is_damaged_no_longer_is_told_so_no_longer(store: Store, log: Log) -> None:
     packed = gzip.compress("".join(GOOD).encode())
     for length in (60, 90):
         read_into(store, log(packed[:length], "log.gz"))
@@ -194,7 +190,7 @@ def test_a_file_that_is_damaged_no_longer_is_told_so_no_longer(
     assert listed(store) == []
 
 
-def test_a_retry_forgets_nothing_that_it_did_not_see(store: DuckDBStore, log: Log) -> None:
+def test_a_retry_forgets_nothing_that_it_did_not_see(store: Store, log: Log) -> None:
     path = log(GOOD[0] + BAD)
     read_into(store, path)
     path.write_text(GOOD[0])
@@ -202,14 +198,14 @@ def test_a_retry_forgets_nothing_that_it_did_not_see(store: DuckDBStore, log: Lo
     assert len(listed(store)) == 1
 
 
-def test_a_file_with_very_many_that_grows(store: DuckDBStore, log: Log) -> None:
+def test_a_file_with_very_many_that_grows(store: Store, log: Log) -> None:
     for count in (3_000, 5_000):
         read_into(store, log("".join(f"START CLIENT {number}\n" for number in range(count))))
         assert len(listed(store)) == notes.MOST_OF_A_CHUNK + 1
         assert sum(row["lines"] for row in listed(store)) == count - 1
 
 
-def test_a_file_that_is_no_log_covers_no_day(store: DuckDBStore, log: Log) -> None:
+def test_a_file_that_is_no_log_covers_no_day(store: Store, log: Log) -> None:
     read_into(store, log("garbage\n" * 50, f"txlog-{DAY}"))
     question = Question(filters={"direction": ("TX",)})
     assert coverage(store, question)["state"].to_pylist() == ["incomplete"]
@@ -229,7 +225,7 @@ def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: Com
 
 
 def test_a_whole_copy_elsewhere_settles_a_damaged_log(
-    store: DuckDBStore, log: Log, tmp_path: Path
+    store: Store, log: Log, tmp_path: Path
 ) -> None:
     whole = "".join(GOOD)
     read_into(store, log(gzip.compress(whole.encode())[:60], f"txlog-{DAY}.gz"))

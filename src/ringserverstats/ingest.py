@@ -23,7 +23,7 @@ from ringserverstats.logs.source import Chunk, Source, chunks
 from ringserverstats.logs.twins import Twins
 from ringserverstats.store.base import FileRead, Server, Store, Written
 
-#: Rows (transfers and entries) that are written at once.
+#: Rows (transfers and entries) that are written at once, at most.
 BATCH = 1_000_000
 #: Rejects that a receipt tells one by one; more are counted.
 MOST_REJECTS = 10_000
@@ -115,7 +115,7 @@ def ingest(
     write = _Comparison(store) if dry_run else store.write
     writing: Future[Written] | None = None
     with ThreadPoolExecutor(1) as pool:  # the store writes one batch while the next is read
-        for rows in _batches(pipeline.parts(sources)):
+        for rows in _batches(pipeline.parts(sources), min(BATCH, store.batch)):
             if writing is not None:
                 count(writing.result())
             writing = pool.submit(write, rows)
@@ -144,14 +144,14 @@ def ingest(
     return receipt
 
 
-def _batches(parts: Iterator[Rows]) -> Iterator[Rows]:
-    """``parts`` joined to some `BATCH` rows each."""
+def _batches(parts: Iterator[Rows], batch: int) -> Iterator[Rows]:
+    """``parts`` joined to some ``batch`` rows each."""
     held: list[Rows] = []
     size = 0
     for part in parts:
         held.append(part)
         size += part.size
-        if size >= BATCH:
+        if size >= batch:
             yield join(held)
             held, size = [], 0
     if held:

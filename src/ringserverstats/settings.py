@@ -18,6 +18,7 @@ from ringserverstats.errors import UsageError
 _PROGRAM = "ringserverstats"
 _PREFIX = "RINGSERVERSTATS_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 DATABASE_VARIABLE = "DATABASE_URI"
 
 
@@ -38,15 +39,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: Secret | None = None
     keep_hosts: bool = False
     ipv6_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 64
+    patience: Annotated[float, msgspec.Meta(ge=0)] = 60
     wait: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the store is a PostgreSQL database."""
+        return self.database.split("://", 1)[0] in _POSTGRESQL and "://" in self.database
 
     @property
     def database_path(self) -> Path:
         """The file of the embedded store.
 
         Raises:
-            UsageError: the database is none that this release knows.
+            UsageError: the database is none that this program knows.
         """
         uri = self.database
         if not uri:
@@ -59,9 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path(uri)
         kind = uri.split(":", 1)[0] if ":" in uri else "file"
         raise UsageError(
-            f"the database ({kind[:20]}) cannot be used: this release has the embedded store only. "
-            "Set DATABASE_URI or --database to duckdb:///path/to/file, with three slashes and the "
-            "whole path, or leave it out"
+            f"the database ({kind[:20]!a}) cannot be used; set DATABASE_URI or --database to "
+            "duckdb:///path/to/file (three slashes and the whole path) or "
+            "postgresql://user@host/database, or leave it out"
         )
 
 

@@ -26,7 +26,7 @@ MISSING, DIFFERENT, ONLY = "missing", "different", "only in the store"
 _ENTRIES = """
 SELECT s.entry::text AS entry, s.log_day::text AS log_day, s.day::text AS day, s.bytes, s.packets,
        s.transfers, t.direction, t.protocol, t.hour, t.connection, t.client, t.agent, t.auth_user,
-       t.facts_day, t.streams
+       t.facts_day, t.streams, s.log_time::text AS log_time
   FROM seen s LEFT JOIN (
     SELECT f.entry, min(f.direction::text) AS direction, min(f.protocol::text) AS protocol,
            min(f.hour) AS hour, min(f.connection) AS connection, min(c.pseudonym) AS client,
@@ -148,7 +148,7 @@ def _compare_day(
     scope = logs.ask(_SCOPE, place)
     result.partly += len(logged) > 0 and not len(scope)
     connection.register("scope", scope)
-    own = [name for name in logged.column_names if name != "entry"]
+    own = [name for name in logged.column_names if name not in ("entry", "log_time")]
     result.add(
         _compared(
             connection,
@@ -156,7 +156,7 @@ def _compare_day(
             store.ask(_ENTRIES, span),
             thing="entry",
             keys=("entry",),
-            differs=_differences(own),
+            differs=_differences(own, if_known=("log_time",)),
             only="s.day = $1 AND EXISTS (SELECT 1 FROM scope WHERE scope.direction = s.direction"
             " AND (scope.hour IS NULL OR scope.hour = s.hour))",
             where="coalesce(l.day, $1) = $1",
@@ -227,10 +227,13 @@ def _compare_coverage(
     )
 
 
-def _differences(columns: Sequence[str]) -> str:
-    """SQL of the names of those ``columns`` that differ."""
+def _differences(columns: Sequence[str], if_known: Sequence[str] = ()) -> str:
+    """SQL of the names of those ``columns`` that differ; ``if_known`` may be empty in the store."""
+    stored = {name: f"s.{name}" for name in columns}
+    stored |= {name: f"coalesce(s.{name}, l.{name})" for name in if_known}
     cases = ", ".join(
-        f"CASE WHEN l.{name} IS DISTINCT FROM s.{name} THEN '{name}' END" for name in columns
+        f"CASE WHEN l.{name} IS DISTINCT FROM {own} THEN '{name}' END"
+        for name, own in stored.items()
     )
     return f"concat_ws(', ', {cases})"
 

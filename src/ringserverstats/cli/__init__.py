@@ -30,6 +30,7 @@ _COMMANDS = (
     "delete",
     "backup",
     "restore",
+    "migrate",
     "completion",
 )
 _BROKEN_PIPE = 1

@@ -43,18 +43,27 @@ def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> St
         StoreError: it is not, but needed.
     """
     from ringserverstats.keys import read_secret
-    from ringserverstats.store.duckdb import DuckDBStore
+    from ringserverstats.store.common import Options
 
     secret = settings.secret
-    store = DuckDBStore(
-        settings.database_path.absolute(),
+    options = Options(
         secret=read_secret(secret) if secret else None,
         secrets=settings.config_folder.absolute(),
         ipv6_prefix=settings.ipv6_prefix,
         wait=settings.wait,
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=lambda message: click.echo(message, err=True),
+        patience=settings.patience,
     )
+    store: Store
+    if settings.is_postgresql:
+        from ringserverstats.store.postgresql import PostgreSQLStore
+
+        store = PostgreSQLStore(settings.database, options)
+    else:
+        from ringserverstats.store.duckdb import DuckDBStore
+
+        store = DuckDBStore(settings.database_path.absolute(), options)
     if needed and not store.exists():
         raise StoreError(
             f"there is no store {store.label} yet; read logs into it with: "

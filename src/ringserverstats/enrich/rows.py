@@ -28,6 +28,7 @@ ENTRIES = pa.schema(
     [
         ("server", pa.int32()),
         ("log_day", pa.date32()),
+        ("log_time", pa.timestamp("s")),
         ("entry", pa.uuid()),
         ("day", pa.date32()),
         ("hour", pa.int8()),
@@ -169,6 +170,7 @@ class Enricher:
             [
                 np.full(len(batch), server, np.int32),
                 pa.array((batch.log_time // _DAY).astype(np.int32)).cast(pa.date32()),
+                pa.array(batch.log_time).cast(pa.timestamp("s")),
                 _uuids(ids),
                 pa.array(days.day.astype(np.int32)).cast(pa.date32()),
                 pa.array(days.hour, mask=days.hour == NO_HOUR),

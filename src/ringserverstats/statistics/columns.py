@@ -1,8 +1,9 @@
 """What can be asked: each group, filter and measure, declared once.
 
-In the SQL, ``f`` is the table that is summed, ``{day}`` its column of the day (or month), ``s`` the
-table ``stream``, ``o`` ``origin``, ``a`` ``agent``. A group is summed by its ``key``, which is
-short, and shown by its ``label``, looked up for the rows of the answer alone (``k`` is the key).
+In the SQL, ``f`` is the table that is summed, ``f.day`` its day (or the first one of its month),
+``s`` the table ``stream`` (``f`` where that has the codes itself), ``o`` ``origin``, ``a``
+``agent``. A group is summed by its ``key``, which is short, and shown by its ``label``, looked up
+for the rows of the answer alone (``k`` is the key).
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Group:
-    """A column to group by. ``finest`` is the table of sums that still knows it."""
+    """A column to group by. ``is_short``: it is of single days, which months do not tell."""
 
     name: str
     key: str
@@ -18,7 +19,7 @@ class Group:
     joins: tuple[str, ...] = ()
     label: str = "k"
     label_join: str = ""
-    finest: str = "by_month"
+    is_short: bool = False
     is_time: bool = False
     of_stream: bool = False
 
@@ -36,7 +37,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of the answer; ``sql`` by the kind of table that it is taken from."""
+    """A number of the answer; ``sql`` by the kind of part of the answer that it is taken from."""
 
     name: str
     help: str
@@ -67,32 +68,32 @@ GROUPS = {
         Group("protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label="k::text"),
         Group(
             "year",
-            "date_trunc('year', {day})::date",
+            "date_trunc('year', f.day)::date",
             "year of the day",
             label="substr(k::text, 1, 4)",
             is_time=True,
         ),
         Group(
             "month",
-            "date_trunc('month', {day})::date",
+            "date_trunc('month', f.day)::date",
             "month of the day",
             label="substr(k::text, 1, 7)",
             is_time=True,
         ),
         Group(
             "week",
-            "date_trunc('week', {day})::date",
+            "date_trunc('week', f.day)::date",
             "ISO week of the day",
             label=_ISO_WEEK,
-            finest="by_day",
+            is_short=True,
             is_time=True,
         ),
         Group(
             "day",
-            "{day}",
+            "f.day",
             "day: the server's local date",
             label="k::text",
-            finest="by_day",
+            is_short=True,
             is_time=True,
         ),
         *(
@@ -186,14 +187,15 @@ _LARGEST_MEAN = 2.0**63 - 1024  # that a whole number of 64 bits can be
 
 
 def _mean(column: str) -> dict[str, str]:
-    mean = f"round(sum(f.{column}::double precision / d.days))"
+    mean = f"floor(sum(f.{column}::double precision / d.days) + 0.5)"
     most = f"{_LARGEST_MEAN:.0f}"
     cases = f"WHEN {mean} < {most} THEN {mean} WHEN {mean} >= {most} THEN {most}"
     return {"means": f"(CASE {cases} END)::bigint"}
 
 
-#: Kinds of tables: sums by day or month, connections by day, single transfers, and sums of covered
-#: days (``d.days`` is how many a server has, of the same year, month, ... where that is a group).
+#: Kinds of parts: sums (``f.client`` is there for a measure that counts clients), connections,
+#: which of streams are told by single transfers alone, and sums of covered days (``d.days`` is how
+#: many a server has, of the same year, month, ... where that is a group).
 MEASURES = {
     measure.name: measure
     for measure in (
@@ -211,7 +213,7 @@ MEASURES = {
         Measure(
             "clients",
             "distinct clients (addresses)",
-            {"sums": "count(DISTINCT o.client)"},
+            {"sums": "count(f.client)"},
         ),
         Measure(
             "entries",

@@ -1,9 +1,8 @@
 """A question becomes one SELECT, built from the declared columns alone; values are parameters."""
 
 import re
-from calendar import monthrange
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -11,20 +10,24 @@ import pyarrow as pa
 
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
-from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES, Measure
+from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES
 from ringserverstats.store.base import Store
 
-_TABLES = {
-    "by_day": "f.day",
-    "by_month": "f.month",
-    "connection_by_day": "f.day",
-    "transfer": "f.day",
+#: By what of a stream is asked: the sums by day and by month, and the columns they have.
+_WHO = ("server", "direction", "protocol", "origin")
+_SUMS = {
+    "nothing": ("connection_by_day", None, ()),
+    "station": ("station_by_day", "station_by_month", ("network", "station")),
+    "stream": ("by_day", "by_month", ("stream",)),
 }
+_AMOUNTS = ("bytes", "packets", "transfers")
+_OF_STATION = ("network", "station")
 _MEANS = "means"
 _SUMMED = tuple(name for name, measure in MEASURES.items() if _MEANS not in measure.sql)
 _WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 #: Filters of what coverage is known of.
 OF_SERVER = ("server", "direction")
+_ONE_DAY = timedelta(days=1)
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
 
@@ -76,59 +79,44 @@ class Question:
     @property
     def shown(self) -> tuple[str, ...]:
         """The measures of the answer."""
-        return self.measures or (_CHEAP if self._of_stream else _SUMMED)
+        return self.measures or (_SUMMED if self._detail == "nothing" else _CHEAP)
 
     @property
-    def _of_stream(self) -> bool:
-        return any(GROUPS[name].of_stream for name in self.by) or any(
-            FILTERS[name].of_stream for name in self.filters
-        )
+    def _detail(self) -> str:
+        """How much of a stream is asked for: a key of `_SUMS`."""
+        names = [name for name in self.by if GROUPS[name].of_stream]
+        names += [name for name in self.filters if FILTERS[name].of_stream]
+        if not names:
+            return "nothing"
+        return "station" if all(name in _OF_STATION for name in names) else "stream"
 
     @property
-    def tables(self) -> dict[str, tuple[str, list[str]]]:
-        """The table and measures of each kind that the answer comes from."""
-        shown = [MEASURES[name] for name in self.shown]
+    def parts(self) -> dict[str, list[str]]:
+        """The measures that are shown, by the kind of part of the answer that they come from."""
+        single = "connections" if self._detail == "nothing" else "transfers"
+        found = {
+            kind: [name for name in self.shown if kind in MEASURES[name].sql]
+            for kind in ("sums", single, _MEANS)
+        }
+        return {kind: names for kind, names in found.items() if names}
 
-        def names(kind: str, measures: list[Measure]) -> list[str]:
-            return [measure.name for measure in measures if kind in measure.sql]
-
-        found = {}
-        if names("sums", shown):
-            found["sums"] = (self._sums_table, names("sums", shown))
-        kind, table = (
-            ("transfers", "transfer") if self._of_stream else ("connections", "connection_by_day")
-        )
-        if names(kind, shown):
-            found[kind] = (table, names(kind, shown))
-        if names(_MEANS, shown):  # last, as what is not covered has none
-            found[_MEANS] = ("by_day", names(_MEANS, shown))
-        return found
-
-    @property
-    def _sums_table(self) -> str:
-        whole_months = (self.first is None or self.first.day == 1) and (
-            self.last is None or self.last.day == monthrange(self.last.year, self.last.month)[1]
-        )
-        fine = any(GROUPS[name].finest == "by_day" for name in self.by)
-        return "by_month" if whole_months and not fine else "by_day"
+    def tables(self, kind: str) -> tuple[str, str | None, tuple[str, ...]]:
+        """Where a part comes from: tables by day and, if there is one, by month; their columns."""
+        daily, monthly, what = _SUMS[self._detail]
+        return {
+            "sums": (daily, monthly, (*what, *_AMOUNTS)),
+            _MEANS: (daily, None, (*what, *_AMOUNTS)),
+            "connections": ("connection_by_day", None, ("connection", "entries")),
+            "transfers": ("transfer", None, ("stream", "entry", "connection")),
+        }[kind]
 
     def sql(self) -> tuple[str, list[object]]:
         """The SELECT and its parameters."""
-        parts, parameters = [], list[object]()
-        for kind, (table, measures) in self.tables.items():
-            parts.append(f"{kind} AS ({self._part(kind, table, measures, parameters)})")
-        kinds = list(self.tables)
-        joined = kinds[0]
-        for kind in kinds[1:]:
-            same = " AND ".join(
-                f"{kind}.k{n} IS NOT DISTINCT FROM {kinds[0]}.k{n}" for n in range(len(self.by))
-            )
-            side = "LEFT JOIN" if kind == _MEANS else "JOIN"
-            joined += f" {side} {kind} ON {same or 'true'}"
-        measures = [
-            f'{kind}."{name}"' for kind, (_, names) in self.tables.items() for name in names
-        ]
-        keys = [f"{kinds[0]}.k{n}" for n in range(len(self.by))]
+        parameters = list[object]()
+        parts = {
+            kind: self._part(kind, measures, parameters) for kind, measures in self.parts.items()
+        }
+        named = ", ".join(f"{kind} AS ({sql})" for kind, sql in parts.items())
         labels, label_joins = [], []
         for n, name in enumerate(self.by):
             group = GROUPS[name]
@@ -139,36 +127,79 @@ class Question:
         shown = [f'all_measures."{name}" AS "{name}"' for name in self.shown]
         limit = f" LIMIT {int(self.top)}" if self.top is not None else ""
         return (
-            f"WITH {', '.join(parts)}, all_measures AS"
-            f" (SELECT {', '.join([*keys, *measures])} FROM {joined})"
+            f"WITH {named}, all_measures AS ({self._united()})"
             f" SELECT {', '.join([*labels, *shown])} FROM all_measures"
             f" {' '.join(label_joins)}{self._order()}{limit}"
         ), parameters
 
-    def _part(self, kind: str, table: str, measures: list[str], parameters: list[object]) -> str:
-        day = _TABLES[table]
+    def _united(self) -> str:
+        """SQL of all parts together: each has one row for a group, each measure is of one part."""
+        keys = [f"k{n}" for n in range(len(self.by))]
+        selects = []
+        for kind, measures in self.parts.items():
+            own = (
+                f'"{name}"' if name in measures else f'NULL::bigint AS "{name}"'
+                for name in self.shown
+            )
+            selects.append(f"SELECT {', '.join([*keys, *own])} FROM {kind}")
+        if len(selects) == 1:
+            return selects[0]
+        columns = ", ".join([*keys, *(f'max("{name}") AS "{name}"' for name in self.shown)])
+        return f"SELECT {columns} FROM ({' UNION ALL '.join(selects)}) united" + _group_by(keys)
+
+    def _part(self, kind: str, measures: list[str], parameters: list[object]) -> str:
+        """SQL of the keys of all groups, with ``measures``."""
         groups = [GROUPS[name] for name in self.by]
+        daily, monthly, columns = self.tables(kind)
         needed = {join for group in groups for join in group.joins}
-        if "clients" in measures:
+        names_codes = "network" in columns
+        if names_codes:
+            needed.discard("stream")
+        clients = "clients" in measures
+        if clients:
             needed.add("origin")
+        source = self._rows(daily, monthly, columns, parameters)
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
         if kind == _MEANS:
             joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
-        columns = [
-            *(f"{group.key.format(day=day)} AS k{n}" for n, group in enumerate(groups)),
+        keys = [re.sub(r"\bs\.", "f.", group.key) if names_codes else group.key for group in groups]
+        where = (
+            " AND ".join(_filters(self, parameters, codes="f." if names_codes else "")) or "true"
+        )
+        if clients:  # first by client, as to count distinct ones at once is slow
+            own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
+            added = [f"sum(f.{name}) AS {name}" for name in measures if name in _AMOUNTS]
+            inner = ", ".join([*own, "o.client AS client", *added])
+            source = (
+                f"(SELECT {inner} FROM {source} {joins} WHERE {where}"
+                f"{_group_by([*keys, 'client'])}) f"
+            )
+            keys, joins, where = [f"f.k{n}" for n in range(len(keys))], "", "true"
+        shown = [
+            *(f"{key} AS k{n}" for n, key in enumerate(keys)),
             *(f'{MEASURES[name].sql[kind]} AS "{name}"' for name in measures),
         ]
-        where = " AND ".join(conditions(self, day, parameters)) or "true"
-        group_by = ", ".join(str(n + 1) for n in range(len(groups)))
-        return f"SELECT {', '.join(columns)} FROM {table} f {joins} WHERE {where}" + (
-            f" GROUP BY {group_by}" if groups else ""
-        )
+        return f"SELECT {', '.join(shown)} FROM {source} {joins} WHERE {where}{_group_by(keys)}"
+
+    def _rows(
+        self, daily: str, monthly: str | None, columns: tuple[str, ...], parameters: list[object]
+    ) -> str:
+        """SQL of the rows of the period, as ``f``: of its whole months and of its other days."""
+        if any(GROUPS[name].is_short for name in self.by):
+            monthly = None
+        selects = []
+        for table, first, last in _pieces(daily, monthly, self.first, self.last):
+            day = "month" if table == monthly else "day"
+            where = " AND ".join(_period(day, first, last, parameters)) or "true"
+            names = ", ".join([f"{day} AS day", *_WHO, *columns])
+            selects.append(f"SELECT {names} FROM {table} WHERE {where}")
+        return f"({' UNION ALL '.join(selects)}) f"
 
     def _covered(self, parameters: list[object]) -> str:
         """The covered days, each with how many a mean of its server and direction is over."""
         filters = {name: self.filters[name] for name in OF_SERVER if name in self.filters}
         where = conditions(replace(self, by=(), sort="", filters=filters), "f.day", parameters)
-        times = [GROUPS[name].key.format(day="f.day") for name in self.by if GROUPS[name].is_time]
+        times = [GROUPS[name].key for name in self.by if GROUPS[name].is_time]
         return (
             "SELECT f.server, f.direction, f.day, count(*) OVER"
             f" (PARTITION BY {', '.join(['f.server', 'f.direction', *times])}) AS days"
@@ -196,29 +227,76 @@ def conditions(question: Question, day: str, parameters: list[object]) -> list[s
     """SQL of the period and filters of ``question``; their values are added to ``parameters``.
 
     Args:
-        day: the column of the day, or month, of the table ``f``.
+        day: the column of the day of the table ``f``.
     """
+    return [
+        *_period(day, question.first, question.last, parameters),
+        *_filters(question, parameters),
+    ]
+
+
+def _period(day: str, first: date | None, last: date | None, parameters: list[object]) -> list[str]:
     found = []
-    for sign, limit in ((">=", question.first), ("<=", question.last)):
+    for sign, limit in ((">=", first), ("<=", last)):
         if limit is not None:
             parameters.append(limit.isoformat())
             found.append(f"{day} {sign} ${len(parameters)}::date")
+    return found
+
+
+def _filters(question: Question, parameters: list[object], *, codes: str = "") -> list[str]:
+    """Conditions on ``f``; ``codes`` is put before the codes of a stream, if ``f`` has these."""
+    found = []
     for name, values in question.filters.items():
         one = FILTERS[name]
+        is_own = bool(codes) and one.of_stream
         choices = []
         for value in values:
             if name == "location" and value == "--":
                 value = ""
             parameters.append(_pattern(value))
-            choices.append(f"{one.column} LIKE ${len(parameters)}::text ESCAPE '\\'")
-        found.append(one.sql.format(f"({' OR '.join(choices) or 'false'})"))
+            column = codes + one.column if is_own else one.column
+            choices.append(f"{column} LIKE ${len(parameters)}::text ESCAPE '\\'")
+        choice = f"({' OR '.join(choices) or 'false'})"
+        found.append(choice if is_own else one.sql.format(choice))
     return found
+
+
+def _pieces(
+    daily: str, monthly: str | None, first: date | None, last: date | None
+) -> list[tuple[str, date | None, date | None]]:
+    """The tables that tell of the days from ``first`` to ``last``, each with its own days."""
+    if monthly is None:
+        return [(daily, first, last)]
+    start = first if first is None or first.day == 1 else _next_month(first)
+    end = (
+        last
+        if last is None or _next_month(last) == last + _ONE_DAY
+        else last.replace(day=1) - _ONE_DAY
+    )
+    if start and end and start > end:
+        return [(daily, first, last)]
+    found = [(monthly, start, end)]
+    if first != start and start:
+        found.append((daily, first, start - _ONE_DAY))
+    if last != end and end:
+        found.append((daily, end + _ONE_DAY, last))
+    return found
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
+
+
+def _group_by(keys: list[str]) -> str:
+    """By position, as an expression may be one of its own."""
+    return f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else ""
 
 
 def label_of(time: str, day: str) -> str:
     """SQL of what a group of ``time`` shows for the column ``day``."""
     group = GROUPS[time]
-    return _words(group.label, {"k": f"({group.key.format(day=day)})"})
+    return _words(group.label, {"k": f"({group.key.replace('f.day', day)})"})
 
 
 def _words(sql: str, words: dict[str, str]) -> str:

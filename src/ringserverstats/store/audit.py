@@ -98,7 +98,8 @@ _CHECKS = (
         (
             name,
             "stands twice",
-            f"SELECT count(*) FROM (SELECT {name} FROM {name} GROUP BY {name} HAVING count(*) > 1)",
+            f"SELECT count(*) FROM (SELECT {name} FROM {name} GROUP BY {name} HAVING count(*) > 1)"
+            " twice",
         )
         for name in ("stream", "origin", "client", "agent")
     ),
@@ -121,10 +122,15 @@ _CHECKS = (
         )
     ),
     (
+        "seen",
+        "log time and log day contradict each other",
+        "SELECT count(*) FROM seen WHERE log_time::date <> log_day",
+    ),
+    (
         "covered",
         "stands twice",
         "SELECT count(*) FROM (SELECT 1 FROM covered GROUP BY server, direction, day, first_minute,"
-        " last_minute, first_day, last_day HAVING count(*) > 1)",
+        " last_minute, first_day, last_day HAVING count(*) > 1) twice",
     ),
     (
         "covered",
@@ -135,7 +141,8 @@ _CHECKS = (
     (
         "reject",
         "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM reject GROUP BY server, digest HAVING count(*) > 1)",
+        "SELECT count(*) FROM (SELECT 1 FROM reject GROUP BY server, digest HAVING count(*) > 1)"
+        " twice",
     ),
     (
         "reject",
@@ -190,16 +197,23 @@ def _month(ask: Ask, month: date, servers: dict[int, str]) -> Iterator[Differenc
 def _sum(one: Sum) -> str:
     """SQL of where the table of ``one`` differs from its sums made anew."""
     keys = ", ".join(one.keys)
-    values = ", ".join(f"sum({name}) AS {name}" for name in one.values)
+    sides = ("stored", "counted")
+    values = ", ".join(
+        f"coalesce(sum({name}) FILTER (WHERE side = '{side}'), -1) AS {side}_{name}"
+        for side in sides
+        for name in one.values
+    )
+    differs = " OR ".join(f"stored_{name} <> counted_{name}" for name in one.values)
     unit = next(iter(one.values))
-    differs = " OR ".join(f"stored.{name} IS DISTINCT FROM counted.{name}" for name in one.values)
+    columns = ", ".join([*one.keys, *one.values])
     return (
-        f"WITH counted AS ({counted(one, 'f.day BETWEEN $1::date AND $2::date')}), stored AS ("
-        f"SELECT {keys}, {values}, count(*) AS copies FROM {one.table}"
-        f" WHERE {one.time} BETWEEN $1::date AND $2::date GROUP BY {keys})"
-        f" SELECT server, {one.time}::text AS period, count(*) AS rows,"
-        f" coalesce(sum(stored.{unit}), 0) AS stored, coalesce(sum(counted.{unit}), 0) AS counted"
-        f" FROM stored FULL JOIN counted USING ({keys}) WHERE {differs} OR copies > 1"
+        f"SELECT server, {one.time}::text AS period, count(*) AS rows,"
+        f" {', '.join(f'sum(greatest({side}_{unit}, 0)) AS {side}' for side in sides)} FROM ("
+        f"SELECT {keys}, {values}, count(*) FILTER (WHERE side = 'stored') AS copies FROM ("
+        f"SELECT 'stored' AS side, {columns} FROM {one.table}"
+        f" WHERE {one.time} BETWEEN $1::date AND $2::date UNION ALL SELECT 'counted', {columns}"
+        f" FROM ({counted(one, 'f.day BETWEEN $1::date AND $2::date')}) c) both_sides"
+        f" GROUP BY {keys}) found WHERE {differs} OR copies > 1"
         f" GROUP BY server, {one.time} ORDER BY server, {one.time}"
     )
 

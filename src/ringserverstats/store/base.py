@@ -136,9 +136,13 @@ class Ask(Protocol):
 class Store(Protocol):
     """A place where entries are counted once.
 
+    ``batch`` is how many rows it takes well at once.
+
     All methods raise `ringserverstats.errors.StoreError` where the store cannot be used; then
     nothing of the call was stored.
     """
+
+    batch: int
 
     @property
     def label(self) -> str:
@@ -150,6 +154,12 @@ class Store(Protocol):
 
     def exists(self) -> bool:
         """Whether there is anything to ask."""
+
+    def steps(self) -> dict[str, bool]:
+        """The steps of its schema, in order, and whether each was applied."""
+
+    def migrate(self) -> list[str]:
+        """Apply the steps that were not; returns them. Nothing of what is stored changes."""
 
     def open(self, *, create: bool) -> Opened:
         """Its keys and servers; ``create`` makes it where there is none, else keys for nothing."""

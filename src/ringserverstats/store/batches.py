@@ -1,13 +1,12 @@
-"""One batch into a DuckDB store: what is new of it, and the rows of all tables.
+"""One batch into a store: what is new of it, and what it tells of logs.
 
-All of it runs within the transaction of the caller.
+All of it runs within one transaction.
 """
 
 from collections import Counter
 from datetime import date
 from uuid import UUID
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,24 +14,14 @@ import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.store.base import FileRead, Written
-from ringserverstats.store.sums import SUMS, statements
+from ringserverstats.store.session import Session
 
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
-# The new rows of a batch, each transfer with the columns of its entry.
-_FRESH_ENTRY = (
-    "CREATE OR REPLACE TEMP VIEW fresh_entry AS SELECT * REPLACE"
-    " (direction::direction AS direction, protocol::protocol AS protocol) FROM given_entry"
-)
-_FRESH_TRANSFER = (
-    "CREATE OR REPLACE TEMP VIEW fresh_transfer AS"
-    " SELECT e.server, e.day, e.hour, e.direction, e.protocol, e.origin, e.connection, e.number,"
-    " e.alone, t.stream, t.bytes, t.packets FROM given_transfer t JOIN fresh_entry e USING (row)"
-)
 _COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
+_COVERS_GIVEN = "server, direction::direction AS direction, " + ", ".join(_COVERS[2:])
 _COVER = (
-    "MERGE INTO covered AS old USING ("
-    f"SELECT * REPLACE (direction::direction AS direction) FROM (SELECT {', '.join(_COVERS)},"
-    " bool_or(whole) AS whole FROM given GROUP BY ALL)) AS new"
+    f"MERGE INTO covered AS old USING (SELECT {_COVERS_GIVEN}, bool_or(whole) AS whole FROM given"
+    f" GROUP BY 1, 2, 3, 4, 5, 6, 7) AS new"
     f" ON {' AND '.join(f'old.{name} = new.{name}' for name in _COVERS)}"
     " WHEN MATCHED AND new.whole AND NOT old.whole THEN UPDATE SET whole = true"
     f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, whole)"
@@ -40,9 +29,9 @@ _COVER = (
 )
 _REJECTED = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
 _REJECT = (
-    "MERGE INTO reject AS old USING (SELECT DISTINCT ON (server, digest)"
-    " * REPLACE (direction::direction AS direction) FROM given"
-    " ORDER BY file, position, lines DESC) AS new"
+    "MERGE INTO reject AS old USING (SELECT DISTINCT ON (server, digest) server, digest,"
+    " direction::direction AS direction, day, file, position, line, lines, reason, version"
+    " FROM given ORDER BY server, digest, file, position, lines DESC) AS new"
     " ON old.server = new.server AND old.digest = new.digest"
     # Of a file with very many only how many, which grows.
     " WHEN MATCHED AND new.file = old.file AND new.lines > old.lines"
@@ -78,7 +67,7 @@ def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
 
 
 def find_new(
-    connection: duckdb.DuckDBPyConnection, entries: pa.Table, earlier: pa.Table
+    session: Session, entries: pa.Table, earlier: pa.Table
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Which rows of ``entries`` the ledger does not know, and how many another server has."""
     new, elsewhere = first_seen(entries, earlier)
@@ -91,17 +80,17 @@ def find_new(
             **{name: entries[name] for name in ("server", "log_day", "entry")},
         }
     )
-    connection.register("given", given)
-    found = connection.execute(
+    session.give("given", given)
+    found = session.table(
         "SELECT given.row AS row, bool_or(seen.server = given.server) AS known,"
         " bool_or(seen.server <> given.server) AS elsewhere"
         " FROM given JOIN seen ON seen.log_day = given.log_day AND seen.entry = given.entry"
         " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY given.row",
         [days["min"], days["max"]],
-    ).fetchnumpy()
-    connection.unregister("given")
-    new[found["row"][found["known"].astype(np.bool_)]] = False
-    return new, elsewhere + int(found["elsewhere"].sum())
+    )
+    known = found.filter(found["known"])["row"].to_numpy()
+    new[known] = False
+    return new, elsewhere + int(pc.sum(found["elsewhere"]).as_py() or 0)
 
 
 def written(
@@ -121,58 +110,47 @@ def written(
     )
 
 
-def insert(connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
+def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
-    for table, given in (
-        ("stream", rows.streams),
-        ("agent", rows.agents),
-        ("client", rows.clients),
-        ("origin", rows.origins),
-    ):
-        _insert_names(connection, table, given)
-    fresh = _fresh_entries(rows.entries, new)
-    connection.register("given_entry", fresh)
-    connection.execute(_FRESH_ENTRY)
-    alone = pa.array(_alone(connection, fresh))
-    connection.register("given_entry", fresh.append_column("alone", alone))
-    connection.register("given_transfer", rows.transfers)
-    connection.execute(_FRESH_ENTRY)
-    connection.execute(_FRESH_TRANSFER)
-    connection.execute(
-        "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers"
-        " FROM fresh_entry"
-    )
-    connection.execute(
-        "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
-        " number, connection, bytes, packets FROM fresh_transfer"
-    )
-    for one in SUMS:
-        for sql in statements(one):
-            connection.execute(sql)
+    names = {
+        table: _unique(given, table)
+        for table, given in (
+            ("stream", rows.streams),
+            ("agent", rows.agents),
+            ("client", rows.clients),
+            ("origin", rows.origins),
+        )
+    }
+    for table, given in names.items():
+        session.add_names(table, given)
+    session.add_entries(_fresh_entries(rows.entries, new), rows.transfers, names["stream"])
 
 
-def insert_notes(
-    connection: duckdb.DuckDBPyConnection, rows: Rows, new: npt.NDArray[np.bool_]
-) -> int:
+def _unique(given: pa.Table, key: str) -> pa.Table:
+    """The first row of each ``key``."""
+    _, first = np.unique(given[key].to_numpy(), return_index=True)
+    return given.take(pa.array(first))
+
+
+def insert_notes(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> int:
     """Write what ``rows`` tell of logs: the days they cover, what of them was rejected.
 
     Returns:
         How many entries of which ``new`` tells were rejected before, and are so no longer.
     """
     if len(rows.covered):
-        connection.register("given", rows.covered)
-        connection.execute(_COVER)
+        session.give("given", rows.covered)
+        session.change(_COVER)
     if len(rows.rejects):
-        connection.register("given", rows.rejects)
-        connection.execute(_REJECT)
+        session.give("given", rows.rejects)
+        session.change(_REJECT)
     if not new.any():
         return 0
-    connection.register("given", rows.entries.select(["server", "entry"]).filter(pa.array(new)))
-    found = connection.execute(
+    session.give("given", rows.entries.select(["server", "entry"]).filter(pa.array(new)))
+    return session.change(
         "DELETE FROM reject USING given"
         " WHERE reject.server = given.server AND reject.digest = given.entry"
-    ).fetchall()
-    return int(found[0][0])
+    )
 
 
 def servers_of(rows: Rows) -> set[int]:
@@ -182,7 +160,7 @@ def servers_of(rows: Rows) -> set[int]:
 
 
 def find_misdated(
-    connection: duckdb.DuckDBPyConnection, entries: pa.Table, new: npt.NDArray[np.bool_]
+    session: Session, entries: pa.Table, new: npt.NDArray[np.bool_]
 ) -> tuple[int, frozenset[tuple[int, date]]]:
     """Known entries that are in the store on another day than ``entries`` say.
 
@@ -195,15 +173,14 @@ def find_misdated(
     if not len(known):
         return 0, frozenset()
     days = pc.min_max(known["log_day"]).as_py()
-    connection.register("given", known)
-    rows = connection.execute(
+    session.give("given", known)
+    rows = session.rows(
         "SELECT given.server, given.day, seen.day, count(*) FROM given JOIN seen"
         " ON seen.log_day = given.log_day AND seen.entry = given.entry"
         " AND seen.server = given.server AND seen.day <> given.day"
-        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY ALL",
+        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY 1, 2, 3",
         [days["min"], days["max"]],
-    ).fetchall()
-    connection.unregister("given")
+    )
     rows += _misdated_within(entries)
     found = {(server, day) for server, *both, _ in rows for day in both}
     return sum(row[-1] for row in rows), frozenset(found)
@@ -220,55 +197,45 @@ def _misdated_within(entries: pa.Table) -> list[tuple[int, date, date, int]]:
     return [(*triple, count) for triple, count in counts.items()]
 
 
-def doubt(connection: duckdb.DuckDBPyConnection, days: set[tuple[int, date]]) -> None:
+def doubt(session: Session, days: set[tuple[int, date]]) -> None:
     """Take the logs of these days, each of a server, for not read whole."""
     for server, day in sorted(days):
-        connection.execute(
+        session.change(
             "UPDATE covered SET whole = false WHERE server = $1 AND day = $2", [server, day]
         )
 
 
 def known_rejects(
-    connection: duckdb.DuckDBPyConnection,
+    session: Session,
 ) -> tuple[dict[tuple[int, str], bool], frozenset[tuple[int, bytes]]]:
     """The servers and files that have rejects, and the digests of all.
 
     Of each file, whether any is of what could not be read.
     """
-    files = connection.execute("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
-    found = {(server, file): lines == 0 for server, file, lines in files.fetchall()}
-    rows = connection.execute("SELECT server, digest FROM reject").fetchall()
+    files = session.rows("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
+    found = {(server, file): lines == 0 for server, file, lines in files}
+    rows = session.rows("SELECT server, digest FROM reject")
     return found, frozenset((server, digest.bytes) for server, digest in rows)
 
 
-def settle_rejects(connection: duckdb.DuckDBPyConnection, read: FileRead) -> int:
+def settle_rejects(session: Session, read: FileRead) -> int:
     """Forget rejects that are none any more, as ``read`` tells; returns how many."""
     own = [read.server, read.file]
-    gone = connection.execute(
-        "DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own
-    ).fetchall()[0][0]
+    gone = session.change("DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own)
     if read.digests is None:
-        return int(gone)
+        return gone
     found = [str(UUID(bytes=digest)) for digest in read.digests]
-    gone += connection.execute(
+    gone += session.change(
         "DELETE FROM reject WHERE server = $1 AND file = $2 AND position < $4"
-        " AND NOT list_contains($3::UUID[], digest)",
+        " AND NOT digest = ANY($3::uuid[])",
         [*own, found, read.size],
-    ).fetchall()[0][0]
-    connection.execute(
+    )
+    session.change(
         "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
-        " AND list_contains($3::UUID[], digest)",
+        " AND digest = ANY($3::uuid[])",
         [*own, found, read.version],
     )
-    return int(gone)
-
-
-def _insert_names(connection: duckdb.DuckDBPyConnection, table: str, given: pa.Table) -> None:
-    """Add the names that are not there yet. ``table`` names its key column too."""
-    _, first = np.unique(given[table].to_numpy(), return_index=True)
-    connection.register("given", given.take(pa.array(first)))
-    connection.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
-    connection.unregister("given")
+    return gone
 
 
 def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
@@ -280,18 +247,3 @@ def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
         .append_column("number", pa.array(numbers))
         .filter(pa.array(new))
     )
-
-
-def _alone(connection: duckdb.DuckDBPyConnection, fresh: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which new entries are the only ones ever of their day, server, protocol and origin."""
-    days = pc.min_max(fresh["day"]).as_py()
-    single = connection.execute(
-        "SELECT any_value(row) AS row FROM fresh_entry"
-        " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
-        " USING (day, server, direction, protocol, origin)"
-        " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
-        [days["min"], days["max"]],
-    ).fetchnumpy()["row"]
-    alone: npt.NDArray[np.bool_] = np.isin(fresh["row"].to_numpy(), single)
-    alone[fresh["repeats"].to_numpy()] = False
-    return alone

@@ -1,13 +1,12 @@
-"""Who a DuckDB store is, and the servers that it knows, within the transaction of the caller."""
+"""Who a store is, and the servers that it knows, within the transaction of the caller."""
 
 import uuid
 from dataclasses import dataclass
 from datetime import date
 
-import duckdb
-
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Server
+from ringserverstats.store.session import Session
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,13 @@ class Identity:
     generation: str
 
 
-def identity(connection: duckdb.DuckDBPyConnection) -> Identity:
+def identity(session: Session) -> Identity:
     """The row of table ``store``.
 
     Raises:
         StoreError: there is not one.
     """
-    rows = connection.execute("SELECT id, key_check, ipv6_prefix, generation FROM store").fetchall()
+    rows = session.rows("SELECT id, key_check, ipv6_prefix, generation FROM store")
     if len(rows) != 1:
         raise StoreError(
             "the store is damaged: its table `store` has not one row; restore a backup with: "
@@ -39,30 +38,30 @@ def identity(connection: duckdb.DuckDBPyConnection) -> Identity:
     return Identity(*rows[0])
 
 
-def new_generation(connection: duckdb.DuckDBPyConnection) -> None:
+def new_generation(session: Session) -> None:
     """Let what other processes know of the store no longer hold."""
-    connection.execute("UPDATE store SET generation = $1", [str(uuid.uuid4())])
+    session.change("UPDATE store SET generation = $1", [str(uuid.uuid4())])
 
 
-def all_servers(connection: duckdb.DuckDBPyConnection) -> list[Server]:
+def all_servers(session: Session) -> list[Server]:
     """All servers by name."""
-    rows = connection.execute(
+    rows = session.rows(
         "SELECT server, name, timezone, former, paths, first_day, last_day FROM server"
         " ORDER BY name"
     )
     return [
         Server(number, name, timezone, tuple(former or ()), tuple(paths or ()), *service)
-        for number, name, timezone, former, paths, *service in rows.fetchall()
+        for number, name, timezone, former, paths, *service in rows
     ]
 
 
-def named(connection: duckdb.DuckDBPyConnection, name: str) -> Server:
+def named(session: Session, name: str) -> Server:
     """The server called ``name`` now.
 
     Raises:
         UsageError: there is none.
     """
-    servers = all_servers(connection)
+    servers = all_servers(session)
     found = next((server for server in servers if server.name == name), None)
     if found is None:
         known = ", ".join(server.name for server in servers) or "none"
@@ -70,36 +69,36 @@ def named(connection: duckdb.DuckDBPyConnection, name: str) -> Server:
     return found
 
 
-def add_server(connection: duckdb.DuckDBPyConnection, name: str, timezone: str) -> Server:
+def add_server(session: Session, name: str, timezone: str) -> Server:
     """Add a server, or return the one that has or had this name. A number is given once ever."""
-    for server in all_servers(connection):
+    for server in all_servers(session):
         if server.is_called(name):
             return server
-    number = connection.execute(
-        "UPDATE store SET last_server = last_server + 1 RETURNING last_server"
-    ).fetchall()[0][0]
+    number = session.rows("UPDATE store SET last_server = last_server + 1 RETURNING last_server")[
+        0
+    ][0]
     made = Server(int(number), name, timezone)
-    _insert(connection, made)
+    _insert(session, made)
     return made
 
 
-def copy_servers(connection: duckdb.DuckDBPyConnection, servers: list[Server]) -> None:
+def copy_servers(session: Session, servers: list[Server]) -> None:
     """Put the servers of another store, with their numbers, into one that has none."""
     for server in servers:
-        _insert(connection, server)
+        _insert(session, server)
     last = max((server.number for server in servers), default=0)
-    connection.execute("UPDATE store SET last_server = $1", [last])
+    session.change("UPDATE store SET last_server = $1", [last])
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, server: Server) -> None:
-    connection.execute(
+def _insert(session: Session, server: Server) -> None:
+    session.change(
         "INSERT INTO server (server, name, timezone, former, paths) VALUES ($1, $2, $3, $4, $5)",
         [server.number, server.name, server.timezone, list(server.former), list(server.paths)],
     )
 
 
 def change_server(
-    connection: duckdb.DuckDBPyConnection,
+    session: Session,
     name: str,
     *,
     rename: str | None,
@@ -112,49 +111,47 @@ def change_server(
     Raises:
         UsageError: there is none, or the new name is taken.
     """
-    found = named(connection, name)
+    found = named(session, name)
     if paths is not None:
-        connection.execute(
+        session.change(
             "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
         )
     if service is not None:
-        connection.execute(
+        session.change(
             "UPDATE server SET first_day = $2, last_day = $3 WHERE server = $1",
             [found.number, *service],
         )
     if timezone:
-        connection.execute(
+        session.change(
             "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
         )
         if found.timezone not in ("", timezone):  # logs may have been taken for whole too early
-            connection.execute("UPDATE covered SET whole = false WHERE server = $1", [found.number])
+            session.change("UPDATE covered SET whole = false WHERE server = $1", [found.number])
     if rename and rename != name:
-        others = [one for one in all_servers(connection) if one.number != found.number]
+        others = [one for one in all_servers(session) if one.number != found.number]
         if any(server.is_called(rename) for server in others):
             raise UsageError(
                 f"there is a server that is or was called {rename!r}; take another name"
             )
         former = [*(old for old in found.former if old != rename), name]
-        connection.execute(
+        session.change(
             "UPDATE server SET name = $2, former = $3 WHERE server = $1",
             [found.number, rename, former],
         )
 
 
-def remove_server(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def remove_server(session: Session, name: str) -> None:
     """Forget the server called ``name``.
 
     Raises:
         UsageError: something was read of it.
     """
-    found = named(connection, name)
+    found = named(session, name)
     for table in ("seen", "covered", "reject"):
-        rows = connection.execute(
-            f"SELECT count(*) FROM {table} WHERE server = $1", [found.number]
-        ).fetchall()
+        rows = session.rows(f"SELECT count(*) FROM {table} WHERE server = $1", [found.number])
         if rows[0][0]:
             raise UsageError(
                 f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
                 f"--server {name} --from 2000 --to 2100, or merge it into another server"
             )
-    connection.execute("DELETE FROM server WHERE server = $1", [found.number])
+    session.change("DELETE FROM server WHERE server = $1", [found.number])

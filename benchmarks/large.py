@@ -1,0 +1,305 @@
+"""A year of a large centre as a store, and how long questions to it take.
+
+`make` fills a new DuckDB store by SQL, as 100 million lines of logs would be slow to write and
+read; `ringserverstats audit` finds nothing wrong with it. `ask` times the questions of a dashboard,
+on a store of either kind. The same arguments give the same rows.
+"""
+
+import argparse
+import math
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ringserverstats.cli.common import open_store
+from ringserverstats.enrich import rows
+from ringserverstats.enrich.agents import parse_agent
+from ringserverstats.enrich.clients import number, pseudonym
+from ringserverstats.enrich.streams import parse_stream
+from ringserverstats.keys import Keys
+from ringserverstats.settings import Secret, Settings
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+from ringserverstats.store.common import Options
+from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.sums import SUMS, Sum, counted
+
+SECRET = b"k" * 32
+YEAR, DAYS = 2025, 365
+CLIENT_COUNT, AGENT_COUNT, FEEDERS = 1500, 40, 20
+NETWORKS = [a + b for a in "FGRMC" for b in "ABCDEFGH"]
+STATION_COUNT, CHANNELS = 600, ("HHZ", "HHN", "HHE", "BHZ", "LHZ")
+STREAM_COUNT = STATION_COUNT * len(CHANNELS)
+FAMILIES = ["slarchive", "slinktool", "chain_plugin", "obspy", "seiscomp", "jamaseis"]
+FAMILIES += ["slink2dali", "ringserver", "swarm", "earthworm", "dalitool", "curl"]
+
+# One row for each day and subscriber that is active on it: an entry of a log.
+ENTRY = f"""
+CREATE OR REPLACE TEMP TABLE entry AS
+SELECT *, entry_number({{server}}, id) AS number FROM (
+    SELECT s.* EXCLUDE (first), d::date AS day, md5(concat_ws(' ', s.origin, d::date))::uuid AS id,
+           signed(hash(s.origin, (d::date - DATE '{YEAR}-01-01' + s.first) // 30)) AS connection,
+           {{first}} AS first, {{stride}} AS stride
+      FROM range(TIMESTAMP '{{month}}', TIMESTAMP '{{month}}' + INTERVAL 1 MONTH, INTERVAL 1 DAY)
+           AS days(d), subscriber s
+     WHERE hash(s.origin, d) % 1000 < s.active
+) ORDER BY day, number
+"""
+# Steps of 30 n + 1 over 3,000 streams meet none twice, and no station twice in a row.
+STEADY = {"first": "s.first", "stride": "1"}
+RANDOM = {
+    "first": f"(hash(s.origin, d, 1) % {STREAM_COUNT})::bigint",
+    "stride": "31 + 30 * (hash(s.origin, d, 2) % 99)::bigint",
+}
+TRANSFER = f"""
+INSERT INTO transfer
+SELECT {{server}}, day, NULL, direction::direction, protocol::protocol, origin, stream, number,
+       connection, packets * 512, packets
+  FROM (SELECT *, 50 + (hash(origin, place, day) % 90000)::bigint AS packets FROM (
+      SELECT *, (first + stride * step) % {STREAM_COUNT} AS place FROM (
+          SELECT *, unnest(range(length)) AS step FROM entry))) JOIN place USING (place)
+"""
+SEEN = """
+INSERT INTO seen
+SELECT {server}, day + 1, id, day, bytes, packets, transfers, (day + 1)::timestamp
+  FROM entry JOIN (
+      SELECT entry AS number, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets,
+             count(*) AS transfers
+        FROM transfer WHERE day BETWEEN {span} GROUP BY entry) USING (number) ORDER BY day, number
+"""
+COVERED = f"""
+INSERT INTO covered
+SELECT {{server}}, 'TX', d::date, 0, 1440, d::date, d::date, true
+  FROM range(TIMESTAMP '{YEAR}-01-01', TIMESTAMP '{YEAR + 1}-01-01', INTERVAL 1 DAY) days(d)
+"""
+
+
+def streams(keys: Keys) -> pa.Table:
+    """All streams, those of a station and of a network side by side."""
+    found = []
+    for place in range(STREAM_COUNT):
+        station, channel = divmod(place, len(CHANNELS))
+        network = NETWORKS[station * len(NETWORKS) // STATION_COUNT]
+        stream = parse_stream(f"{network}_S{station:03d}_00_{CHANNELS[channel]}/MSEED".encode())
+        found.append({"stream": rows.stream_id(keys, stream.name), **vars(stream)})
+    return pa.Table.from_pylist(found, rows.STREAMS)
+
+
+def names(keys: Keys, rng: random.Random) -> dict[str, pa.Table]:
+    """The small tables, with the ids that the program gives to such names."""
+    agents, clients = [], []
+    for one in range(AGENT_COUNT):
+        version, family = divmod(one, len(FAMILIES))
+        text, name = vars(parse_agent(f"{FAMILIES[family]}/{version + 1}.{one}".encode())).values()
+        agents.append({"agent": rows.agent_id(keys, text), "name": text, "family": name})
+    for one in range(CLIENT_COUNT):
+        alias = pseudonym(keys.clients, f"10.0.{one // 250}.{one % 250}")
+        clients.append({"client": number(alias), "pseudonym": alias})
+    pairs = [
+        (client["client"], agent["agent"])
+        for one, client in enumerate(clients)
+        for agent in rng.sample(agents, 2 if one % 7 == 0 else 1)
+    ]
+    origins = [
+        {"origin": rows.origin_id(keys, *pair, None), "client": pair[0], "agent": pair[1]}
+        for pair in pairs
+    ]
+    return {
+        "stream": streams(keys),
+        "agent": pa.Table.from_pylist(agents, rows.AGENTS),
+        "client": pa.Table.from_pylist(clients, rows.CLIENTS),
+        "origin": pa.Table.from_pylist(origins, rows.ORIGINS),
+    }
+
+
+def subscribers(origins: list[int], transfers: int, rng: random.Random) -> pa.Table:
+    """What each origin takes: ``length`` streams on ``active`` of 1,000 days."""
+    active = [970 if rng.random() < 0.85 else rng.randint(200, 800) for _ in origins]
+    weights = [rng.uniform(0, 2) for _ in origins]
+    total = sum(a * w for a, w in zip(active, weights, strict=True)) / 1000
+    lengths = [round(weight * transfers / DAYS / total) for weight in weights]
+    protocols = rng.choices(("SeedLink", "DataLink", "HTTP"), (90, 6, 4), k=len(origins))
+    return pa.table(
+        {
+            "origin": origins,
+            "direction": ["RX" if one < FEEDERS else "TX" for one in range(len(origins))],
+            "protocol": protocols,
+            "active": active,
+            "length": [min(max(length, 1), STREAM_COUNT) for length in lengths],
+            "first": [rng.randrange(STREAM_COUNT) for _ in origins],
+        }
+    )
+
+
+def summed(one: Sum, span: str) -> str:
+    """SQL of the new rows of ``one``, in the order that logs which are read day by day give them.
+
+    An origin has one entry a day here, so that its transfers need no summing by day and stream;
+    the rows of a month are merged in no order.
+    """
+    columns = ", ".join([*one.keys, *one.values])
+    if one.single and one.source == "fresh_transfer":
+        own = ", ".join([*one.keys.values(), *one.single.values()])
+        new = f"SELECT {own} FROM transfer WHERE day BETWEEN {span}"
+    else:
+        new = counted(one, f"f.day BETWEEN {span}")
+        new += " ORDER BY day, origin" if one.time == "day" else ""
+    return f"INSERT INTO {one.table} ({columns}) {new}"
+
+
+def fill(path: Path, server: int, tables: dict[str, pa.Table], plan: pa.Table, kind: dict) -> None:
+    """Write everything, month by month."""
+    with duckdb.connect(path) as connection:
+        connection.execute("SET memory_limit = '8GB'")
+        connection.execute(f"SET temp_directory = '{path.parent / (path.name + '.tmp')}'")
+        for name, table in tables.items():
+            connection.register("given", table)
+            connection.execute(f"INSERT INTO {name} SELECT * FROM given")
+        connection.register("subscriber", plan)
+        places = {"place": range(STREAM_COUNT), "stream": tables["stream"]["stream"]}
+        connection.register("place", pa.table(places))
+        connection.execute(COVERED.format(server=server))
+        for month in range(1, 13):
+            begin, first = time.perf_counter(), date(YEAR, month, 1)
+            span = f"DATE '{first}' AND last_day(DATE '{first}')"
+            connection.execute("BEGIN")
+            for sql in (ENTRY, TRANSFER, SEEN):
+                connection.execute(sql.format(server=server, month=first, span=span, **kind))
+            for one in SUMS:
+                connection.execute(summed(one, span))
+            connection.execute("COMMIT")
+            print(f"{first:%Y-%m}: {time.perf_counter() - begin:.1f} s", flush=True)
+        # A small store leaves streams that nobody takes; names are known of what was taken alone.
+        connection.execute("DELETE FROM stream WHERE stream NOT IN (SELECT stream FROM by_month)")
+        connection.execute("CHECKPOINT")
+        [count] = connection.execute("SELECT count(*) FROM transfer").fetchone() or (0,)
+        print(f"{count:,} transfers")
+
+
+def make(path: Path, transfers: int, kind: dict[str, str]) -> None:
+    """Make the store ``path``."""
+    if path.exists():
+        raise SystemExit(f"{path} is there already")
+    begin = time.perf_counter()
+    options = Options(
+        secret=SECRET, secrets=path.parent, ipv6_prefix=64, wait=30, memory="1GB", tell=print
+    )
+    store = DuckDBStore(path, options)
+    keys = store.open(create=True).keys
+    server = store.add_server("a", "UTC").number
+    rng = random.Random(YEAR)
+    tables = names(keys, rng)
+    plan = subscribers(tables["origin"]["origin"].to_pylist(), transfers, rng)
+    fill(path, server, tables, plan, kind)
+    print(f"{time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1e6:,.0f} MB")
+
+
+#: Classes of periods: the wanted limits in ms, of DuckDB and PostgreSQL.
+LIMITS = {"7 days": (100, 500), "30 days": (100, 500), "year": (300, 1000)}
+LIMITS |= {"any other": (2000, 8000)}
+DASHBOARD = {
+    "totals": {},
+    "by day": {"by": ("day",)},
+    "by month": {"by": ("month",)},
+    **{f"top {name}": {"by": (name,), "top": 20} for name in ("network", "station", "client")},
+    "top agent": {"by": ("agent",), "top": 20},
+}
+OTHERS = {
+    "station, of a network": {"by": ("station",), "filters": {"network": ("FA",)}},
+    "channel": {"by": ("channel",)},
+    "day, network": {"by": ("day", "network")},
+    "month, station": {"by": ("month", "station")},
+    "stream": {"by": ("stream",)},
+    "client, of a network": {"by": ("client",), "filters": {"network": ("FA",)}},
+    "agent-family, month": {"by": ("agent-family", "month")},
+}
+STARTS = (date(2025, 2, 3), date(2025, 5, 20), date(2025, 8, 28), date(2025, 11, 30))
+WHOLE = (date(YEAR, 1, 1), date(YEAR, 12, 31))
+RAGGED = {
+    "2 Feb. to 20 Nov.": (date(2025, 2, 3), date(2025, 11, 20)),
+    "100 days": (date(2025, 4, 17), date(2025, 7, 25)),
+}
+
+
+def questions() -> Iterator[tuple[str, str, list[Question]]]:
+    """Class of period, what is asked, and the question, for all periods of that class."""
+    for days in (7, 30):
+        periods = [(first, first + timedelta(days - 1)) for first in STARTS]
+        for name, asked in DASHBOARD.items():
+            yield f"{days} days", name, [question(asked, *period) for period in periods]
+    for name, asked in DASHBOARD.items():
+        yield "year", name, [question(asked, *WHOLE)]
+    for title, period in RAGGED.items():
+        for name, asked in (DASHBOARD | OTHERS).items():
+            yield "any other", f"{name}, {title}", [question(asked, *period)]
+    for name, asked in OTHERS.items():
+        yield "any other", f"{name}, year", [question(asked, *WHOLE)]
+
+
+def question(asked: dict, first: date, last: date) -> Question:
+    """A question as the dashboard asks it."""
+    filters = {"direction": ("TX",), **asked.get("filters", {})}
+    measures = ("bytes", "packets", "transfers", "clients")
+    return Question(**{**asked, "filters": filters}, first=first, last=last, measures=measures)
+
+
+def timed(store: Store, asked: list[Question], times: int) -> list[float]:
+    """Milliseconds of each of ``times`` rounds of ``asked``, after one to warm up."""
+    found = []
+    for turn in range(times + 1):
+        for one in asked:
+            begin = time.perf_counter()
+            ask(store, one)
+            if turn:
+                found.append(1000 * (time.perf_counter() - begin))
+    return found
+
+
+def p95(durations: list[float]) -> float:
+    """The time within which 95 % of ``durations`` are."""
+    return sorted(durations)[math.ceil(0.95 * len(durations)) - 1]
+
+
+def ask_all(uri: str, times: int) -> None:
+    """Time all questions, print a line for each and the limits at the end."""
+    settings = Settings(database=uri, secret=Secret(SECRET.hex()))
+    store = open_store(settings, answers=True, needed=True)
+    found: dict[str, list[float]] = {name: [] for name in LIMITS}
+    print(f"{'period':10} {'question':42} {'median ms':>9} {'p95 ms':>8}")
+    for period, name, asked in questions():
+        durations = timed(store, asked, times)
+        found[period] += durations
+        middle = statistics.median(durations)
+        print(f"{period:10} {name:42} {middle:9.0f} {p95(durations):8.0f}", flush=True)
+    for period, limits in LIMITS.items():
+        wanted = limits[settings.is_postgresql]
+        print(f"{period}: p95 {p95(found[period]):.0f} ms (wanted under {wanted})")
+    print(f"size: {store.size() / 1e6:,.0f} MB")
+
+
+def main() -> None:
+    """Make a store, or ask one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    maker = commands.add_parser("make", help="make a store")
+    maker.add_argument("path", type=Path)
+    maker.add_argument("--transfers", type=int, default=100_000_000)
+    maker.add_argument("--random", action="store_true", help="other streams each day")
+    asker = commands.add_parser("ask", help="time questions to a store")
+    asker.add_argument("uri")
+    asker.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    if given.command == "make":
+        make(given.path.absolute(), given.transfers, RANDOM if given.random else STEADY)
+    else:
+        ask_all(given.uri, given.times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What both kinds of stores do alike: everything that is said in SQL that both understand."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.keys import derive, load_secret
+from ringserverstats.store.base import Ask, FileRead, Opened, Removed, Server, Written
+from ringserverstats.store.batches import (
+    doubt,
+    find_misdated,
+    find_new,
+    first_seen,
+    insert,
+    insert_notes,
+    known_rejects,
+    servers_of,
+    settle_rejects,
+    written,
+)
+from ringserverstats.store.corrections import delete, merge
+from ringserverstats.store.servers import (
+    add_server,
+    all_servers,
+    change_server,
+    identity,
+    named,
+    new_generation,
+    remove_server,
+)
+from ringserverstats.store.session import Session
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a store is used with.
+
+    Args:
+        secret: the store's secret, where it does not lie in ``secrets``.
+        secrets: the folder of the secrets, one file a store, named by its id.
+        ipv6_prefix: shapes clients' ids; a store keeps the one that it was made with.
+        wait: seconds to wait for another process.
+        memory: what DuckDB may use, as ``"400MB"``.
+        tell: called with a message for the user, such as that another process is waited for.
+        patience: seconds that PostgreSQL may take for a question; 0 is no limit.
+    """
+
+    secret: bytes | None
+    secrets: Path
+    ipv6_prefix: int
+    wait: float
+    memory: str
+    tell: Callable[[str], None]
+    patience: float = 0
+
+
+class SQLStore(ABC):
+    """A store of either kind."""
+
+    batch = 1_000_000
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._generation: str | None = None
+
+    @property
+    @abstractmethod
+    def label(self) -> str: ...
+
+    @abstractmethod
+    def exists(self) -> bool: ...
+
+    @abstractmethod
+    def _create(self) -> None:
+        """Make it where there is none; another process may be faster."""
+
+    @abstractmethod
+    def _session(
+        self, *, write: bool = False, undo: bool = False, servers: set[int] | None = None
+    ) -> AbstractContextManager[Session]:
+        """One transaction.
+
+        Args:
+            undo: nothing of it is kept.
+            servers: those whose entries it adds; others may add to others meanwhile.
+        """
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Ask]: ...
+
+    @property
+    def secret_place(self) -> str:
+        if self.options.secret is not None:
+            return "setting RINGSERVERSTATS_SECRET"
+        with self._session() as session:
+            return str(self._secret_path(identity(session).id))
+
+    def open(self, *, create: bool) -> Opened:
+        if not self.exists():
+            if not create:
+                return Opened(derive(self.options.secret or os.urandom(32)), [])
+            self._create()
+        with self._session(write=create) as session:
+            known = identity(session)
+            servers = all_servers(session)
+            rejected, digests = known_rejects(session)
+        keys = derive(self._known_secret(known.id))
+        if keys.check != known.key_check:
+            raise StoreError(
+                f"{self.label} was made with another secret; restore "
+                f"{self._secret_path(known.id)} or set RINGSERVERSTATS_SECRET to the right one"
+            )
+        if known.ipv6_prefix != self.options.ipv6_prefix:
+            raise StoreError(
+                f"{self.label} was made with ipv6_prefix = {known.ipv6_prefix}, which its clients' "
+                f"pseudonyms depend on; set it so, or use another store"
+            )
+        self._generation = known.generation
+        return Opened(keys, servers, rejected, digests)
+
+    def secret_and_servers(self) -> tuple[bytes, list[Server]]:
+        """What a store that is to read logs as this one needs of it."""
+        servers = self.open(create=False).servers
+        with self._session() as session:
+            return self._known_secret(identity(session).id), servers
+
+    def servers(self) -> list[Server]:
+        if not self.exists():
+            return []
+        with self._session() as session:
+            return all_servers(session)
+
+    def add_server(self, name: str, timezone: str) -> Server:
+        with self._session(write=True) as session:
+            self._check_generation(session)
+            return add_server(session, name, timezone)
+
+    def change_server(
+        self,
+        name: str,
+        *,
+        rename: str | None = None,
+        timezone: str | None = None,
+        paths: tuple[str, ...] | None = None,
+        service: tuple[date | None, date | None] | None = None,
+    ) -> None:
+        with self._session(write=True) as session:
+            change_server(
+                session, name, rename=rename, timezone=timezone, paths=paths, service=service
+            )
+
+    def remove_server(self, name: str) -> None:
+        with self._session(write=True) as session:
+            remove_server(session, name)
+
+    def doubt(self, days: set[tuple[int, date]]) -> None:
+        with self._session(write=True, servers={server for server, _ in days}) as session:
+            self._check_generation(session)
+            doubt(session, days)
+
+    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as session:
+            source, target = named(session, name), named(session, into)
+            if source == target:
+                raise UsageError(f"{name!r} is one server; name the two that are to become one")
+            self._changed(session)
+            return merge(session, source, target, once=once or try_only)
+
+    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as session:
+            gone = delete(session, named(session, server), first, last)
+            if gone.entries or gone.rejects:
+                self._changed(session)
+            return gone
+
+    def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
+        with self._session(write=True, undo=try_only, servers={read.server}) as session:
+            self._check_generation(session)
+            return settle_rejects(session, read)
+
+    def compare(self, rows: Rows, earlier: pa.Table) -> Written:
+        if not self.exists():
+            return written(rows, *first_seen(rows.entries, earlier))
+        with self._session() as session:
+            return written(rows, *find_new(session, rows.entries, earlier))
+
+    def write(self, rows: Rows) -> Written:
+        servers = servers_of(rows)
+        with self._session(write=True, servers=servers) as session:
+            self._check_generation(session)
+            if not servers <= {one.number for one in all_servers(session)}:
+                raise self._was_changed()
+            new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
+            done = written(rows, new, elsewhere)
+            misdated, doubtful = find_misdated(session, rows.entries, new)
+            if done.entries:
+                insert(session, rows, new)
+            resolved = insert_notes(session, rows, new)
+            return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
+
+    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        with self.reading() as ask:
+            return ask(sql, parameters)
+
+    def _check_generation(self, session: Session) -> None:
+        """Make sure that ids which were looked up when the store was opened still hold."""
+        if self._generation not in (None, identity(session).generation):
+            raise self._was_changed()
+
+    def _was_changed(self) -> StoreError:
+        return StoreError(
+            f"{self.label} was corrected or restored by another process meanwhile; nothing of "
+            "this step was stored: run the same again"
+        )
+
+    def _changed(self, session: Session) -> None:
+        """Let what this and other processes have looked up hold no longer."""
+        new_generation(session)
+        self._generation = None
+
+    def _known_secret(self, store_id: str) -> bytes:
+        return self.options.secret or load_secret(self._secret_path(store_id))
+
+    def _secret_path(self, store_id: str) -> Path:
+        return self.options.secrets / f"{store_id}.secret"

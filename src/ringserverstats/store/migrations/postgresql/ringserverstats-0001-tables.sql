@@ -1,0 +1,308 @@
+-- The tables and views of a store in PostgreSQL: what a DuckDB store has, under the same names.
+-- docs/tables.md says what each column is, docs/architecture.md why some rows are packed.
+-- depends:
+
+CREATE TYPE direction AS ENUM ('TX', 'RX');
+CREATE TYPE protocol AS ENUM ('Unknown', 'DataLink', 'SeedLink', 'HTTP');
+
+-- Texts are compared by their bytes, as in DuckDB, whatever the database's language.
+CREATE TABLE store (
+    id text COLLATE "C" NOT NULL,
+    key_check text COLLATE "C" NOT NULL,
+    ipv6_prefix integer NOT NULL,
+    generation text COLLATE "C" NOT NULL DEFAULT '',
+    last_server integer NOT NULL DEFAULT 0,
+    is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one)
+);
+
+CREATE TABLE server (
+    server integer PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    timezone text COLLATE "C" NOT NULL,
+    former text[] COLLATE "C" NOT NULL,
+    paths text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    first_day date,
+    last_day date
+);
+
+CREATE TABLE seen (
+    server integer NOT NULL,
+    log_day date NOT NULL,
+    entry uuid NOT NULL,
+    day date NOT NULL,
+    bytes bigint NOT NULL,
+    packets bigint NOT NULL,
+    transfers integer NOT NULL,
+    log_time timestamp,
+    PRIMARY KEY (server, log_day, entry)
+);
+
+CREATE TABLE stream (
+    stream bigint PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    network text COLLATE "C",
+    station text COLLATE "C",
+    location text COLLATE "C",
+    channel text COLLATE "C",
+    type text COLLATE "C"
+);
+
+CREATE TABLE agent (
+    agent bigint PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    family text COLLATE "C" NOT NULL
+);
+
+CREATE TABLE client (
+    client bigint PRIMARY KEY,
+    pseudonym text COLLATE "C" NOT NULL,
+    address text COLLATE "C",
+    host text COLLATE "C"
+);
+
+CREATE TABLE origin (
+    origin bigint PRIMARY KEY,
+    client bigint NOT NULL,
+    agent bigint NOT NULL,
+    auth_user text COLLATE "C"
+);
+
+-- One row for each entry: its transfers lie in arrays of one length, which take a quarter of the
+-- room of rows. The view `transfer` has them as rows.
+CREATE TABLE transfer_packed (
+    entry bigint NOT NULL,
+    origin bigint NOT NULL,
+    connection bigint NOT NULL,
+    server integer NOT NULL,
+    day date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    hour smallint,
+    stream bigint[] NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL
+) PARTITION BY RANGE (day);
+
+-- One row for each day (or month), server, direction, protocol and origin, packed likewise. A sum
+-- over 2^63-1 is spread over several places of the arrays.
+CREATE TABLE by_day_packed (
+    origin bigint NOT NULL,
+    server integer NOT NULL,
+    day date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    stream bigint[] NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (day, server, origin, direction, protocol)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE by_month_packed (
+    origin bigint NOT NULL,
+    server integer NOT NULL,
+    month date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    stream bigint[] NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (month, server, origin, direction, protocol)
+);
+
+CREATE TABLE station_by_day_packed (
+    origin bigint NOT NULL,
+    server integer NOT NULL,
+    day date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    network text[] COLLATE "C" NOT NULL,
+    station text[] COLLATE "C" NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (day, server, origin, direction, protocol)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE station_by_month_packed (
+    origin bigint NOT NULL,
+    server integer NOT NULL,
+    month date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    network text[] COLLATE "C" NOT NULL,
+    station text[] COLLATE "C" NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (month, server, origin, direction, protocol)
+);
+
+-- Ids of streams do not get smaller, the rest does, at a fifth of the time that the old way takes.
+ALTER TABLE transfer_packed ALTER stream SET STORAGE EXTERNAL;
+ALTER TABLE by_day_packed ALTER stream SET STORAGE EXTERNAL;
+ALTER TABLE by_month_packed ALTER stream SET STORAGE EXTERNAL;
+DO $do$ BEGIN
+    ALTER TABLE transfer_packed
+        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4;
+    ALTER TABLE by_day_packed
+        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
+        ALTER transfers SET COMPRESSION lz4;
+    ALTER TABLE by_month_packed
+        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
+        ALTER transfers SET COMPRESSION lz4;
+    ALTER TABLE station_by_day_packed
+        ALTER network SET COMPRESSION lz4, ALTER station SET COMPRESSION lz4,
+        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
+        ALTER transfers SET COMPRESSION lz4;
+    ALTER TABLE station_by_month_packed
+        ALTER network SET COMPRESSION lz4, ALTER station SET COMPRESSION lz4,
+        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
+        ALTER transfers SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+    NULL;  -- a server that was built without lz4 takes its own way
+END $do$;
+
+CREATE TABLE connection_by_day (
+    day date NOT NULL,
+    server integer NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    origin bigint NOT NULL,
+    connection bigint NOT NULL,
+    bytes numeric NOT NULL,
+    packets numeric NOT NULL,
+    transfers bigint NOT NULL,
+    entries bigint NOT NULL,
+    PRIMARY KEY (day, server, origin, connection, direction, protocol)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE covered (
+    server integer NOT NULL,
+    direction direction NOT NULL,
+    day date NOT NULL,
+    first_minute smallint NOT NULL,
+    last_minute smallint NOT NULL,
+    first_day date NOT NULL,
+    last_day date NOT NULL,
+    whole boolean NOT NULL,
+    PRIMARY KEY (server, direction, day, first_minute, last_minute, first_day, last_day)
+);
+
+CREATE TABLE reject (
+    server integer NOT NULL,
+    digest uuid NOT NULL,
+    direction direction,
+    day date,
+    file text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    line bigint NOT NULL,
+    lines bigint NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    version text COLLATE "C" NOT NULL,
+    PRIMARY KEY (server, digest)
+);
+
+CREATE VIEW transfer AS
+SELECT server, day, hour, direction, protocol, origin, unnest(stream) AS stream, entry, connection,
+       unnest(bytes) AS bytes, unnest(packets) AS packets
+  FROM transfer_packed;
+
+CREATE VIEW by_day AS
+SELECT day, server, direction, protocol, origin, unnest(stream) AS stream, unnest(bytes) AS bytes,
+       unnest(packets) AS packets, unnest(transfers) AS transfers
+  FROM by_day_packed;
+
+CREATE VIEW by_month AS
+SELECT month, server, direction, protocol, origin, unnest(stream) AS stream, unnest(bytes) AS bytes,
+       unnest(packets) AS packets, unnest(transfers) AS transfers
+  FROM by_month_packed;
+
+CREATE VIEW station_by_day AS
+SELECT day, server, direction, protocol, origin, unnest(network) AS network,
+       unnest(station) AS station, unnest(bytes) AS bytes, unnest(packets) AS packets,
+       unnest(transfers) AS transfers
+  FROM station_by_day_packed;
+
+CREATE VIEW station_by_month AS
+SELECT month, server, direction, protocol, origin, unnest(network) AS network,
+       unnest(station) AS station, unnest(bytes) AS bytes, unnest(packets) AS packets,
+       unnest(transfers) AS transfers
+  FROM station_by_month_packed;
+
+CREATE VIEW coverage AS
+WITH piece AS (
+    SELECT *, max(last_minute) OVER (
+            PARTITION BY server, direction, day ORDER BY first_minute, last_minute
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached
+    FROM covered
+)
+SELECT server, direction, day,
+       sum(greatest(0, last_minute - greatest(first_minute, coalesce(reached, 0)))) AS minutes,
+       bool_and(whole) AS whole, min(first_day) AS first_day, max(last_day) AS last_day
+FROM piece GROUP BY server, direction, day;
+
+CREATE VIEW covered_day AS
+SELECT server, direction, day FROM coverage
+WHERE whole AND minutes = 1440 AND first_day = last_day;
+
+-- The steps that this database has seen, by number, as in a DuckDB store.
+CREATE VIEW migration AS
+SELECT substr(migration_id, 17, 4)::integer AS number FROM _yoyo_migration
+WHERE migration_id LIKE 'ringserverstats-%';
+
+CREATE FUNCTION xor(one bigint, other bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN one # other;
+
+-- transfer.entry of an entry of seen: its id's first eight bytes, the first one least significant,
+-- mixed with its server, as the same block of two servers is two entries.
+CREATE FUNCTION entry_number(server integer, entry uuid) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN (
+    get_byte(uuid_send(entry), 0)::bigint | (get_byte(uuid_send(entry), 1)::bigint << 8)
+    | (get_byte(uuid_send(entry), 2)::bigint << 16) | (get_byte(uuid_send(entry), 3)::bigint << 24)
+    | (get_byte(uuid_send(entry), 4)::bigint << 32) | (get_byte(uuid_send(entry), 5)::bigint << 40)
+    | (get_byte(uuid_send(entry), 6)::bigint << 48) | (get_byte(uuid_send(entry), 7)::bigint << 56)
+) # (
+    (server::numeric * 2177342782468422677) % 18446744073709551616
+    - CASE WHEN (server::numeric * 2177342782468422677) % 18446744073709551616
+                > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END
+)::bigint;
+
+-- Makes the partitions of the months from one day to another. It runs with its owner's rights, so
+-- that a role that only writes needs no right to make tables, and sees this schema alone. A new
+-- table is attached when it is whole, which lets others go on with reading and writing.
+DO $do$ BEGIN EXECUTE format($format$
+CREATE FUNCTION make_months(first_day date, last_day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = %I, pg_temp AS $make$
+DECLARE
+    parent text;
+    month date;
+    made text;
+BEGIN
+    IF first_day < '2000-01-01' OR last_day > current_date + 366 THEN
+        RAISE EXCEPTION 'no partitions are made from %% to %%', first_day, last_day;
+    END IF;
+    -- Two that make the same month: the second one waits, and finds it made.
+    PERFORM pg_advisory_xact_lock(1381192532, -3);
+    FOREACH parent IN ARRAY ARRAY[
+        'transfer_packed', 'by_day_packed', 'station_by_day_packed', 'connection_by_day'
+    ] LOOP
+        FOR month IN SELECT generate_series(
+            date_trunc('month', first_day), date_trunc('month', last_day), '1 month'
+        )::date LOOP
+            made := parent || to_char(month, '_YYYYMM');
+            CONTINUE WHEN to_regclass(made) IS NOT NULL;
+            EXECUTE format('CREATE TABLE %%I (LIKE %%I INCLUDING ALL)', made, parent);
+            EXECUTE format(
+                'ALTER TABLE %%I ATTACH PARTITION %%I FOR VALUES FROM (%%L) TO (%%L)',
+                parent, made, month, (month + interval '1 month')::date
+            );
+        END LOOP;
+    END LOOP;
+END
+$make$
+$format$, current_schema()); END $do$;
+
+REVOKE EXECUTE ON FUNCTION make_months(date, date) FROM PUBLIC;

@@ -1,0 +1,272 @@
+"""The store in a PostgreSQL database.
+
+Each batch, question and correction has a connection and a transaction of its own. docs/locks.md
+says who waits for whom.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.compute as pc
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.errors import BusyError, StoreError, UsageError
+from ringserverstats.keys import derive, make_secret
+from ringserverstats.store.base import Ask, Store, Written
+from ringserverstats.store.common import Options, SQLStore
+from ringserverstats.store.postgresql_schema import (
+    ALL_SERVERS,
+    LOCKS,
+    applied,
+    check,
+    is_migrated,
+    migrate,
+    steps,
+)
+from ringserverstats.store.postgresql_session import PostgreSQLSession
+from ringserverstats.store.session import Session
+
+_ATTEMPTS = 5
+_PAUSE = 0.05
+_CONNECTING = 10  # seconds, unless the URI says otherwise
+_WORK_MEMORY = "64MB"
+
+
+class PostgreSQLStore(SQLStore):
+    """The store in the database ``uri``."""
+
+    batch = 600_000  # a million need more than 500 MB of memory
+
+    def __init__(self, uri: str, options: Options) -> None:
+        super().__init__(options)
+        self._info = connection_info(uri)
+        self._months: set[date] = set()
+
+    @property
+    def label(self) -> str:
+        return label_of(self._info)
+
+    def exists(self) -> bool:
+        with self._connect() as connection:
+            return is_migrated(connection) and _has_row(connection)
+
+    def size(self) -> int:
+        return int(self.ask("SELECT pg_database_size(current_database()) AS n", [])["n"][0].as_py())
+
+    def write(self, rows: Rows) -> Written:
+        self._make_months(rows)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return super().write(rows)
+            except _AgainError as error:  # nothing of it was stored
+                if attempt == _ATTEMPTS - 1:
+                    raise StoreError(str(error)) from None
+                time.sleep(_PAUSE * 2**attempt)
+        raise AssertionError
+
+    @contextmanager
+    def reading(self, *, patience: float = 0) -> Iterator[Ask]:
+        with self._connection(reads=True) as connection:
+            check(connection, self.label)
+            if patience:
+                connection.execute(f"SET LOCAL statement_timeout = {int(patience * 1000)}")
+            yield PostgreSQLSession(connection, has_rows=False).table
+
+    def backup(self, target: Path) -> None:  # noqa: ARG002
+        raise UsageError(
+            f"{self.label} is a PostgreSQL database, which pg_dump backs up; see docs/backup.md"
+        )
+
+    def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:  # noqa: ARG002
+        raise UsageError(
+            f"{self.label} is a PostgreSQL database, which pg_restore restores; see docs/backup.md"
+        )
+
+    def scratch(self, path: Path) -> Store:
+        from ringserverstats.store.duckdb import DuckDBStore
+
+        return DuckDBStore.made_like(self, path)
+
+    def steps(self) -> dict[str, bool]:
+        with self._connect() as connection:
+            done = applied(connection)
+            return {name: name in done for name in steps()}
+
+    def migrate(self) -> list[str]:
+        with self._connect() as connection:
+            try:
+                return migrate(connection, self._info, wait=self.options.wait)
+            except psycopg.Error as error:
+                raise self._told(error) from None
+
+    def _create(self) -> None:
+        """Say who the store is, where nobody did: its tables are there."""
+        store_id = str(uuid.uuid4())
+        secret, secret_path = self.options.secret, None
+        if secret is None:
+            secret_path = self._secret_path(store_id)
+            secret = make_secret(secret_path)
+        made = 0
+        try:
+            with self._session(write=True) as session:
+                made = session.change(
+                    "INSERT INTO store (id, key_check, ipv6_prefix, generation)"
+                    " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                    [
+                        store_id,
+                        derive(secret).check,
+                        self.options.ipv6_prefix,
+                        str(uuid.uuid4()),
+                    ],
+                )
+        finally:
+            if secret_path and not made:  # another process was faster, or it failed
+                secret_path.unlink(missing_ok=True)
+        if secret_path and made:
+            self.options.tell(
+                f"made a new store in {self.label} and its secret {secret_path}: back up both"
+            )
+
+    def _make_months(self, rows: Rows) -> None:
+        """Make partitions for the days of ``rows``, before the transaction that needs them."""
+        if not len(rows.entries):
+            return
+        days = pc.unique(rows.entries["day"]).to_pylist()
+        missing = {day.replace(day=1) for day in days} - self._months
+        for month in sorted(missing):
+            with self._connection() as connection:
+                check(connection, self.label)
+                connection.execute("SELECT make_months(%s, %s)", [month, month])
+        self._months |= missing
+
+    @contextmanager
+    def _session(
+        self, *, write: bool = False, undo: bool = False, servers: set[int] | None = None
+    ) -> Iterator[Session]:
+        with self._connection(undo=undo) as connection:
+            has_rows = check(connection, self.label)
+            if write:
+                _lock(connection, servers)
+            yield PostgreSQLSession(connection, has_rows=has_rows)
+
+    @contextmanager
+    def _connection(
+        self, *, undo: bool = False, reads: bool = False
+    ) -> Iterator[psycopg.Connection[Any]]:
+        """A connection for one transaction, which is kept at the end.
+
+        Args:
+            reads: it only reads, and sees one state of the store.
+        """
+        with self._connect() as connection:
+            try:
+                if reads:
+                    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                    connection.read_only = True
+                wait = int(self.options.wait * 1000) or 1
+                connection.execute(f"SET LOCAL lock_timeout = {wait}")
+                connection.execute("SET LOCAL TIME ZONE 'UTC'")
+                connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
+                connection.execute("SET LOCAL jit = off")
+                yield connection
+                if undo:
+                    connection.rollback()
+                else:
+                    connection.commit()
+            except psycopg.Error as error:
+                raise self._told(error) from None
+
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            connection = psycopg.connect(self._info)
+        except psycopg.Error as error:
+            raise StoreError(
+                f"{self.label} cannot be reached ({first_line(error)}); check DATABASE_URI, and "
+                "whether the server runs"
+            ) from None
+        try:
+            yield connection
+        finally:
+            connection.close()  # what is not committed is undone
+
+    def _told(self, error: psycopg.Error) -> StoreError:
+        """What the user should know of ``error``."""
+        reason = f"{self.label}: {first_line(error)}; nothing of this step was stored"
+        if isinstance(error, errors.LockNotAvailable):
+            return BusyError(
+                f"{self.label} has been in use by another process for {self.options.wait:g} s; "
+                "try again, or raise RINGSERVERSTATS_WAIT"
+            )
+        if isinstance(error, errors.QueryCanceled):
+            return StoreError(
+                f"{self.label}: the question took longer than {self.options.patience:g} s; ask for "
+                "a shorter period, or raise RINGSERVERSTATS_PATIENCE"
+            )
+        if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
+            return _AgainError(reason)
+        return StoreError(reason)
+
+
+class _AgainError(StoreError):
+    """Another transaction was in the way; the same may succeed now."""
+
+
+def connection_info(uri: str) -> str:
+    """What libpq connects by, with the name of this program.
+
+    Raises:
+        UsageError: ``uri`` is none; it is not shown, as it may hold a password.
+    """
+    plain = "postgresql://" + uri.split("://", 1)[1]
+    try:
+        told: dict[str, Any] = dict(conninfo_to_dict(plain))
+        told.setdefault("connect_timeout", _CONNECTING)
+        told.setdefault("application_name", "ringserverstats")
+        return make_conninfo(**told)
+    except psycopg.Error:
+        raise UsageError(
+            "the URI of the database cannot be read; it should look like "
+            "postgresql://user@host:5432/database (signs such as @ / : in a password are written "
+            "%40 %2F %3A)"
+        ) from None
+
+
+def label_of(info: str) -> str:
+    """How messages call the database: never with a password."""
+    told = {name: str(value) for name, value in conninfo_to_dict(info).items()}
+    user = f"{told['user']}@" if "user" in told else ""
+    port = f":{told['port']}" if "port" in told else ""
+    host = told.get("host", told.get("hostaddr", ""))
+    return _printable(f"postgresql://{user}{host}{port}/{told.get('dbname', '')}")
+
+
+def first_line(error: Exception) -> str:
+    """What ``error`` says, without the server's details, which may quote rows."""
+    return _printable(str(error).strip().split("\n")[0])
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _lock(connection: psycopg.Connection[Any], servers: set[int] | None) -> None:
+    """Hold all that this transaction changes: everything, or the entries of ``servers``."""
+    if servers is None:
+        connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
+        return
+    connection.execute(f"SELECT pg_advisory_xact_lock_shared({LOCKS}, {ALL_SERVERS})")
+    for server in sorted(servers):
+        connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {int(server)})")
+
+
+def _has_row(connection: psycopg.Connection[Any]) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM store").fetchall()[0][0])

@@ -1,0 +1,115 @@
+"""The numbered steps that bring a PostgreSQL database to the tables that this program knows.
+
+They are applied by yoyo, by this program or by its own command.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ringserverstats.errors import StoreError
+
+#: First number of all advisory locks. The second one is a server's number, which is greater than
+#: zero, or one of the others.
+LOCKS = 1381192532
+ALL_SERVERS, MIGRATION = 0, -2  # -3 is in the SQL of make_months
+
+_PREFIX = "ringserverstats-"
+
+
+def folder() -> Path:
+    """Where the steps lie."""
+    return Path(str(files("ringserverstats.store") / "migrations" / "postgresql"))
+
+
+def steps() -> list[str]:
+    """The names of all steps, in order."""
+    return sorted(path.stem for path in folder().glob("*.sql"))
+
+
+def applied(connection: psycopg.Connection[Any]) -> set[str]:
+    """The steps of this program that the database has seen; yoyo may keep others there too."""
+    there = connection.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL").fetchall()
+    if not there[0][0]:
+        return set()
+    rows = connection.execute(
+        "SELECT migration_id FROM _yoyo_migration WHERE migration_id LIKE %s", [f"{_PREFIX}%"]
+    )
+    return {name for (name,) in rows.fetchall()}
+
+
+def is_migrated(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the tables are there."""
+    rows = connection.execute("SELECT to_regclass('store') IS NOT NULL").fetchall()
+    return bool(rows[0][0])
+
+
+def check(connection: psycopg.Connection[Any], label: str) -> bool:
+    """Make sure that the tables are those that this program knows.
+
+    Returns:
+        Whether transfers are kept as rows, by TimescaleDB.
+    """
+    rows = connection.execute(
+        "SELECT to_regclass('migration') IS NOT NULL, to_regclass('transfer_rows') IS NOT NULL"
+    ).fetchall()
+    has_tables, has_rows = rows[0]
+    numbers = (
+        {n for (n,) in connection.execute("SELECT number FROM migration").fetchall()}
+        if has_tables
+        else set()
+    )
+    known = {int(name.removeprefix(_PREFIX)[:4]) for name in steps()}
+    if numbers - known:
+        raise StoreError(
+            f"{label} was written by a newer program (schema {max(numbers)}, this one knows "
+            f"{max(known)}); upgrade ringserverstats"
+        )
+    if known - numbers:
+        has = f"has schema {max(numbers)}" if numbers else "has no tables of this program yet"
+        raise StoreError(f"{label} {has}, this program needs {max(known)}: ringserverstats migrate")
+    return bool(has_rows)
+
+
+def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> list[str]:
+    """Apply the steps that the database has not seen, each in a transaction.
+
+    Args:
+        connection: holds off another that migrates, for as long as it is open.
+        info: what libpq connects by.
+        wait: seconds to wait for one that yoyo's own command runs.
+
+    Returns:
+        The steps that were applied.
+
+    Raises:
+        StoreError: somebody else is at it.
+    """
+    from yoyo import read_migrations
+    from yoyo.backends import get_backend_class
+    from yoyo.connections import DatabaseURI
+    from yoyo.exceptions import LockTimeout
+
+    connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
+    connection.commit()
+    before = applied(connection)
+    connection.commit()
+    told = dict(conninfo_to_dict(info))
+    scheme = "postgresql+psycopg"
+    uri = DatabaseURI(scheme, None, None, None, None, told.pop("dbname", None), told)
+    backend = get_backend_class(scheme)(uri, "_yoyo_migration")
+    try:
+        backend.init_database()
+        with backend.lock(timeout=max(wait, 1)):
+            backend.apply_migrations(backend.to_apply(read_migrations(str(folder()))))
+    except LockTimeout:
+        raise StoreError(
+            "another process is migrating this database with yoyo, or was killed while it did; in "
+            "that case: yoyo break-lock --database postgresql+psycopg://..."
+        ) from None
+    finally:
+        backend.connection.close()
+    return sorted(applied(connection) - before)

@@ -1,0 +1,88 @@
+"""Private PostgreSQL servers: a folder and a port of their own, stopped at the end."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+TIMESCALEDB = Path("/usr/lib/postgresql/15/lib/timescaledb.so")
+OWNER = "owner"
+PASSWORD = "hunter2:@/"  # noqa: S105 - of a server that lives for a test
+
+
+class Server:
+    """A PostgreSQL server. ``folder``: where its data lie, a new one unless it is given.
+
+    Its databases sort texts as English does, which ours must not care about. Connections need no
+    password, but those of the role ``secretive``.
+    """
+
+    def __init__(self, *, folder: Path | None = None, **options: object) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
+        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self._as:
+            shutil.chown(self.folder, "postgres")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._data = self.folder / "data"
+        icu = ("--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8")
+        self._run("initdb", "-D", self._data, "-U", OWNER, "-A", "trust", "-E", "UTF8", *icu)
+        access = "host all secretive 127.0.0.1/32 scram-sha-256\n"
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(access + rules.read_text())
+        self._options = {"fsync": "off", "max_connections": 60, **options}
+        self.start()
+
+    def start(self) -> None:
+        given = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.folder,
+            **self._options,
+        }
+        words = " ".join(f"-c {name}={value}" for name, value in given.items())
+        self._run("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", words, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def uri(self, database: str = "postgres", user: str = OWNER) -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[tuple]:
+        """Run each in a transaction of its own; returns the rows of the last one."""
+        with psycopg.connect(self.uri(database), autocommit=True) as connection:
+            for sql in statements:
+                cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def make(self, name: str, template: str = "template1") -> str:
+        """A new database; returns its URI."""
+        for _ in range(50):  # whoever was connected to the template goes in a moment
+            try:
+                self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+                return self.uri(name)
+            except psycopg.errors.ObjectInUse:
+                time.sleep(0.1)
+        raise AssertionError(f"{template} stays in use")
+
+    def _run(self, program: str, *args: object) -> None:
+        subprocess.run(
+            [*self._as, str(PROGRAMS / program), *map(str, args)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+        )
