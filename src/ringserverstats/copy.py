@@ -52,7 +52,9 @@ SELECT v.name AS server, count(s.server) AS entries, coalesce(sum(s.transfers), 
        coalesce(sum(s.bytes), 0) AS bytes, coalesce(sum(s.packets), 0) AS packets
   FROM server v LEFT JOIN seen s ON s.server = v.server GROUP BY v.name ORDER BY v.name
 """
-_NOTES = "SELECT (SELECT count(*) FROM covered) AS covered, (SELECT count(*) FROM reject) AS rejects"
+_NOTES = (
+    "SELECT (SELECT count(*) FROM covered) AS covered, (SELECT count(*) FROM reject) AS rejects"
+)
 
 
 @dataclass
@@ -131,7 +133,9 @@ def differences(source: Store, target: Store) -> list[str]:
     return found
 
 
-def _unlike(here: list[dict[str, object]], there: list[dict[str, object]]) -> Iterator[tuple[str, str]]:
+def _unlike(
+    here: list[dict[str, object]], there: list[dict[str, object]]
+) -> Iterator[tuple[str, str]]:
     for one, other in zip(here, there, strict=False):
         if one != other:
             yield str(one), str(other)
@@ -162,7 +166,10 @@ def _rows(ask: Ask, names: Names, server: int, first: date, last: date) -> Rows:
     row = row[order]
     transfers = transfers.take(pa.array(order))
     begin = np.searchsorted(row, np.arange(len(entries)))
-    if len(entries) and (begin[-1] == len(row) or np.any(row[np.minimum(begin, len(row) - 1)] != np.arange(len(entries)))):
+    if len(entries) and (
+        begin[-1] == len(row)
+        or np.any(row[np.minimum(begin, len(row) - 1)] != np.arange(len(entries)))
+    ):
         raise StoreError("ledger")
     own = transfers.take(pa.array(begin))
     for name in ("hour", "direction", "protocol", "origin", "connection"):
@@ -183,7 +190,10 @@ def _rows(ask: Ask, names: Names, server: int, first: date, last: date) -> Rows:
 def _names(ask: Ask) -> Names:
     tables = (("stream", STREAMS), ("agent", AGENTS), ("client", CLIENTS), ("origin", ORIGINS))
     return Names(
-        *(_fitted(ask(f"SELECT {', '.join(kind.names)} FROM {name}"), kind) for name, kind in tables)
+        *(
+            _fitted(ask(f"SELECT {', '.join(kind.names)} FROM {name}"), kind)
+            for name, kind in tables
+        )
     )
 
 

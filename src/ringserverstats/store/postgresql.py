@@ -4,6 +4,7 @@ Each batch, question and correction has a connection and a transaction of its ow
 says who waits for whom.
 """
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -226,7 +227,7 @@ def connection_info(uri: str) -> str:
     Raises:
         UsageError: ``uri`` is none; it is not shown, as it may hold a password.
     """
-    plain = "postgresql://" + uri.split("://", 1)[1]
+    plain = re.sub(r"^[a-z+]+://", "postgresql://", uri)
     try:
         told: dict[str, Any] = dict(conninfo_to_dict(plain))
         told.setdefault("connect_timeout", _CONNECTING)

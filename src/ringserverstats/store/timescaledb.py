@@ -11,8 +11,6 @@ from typing import Any
 
 import psycopg
 
-from ringserverstats.errors import StoreError
-
 AUTO, YES, NO = "auto", "yes", "no"
 #: The aggregates and their buckets, which are days and months.
 AGGREGATES = {"transfers_by_day": "1 day", "transfers_by_month": "1 month"}
@@ -21,7 +19,9 @@ _CHUNK_DAYS = 7
 _COMPRESS_AFTER = 14  # days; late logs come in the first of them
 _IS_THERE = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
 _CAN_BE = "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
-_COLUMNS = "entry, origin, connection, server, day, direction, protocol, hour, stream, bytes, packets"
+_COLUMNS = (
+    "entry, origin, connection, server, day, direction, protocol, hour, stream, bytes, packets"
+)
 _TABLE = """
 CREATE TABLE transfer_rows (
     entry bigint NOT NULL,
