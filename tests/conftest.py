@@ -1,6 +1,7 @@
 """What all tests share: a store of its own for each, and the command line on it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -53,7 +54,10 @@ def empty(store: Store) -> None:
             connection.execute(f"TRUNCATE {', '.join(name for (name,) in rows.fetchall())}")
     else:
         for path in store._path.parent.glob(f"{store._path.name}*"):
-            path.unlink()
+            if path.is_dir():  # what a killed process had no room for in memory
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 #: What is read from logs; the others (store, migration, server) say what the store is.

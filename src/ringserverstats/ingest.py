@@ -126,6 +126,8 @@ def ingest(
         store.doubt(doubtful)
     for settled in pipeline.settled:
         receipt.resolved += store.settle_rejects(settled, try_only=dry_run)
+    if not dry_run:
+        store.finish()
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
     if receipt.misdated:

@@ -8,7 +8,7 @@ or the one that ``RINGSERVERSTATS_CONFIG`` names.
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from platformdirs import user_config_path, user_data_path
@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: Secret | None = None
     keep_hosts: bool = False
     ipv6_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 64
+    timescaledb: Literal["auto", "yes", "no"] = "auto"
+    keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60
     wait: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""

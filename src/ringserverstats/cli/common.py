@@ -54,6 +54,8 @@ def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> St
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=lambda message: click.echo(message, err=True),
         patience=settings.patience,
+        timescaledb=settings.timescaledb,
+        keep_days=settings.keep_days,
     )
     store: Store
     if settings.is_postgresql:

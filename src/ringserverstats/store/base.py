@@ -152,6 +152,13 @@ class Store(Protocol):
     def secret_place(self) -> str:
         """Where its secret lies."""
 
+    @property
+    def kept_since(self) -> date | None:
+        """The first day whose transfers are kept for sure; None: all are. Sums are kept anyhow."""
+
+    def features(self) -> dict[str, str]:
+        """What the store runs on, by name, for those who look into it."""
+
     def exists(self) -> bool:
         """Whether there is anything to ask."""
 
@@ -213,6 +220,9 @@ class Store(Protocol):
 
     def write(self, rows: Rows) -> Written:
         """Count what is new of ``rows``, all or nothing."""
+
+    def finish(self) -> None:
+        """Do what need not be in the transactions of `write`; what they stored is safe before."""
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         """What `write` would do after it had written the entries ``earlier``."""

@@ -51,6 +51,8 @@ class Options:
         memory: what DuckDB may use, as ``"400MB"``.
         tell: called with a message for the user, such as that another process is waited for.
         patience: seconds that PostgreSQL may take for a question; 0 is no limit.
+        timescaledb: whether to use TimescaleDB: auto (where it is there), yes, no.
+        keep_days: days that TimescaleDB keeps transfers; 0 is for ever.
     """
 
     secret: bytes | None
@@ -60,6 +62,8 @@ class Options:
     memory: str
     tell: Callable[[str], None]
     patience: float = 0
+    timescaledb: str = "auto"
+    keep_days: int = 0
 
 
 class SQLStore(ABC):

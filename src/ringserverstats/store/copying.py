@@ -69,7 +69,7 @@ def _fields(column: pa.Array) -> list[Bytes | pa.Array]:
         return [np.broadcast_to(np.frombuffer(_NULL, np.uint8), (len(column), 4))]
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
+        return _words(column)
     if pa.types.is_list(kind):
         return _lists(column)
     if pa.types.is_string(kind):
@@ -84,6 +84,16 @@ def _fields(column: pa.Array) -> list[Bytes | pa.Array]:
         return found
     whole = pc.binary_join_element_wise(_binary(found[0]), found[1].fill_null(b""), pa.scalar(b""))
     return [pc.if_else(column.is_valid(), whole, pa.scalar(_NULL, pa.binary()))]
+
+
+def _words(column: pa.Array) -> list[Bytes | pa.Array]:
+    """Texts that are few: each is made a field once."""
+    words = _joined(_fields(column.dictionary))
+    used = pc.unique(column.indices)
+    if len(used) > 1:
+        return [words.take(column.indices)]
+    word = np.frombuffer(words[used[0].as_py()].as_py(), np.uint8)
+    return [np.broadcast_to(word, (len(column), len(word)))]
 
 
 def _values(column: pa.Array) -> Bytes:

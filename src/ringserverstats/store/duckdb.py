@@ -50,6 +50,16 @@ class DuckDBStore(SQLStore):
     def exists(self) -> bool:
         return os.path.exists(self._path)
 
+    @property
+    def kept_since(self) -> None:
+        """Transfers are kept for ever."""
+
+    def features(self) -> dict[str, str]:
+        return {"engine": f"DuckDB {duckdb.__version__}"}
+
+    def finish(self) -> None:
+        """Nothing waits for the end."""
+
     def size(self) -> int:
         log = Path(f"{self._path}.wal")
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())

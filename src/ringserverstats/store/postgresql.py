@@ -7,9 +7,9 @@ says who waits for whom.
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.keys import derive, make_secret
-from ringserverstats.store.base import Ask, Store, Written
+from ringserverstats.store import timescaledb
+from ringserverstats.store.base import Ask, Removed, Store, Written
 from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.postgresql_schema import (
     ALL_SERVERS,
@@ -38,7 +39,6 @@ from ringserverstats.store.session import Session
 _ATTEMPTS = 5
 _PAUSE = 0.05
 _CONNECTING = 10  # seconds, unless the URI says otherwise
-_WORK_MEMORY = "64MB"
 
 
 class PostgreSQLStore(SQLStore):
@@ -50,6 +50,7 @@ class PostgreSQLStore(SQLStore):
         super().__init__(options)
         self._info = connection_info(uri)
         self._months: set[date] = set()
+        self._touched: set[date] = set()
 
     @property
     def label(self) -> str:
@@ -66,12 +67,44 @@ class PostgreSQLStore(SQLStore):
         self._make_months(rows)
         for attempt in range(_ATTEMPTS):
             try:
-                return super().write(rows)
+                done = super().write(rows)
+                if done.entries:
+                    self._touched |= set(pc.unique(rows.entries["day"]).to_pylist())
+                return done
             except _AgainError as error:  # nothing of it was stored
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(str(error)) from None
                 time.sleep(_PAUSE * 2**attempt)
         raise AssertionError
+
+    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
+        gone = super().delete(server, first, last, try_only=try_only)
+        if not try_only:
+            self._refresh([(first, last)])
+        return gone
+
+    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
+        twice = super().merge_servers(name, into, once=once, try_only=try_only)
+        if not try_only:
+            self._refresh([(date(2000, 1, 1), _today())])
+        return twice
+
+    def finish(self) -> None:
+        self._refresh(timescaledb.spans_of(self._touched))
+        self._touched = set()
+
+    def _refresh(self, spans: Iterable[tuple[date, date]]) -> None:
+        """What is asked with other tools may lag behind, but need not."""
+        with self._connect() as connection:
+            try:
+                timescaledb.refresh(connection, list(spans), _today())
+            except errors.InsufficientPrivilege:
+                pass  # the owner's job does it within the hour
+            except psycopg.Error as error:
+                self.options.tell(
+                    "what was read is stored, but the continuous aggregates are refreshed later, "
+                    f"by TimescaleDB itself ({first_line(error)})"
+                )
 
     @contextmanager
     def reading(self, *, patience: float = 0) -> Iterator[Ask]:
@@ -96,6 +129,24 @@ class PostgreSQLStore(SQLStore):
 
         return DuckDBStore.made_like(self, path)
 
+    @property
+    def kept_since(self) -> date | None:
+        if not self.exists():
+            return None
+        with self._connect() as connection:
+            found = timescaledb.state(connection)
+        keep = found.keep_days if found else None
+        return None if keep is None else _today() - timedelta(days=keep)
+
+    def features(self) -> dict[str, str]:
+        with self._connect() as connection:
+            found = timescaledb.state(connection)
+            version = connection.info.parameter_status("server_version") or ""
+        if found is None:
+            return {"server": f"PostgreSQL {version}", "timescaledb": "not used"}
+        kept = f"transfers are kept {found.keep_days} days" if found.keep_days else "all is kept"
+        return {"server": f"PostgreSQL {version}", "timescaledb": f"{found.version}, {kept}"}
+
     def steps(self) -> dict[str, bool]:
         with self._connect() as connection:
             done = applied(connection)
@@ -104,7 +155,10 @@ class PostgreSQLStore(SQLStore):
     def migrate(self) -> list[str]:
         with self._connect() as connection:
             try:
-                return migrate(connection, self._info, wait=self.options.wait)
+                done = migrate(connection, self._info, wait=self.options.wait)
+                keep = self.options.keep_days or None
+                self.options.tell(timescaledb.set_up(connection, self.options.timescaledb, keep))
+                return done
             except psycopg.Error as error:
                 raise self._told(error) from None
 
@@ -156,6 +210,10 @@ class PostgreSQLStore(SQLStore):
             has_rows = check(connection, self.label)
             if write:
                 _lock(connection, servers)
+            if write and has_rows:  # a correction may be of many compressed transfers
+                connection.execute(
+                    "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
+                )
             yield PostgreSQLSession(connection, has_rows=has_rows)
 
     @contextmanager
@@ -175,7 +233,7 @@ class PostgreSQLStore(SQLStore):
                 wait = int(self.options.wait * 1000) or 1
                 connection.execute(f"SET LOCAL lock_timeout = {wait}")
                 connection.execute("SET LOCAL TIME ZONE 'UTC'")
-                connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
+                connection.execute(f"SET LOCAL work_mem = '{timescaledb.WORK_MEMORY}'")
                 connection.execute("SET LOCAL jit = off")
                 yield connection
                 if undo:
@@ -267,6 +325,10 @@ def _lock(connection: psycopg.Connection[Any], servers: set[int] | None) -> None
     connection.execute(f"SELECT pg_advisory_xact_lock_shared({LOCKS}, {ALL_SERVERS})")
     for server in sorted(servers):
         connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {int(server)})")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _has_row(connection: psycopg.Connection[Any]) -> bool:

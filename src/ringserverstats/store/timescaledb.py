@@ -5,20 +5,26 @@ operator wants; and two continuous aggregates over them, for Grafana and for tho
 of their own. Our sums stay the truth: these know nothing of transfers that were dropped.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 
-AUTO, YES, NO = "auto", "yes", "no"
-#: The aggregates and their buckets, which are days and months.
-AGGREGATES = {"transfers_by_day": "1 day", "transfers_by_month": "1 month"}
+from ringserverstats.errors import StoreError
+from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
 
-_CHUNK_DAYS = 7
-_COMPRESS_AFTER = 14  # days; late logs come in the first of them
-_IS_THERE = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
-_CAN_BE = "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
+Connection: TypeAlias = psycopg.Connection[Any]
+
+YES, NO = "yes", "no"
+_MONTH = 31
+WORK_MEMORY = "64MB"
+_REFRESH_MEMORY = "256MB"  # with less of it, it sorts where it could hash
+_CHUNK = "7 days"
+_COMPRESS_AFTER = "14 days"  # late logs come in the first of them
+_CATCH_UP = "1 hour"  # how often the aggregates take up what no ingest has refreshed
+_LATER = "initial_start => now() + INTERVAL '1 hour'"  # not while old logs are being read
 _COLUMNS = (
     "entry, origin, connection, server, day, direction, protocol, hour, stream, bytes, packets"
 )
@@ -45,42 +51,201 @@ SELECT server, day, hour, direction, protocol, origin, stream, entry, connection
 _COMPRESSION = """
 ALTER TABLE transfer_rows SET (
     timescaledb.compress, timescaledb.compress_segmentby = 'server',
-    timescaledb.compress_orderby = 'origin, stream, day'
+    timescaledb.compress_orderby = 'origin, day, stream'
 )
 """
-_AGGREGATE = """
-CREATE MATERIALIZED VIEW {name}
+_BY_DAY = """
+CREATE MATERIALIZED VIEW transfers_by_day
 WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
-SELECT time_bucket('{bucket}', f.day) AS {column}, f.server, f.direction, f.protocol, s.network,
-       s.station, sum(f.bytes) AS bytes, sum(f.packets) AS packets, count(*) AS transfers
+SELECT time_bucket('1 day', f.day) AS day, f.server, f.direction, f.protocol, s.network, s.station,
+       sum(f.bytes) AS bytes, sum(f.packets) AS packets, count(*) AS transfers
   FROM transfer_rows f JOIN stream s ON s.stream = f.stream
  GROUP BY 1, 2, 3, 4, 5, 6
 WITH NO DATA
 """
+_BY_MONTH = """
+CREATE MATERIALIZED VIEW transfers_by_month
+WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
+SELECT time_bucket('1 month', day) AS month, server, direction, protocol, network, station,
+       sum(bytes) AS bytes, sum(packets) AS packets, sum(transfers) AS transfers
+  FROM transfers_by_day
+ GROUP BY 1, 2, 3, 4, 5, 6
+WITH NO DATA
+"""
+#: The aggregates with the SQL that makes them, in this order.
+_AGGREGATES = {"transfers_by_day": _BY_DAY, "transfers_by_month": _BY_MONTH}
+_MONTHLY = "transfers_by_month"
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is on: the version of the extension, or why it is not used; days that are kept."""
+class TimescaleDB:
+    """What is on: the version of the extension, and the days that transfers are kept, if told."""
 
-    version: str | None
-    why_not: str = ""
-    keep_days: int | None = None
-
-
-def told(connection: psycopg.Connection[Any]) -> Told:
-    """What is on now."""
-    if not _count(connection, _IS_THERE):
-        return Told(None, "not installed in this database")
-    version = _one(connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
-    if _one(connection, "SELECT to_regclass('transfer_rows')") is None:
-        return Told(None, "installed, but not set up: ringserverstats migrate")
-    return Told(version, keep_days=_keep_days(connection))
+    version: str
+    keep_days: int | None
 
 
-def kept_since(connection: psycopg.Connection[Any], today: date) -> date | None:
-    """The first day whose transfers are there for sure; None: all are."""
-    if _one(connection, "SELECT to_regclass('transfer_rows')") is None:
+def state(connection: Connection) -> TimescaleDB | None:
+    """What is on now; None: transfers are kept as in any PostgreSQL database."""
+    if _value(connection, "SELECT to_regclass('transfer_rows')::text") is None:
         return None
-    days = _keep_days(connection)
-    return None if days is None else today - timedelta(days=days)
+    version = _value(
+        connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    )
+    after = _value(
+        connection,
+        "SELECT (config->>'drop_after')::interval FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_rows'"
+        " AND hypertable_schema = current_schema()",
+    )
+    return TimescaleDB(str(version), after.days if after else None)
+
+
+def set_up(connection: Connection, mode: str, keep_days: int | None) -> str:
+    """Use the extension as ``mode`` says; may be repeated.
+
+    Args:
+        connection: of the tables' owner; each step is committed.
+        keep_days: drop transfers that are older; None: keep them.
+
+    Returns:
+        What is on now, in words.
+
+    Raises:
+        StoreError: it is not there, but ``mode`` says that it must be.
+    """
+    if mode == NO and state(connection) is None:
+        return "TimescaleDB: not used (setting timescaledb = no)"
+    reason = _missing(connection)
+    if reason and mode == YES:
+        raise StoreError(
+            f"TimescaleDB cannot be used ({reason}); install it and let a superuser run "
+            "CREATE EXTENSION timescaledb in this database, or set timescaledb = auto"
+        )
+    if reason:
+        return f"TimescaleDB: not used ({reason})"
+    if _value(connection, "SELECT to_regclass('transfer_rows')::text") is None:
+        _make_hypertable(connection)
+    for name, sql in _AGGREGATES.items():
+        if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
+            _make_aggregate(connection, name, sql)
+    _set_policies(connection, keep_days)
+    found = state(connection)
+    kept = f"{keep_days} days" if keep_days else "for ever"
+    return f"TimescaleDB {found.version if found else ''}: transfers are kept {kept}"
+
+
+def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: date) -> None:
+    """Bring the aggregates up to date from day to day, as far as their transfers are all kept.
+
+    Buckets that have lost transfers stay as they are: they are what is left of these.
+    """
+    found = state(connection)
+    if found is None:
+        return
+    connection.commit()
+    connection.autocommit = True
+    since = today - timedelta(days=found.keep_days) if found.keep_days else date(2000, 1, 1)
+    connection.execute("SET jit = off")
+    connection.execute(f"SET work_mem = '{_REFRESH_MEMORY}'")
+    for name in _AGGREGATES:
+        for first, last in spans:
+            begin, end = max(first, since), last + timedelta(days=1)
+            if name == _MONTHLY:
+                begin = first.replace(day=1)
+                begin, end = begin if begin >= since else _next_month(since), _next_month(last)
+            if begin < end:
+                connection.execute(
+                    f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
+                )
+
+
+def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
+    """First and last of those that lie within a month of each other."""
+    held: list[date] = []
+    for day in sorted(days):
+        if held and (day - held[-1]).days > _MONTH:
+            yield held[0], held[-1]
+            held = []
+        held.append(day)
+    if held:
+        yield held[0], held[-1]
+
+
+def _missing(connection: Connection) -> str:
+    """Why the extension cannot be used; an empty text where it is there, or was made now."""
+    there = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
+    if _value(connection, there):
+        return ""
+    if not _value(
+        connection, "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
+    ):
+        return "the server does not have it"
+    try:
+        connection.execute("CREATE EXTENSION timescaledb")
+        connection.commit()
+    except psycopg.Error as error:
+        connection.rollback()
+        return str(error).strip().split("\n")[0]
+    return ""
+
+
+def _make_hypertable(connection: Connection) -> None:
+    """Let transfers be rows of it; those that are packed move there, a month at a time."""
+    connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
+    connection.execute(_TABLE)
+    connection.execute(
+        "SELECT create_hypertable('transfer_rows', by_range('day', INTERVAL"
+        f" '{_CHUNK}'), create_default_indexes => false)"
+    )
+    connection.execute(_COMPRESSION)
+    arrays = ", ".join(f"unnest({name})" for name in ("stream", "bytes", "packets"))
+    plain = _COLUMNS.removesuffix(", stream, bytes, packets")
+    connection.execute(
+        f"INSERT INTO transfer_rows ({_COLUMNS}) SELECT {plain}, {arrays} FROM transfer_packed"
+    )
+    connection.execute("TRUNCATE transfer_packed")
+    connection.execute(_VIEW)
+    connection.commit()
+
+
+def _make_aggregate(connection: Connection, name: str, sql: str) -> None:
+    connection.commit()
+    connection.autocommit = True
+    connection.execute(sql)
+    connection.execute(f"CALL refresh_continuous_aggregate('{name}', NULL, NULL)")
+    connection.autocommit = False
+
+
+def _set_policies(connection: Connection, keep_days: int | None) -> None:
+    connection.execute(
+        "SELECT add_compression_policy('transfer_rows', compress_after => INTERVAL"
+        f" '{_COMPRESS_AFTER}', if_not_exists => true, {_LATER})"
+    )
+    connection.execute("SELECT remove_retention_policy('transfer_rows', if_exists => true)")
+    if keep_days:
+        connection.execute(
+            f"SELECT add_retention_policy('transfer_rows', INTERVAL '{int(keep_days)} days',"
+            f" {_LATER})"
+        )
+    for name in _AGGREGATES:
+        # A bucket that has lost transfers must not be made anew.
+        days = keep_days - 1 - (_MONTH if name == _MONTHLY else 0) if keep_days else None
+        begin = f"INTERVAL '{days} days'" if days is not None else "NULL"
+        connection.execute(
+            f"SELECT remove_continuous_aggregate_policy('{name}', if_exists => true)"
+        )
+        connection.execute(
+            f"SELECT add_continuous_aggregate_policy('{name}', start_offset => {begin},"
+            f" end_offset => NULL, schedule_interval => INTERVAL '{_CATCH_UP}', {_LATER})"
+        )
+    connection.commit()
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
+
+
+def _value(connection: Connection, sql: str) -> Any:
+    rows = connection.execute(sql).fetchall()
+    return rows[0][0] if rows else None
