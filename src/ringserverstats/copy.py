@@ -4,11 +4,14 @@ What the target knows already is counted once, as when a log is read again, so t
 stopped goes on where it was, and one that is made again brings what came since.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +24,9 @@ from ringserverstats.enrich.rows import (
     STREAMS,
     TRANSFERS,
     Rows,
-    repeating,
 )
 from ringserverstats.errors import StoreError
+from ringserverstats.logs.batch import Int64s
 from ringserverstats.store.base import Ask, Store
 
 _DAYS = """
@@ -67,26 +70,6 @@ class Copied:
     known: int = 0
 
 
-@dataclass(frozen=True)
-class Names:
-    """The small tables of a store, which fit into memory."""
-
-    streams: pa.Table
-    agents: pa.Table
-    clients: pa.Table
-    origins: pa.Table
-
-    def of(self, streams: Sequence[int], origins: Sequence[int]) -> "Names":
-        """Those that these streams and origins need."""
-        own = _those(self.origins, "origin", origins)
-        return Names(
-            _those(self.streams, "stream", streams),
-            _those(self.agents, "agent", own["agent"]),
-            _those(self.clients, "client", own["client"]),
-            own,
-        )
-
-
 def copy(
     source: Store, target: Store, *, progress: Callable[[int, int], None] = lambda *_: None
 ) -> Copied:
@@ -99,21 +82,23 @@ def copy(
         StoreError: ``target`` is another store, or one of the two cannot be used. What was copied
             before stays, and the same again goes on.
     """
-    target.become(*source.self_portrait())
+    target.become(*source.portrait())
     target.open(create=True)
     copied = Copied()
     with source.reading() as ask:
         days = ask(_DAYS).to_pylist()
-        names = _names(ask)
-        size, done = sum(row["transfers"] for row in days), 0
-        for server, first, last, count in _pieces(days, target.batch):
-            written = target.write(_rows(ask, names, server, first, last))
-            copied.entries += written.entries
-            copied.transfers += written.transfers
-            copied.bytes += written.bytes
-            copied.known += written.known
-            done += count
-            progress(done, size)
+    size, done = sum(row["transfers"] for row in days), 0
+    for server, first, last, count in _pieces(days, target.batch):
+        with source.reading() as ask:  # others may write to it between two pieces
+            rows = _rows(ask, server, first, last)
+        written = target.write(rows)
+        copied.entries += written.entries
+        copied.transfers += written.transfers
+        copied.bytes += written.bytes
+        copied.known += written.known
+        done += count
+        progress(done, size)
+    with source.reading() as ask:
         target.write(
             Rows(
                 covered=_fitted(ask(_COVERED), COVERED),
@@ -128,79 +113,102 @@ def differences(source: Store, target: Store) -> list[str]:
     """What the two stores do not tell alike, in words; nothing where one is a copy of the other."""
     found = []
     for sql in (_TOTALS, _NOTES):
-        both = [store.ask(sql, []).to_pylist() for store in (source, target)]
-        found += [f"{here} here, {there} there" for here, there in _unlike(*both)]
+        here, there = (store.ask(sql, []).to_pylist() for store in (source, target))
+        if here != there:
+            both = zip_longest(here, there)
+            found += [f"{_told(one)}, but {_told(other)}" for one, other in both if one != other]
     return found
 
 
-def _unlike(
-    here: list[dict[str, object]], there: list[dict[str, object]]
-) -> Iterator[tuple[str, str]]:
-    for one, other in zip(here, there, strict=False):
-        if one != other:
-            yield str(one), str(other)
-    if len(here) != len(there):
-        yield f"{len(here)} servers", str(len(there))
+def _told(row: dict[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.items()) if row else "nothing"
 
 
-def _pieces(days: list[dict[str, object]], batch: int) -> Iterator[tuple[int, date, date, int]]:
+def _pieces(days: list[dict[str, Any]], batch: int) -> Iterator[tuple[int, date, date, int]]:
     """Consecutive days of a server with some ``batch`` transfers, and how many these are."""
-    held: list[dict[str, object]] = []
-    for row in [*days, None]:
+    held: list[dict[str, Any]] = []
+    for row in days:
         count = sum(one["transfers"] for one in held)
-        if held and (row is None or row["server"] != held[0]["server"] or count >= batch):
+        if held and (row["server"] != held[0]["server"] or count + row["transfers"] > batch):
             yield held[0]["server"], held[0]["day"], held[-1]["day"], count
             held = []
-        if row is not None:
-            held.append(row)
+        held.append(row)
+    if held:
+        count = sum(one["transfers"] for one in held)
+        yield held[0]["server"], held[0]["day"], held[-1]["day"], count
 
 
-def _rows(ask: Ask, names: Names, server: int, first: date, last: date) -> Rows:
-    """What was read of a server's days, as it was when it was written."""
+def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
+    """What was read of a server's days, as it was when it was written.
+
+    Raises:
+        StoreError: the ledger and the transfers do not tell of the same entries.
+    """
     span = [server, first.isoformat(), last.isoformat()]
     entries = ask(_ENTRIES, span).sort_by("number")
-    transfers = ask(_TRANSFERS, span)
-    numbers = entries["number"].to_numpy()
-    row = np.searchsorted(numbers, transfers["number"].to_numpy())
-    order = np.argsort(row, kind="stable")
-    row = row[order]
-    transfers = transfers.take(pa.array(order))
-    begin = np.searchsorted(row, np.arange(len(entries)))
-    if len(entries) and (
-        begin[-1] == len(row)
-        or np.any(row[np.minimum(begin, len(row) - 1)] != np.arange(len(entries)))
-    ):
-        raise StoreError("ledger")
-    own = transfers.take(pa.array(begin))
+    transfers = ask(_TRANSFERS, span).sort_by("number")
+    first_row, row, is_whole = _places(entries["number"].to_numpy(), transfers["number"].to_numpy())
+    if not is_whole:
+        raise StoreError(
+            f"the transfers from {first} to {last} are not those that the ledger tells of, so they "
+            "were not copied; see: ringserverstats audit"
+        )
+    own = transfers.take(pa.array(first_row))
     for name in ("hour", "direction", "protocol", "origin", "connection"):
         entries = entries.append_column(name, own[name])
-    streams = transfers["stream"].to_numpy()
-    entries = entries.append_column("repeats", pa.array(repeating(row, streams, len(entries))))
-    needed = names.of(pc.unique(transfers["stream"]), pc.unique(entries["origin"]))
+    repeats = _repeats(row, transfers["stream"].to_numpy(), len(entries))
+    origins = _named(ask, "origin", ORIGINS, pc.unique(entries["origin"]))
     return Rows(
-        _fitted(entries, ENTRIES),
+        _fitted(entries.append_column("repeats", pa.array(repeats)), ENTRIES),
         _fitted(transfers.append_column("row", pa.array(row)), TRANSFERS),
-        needed.streams,
-        needed.agents,
-        needed.clients,
-        needed.origins,
+        _named(ask, "stream", STREAMS, pc.unique(transfers["stream"])),
+        _named(ask, "agent", AGENTS, pc.unique(origins["agent"])),
+        _named(ask, "client", CLIENTS, pc.unique(origins["client"])),
+        origins,
     )
 
 
-def _names(ask: Ask) -> Names:
-    tables = (("stream", STREAMS), ("agent", AGENTS), ("client", CLIENTS), ("origin", ORIGINS))
-    return Names(
-        *(
-            _fitted(ask(f"SELECT {', '.join(kind.names)} FROM {name}"), kind)
-            for name, kind in tables
-        )
+def _places(entries: Int64s, transfers: Int64s) -> tuple[Int64s, Int64s, bool]:
+    """Where sorted numbers of entries and of transfers meet.
+
+    Returns:
+        Of each entry its first transfer, of each transfer its entry, and whether all have one.
+    """
+    first = np.searchsorted(transfers, entries)
+    entry = np.searchsorted(entries, transfers)
+    is_whole = len(np.unique(entries)) == len(entries) and np.array_equal(
+        np.unique(transfers), entries
     )
+    return first, entry, is_whole
 
 
-def _those(table: pa.Table, key: str, wanted: object) -> pa.Table:
-    return table.filter(pc.is_in(table[key], value_set=pa.array(wanted)))
+def _repeats(row: Int64s, stream: Int64s, count: int) -> npt.NDArray[np.bool_]:
+    """Which of ``count`` entries name a stream twice."""
+    order = np.lexsort((stream, row))
+    row, stream = row[order], stream[order]
+    found = np.zeros(count, np.bool_)
+    found[row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]] = True
+    return found
+
+
+def _named(ask: Ask, name: str, schema: pa.Schema, wanted: pa.Array) -> pa.Table:
+    """Those rows of a small table whose ids are ``wanted``."""
+    table = ask(f"SELECT {', '.join(schema.names)} FROM {name}")
+    return _fitted(table.filter(pc.is_in(table[name], value_set=wanted)), schema)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Those columns of ``table`` that ``schema`` names, of its types."""
-    return table.select(schema.names).cast(schema)
+    columns = [
+        _uuids(column) if kind == pa.uuid() and column.type != kind else column.cast(kind)
+        for column, kind in zip(table.select(schema.names).columns, schema.types, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _uuids(texts: pa.ChunkedArray) -> pa.Array:
+    """UUIDs that DuckDB tells as texts."""
+    digits = pc.replace_substring(texts, "-", "")
+    bits = bytes.fromhex("".join(digits.to_pylist()))
+    storage = pa.Array.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(bits)])
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)

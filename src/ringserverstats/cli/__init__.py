@@ -31,6 +31,7 @@ _COMMANDS = (
     "backup",
     "restore",
     "migrate",
+    "copy",
     "completion",
 )
 _BROKEN_PIPE = 1

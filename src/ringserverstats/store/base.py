@@ -61,6 +61,22 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Who a store is: the row of its table ``store``.
+
+    ``key_check`` tells whether a secret is its own. ``generation`` is another one after each
+    correction or restore, which ids that a process has looked up before may not outlive.
+    ``last_server`` is the greatest number that a server ever had.
+    """
+
+    id: str
+    key_check: str
+    ipv6_prefix: int
+    generation: str
+    last_server: int
+
+
+@dataclass(frozen=True)
 class Opened:
     """What reading logs into a store needs of it: its keys, and all servers by name.
 
@@ -173,6 +189,18 @@ class Store(Protocol):
 
     def servers(self) -> list[Server]:
         """All servers by name."""
+
+    def portrait(self) -> tuple[Identity, list[Server]]:
+        """Who it is, for a copy of it."""
+
+    def become(self, original: Identity, servers: list[Server]) -> None:
+        """Be a copy of the store ``original`` with its ``servers``, in which nothing is yet.
+
+        May be repeated, also when the original has got more servers, or knows them better.
+
+        Raises:
+            StoreError: it is another store.
+        """
 
     def add_server(self, name: str, timezone: str) -> Server:
         """Add a server, or return the one that has or had this name."""

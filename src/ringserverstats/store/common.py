@@ -1,6 +1,7 @@
 """What both kinds of stores do alike: everything that is said in SQL that both understand."""
 
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,8 +13,16 @@ import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.keys import derive, load_secret
-from ringserverstats.store.base import Ask, FileRead, Opened, Removed, Server, Written
+from ringserverstats.keys import derive, load_secret, make_secret
+from ringserverstats.store.base import (
+    Ask,
+    FileRead,
+    Identity,
+    Opened,
+    Removed,
+    Server,
+    Written,
+)
 from ringserverstats.store.batches import (
     doubt,
     find_misdated,
@@ -31,6 +40,7 @@ from ringserverstats.store.servers import (
     add_server,
     all_servers,
     change_server,
+    copy_servers,
     identity,
     named,
     new_generation,
@@ -83,8 +93,12 @@ class SQLStore(ABC):
     def exists(self) -> bool: ...
 
     @abstractmethod
-    def _create(self) -> None:
-        """Make it where there is none; another process may be faster."""
+    def _create(self, original: Identity | None = None) -> None:
+        """Make it where there is none; another process may be faster.
+
+        Args:
+            original: of which it is to be a copy.
+        """
 
     @abstractmethod
     def _session(
@@ -130,11 +144,25 @@ class SQLStore(ABC):
         self._generation = known.generation
         return Opened(keys, servers, rejected, digests)
 
-    def secret_and_servers(self) -> tuple[bytes, list[Server]]:
-        """What a store that is to read logs as this one needs of it."""
+    def portrait(self) -> tuple[Identity, list[Server]]:
         servers = self.open(create=False).servers
         with self._session() as session:
-            return self._known_secret(identity(session).id), servers
+            return identity(session), servers
+
+    def become(self, original: Identity, servers: list[Server]) -> None:
+        if not self.exists():
+            self._create(original)
+        with self._session(write=True) as session:
+            if identity(session).id != original.id:
+                raise StoreError(
+                    f"{self.label} is another store, not a copy of this one; choose an empty one"
+                )
+            copy_servers(session, original, servers)
+
+    def secret(self) -> bytes:
+        """Its secret, for a store that is to read logs as this one."""
+        with self._session() as session:
+            return self._known_secret(identity(session).id)
 
     def servers(self) -> list[Server]:
         if not self.exists():
@@ -229,6 +257,18 @@ class SQLStore(ABC):
         """Let what this and other processes have looked up hold no longer."""
         new_generation(session)
         self._generation = None
+
+    def _new_identity(self, original: Identity | None) -> tuple[Identity, Path | None]:
+        """Who a new store is, and the file of its secret, if that was made now."""
+        if original:
+            return original, None
+        store_id = str(uuid.uuid4())
+        secret, path = self.options.secret, None
+        if secret is None:
+            path = self._secret_path(store_id)
+            secret = make_secret(path)
+        check, prefix = derive(secret).check, self.options.ipv6_prefix
+        return Identity(store_id, check, prefix, str(uuid.uuid4()), 0), path
 
     def _known_secret(self, store_id: str) -> bytes:
         return self.options.secret or load_secret(self._secret_path(store_id))

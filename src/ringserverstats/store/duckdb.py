@@ -6,7 +6,6 @@ it. A batch is one transaction, so that a process killed at any moment has count
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +15,8 @@ import duckdb
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError
-from ringserverstats.keys import derive, make_secret, write_secret
-from ringserverstats.store.base import Ask, Written
+from ringserverstats.keys import derive, write_secret
+from ringserverstats.store.base import Ask, Identity, Written
 from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.duckdb_session import DuckDBSession
 from ringserverstats.store.file import (
@@ -29,7 +28,7 @@ from ringserverstats.store.file import (
     put_in_place,
 )
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
-from ringserverstats.store.servers import Identity, copy_servers, identity, new_generation
+from ringserverstats.store.servers import identity, new_generation
 from ringserverstats.store.session import Session
 
 _BREATH = 0.03  # between two batches, a few times what others pause before they try again
@@ -140,25 +139,19 @@ class DuckDBStore(SQLStore):
     @classmethod
     def made_like(cls, other: SQLStore, path: Path) -> "DuckDBStore":
         """An empty store in the file ``path`` with the secret and servers of ``other``."""
-        secret, servers = other.secret_and_servers()
-        made = cls(path, replace(other.options, secret=secret, secrets=path.parent))
-        made.open(create=True)
-        with made._session(write=True) as session:
-            copy_servers(session, servers)
+        original, servers = other.portrait()
+        made = cls(path, replace(other.options, secret=other.secret(), secrets=path.parent))
+        made.become(original, servers)
         return made
 
-    def _create(self) -> None:
+    def _create(self, original: Identity | None = None) -> None:
         """Make the file whole under another name first: a killed process leaves none or all."""
-        store_id = str(uuid.uuid4())
         new = new_beside(self._path)
-        secret, secret_path = self.options.secret, None
-        if secret is None:
-            secret_path = self._secret_path(store_id)
-            secret = make_secret(secret_path)
+        known, secret_path = self._new_identity(original)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                self._write_new(new, store_id, secret)
+                self._write_new(new, known)
                 put_first(new, self._path)
             finally:
                 new.unlink(missing_ok=True)
@@ -176,15 +169,15 @@ class DuckDBStore(SQLStore):
                 f"made a new store {self._path} and its secret {secret_path}: back up both"
             )
 
-    def _write_new(self, new: Path, store_id: str, secret: bytes) -> None:
+    def _write_new(self, new: Path, known: Identity) -> None:
         """A store with all tables and nothing in them."""
         with duckdb.connect(new) as connection:
             migrate(connection)
             connection.execute(
-                "INSERT INTO store (id, key_check, ipv6_prefix) VALUES ($1, $2, $3)",
-                [store_id, derive(secret).check, self.options.ipv6_prefix],
+                "INSERT INTO store (id, key_check, ipv6_prefix, generation, last_server)"
+                " VALUES ($1, $2, $3, $4, $5)",
+                list(vars(known).values()),
             )
-            new_generation(DuckDBSession(connection))
         new.chmod(0o600)
 
     @contextmanager

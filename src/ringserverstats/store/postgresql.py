@@ -6,7 +6,6 @@ says who waits for whom.
 
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -20,9 +19,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import BusyError, StoreError, UsageError
-from ringserverstats.keys import derive, make_secret
 from ringserverstats.store import timescaledb
-from ringserverstats.store.base import Ask, Removed, Store, Written
+from ringserverstats.store.base import Ask, Identity, Removed, Store, Written
 from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.postgresql_schema import (
     ALL_SERVERS,
@@ -162,25 +160,16 @@ class PostgreSQLStore(SQLStore):
             except psycopg.Error as error:
                 raise self._told(error) from None
 
-    def _create(self) -> None:
+    def _create(self, original: Identity | None = None) -> None:
         """Say who the store is, where nobody did: its tables are there."""
-        store_id = str(uuid.uuid4())
-        secret, secret_path = self.options.secret, None
-        if secret is None:
-            secret_path = self._secret_path(store_id)
-            secret = make_secret(secret_path)
+        known, secret_path = self._new_identity(original)
         made = 0
         try:
             with self._session(write=True) as session:
                 made = session.change(
-                    "INSERT INTO store (id, key_check, ipv6_prefix, generation)"
-                    " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                    [
-                        store_id,
-                        derive(secret).check,
-                        self.options.ipv6_prefix,
-                        str(uuid.uuid4()),
-                    ],
+                    "INSERT INTO store (id, key_check, ipv6_prefix, generation, last_server)"
+                    " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                    list(vars(known).values()),
                 )
         finally:
             if secret_path and not made:  # another process was faster, or it failed

@@ -1,26 +1,11 @@
 """Who a store is, and the servers that it knows, within the transaction of the caller."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import date
 
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.store.base import Server
+from ringserverstats.store.base import Identity, Server
 from ringserverstats.store.session import Session
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The row of table ``store``.
-
-    ``key_check`` tells whether a secret is its own. ``generation`` is another one after each
-    correction or restore, which ids that a process has looked up before may not outlive.
-    """
-
-    id: str
-    key_check: str
-    ipv6_prefix: int
-    generation: str
 
 
 def identity(session: Session) -> Identity:
@@ -29,7 +14,7 @@ def identity(session: Session) -> Identity:
     Raises:
         StoreError: there is not one.
     """
-    rows = session.rows("SELECT id, key_check, ipv6_prefix, generation FROM store")
+    rows = session.rows("SELECT id, key_check, ipv6_prefix, generation, last_server FROM store")
     if len(rows) != 1:
         raise StoreError(
             "the store is damaged: its table `store` has not one row; restore a backup with: "
@@ -82,18 +67,41 @@ def add_server(session: Session, name: str, timezone: str) -> Server:
     return made
 
 
-def copy_servers(session: Session, servers: list[Server]) -> None:
-    """Put the servers of another store, with their numbers, into one that has none."""
+def copy_servers(session: Session, original: Identity, servers: list[Server]) -> None:
+    """Let the servers be those of another store, with their numbers.
+
+    Raises:
+        StoreError: there is one that the other store does not have.
+    """
+    numbers = {server.number for server in servers}
+    strangers = [one.name for one in all_servers(session) if one.number not in numbers]
+    if strangers:
+        raise StoreError(
+            f"the copy has a server that the store does not have ({strangers[0]!r}), so logs were "
+            "read into it: use it instead of the store, or copy into another one"
+        )
+    session.change("DELETE FROM server")
     for server in servers:
         _insert(session, server)
-    last = max((server.number for server in servers), default=0)
-    session.change("UPDATE store SET last_server = $1", [last])
+    session.change(
+        "UPDATE store SET generation = $1, last_server = $2",
+        [original.generation, original.last_server],
+    )
 
 
 def _insert(session: Session, server: Server) -> None:
     session.change(
-        "INSERT INTO server (server, name, timezone, former, paths) VALUES ($1, $2, $3, $4, $5)",
-        [server.number, server.name, server.timezone, list(server.former), list(server.paths)],
+        "INSERT INTO server (server, name, timezone, former, paths, first_day, last_day)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        [
+            server.number,
+            server.name,
+            server.timezone,
+            list(server.former),
+            list(server.paths),
+            server.first_day,
+            server.last_day,
+        ],
     )
 
 
