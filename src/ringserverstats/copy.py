@@ -20,6 +20,7 @@ from ringserverstats.enrich.rows import (
     AGENTS,
     CLIENTS,
     ENTRIES,
+    IMPORTED,
     ORIGINS,
     STREAMS,
     TRANSFERS,
@@ -103,6 +104,7 @@ def copy(
             Rows(
                 covered=_fitted(ask(_COVERED), COVERED),
                 rejects=_fitted(ask(_REJECTS), REJECTS),
+                imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
             )
         )
     target.finish()

@@ -51,6 +51,7 @@ class Receipt:
     resolved: int = 0
     days_guessed: int = 0
     misdated: int = 0
+    imported: int = 0
     access_lines: int = 0
     other_files: int = 0
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
@@ -109,6 +110,7 @@ def ingest(
         receipt.packets += written.packets
         receipt.resolved += written.resolved
         receipt.misdated += written.misdated
+        receipt.imported += written.imported
         doubtful.update(written.doubtful)
         connections.append(written.connections)
 
@@ -137,6 +139,12 @@ def ingest(
             "were read before without their log's name, or in another time zone. These days are "
             "incomplete until they are deleted and read again: ringserverstats delete --server "
             f"NAME --from {days[0]} --to {days[-1]}"
+        )
+    if receipt.imported:
+        receipt.notes.append(
+            f"{receipt.imported} entries are of days whose history was imported from release 0.17, "
+            "and were not counted again. To count their logs instead, delete these days first: "
+            "ringserverstats delete --server NAME --from DAY --to DAY"
         )
     if receipt.known_elsewhere:
         receipt.notes.append(

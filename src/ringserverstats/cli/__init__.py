@@ -7,6 +7,7 @@ import difflib
 import gc
 import importlib
 import os
+import re
 import sys
 from typing import Any
 
@@ -32,6 +33,7 @@ _COMMANDS = (
     "restore",
     "migrate",
     "copy",
+    "import-0.17",
     "completion",
 )
 _BROKEN_PIPE = 1
@@ -49,7 +51,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        module = re.sub(r"\W", "_", cmd_name)
+        command: click.Command = importlib.import_module(f"{__name__}.{module}").command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -139,6 +139,7 @@ def _print_table(receipt: Receipt, title: str) -> None:
             "the log's name tells no interval: see --name",
         ),
         ("on other days", receipt.misdated, "see the note above"),
+        ("of imported days", receipt.imported, "see the note above"),
         ("access lines", receipt.access_lines, "of access logs: not read yet"),
         ("other files", receipt.other_files, "in the folders: no usage logs by name"),
     ]

@@ -72,12 +72,15 @@ ORIGINS = pa.schema(
     ]
 )
 
+IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
+
 
 @dataclass(frozen=True)
 class Rows:
     """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``.
 
-    ``covered`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries.
+    ``covered`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries;
+    ``imported`` are days whose entries are the history of another program: no others count then.
     """
 
     entries: pa.Table = field(default_factory=ENTRIES.empty_table)
@@ -88,6 +91,7 @@ class Rows:
     origins: pa.Table = field(default_factory=ORIGINS.empty_table)
     covered: pa.Table = field(default_factory=COVERED.empty_table)
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
+    imported: pa.Table = field(default_factory=IMPORTED.empty_table)
 
     @property
     def size(self) -> int:
@@ -111,7 +115,9 @@ def join(parts: list[Rows]) -> Rows:
         pa.concat_tables(transfers),
         *(
             pa.concat_tables([getattr(part, name) for part in parts])
-            for name in ("streams", "agents", "clients", "origins", "covered", "rejects")
+            for name in (
+                *("streams", "agents", "clients", "origins", "covered", "rejects", "imported"),
+            )
         ),
     )
 
@@ -210,7 +216,11 @@ class Enricher:
 
     def _new_origin(self, peer: Peer) -> _Origin:
         keys = self._keys
-        text = normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
+        text = (
+            peer.host
+            if peer.address is None
+            else normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
+        )
         alias = pseudonym(keys.clients, text)
         client = number(alias)
         agent = parse_agent(peer.agent)
@@ -220,7 +230,7 @@ class Enricher:
             origin=origin_id(keys, client, agent_number, user),
             client=client,
             pseudonym=alias,
-            address=str(peer.address) if self._keep_hosts else None,
+            address=str(peer.address) if self._keep_hosts and peer.address else None,
             host=clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None,
             agent=agent_number,
             agent_name=agent.text,

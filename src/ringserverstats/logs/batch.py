@@ -28,9 +28,12 @@ MOST_STREAMS = 100_000
 
 @dataclass(frozen=True)
 class Peer:
-    """Who connected and how, as one header tells it. Never stored as it is: see ``enrich``."""
+    """Who connected and how, as one header tells it. Never stored as it is: see ``enrich``.
 
-    address: IPv4Address | IPv6Address
+    Without an address, as in histories that were not kept by us, the host stands for the client.
+    """
+
+    address: IPv4Address | IPv6Address | None
     host: str
     protocol: str
     agent: bytes

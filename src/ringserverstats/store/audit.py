@@ -92,7 +92,10 @@ _CHECKS = (
             f"SELECT count(DISTINCT server) FROM {table}"
             " WHERE server NOT IN (SELECT server FROM server)",
         )
-        for table in ("seen", "transfer", "covered", "reject", *(one.table for one in SUMS))
+        for table in (
+            *("seen", "transfer", "covered", "reject", "imported"),
+            *(one.table for one in SUMS),
+        )
     ),
     *(
         (
@@ -143,6 +146,18 @@ _CHECKS = (
         "stands twice",
         "SELECT count(*) FROM (SELECT 1 FROM reject GROUP BY server, digest HAVING count(*) > 1)"
         " twice",
+    ),
+    (
+        "imported",
+        "stands twice",
+        "SELECT count(*) FROM (SELECT 1 FROM imported GROUP BY server, day HAVING count(*) > 1)"
+        " twice",
+    ),
+    (
+        "imported",
+        "nothing was counted on that day",
+        "SELECT count(*) FROM imported i WHERE NOT EXISTS"
+        " (SELECT 1 FROM connection_by_day c WHERE c.server = i.server AND c.day = i.day)",
     ),
     (
         "reject",

@@ -98,6 +98,7 @@ class Written:
     the others count what is new. ``connections`` are the ids of the new entries' connections,
     ``resolved`` counts new entries that had been rejected before, ``misdated`` known ones that are
     in the store on another day, ``doubtful`` are the servers and days that these are of.
+    ``imported`` were not counted, as their day's history came from elsewhere.
     """
 
     known: int
@@ -110,6 +111,7 @@ class Written:
     resolved: int = 0
     misdated: int = 0
     doubtful: frozenset[tuple[int, date]] = frozenset()
+    imported: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
+from ringserverstats.logs.batch import DIRECTIONS
 from ringserverstats.store.base import FileRead, Written
 from ringserverstats.store.session import Session
 
+_EPOCH = date(1970, 1, 1)
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
 _COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
 _COVERS_GIVEN = "server, direction::direction AS direction, " + ", ".join(_COVERS[2:])
@@ -94,19 +96,19 @@ def find_new(
 
 
 def written(
-    rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int, *, resolved: int = 0
+    rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int, *, imported: int = 0
 ) -> Written:
-    """What writing the ``new`` ones of ``rows`` adds."""
+    """What writing the ``new`` ones of ``rows`` adds; ``imported`` others are not known either."""
     entries = rows.entries.filter(pa.array(new))
     return Written(
-        known=len(new) - len(entries),
+        known=len(new) - len(entries) - imported,
         elsewhere=elsewhere,
         entries=len(entries),
         transfers=int(pc.sum(entries["transfers"]).as_py() or 0),
         bytes=sum(entries["bytes"].to_pylist()),
         packets=sum(entries["packets"].to_pylist()),
         connections=np.unique(entries["connection"].to_numpy()),
-        resolved=resolved,
+        imported=imported,
     )
 
 
@@ -141,6 +143,12 @@ def insert_notes(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> in
     if len(rows.covered):
         session.give("given", rows.covered)
         session.change(_COVER)
+    if len(rows.imported):
+        session.give("given", rows.imported)
+        session.change(
+            "INSERT INTO imported SELECT DISTINCT server, day FROM given"
+            " WHERE (server, day) NOT IN (SELECT server, day FROM imported)"
+        )
     if len(rows.rejects):
         session.give("given", rows.rejects)
         session.change(_REJECT)
@@ -151,6 +159,23 @@ def insert_notes(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> in
         "DELETE FROM reject USING given"
         " WHERE reject.server = given.server AND reject.digest = given.entry"
     )
+
+
+def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which entries are of days whose history came from elsewhere, but not in ``rows``.
+
+    That history is of what was sent, so what was received counts.
+    """
+    days = set(session.rows("SELECT server, day FROM imported"))
+    days -= set(zip(*(rows.imported[name].to_pylist() for name in ("server", "day")), strict=True))
+    if not days or not len(rows.entries):
+        return np.zeros(len(rows.entries), np.bool_)
+    server = rows.entries["server"].to_numpy().astype(np.int64)
+    day = rows.entries["day"].cast(pa.int32()).to_numpy()
+    closed = [number << 32 | (one - _EPOCH).days for number, one in days]
+    is_sent = pc.equal(rows.entries["direction"].cast(pa.string()), DIRECTIONS[0])
+    found: npt.NDArray[np.bool_] = np.isin(server << 32 | day, closed) & is_sent.to_numpy()
+    return found
 
 
 def servers_of(rows: Rows) -> set[int]:

@@ -31,6 +31,7 @@ from ringserverstats.store.batches import (
     insert,
     insert_notes,
     known_rejects,
+    of_imported,
     servers_of,
     settle_rejects,
     written,
@@ -222,7 +223,9 @@ class SQLStore(ABC):
         if not self.exists():
             return written(rows, *first_seen(rows.entries, earlier))
         with self._session() as session:
-            return written(rows, *find_new(session, rows.entries, earlier))
+            new, elsewhere = find_new(session, rows.entries, earlier)
+            closed = new & of_imported(session, rows)
+            return written(rows, new & ~closed, elsewhere, imported=int(closed.sum()))
 
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
@@ -231,8 +234,10 @@ class SQLStore(ABC):
             if not servers <= {one.number for one in all_servers(session)}:
                 raise self._was_changed()
             new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
-            done = written(rows, new, elsewhere)
             misdated, doubtful = find_misdated(session, rows.entries, new)
+            closed = new & of_imported(session, rows)
+            new &= ~closed
+            done = written(rows, new, elsewhere, imported=int(closed.sum()))
             if done.entries:
                 insert(session, rows, new)
             resolved = insert_notes(session, rows, new)

@@ -29,7 +29,7 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
     span = [server.number, first, last]
     _check(session, server, first, last)
     amounts = session.rows(f"{_AMOUNTS} FROM seen WHERE {_DAYS}", span)[0]
-    for table in ("seen", *session.facts, "covered"):
+    for table in ("seen", *session.facts, "covered", "imported"):
         session.change(f"DELETE FROM {table} WHERE {_DAYS}", span)
     # A log of several days counts entries on another day than those that it also covers.
     session.change(
@@ -90,6 +90,12 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
     _move_transfers(session, source.number, target.number)
     session.change("UPDATE seen SET server = $2 WHERE server = $1", both)
     rejects = _move_notes(session, both)
+    session.change(
+        "DELETE FROM imported WHERE server = $1"
+        " AND day IN (SELECT day FROM imported WHERE server = $2)",
+        both,
+    )
+    session.change("UPDATE imported SET server = $2 WHERE server = $1", both)
     if first is not None:
         for number in both:
             _sum_again(session, number, first, last)

@@ -37,7 +37,10 @@ _TYPES = {
 }
 _SEEN = ("server", "log_day", "entry", "day", "bytes", "packets", "transfers", "log_time")
 _OF_TRANSFER = ("stream", "bytes", "packets")
-_OF_ENTRY = ("entry", "origin", "connection", "server", "day", "direction", "protocol", "hour")
+_OF_ENTRY = (
+    *("entry", "origin", "connection", "server", "day", "direction", "protocol", "hour"),
+    "log_time",
+)
 # By the object ids of pg_type; those of enumerations, which vary, are texts.
 _UUID = 2950
 _COLUMNS = {

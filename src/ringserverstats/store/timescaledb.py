@@ -26,7 +26,8 @@ _COMPRESS_AFTER = "14 days"  # late logs come in the first of them
 _CATCH_UP = "1 hour"  # how often the aggregates take up what no ingest has refreshed
 _LATER = "initial_start => now() + INTERVAL '1 hour'"  # not while old logs are being read
 _COLUMNS = (
-    "entry, origin, connection, server, day, direction, protocol, hour, stream, bytes, packets"
+    "entry, origin, connection, server, day, direction, protocol, hour, log_time,"
+    " stream, bytes, packets"
 )
 _TABLE = """
 CREATE TABLE transfer_rows (
@@ -40,13 +41,30 @@ CREATE TABLE transfer_rows (
     day date NOT NULL,
     direction direction NOT NULL,
     protocol protocol NOT NULL,
-    hour smallint
+    hour smallint,
+    log_time timestamp
 )
 """
 _VIEW = """
 CREATE OR REPLACE VIEW transfer AS
 SELECT server, day, hour, direction, protocol, origin, stream, entry, connection, bytes, packets
   FROM transfer_rows
+"""
+# As the migrations have it, over rows.
+_EVENTS = """
+CREATE OR REPLACE VIEW ringserver_events AS
+SELECT greatest(
+           f.day::timestamp,
+           least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
+       ) AS time,
+       f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
+       NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
+  FROM transfer_rows f
+  JOIN stream s ON s.stream = f.stream
+  JOIN origin o ON o.origin = f.origin
+  JOIN agent a ON a.agent = o.agent
+  JOIN client c ON c.client = o.client
+ WHERE f.direction = 'TX'
 """
 _COMPRESSION = """
 ALTER TABLE transfer_rows SET (
@@ -212,6 +230,7 @@ def _make_hypertable(connection: Connection) -> None:
     )
     connection.execute("TRUNCATE transfer_packed")
     connection.execute(_VIEW)
+    connection.execute(_EVENTS)
     connection.commit()
 
 

@@ -60,3 +60,9 @@ SELECT day, server, direction, protocol, origin, connection, sum(bytes), sum(pac
 
 DROP TABLE connection_by_day;
 ALTER TABLE connection_again RENAME TO connection_by_day;
+
+-- Days whose history came from the database of release 0.17, so that no log of them counts again.
+CREATE TABLE imported (
+    server INTEGER NOT NULL,
+    day DATE NOT NULL
+);

@@ -78,6 +78,7 @@ CREATE TABLE transfer_packed (
     direction direction NOT NULL,
     protocol protocol NOT NULL,
     hour smallint,
+    log_time timestamp,
     stream bigint[] NOT NULL,
     bytes bigint[] NOT NULL,
     packets bigint[] NOT NULL
@@ -204,6 +205,12 @@ CREATE TABLE reject (
     PRIMARY KEY (server, digest)
 );
 
+CREATE TABLE imported (
+    server integer NOT NULL,
+    day date NOT NULL,
+    PRIMARY KEY (server, day)
+);
+
 CREATE VIEW transfer AS
 SELECT server, day, hour, direction, protocol, origin, unnest(stream) AS stream, entry, connection,
        unnest(bytes) AS bytes, unnest(packets) AS packets
@@ -247,6 +254,29 @@ FROM piece GROUP BY server, direction, day;
 CREATE VIEW covered_day AS
 SELECT server, direction, day FROM coverage
 WHERE whole AND minutes = 1440 AND first_day = last_day;
+
+-- What release 0.17 had under this name, for dashboards that ask it; its own table is kept aside.
+-- Time is the log time within the day on which an entry counts, so that both agree on days.
+DO $do$ BEGIN
+    IF to_regclass('ringserver_events') IS NOT NULL THEN
+        ALTER TABLE ringserver_events RENAME TO ringserver_events_0_17;
+    END IF;
+END $do$;
+
+CREATE VIEW ringserver_events AS
+SELECT greatest(
+           f.day::timestamp,
+           least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
+       ) AS time,
+       f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
+       NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
+  FROM (SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
+          FROM transfer_packed) f
+  JOIN stream s ON s.stream = f.stream
+  JOIN origin o ON o.origin = f.origin
+  JOIN agent a ON a.agent = o.agent
+  JOIN client c ON c.client = o.client
+ WHERE f.direction = 'TX';
 
 -- The steps that this database has seen, by number, as in a DuckDB store.
 CREATE VIEW migration AS
