@@ -1,5 +1,6 @@
 """What all tests share: a store of its own for each, and the command line on it."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,6 +25,17 @@ from ringserverstats.store.sums import SUMS
 
 DATA = Path(__file__).parent / "data"
 SECRET = bytes(range(32))
+
+
+def sample_logs(folder: Path, *, days: int) -> Path:
+    """Logs as `make demo` reads them."""
+    script = Path(__file__).parents[1] / "examples" / "make_sample.py"
+    spec = importlib.util.spec_from_file_location("make_sample", script)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_sample"] = module
+    spec.loader.exec_module(module)
+    module.write(folder, days=days)
+    return folder
 
 
 def another(store: Store, **given: object) -> Store:

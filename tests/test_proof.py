@@ -96,6 +96,8 @@ def _tables(proven: Proven) -> dict[str, list[tuple[str, str]]]:
 def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str]]:
     """One fault of each kind and column, each in a row by chance."""
     for table, columns in _tables(proven).items():
+        if table == "imported":  # of which no log tells: tests/test_history.py
+            continue
         with duckdb.connect(proven.folder / "store.duckdb", read_only=True) as connection:
             rows = [row for (row,) in connection.execute(f"SELECT rowid FROM {table}").fetchall()]
         where = f"WHERE rowid = {rng.choice(rows)}"

@@ -4,10 +4,9 @@ import itertools
 import re
 from datetime import date
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import pytest
-from conftest import make_store, read_into
+from conftest import make_store, read_into, sample_logs
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
@@ -20,19 +19,10 @@ ALL = tuple(name for name in MEASURES if not name.endswith("-per-day"))
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
-    import importlib.util
-
     folder = tmp_path_factory.mktemp("sample")
-    script = Path(__file__).parents[1] / "examples" / "make_sample.py"
-    spec = importlib.util.spec_from_file_location("make_sample", script)
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["make_sample"] = module
-    spec.loader.exec_module(module)
-    module.write(folder / "logs", days=33)
+    logs = sample_logs(folder / "logs", days=33)
     store = make_store(folder / "store.duckdb", memory="1GB")
-    read_into(store, folder / "logs")
+    read_into(store, logs)
     return store
 
 

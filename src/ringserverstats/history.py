@@ -56,8 +56,9 @@ SELECT entry, sha256($1 || string_agg(told, chr(10) ORDER BY told)) AS id FROM r
 class Imported:
     """What one import did, or, tried only, would.
 
-    ``known`` entries were imported before, ``repeated`` rows are of logs that were sent again, ``refused`` ones are of ``refused_days`` days of which logs were read, ``wrong`` ones have
-    no number of bytes.
+    ``known`` entries were imported before, ``repeated`` rows are of logs that were sent again,
+    ``refused`` ones are of ``refused_days`` days of which logs were read, ``wrong`` ones have no
+    number of bytes.
     """
 
     days: int = 0

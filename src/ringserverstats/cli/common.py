@@ -29,7 +29,14 @@ def load_settings(database: str | None) -> Settings:
     """The settings, where ``--database`` before or behind the command goes first."""
     from ringserverstats import settings
 
-    return settings.load(database=database or click.get_current_context().obj)
+    told = database or click.get_current_context().obj
+    if told and re.match(r"\w+://[^@/]*:[^@/]+@", told):
+        click.echo(
+            "Warning: a password on the command line is seen by every user of this machine; set "
+            "DATABASE_URI instead, or put it into ~/.pgpass",
+            err=True,
+        )
+    return settings.load(database=told)
 
 
 def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> Store:

@@ -40,6 +40,8 @@ def command(as_json: bool, database: str | None) -> None:
     told.add_row("store", found.store)
     is_lost = found.secret.startswith("/") and not os.path.exists(found.secret)
     told.add_row("secret", f"{found.secret}{' (missing!)' if is_lost else ''}")
+    for name, value in found.features.items():
+        told.add_row(name, value)
     told.add_row("size", human_bytes(found.size))
     told.add_row("schema", str(found.schema))
     told.add_row("entries", f"{found.entries:,}")

@@ -187,15 +187,17 @@ _LARGEST_MEAN = 2.0**63 - 1024  # that a whole number of 64 bits can be
 
 
 def _mean(column: str) -> dict[str, str]:
-    mean = f"floor(sum(f.{column}::double precision / d.days) + 0.5)"
+    one = f"f.{column}::double precision / f.days"
+    mean = f"floor(sum({one} ORDER BY {one}) + 0.5)"
     most = f"{_LARGEST_MEAN:.0f}"
     cases = f"WHEN {mean} < {most} THEN {mean} WHEN {mean} >= {most} THEN {most}"
     return {"means": f"(CASE {cases} END)::bigint"}
 
 
 #: Kinds of parts: sums (``f.client`` is there for a measure that counts clients), connections,
-#: which of streams are told by single transfers alone, and sums of covered days (``d.days`` is how
-#: many a server has, of the same year, month, ... where that is a group).
+#: which of streams are told by single transfers alone, and sums of covered days (``f.days`` is how
+#: many a server has, of the same year, month, ... where that is a group; added in one order, as
+#: the last digit of fractions depends on it).
 MEASURES = {
     measure.name: measure
     for measure in (

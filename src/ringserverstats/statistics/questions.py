@@ -155,8 +155,7 @@ class Question:
         names_codes = "network" in columns
         if names_codes:
             needed.discard("stream")
-        clients = "clients" in measures
-        if clients:
+        if "clients" in measures:
             needed.add("origin")
         source = self._rows(daily, monthly, columns, parameters)
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
@@ -166,13 +165,15 @@ class Question:
         where = (
             " AND ".join(_filters(self, parameters, codes="f." if names_codes else "")) or "true"
         )
-        if clients:  # first by client, as to count distinct ones at once is slow
+        within = {"sums": "o.client" if "clients" in measures else "", _MEANS: "d.days"}.get(kind)
+        if within:  # summed by that first: to count distinct clients at once is slow
             own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
-            added = [f"sum(f.{name}) AS {name}" for name in measures if name in _AMOUNTS]
-            inner = ", ".join([*own, "o.client AS client", *added])
+            used = " ".join(MEASURES[name].sql[kind] for name in measures)
+            added = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
+            inner = ", ".join([*own, within, *added])
             source = (
                 f"(SELECT {inner} FROM {source} {joins} WHERE {where}"
-                f"{_group_by([*keys, 'client'])}) f"
+                f"{_group_by([*keys, within])}) f"
             )
             keys, joins, where = [f"f.k{n}" for n in range(len(keys))], "", "true"
         shown = [
@@ -312,7 +313,19 @@ def _pattern(value: str) -> str:
 
 
 def ask(store: Store, question: Question) -> pa.Table:
-    """The answer: a column for each group, in the order asked, then one for each measure."""
+    """The answer: a column for each group, in the order asked, then one for each measure.
+
+    Raises:
+        UsageError: it would come from single transfers of days whose transfers are not kept.
+    """
+    since = store.kept_since if "transfers" in question.parts else None
+    if since is not None and (question.first is None or question.first < since):
+        first = store.ask("SELECT min(day) AS day FROM connection_by_day", [])["day"][0].as_py()
+        if first is not None and max(first, question.first or first) < since:
+            raise UsageError(
+                f"{' and '.join(question.parts['transfers'])} by stream are known of single "
+                f"transfers alone, which are kept since {since}: ask from that day on"
+            )
     return store.ask(*question.sql())
 
 

@@ -20,7 +20,7 @@ class ServerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of a store; ``size`` in bytes."""
+    """All of a store; ``size`` in bytes, ``features`` what it runs on."""
 
     store: str
     secret: str
@@ -31,6 +31,7 @@ class Summary:
     clients: int
     streams: int
     servers: list[ServerSummary]
+    features: dict[str, str]
 
 
 _COUNTS = """
@@ -62,5 +63,6 @@ def summary(store: Store) -> Summary:
         secret=store.secret_place,
         size=store.size(),
         servers=servers,
+        features=store.features(),
         **counts,
     )

@@ -131,7 +131,8 @@ def _check(session: Session, server: Server, first: date, last: date) -> None:
     if ledger != facts:
         raise StoreError(
             f"the transfers of server {server.name!r} from {span[1]} to {span[2]} are not those "
-            "that its ledger tells, so nothing was corrected; see: ringserverstats audit"
+            "that its ledger tells (some may not be kept any more), so nothing was corrected; see: "
+            "ringserverstats audit"
         )
 
 

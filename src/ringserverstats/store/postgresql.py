@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 import pyarrow.compute as pc
 from psycopg import errors
@@ -27,6 +28,7 @@ from ringserverstats.store.postgresql_schema import (
     LOCKS,
     applied,
     check,
+    grant,
     is_migrated,
     migrate,
     steps,
@@ -156,6 +158,7 @@ class PostgreSQLStore(SQLStore):
                 done = migrate(connection, self._info, wait=self.options.wait)
                 keep = self.options.keep_days or None
                 self.options.tell(timescaledb.set_up(connection, self.options.timescaledb, keep))
+                grant(connection)
                 return done
             except psycopg.Error as error:
                 raise self._told(error) from None
@@ -231,6 +234,10 @@ class PostgreSQLStore(SQLStore):
                     connection.commit()
             except psycopg.Error as error:
                 raise self._told(error) from None
+            except duckdb.Error as error:  # which sums up a batch
+                raise StoreError(
+                    f"{self.label}: {first_line(error)}; nothing of this step was stored"
+                ) from None
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:

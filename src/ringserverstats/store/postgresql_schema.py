@@ -25,6 +25,12 @@ def folder() -> Path:
     return Path(str(files("ringserverstats.store") / "migrations" / "postgresql"))
 
 
+def grant(connection: psycopg.Connection[Any]) -> None:
+    """Let the roles of the writer and the reader, where they are there, do what they need to."""
+    connection.execute((folder().parent / "grants.sql").read_bytes())
+    connection.commit()
+
+
 def steps() -> list[str]:
     """The names of all steps, in order."""
     return sorted(path.stem for path in folder().glob("*.sql"))

@@ -170,7 +170,7 @@ class PostgreSQLSession:
         summed = f"SELECT {names}, {added} FROM ({' UNION ALL '.join(sides)}) b GROUP BY {names}"
         self.change(
             f"UPDATE {table} AS old SET {', '.join(f'{name} = new.{name}' for name in arrays)}"
-            f" FROM ({packed(one, summed, pieces=_PIECES)}) new"
+            f" FROM ({packed(one, summed, pieces=_PIECES, wide='numeric')}) new"
             f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)}"
         )
 
@@ -180,7 +180,7 @@ class PostgreSQLSession:
         rows = counted(one, where.format(time="day"))
         columns = [*one.keys, *one.values]
         if one.is_packed:
-            rows = packed(one, rows, pieces=_PIECES)
+            rows = packed(one, rows, pieces=_PIECES, wide="numeric")
             columns = [*one.who, *one.what, *one.values]
         self.change(f"INSERT INTO {table} ({', '.join(columns)}) {rows}", parameters)
 
@@ -246,7 +246,7 @@ def _summed(facts: pa.Table, one: Sum) -> pa.Table:
 
 
 def _packed(one: Sum, where: str) -> str:
-    return packed(one, grouped(one, one.source, where), pieces=_PIECES_DUCKDB)
+    return packed(one, grouped(one, one.source, where), pieces=_PIECES_DUCKDB, wide="hugeint")
 
 
 def _as_texts(one: Sum) -> str:

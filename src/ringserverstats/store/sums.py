@@ -131,7 +131,7 @@ def grouped(one: Sum, source: str, where: str) -> str:
     return f"SELECT {keys}, {values} FROM {source} WHERE {where} GROUP BY {group}"
 
 
-def packed(one: Sum, rows: str, *, pieces: str) -> str:
+def packed(one: Sum, rows: str, *, pieces: str, wide: str) -> str:
     """SQL of ``rows`` (a SELECT of the keys and values of ``one``) packed into arrays.
 
     A place of an array has 64 bits, so that a sum of more is spread over several places.
@@ -139,6 +139,7 @@ def packed(one: Sum, rows: str, *, pieces: str) -> str:
     Args:
         pieces: SQL of a row for each whole number from 0 to that of `LARGEST_NUMBER` in the
             greater one of ``bytes`` and ``packets``.
+        wide: the type of numbers of more than 64 bits.
     """
     who, what = ", ".join(one.who), ", ".join(one.what)
     amounts = ("bytes", "packets")
@@ -146,7 +147,7 @@ def packed(one: Sum, rows: str, *, pieces: str) -> str:
     fits = " AND ".join(f"{name} <= {largest}" for name in amounts)
     whole = ", ".join(f"{name}::bigint AS {name}" for name in (*amounts, "transfers"))
     parts = ", ".join(
-        f"least(greatest({name} - {largest} * piece, 0), {largest})::bigint AS {name}"
+        f"least(greatest({name} - {largest}::{wide} * piece, 0), {largest})::bigint AS {name}"
         for name in amounts
     )
     arrays = ", ".join(

@@ -1,0 +1,36 @@
+-- What the roles ringserverstats_writer and ringserverstats_reader may do, where they are there.
+-- The owner of the tables runs this with every `ringserverstats migrate`.
+
+DO $do$
+DECLARE
+    name text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
+        GRANT SELECT ON migration TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
+        GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
+            TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
+            station_by_month_packed, connection_by_day TO ringserverstats_writer;
+        GRANT INSERT ON transfer_packed TO ringserverstats_writer;
+        GRANT EXECUTE ON FUNCTION make_months(date, date) TO ringserverstats_writer;
+        IF to_regclass('transfer_rows') IS NOT NULL THEN
+            GRANT INSERT ON transfer_rows TO ringserverstats_writer;
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_reader') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_reader', current_schema());
+        GRANT SELECT ON migration, store, server, seen, stream, agent, origin, transfer, by_day,
+            by_month, station_by_day, station_by_month, connection_by_day, covered, coverage,
+            covered_day, reject, imported, ringserver_events TO ringserverstats_reader;
+        -- Not the addresses and hosts that keep_hosts keeps.
+        GRANT SELECT (client, pseudonym) ON client TO ringserverstats_reader;
+        FOREACH name IN ARRAY ARRAY['transfers_by_day', 'transfers_by_month'] LOOP
+            IF to_regclass(name) IS NOT NULL THEN
+                EXECUTE format('GRANT SELECT ON %I TO ringserverstats_reader', name);
+            END IF;
+        END LOOP;
+    END IF;
+END $do$;

@@ -1,0 +1,132 @@
+"""Both kinds of stores give the same answers to all questions, and tell the same of a store."""
+
+import itertools
+from datetime import date
+from pathlib import Path
+
+import pytest
+from conftest import DATA, assert_whole, dump, make_postgresql, make_store, read_into, sample_logs
+from servers import Server
+
+from ringserverstats.copy import copy
+from ringserverstats.logs.source import find
+from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
+from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.summary import summary
+from ringserverstats.store.base import Store
+from ringserverstats.verify import verify
+
+ALL = tuple(MEASURES)
+SUMMED = tuple(name for name in ALL if not name.endswith("-per-day"))
+CHEAP = ("bytes", "packets", "transfers", "clients")
+PAIRS = [(), *((one,) for one in GROUPS), *itertools.combinations(GROUPS, 2)]
+SPANS = (
+    (None, None),
+    (date(2026, 3, 15), date(2026, 9, 2)),
+    (date(2026, 6, 30), date(2026, 11, 24)),
+    (date(2026, 9, 1), date(2026, 9, 30)),
+    (date(2026, 9, 2), None),
+    (None, date(2026, 9, 2)),
+)
+FILTERED = [
+    {"network": ("FR", "R?")},
+    {"network": ("*",), "station": ("F0*",)},
+    {"station": ("F0_A", "F%"), "direction": ("TX", "RX")},
+    {"channel": ("HH?",), "direction": ("TX",)},
+    {"location": ("--",)},
+    {"location": ("00",), "type": ("MSEED",)},
+    {"protocol": ("SeedLink", "HTTP")},
+    {"agent": ("slarchive*", "not told")},
+    {"agent-family": ("Mozilla",)},
+    {"stream": ("FR_*",)},
+    {"client": ("0*", "a*")},
+    {"server": ("node-?",), "network": ("1T",)},
+    {"network": ("nothing",)},
+]
+
+
+@pytest.fixture(scope="module")
+def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+    """The same sample in both, with logs that real servers wrote and some that are damaged."""
+    folder = tmp_path_factory.mktemp("both")
+    logs = sample_logs(folder / "logs", days=3)
+    duck = make_store(folder / "store.duckdb", memory="1GB")
+    read_into(duck, logs, DATA)
+    postgresql = make_postgresql(server.make("of_both", "migrated"), folder)
+    read_into(postgresql, logs, DATA)
+    return duck, postgresql
+
+
+def alike(stores: tuple[Store, Store], question: Question) -> None:
+    duck, postgresql = (ask(store, question) for store in stores)
+    assert duck.column_names == postgresql.column_names
+    assert duck.to_pylist() == postgresql.to_pylist(), question
+
+
+def test_the_same_tables(stores: tuple[Store, Store]) -> None:
+    duck, postgresql = stores
+    assert dump(duck) == dump(postgresql)
+    assert_whole(postgresql)
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_every_pair_of_groups(stores: tuple[Store, Store], span: tuple[date, date]) -> None:
+    for by in PAIRS:
+        of_stream = any(GROUPS[name].of_stream for name in by)
+        measures = CHEAP if of_stream and span[0] is None else SUMMED
+        alike(stores, Question(by=by, first=span[0], last=span[1], measures=measures))
+
+
+@pytest.mark.parametrize("filters", FILTERED)
+def test_every_filter(stores: tuple[Store, Store], filters: dict[str, tuple[str, ...]]) -> None:
+    for by in ((), ("day",), ("month", "network"), ("client",), ("agent-family", "station")):
+        alike(stores, Question(by=by, filters=filters, measures=SUMMED))
+
+
+@pytest.mark.parametrize("by", [(), ("server",), ("month",), ("month", "server"), ("network",)])
+def test_means(stores: tuple[Store, Store], by: tuple[str, ...]) -> None:
+    names = tuple(name for name in ALL if name.endswith("-per-day"))
+    for span in SPANS:
+        alike(stores, Question(by=by, first=span[0], last=span[1], measures=("bytes", *names)))
+
+
+def test_sort_and_top(stores: tuple[Store, Store]) -> None:
+    for by, sort in itertools.product(
+        (("station",), ("client",), ("agent", "month")), ("", "bytes")
+    ):
+        alike(stores, Question(by=by, sort=sort or by[0], top=7))
+
+
+def test_coverage_rejects_and_summary(stores: tuple[Store, Store]) -> None:
+    for span, by in itertools.product(SPANS, PERIODS):
+        asked = Question(first=span[0], last=span[1])
+        duck, postgresql = (coverage(store, asked, by=by).to_pylist() for store in stores)
+        assert duck == postgresql
+        assert gaps(stores[0], asked) == gaps(stores[1], asked)
+    one, other = (rejects(store, Question()).to_pylist() for store in stores)
+    assert one == other
+    one, other = (summary(store) for store in stores)
+    assert one.servers == other.servers
+    assert (one.entries, one.transfers, one.clients, one.streams) == (
+        *(other.entries, other.transfers, other.clients, other.streams),
+    )
+
+
+def test_all_that_can_be_asked_is_asked() -> None:
+    asked = {name for filters in FILTERED for name in filters}
+    assert asked == set(FILTERS)
+
+
+def test_verify(stores: tuple[Store, Store]) -> None:
+    sources, _ = find([str(DATA)])
+    one, other = (verify(sources, store, ipv6_prefix=64) for store in stores)
+    assert one.counts == other.counts
+    assert one.days == other.days
+
+
+def test_a_copy_of_the_sample(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    back = make_store(tmp_path / "back.duckdb")
+    copy(stores[1], back)
+    assert dump(back) == dump(stores[0])

@@ -1,0 +1,233 @@
+"""What is PostgreSQL's own: roles, migrations, passwords, partitions, texts."""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import (
+    DATA,
+    SECRET,
+    CommandLine,
+    assert_whole,
+    dump,
+    execute,
+    make_postgresql,
+    make_store,
+    read_into,
+)
+from model import START, block
+from servers import PASSWORD, Server
+
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+from ringserverstats.store.postgresql_schema import steps
+
+REAL = DATA / "v4.5.3-midnight-paris"
+Log = Callable[..., Path]
+ROLES = ("ringserverstats_owner", "ringserverstats_writer", "ringserverstats_reader")
+
+
+@pytest.fixture
+def fresh(server: Server) -> Iterator[str]:
+    """The name of a database in which there is nothing."""
+    name = f"fresh_{uuid.uuid4().hex[:8]}"
+    server.make(name)
+    yield name
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def roles(server: Server, fresh: str) -> Iterator[Callable[[str], str]]:
+    """The three roles, as docs/postgresql.md has them made; gives the URI of one."""
+    server.execute(*(f"CREATE ROLE {name} LOGIN" for name in ROLES))
+    server.execute(f"GRANT CREATE ON SCHEMA public TO {ROLES[0]}", database=fresh)
+    yield lambda role: server.uri(fresh, f"ringserverstats_{role}")
+    server.execute(*(f"DROP OWNED BY {name}" for name in ROLES), database=fresh)
+    server.execute(*(f"DROP ROLE {name}" for name in ROLES))
+
+
+def test_each_role_does_its_part_and_no_more(
+    roles: Callable[[str], str], tmp_path: Path, log: Log
+) -> None:
+    owner, writer, reader = (
+        make_postgresql(roles(role), tmp_path) for role in ("owner", "writer", "reader")
+    )
+    owner.migrate()
+    bad = log(block().replace("bytes: 1536", "bytes: 1"), "bad")
+    assert read_into(writer, DATA, bad).entries == 109
+    assert read_into(writer, DATA, bad).known == 109
+    read_into(writer, bad, retry_rejects=True)
+    writer.add_server("b", "UTC")
+    writer.change_server("b", rename="c")
+    writer.remove_server("c")
+    assert_whole(owner)
+    assert ask(reader, Question(by=("network",))).to_pylist()
+    assert ask(reader, Question(by=("station",), measures=("connections",))).to_pylist()
+    for sql in (
+        "SELECT * FROM transfer",
+        "SELECT * FROM transfer_packed",
+        "CREATE TABLE theirs (one integer)",
+        "DROP TABLE seen",
+        "DELETE FROM seen",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(writer, sql)
+    for sql in ("INSERT INTO covered SELECT * FROM covered", "SELECT address FROM client"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(reader, sql)
+    with pytest.raises(StoreError, match="permission denied"):
+        writer.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
+    with pytest.raises(StoreError, match="permission denied"):
+        read_into(reader, DATA)
+    with pytest.raises(StoreError, match="permission denied"):
+        make_postgresql(roles("reader"), tmp_path).migrate()
+    assert owner.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False).days == 7
+
+
+def test_migrations_by_this_program_and_by_yoyo_are_the_same(
+    server: Server, fresh: str, run: CommandLine
+) -> None:
+    run.environment["DATABASE_URI"] = server.uri(fresh)
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    status = run("migrate", "--status")
+    assert status.returncode == 1
+    assert status.stdout == "".join(f"{name}  to be applied\n" for name in steps())
+    refused = run("ingest", REAL)
+    assert refused.returncode == 3
+    assert "ringserverstats migrate" in refused.stderr
+    folder = run("migrate", "--path").stdout.strip()
+    yoyo = Path(sys.executable).with_name("yoyo")
+    uri = server.uri(fresh).replace("postgresql:", "postgresql+psycopg:")
+    applied = subprocess.run(
+        [yoyo, "apply", "--batch", "--no-config-file", "--database", uri, folder],
+        capture_output=True,
+        text=True,
+    )
+    assert applied.returncode == 0, applied.stderr
+    assert run("migrate", "--status").returncode == 0
+    assert "is up to date" in run("migrate").stdout
+    assert run("ingest", REAL).returncode == 0
+    assert run("audit").returncode == 0
+
+
+def test_another_program_may_keep_its_steps_there_too(server: Server, fresh: str) -> None:
+    """As release 0.17 did, whose table is kept aside."""
+    store = make_postgresql(server.uri(fresh), Path("/nowhere"))
+    server.execute(
+        "CREATE TABLE ringserver_events (time timestamp, bytes bigint)",
+        "INSERT INTO ringserver_events VALUES ('2020-01-01', 7)",
+        database=fresh,
+    )
+    store.migrate()
+    server.execute(
+        "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '001.theirs')",
+        database=fresh,
+    )
+    assert store.migrate() == []
+    assert read_into(store, REAL).entries == 10
+    kept = server.execute("SELECT sum(bytes) FROM ringserver_events_0_17", database=fresh)
+    assert kept == [(7,)]
+
+
+def test_the_password_is_never_shown(server: Server, run: CommandLine) -> None:
+    server.execute(f"CREATE ROLE secretive LOGIN PASSWORD '{PASSWORD}' SUPERUSER")
+    quoted = PASSWORD.replace(":", "%3A").replace("@", "%40").replace("/", "%2F")
+    right = server.uri("migrated", f"secretive:{quoted}")
+    wrong = right.replace("hunter2", "hunter3")
+    for uri in (right, wrong, wrong.replace("postgresql", "postgres"), right + "?nonsense=1"):
+        run.environment["DATABASE_URI"] = uri
+        for command in (("info",), ("audit",), ("migrate", "--status"), ("stats",)):
+            told = run(*command)
+            for text in ("hunter", quoted, PASSWORD):
+                assert text not in told.stdout + told.stderr
+    assert run("--database", right, "info").stderr.count("a password on the command line") == 1
+    run.environment["DATABASE_URI"] = right
+    assert "a password" not in run("info").stderr
+    server.execute("DROP OWNED BY secretive", "DROP ROLE secretive")
+
+
+def test_texts_are_sorted_as_in_duckdb(database: str, tmp_path: Path, log: Log) -> None:
+    """The server sorts as English does; PostgreSQL's texts hold no NUL."""
+    agents = ["b", "A", "a", "B", "é", "Z", "_", "1", "a\0b", "\udce9"]
+    text = b"".join(
+        block(agent=agent, log_time=START + number).encode("utf-8", "surrogateescape")
+        for number, agent in enumerate(agents)
+    )
+    stores: list[Store] = [
+        make_postgresql(database, tmp_path),
+        make_store(tmp_path / "store.duckdb"),
+    ]
+    for store in stores:
+        read_into(store, log(text))
+        assert_whole(store)
+    one, other = (ask(store, Question(by=("agent",), sort="agent")).to_pylist() for store in stores)
+    assert one == other
+    assert dump(stores[0]) == dump(stores[1])
+
+
+def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log) -> None:
+    most = 2**63 - 1
+    blocks = [
+        block(log_time=START + number, transfers=(("FR_A_00_HHZ/MSEED", most, most),))
+        for number in range(5)
+    ]
+    stores: list[Store] = [
+        make_postgresql(database, tmp_path),
+        make_store(tmp_path / "store.duckdb"),
+    ]
+    for store in stores:
+        read_into(store, log("".join(blocks[:2]), "one"))
+        read_into(store, log("".join(blocks), "two"))
+        assert_whole(store)
+        for by in ((), ("day",), ("station",), ("channel", "month")):
+            row = ask(store, Question(by=by)).to_pylist()[0]
+            assert (row["bytes"], row["packets"], row["transfers"]) == (5 * most, 5 * most, 5)
+    stores[0].delete("default", date(2026, 2, 1), date(2026, 2, 1), try_only=False)
+    assert_whole(stores[0])
+
+
+def test_partitions_are_made_for_months_and_no_others(server: Server, database: str) -> None:
+    name = database.rsplit("/", 1)[1]
+    with pytest.raises(psycopg.errors.RaiseException):
+        server.execute("SELECT make_months('1999-01-01', '2000-01-01')", database=name)
+    for _ in range(2):
+        server.execute("SELECT make_months('2026-11-30', '2027-01-01')", database=name)
+    rows = server.execute(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = 'transfer_packed'::regclass ORDER BY 1",
+        database=name,
+    )
+    months = ("202611", "202612", "202701")
+    assert [name for (name,) in rows] == [f"transfer_packed_{month}" for month in months]
+
+
+def test_backup_and_restore_are_left_to_its_own_tools(database: str, tmp_path: Path) -> None:
+    store = make_postgresql(database, tmp_path)
+    with pytest.raises(UsageError, match="pg_dump"):
+        store.backup(tmp_path / "backup")
+    with pytest.raises(UsageError, match="pg_restore"):
+        store.restore(tmp_path / "backup", ask=None)
+
+
+def test_a_dump_restores_the_store(server: Server, database: str, tmp_path: Path) -> None:
+    """As docs/backup.md has it."""
+    from servers import PROGRAMS
+
+    store = make_postgresql(database, tmp_path)
+    read_into(store, DATA)
+    saved = tmp_path / "ringserverstats.dump"
+    back = server.make(f"back_{uuid.uuid4().hex[:8]}")
+    subprocess.run(
+        [PROGRAMS / "pg_dump", "--format=custom", f"--file={saved}", database], check=True
+    )
+    subprocess.run([PROGRAMS / "pg_restore", f"--dbname={back}", saved], check=True)
+    restored = make_postgresql(back, tmp_path)
+    assert dump(restored) == dump(store)
+    assert_whole(restored)
+    assert read_into(restored, DATA).entries == 0

@@ -1,0 +1,217 @@
+"""With TimescaleDB: a hypertable, compression, retention, and aggregates that agree with our sums."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import (
+    DATA,
+    SECRET,
+    CommandLine,
+    another,
+    assert_whole,
+    dump,
+    make_postgresql,
+    make_store,
+    read_into,
+)
+from model import block
+from servers import TIMESCALEDB, Server
+
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.logs.source import find
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.audit import audit
+from ringserverstats.store.postgresql import PostgreSQLStore
+from ringserverstats.verify import verify
+
+pytestmark = pytest.mark.skipif(
+    not TIMESCALEDB.exists(), reason="TimescaleDB is not installed (CI installs its package)"
+)
+Log = Callable[..., Path]
+REAL = DATA / "v4.5.3-midnight-paris"
+TODAY = datetime.now(UTC).date()
+#: Each with what it must agree with.
+AGGREGATES = {
+    "transfers_by_day": ("day", "station_by_day"),
+    "transfers_by_month": ("month", "station_by_month"),
+}
+
+
+@pytest.fixture(scope="module")
+def timescale() -> Iterator[Server]:
+    made = Server(shared_preload_libraries="timescaledb", max_worker_processes=20)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def store(timescale: Server, tmp_path: Path) -> Iterator[PostgreSQLStore]:
+    timescale.number = getattr(timescale, "number", 0) + 1
+    name = f"test_{timescale.number}"
+    made = make_postgresql(timescale.make(name), tmp_path)
+    made.migrate()
+    yield made
+    timescale.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def run_sql(store: PostgreSQLStore, *statements: str) -> list[tuple]:
+    import psycopg
+
+    with psycopg.connect(store._info, autocommit=True) as connection:
+        for sql in statements:
+            cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def assert_agree(store: PostgreSQLStore, since: date = date(2000, 1, 1)) -> None:
+    """The aggregates tell the same as our sums, of days (or whole months) ``since``."""
+    for name, (time, table) in AGGREGATES.items():
+        columns = f"{time}, server, direction, protocol, network, station"
+        rows = run_sql(
+            store,
+            f"SELECT {columns}, bytes, packets, transfers FROM {name} WHERE {time} >= '{since}'"
+            " ORDER BY 1, 2, 3, 4, 5, 6",
+        )
+        ours = run_sql(
+            store,
+            f"SELECT {columns}, sum(bytes), sum(packets), sum(transfers) FROM {table}"
+            f" WHERE {time} >= '{since}' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6",
+        )
+        assert rows == ours, name
+
+
+def dated(day: date, number: int = 0) -> str:
+    """A block of ``day``."""
+    noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp())
+    return block(log_time=noon + number, connect_time=noon - 3600)
+
+
+def test_it_holds_the_same_as_duckdb(store: PostgreSQLStore, tmp_path: Path) -> None:
+    duck = make_store(tmp_path / "store.duckdb")
+    for one in (store, duck):
+        read_into(one, DATA)
+        read_into(one, DATA)
+    assert dump(store) == dump(duck)
+    assert_whole(store)
+    assert_agree(store)
+    sources, _ = find([str(DATA)])
+    assert (
+        verify(sources, store, ipv6_prefix=64).counts
+        == verify(sources, duck, ipv6_prefix=64).counts
+    )
+    assert "2.24" in store.features()["timescaledb"]
+    assert store.migrate() == []
+
+
+def test_late_and_repeated_logs_compression_and_corrections(
+    store: PostgreSQLStore, log: Log
+) -> None:
+    days = [date(2026, 1, 1) + timedelta(days=9 * number) for number in range(30)]
+    paths = [log("".join(dated(day, n) for n in range(5)), f"log-{day}") for day in days]
+    read_into(store, *paths[::2])
+    assert_agree(store)
+    run_sql(store, "SELECT compress_chunk(c) FROM show_chunks('transfer_rows') c")
+    read_into(store, *paths)  # late ones among them
+    assert_agree(store)
+    assert_whole(store)
+    run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_rows') c")
+    read_into(store, *paths, server="other")
+    assert store.delete("default", days[3], days[20], try_only=False).entries == 18 * 5
+    assert_agree(store)
+    assert_whole(store)
+    assert store.merge_servers("default", "other", once=True, try_only=False).entries == 12 * 5
+    assert_agree(store)
+    assert_whole(store)
+
+
+def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: Path) -> None:
+    uri = timescale.make("later")
+    plain = make_postgresql(uri, tmp_path, timescaledb="no")
+    plain.migrate()
+    read_into(plain, DATA)
+    assert plain.features()["timescaledb"] == "not used"
+    before = dump(plain)
+    later = another(plain, timescaledb="auto")
+    later.migrate()
+    assert dump(later) == before
+    assert_whole(later)
+    assert_agree(later)
+    assert read_into(later, DATA).entries == 0
+
+
+def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
+    """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
+    kept = another(store, keep_days=100)
+    days = [TODAY - timedelta(days=age) for age in (400, 399, 200, 150, 98, 60, 30, 1)]
+    paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
+    read_into(store, *paths)
+    before = dump(store)
+    kept.migrate()
+    (job,) = run_sql(
+        kept, "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
+    )[0]
+    run_sql(kept, f"CALL run_job({job})")
+    left = run_sql(kept, "SELECT min(day), count(DISTINCT day) FROM transfer_rows")
+    assert left[0][1] == 4
+    assert kept.kept_since == TODAY - timedelta(days=100)
+    after = dump(kept)
+    for table in before:
+        assert table == "transfer" or after[table] == before[table]
+    assert audit(kept, kept.open(create=False).keys) == []
+    assert_agree(kept)  # nothing was refreshed since
+    late = log(dated(days[0], 9) + dated(days[-2], 9), "late")
+    assert read_into(kept, late).entries == 2
+    assert read_into(kept, *paths, late).entries == 0
+    assert audit(kept, kept.open(create=False).keys) == []
+    assert_agree(kept, since=days[4])
+    history = run_sql(kept, f"SELECT sum(bytes) FROM transfers_by_day WHERE day < '{days[4]}'")
+    assert history == [(4 * 3 * 1536,)]  # not lost, and not added to
+    sources, _ = find([str(path) for path in (*paths, late)])
+    assert verify(sources, kept, ipv6_prefix=64).findings == []
+    assert ask(kept, Question(by=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
+    with pytest.raises(UsageError, match=f"kept since {kept.kept_since}"):
+        ask(kept, Question(by=("station",), measures=("connections",)))
+    recent = Question(by=("station",), measures=("connections",), first=kept.kept_since)
+    assert ask(kept, recent).num_rows > 0
+    with pytest.raises(StoreError, match="may not be kept"):
+        kept.delete("default", days[0], days[0], try_only=False)
+
+
+def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine) -> None:
+    run.environment |= {
+        "RINGSERVERSTATS_SECRET": SECRET.hex(),
+        "RINGSERVERSTATS_TIMESCALEDB": "yes",
+        "DATABASE_URI": server.make("without"),
+    }
+    refused = run("migrate")
+    assert refused.returncode == 3
+    assert "shared_preload_libraries" in refused.stderr
+    run.environment["DATABASE_URI"] = timescale.make("with_it")
+    assert "TimescaleDB 2.24" in run("migrate").stderr
+    assert run("ingest", REAL).returncode == 0
+    assert "2.24" in run("info").stdout
+    run.environment["RINGSERVERSTATS_TIMESCALEDB"] = "perhaps"
+    assert run("info").returncode == 2
+
+
+def test_a_writer_alone_stores_and_the_aggregates_follow(timescale: Server, tmp_path: Path) -> None:
+    names = ("ringserverstats_writer", "ringserverstats_reader")
+    timescale.execute(*(f"CREATE ROLE {name} LOGIN" for name in names))
+    make_postgresql(timescale.make("roles"), tmp_path).migrate()
+    writer = make_postgresql(timescale.uri("roles", names[0]), tmp_path)
+    assert read_into(writer, DATA).entries == 109
+    owner = make_postgresql(timescale.uri("roles"), tmp_path)
+    assert_whole(owner)
+    for (job,) in run_sql(
+        owner,
+        "SELECT job_id FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1",
+    ):
+        run_sql(owner, f"CALL run_job({job})")
+    assert_agree(owner)
+    reader = make_postgresql(timescale.uri("roles", names[1]), tmp_path)
+    assert run_sql(reader, "SELECT count(*) > 0 FROM transfers_by_month") == [(True,)]
