@@ -20,10 +20,10 @@ FOLDER = Path(__file__).parent
 _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
-    "sums": "`by_month` or `by_day`",
+    "sums": "`connection_by_day`, or of streams the sums by month and by day",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
-    "means": "`by_day` of covered days",
+    "means": "the sums by day of covered days",
 }
 _EXAMPLE = Question(
     by=("month", "network"),

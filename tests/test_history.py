@@ -543,7 +543,7 @@ def test_commands(make: Make, run: CommandLine, database: str) -> None:
     assert done.stderr == would.stderr
     assert "Note: 8 rows stand there again" in done.stderr
     assert "Note: 8 rows are of 1 days of which logs were read: left out" in done.stderr
-    assert "Note: 1 rows have no number of bytes: left out" in done.stderr
+    assert "Note: 1 rows have no time or number of bytes: left out" in done.stderr
     assert "example" not in done.stdout + done.stderr  # no host name
     again = run("import-0.17", "--as", "node", "--until", "2026-03-15")
     assert again.stdout.startswith("imported 0 entries with 0 transfers (0 B) of 1 days; 3 entries")

@@ -1,4 +1,4 @@
-"""With TimescaleDB: a hypertable, compression, retention, and aggregates that agree with our sums."""
+"""With TimescaleDB: a hypertable, compression, retention, aggregates that agree with our sums."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +17,7 @@ from conftest import (
     read_into,
 )
 from model import block
-from servers import TIMESCALEDB, Server
+from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.source import find
@@ -26,9 +26,7 @@ from ringserverstats.store.audit import audit
 from ringserverstats.store.postgresql import PostgreSQLStore
 from ringserverstats.verify import verify
 
-pytestmark = pytest.mark.skipif(
-    not TIMESCALEDB.exists(), reason="TimescaleDB is not installed (CI installs its package)"
-)
+pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists() and not MUST, reason=WITHOUT_TIMESCALEDB)
 Log = Callable[..., Path]
 REAL = DATA / "v4.5.3-midnight-paris"
 TODAY = datetime.now(UTC).date()

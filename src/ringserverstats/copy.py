@@ -51,14 +51,19 @@ _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
        version FROM reject
 """
+_IMPORTED = """
+SELECT server, day FROM imported WHERE server = $1 AND day BETWEEN $2::date AND $3::date
+"""
 _TOTALS = """
 SELECT v.name AS server, count(s.server) AS entries, coalesce(sum(s.transfers), 0) AS transfers,
        coalesce(sum(s.bytes), 0) AS bytes, coalesce(sum(s.packets), 0) AS packets
   FROM server v LEFT JOIN seen s ON s.server = v.server GROUP BY v.name ORDER BY v.name
 """
-_NOTES = (
-    "SELECT (SELECT count(*) FROM covered) AS covered, (SELECT count(*) FROM reject) AS rejects"
-)
+_NOTES = """
+SELECT (SELECT count(*) FROM covered) AS covered,
+       (SELECT count(*) FROM covered WHERE whole) AS whole,
+       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported) AS imported
+"""
 
 
 @dataclass
@@ -80,9 +85,14 @@ def copy(
         progress: called with the transfers done and to do.
 
     Raises:
-        StoreError: ``target`` is another store, or one of the two cannot be used. What was copied
-            before stays, and the same again goes on.
+        StoreError: ``target`` is another store, ``source`` does not keep all transfers, or one of
+            the two cannot be used. What was copied before stays, and the same again goes on.
     """
+    if source.kept_since is not None:
+        raise StoreError(
+            f"{source.label} keeps transfers since {source.kept_since} only, so that it cannot be "
+            "copied whole; pg_dump copies it as it is"
+        )
     target.become(*source.portrait())
     target.open(create=True)
     copied = Copied()
@@ -100,7 +110,7 @@ def copy(
         done += count
         progress(done, size)
     with source.reading() as ask:
-        target.write(
+        target.set_notes(
             Rows(
                 covered=_fitted(ask(_COVERED), COVERED),
                 rejects=_fitted(ask(_REJECTS), REJECTS),
@@ -149,8 +159,8 @@ def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
     span = [server, first.isoformat(), last.isoformat()]
     entries = ask(_ENTRIES, span).sort_by("number")
     transfers = ask(_TRANSFERS, span).sort_by("number")
-    first_row, row, is_whole = _places(entries["number"].to_numpy(), transfers["number"].to_numpy())
-    if not is_whole:
+    first_row, row = _places(entries["number"].to_numpy(), transfers["number"].to_numpy())
+    if not _is_whole(entries, transfers, first_row, row):
         raise StoreError(
             f"the transfers from {first} to {last} are not those that the ledger tells of, so they "
             "were not copied; see: ringserverstats audit"
@@ -167,21 +177,29 @@ def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
         _named(ask, "agent", AGENTS, pc.unique(origins["agent"])),
         _named(ask, "client", CLIENTS, pc.unique(origins["client"])),
         origins,
+        imported=_fitted(ask(_IMPORTED, span), IMPORTED),
     )
 
 
-def _places(entries: Int64s, transfers: Int64s) -> tuple[Int64s, Int64s, bool]:
-    """Where sorted numbers of entries and of transfers meet.
+def _places(entries: Int64s, transfers: Int64s) -> tuple[Int64s, Int64s]:
+    """Of sorted numbers of entries the first transfer of each, of transfers the entry of each."""
+    return np.searchsorted(transfers, entries), np.searchsorted(entries, transfers)
 
-    Returns:
-        Of each entry its first transfer, of each transfer its entry, and whether all have one.
-    """
-    first = np.searchsorted(transfers, entries)
-    entry = np.searchsorted(entries, transfers)
-    is_whole = len(np.unique(entries)) == len(entries) and np.array_equal(
-        np.unique(transfers), entries
+
+def _is_whole(entries: pa.Table, transfers: pa.Table, first: Int64s, row: Int64s) -> bool:
+    """Whether the entries have just the transfers that the ledger tells of."""
+    numbers = entries["number"].to_numpy()
+    if np.any(numbers[1:] == numbers[:-1]) or np.any(row == len(entries)):
+        return False
+    counts = np.bincount(row, minlength=len(entries))
+    if not np.array_equal(counts, entries["transfers"].to_numpy()):
+        return False
+    if not np.array_equal(numbers[row], transfers["number"].to_numpy()):
+        return False
+    return not len(first) or all(
+        np.array_equal(np.add.reduceat(transfers[name].to_numpy(), first), entries[name].to_numpy())
+        for name in ("bytes", "packets")
     )
-    return first, entry, is_whole
 
 
 def _repeats(row: Int64s, stream: Int64s, count: int) -> npt.NDArray[np.bool_]:

@@ -39,10 +39,15 @@ SELECT extract(epoch FROM time::timestamptz)::bigint AS time, coalesce(client, '
   FROM {TABLE} WHERE time >= $1::timestamp AND time < $2::timestamp
  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1, 2, 3
 """
-_COUNTS = f"SELECT time::date AS day, count(*) AS rows FROM {TABLE} GROUP BY 1 ORDER BY 1"
+_COUNTS = f"""
+SELECT time::date AS day, count(*) AS rows FROM {TABLE} WHERE time IS NOT NULL GROUP BY 1 ORDER BY 1
+"""
+_UNDATED = f"SELECT count(*) AS rows FROM {TABLE} WHERE time IS NULL"
+# 0.17 kept what was sent.
 _LOGGED = """
 SELECT DISTINCT s.day FROM (
-    SELECT day FROM seen WHERE server = $1 UNION SELECT day FROM covered WHERE server = $1
+    SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
+    UNION SELECT day FROM covered WHERE server = $1 AND direction = 'TX'
 ) s WHERE s.day NOT IN (SELECT day FROM imported WHERE server = $1)
 """
 _TEMPORARY = "^([0-9XYZ][0-9A-Z])[0-9]{4}$"
@@ -58,7 +63,7 @@ class Imported:
 
     ``known`` entries were imported before, ``repeated`` rows are of logs that were sent again,
     ``refused`` ones are of ``refused_days`` days of which logs were read, ``wrong`` ones have no
-    number of bytes.
+    time or number of bytes.
     """
 
     days: int = 0
@@ -105,6 +110,7 @@ def import_history(
     logged = set(store.ask(_LOGGED, [server.number])["day"].to_pylist())
     counts = {row["day"]: row["rows"] for row in store.ask(_COUNTS, []).to_pylist()}
     found, refused, read = Imported(), set[date](), 0
+    found.wrong = store.ask(_UNDATED, [])["rows"][0].as_py()
     for first, last, size in _pieces(counts, until):
         events = _events(store, server, first, last, found)
         day = pa.array(_days(events["time"].to_numpy(), server).astype("datetime64[D]"))

@@ -105,7 +105,8 @@ def _unknown(word: str) -> str:
     "--database",
     "--dburi",
     metavar="URI",
-    help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
+    help="The store: duckdb:///path/to/file or postgresql://user@host/database."
+    " Default: DATABASE_URI, else a file in your data folder.",
 )
 @click.pass_context
 def cli(ctx: click.Context, database: str | None) -> None:

@@ -70,7 +70,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             "rows stand there again, as their logs were sent more than once: not counted again",
         ),
         (done.refused, f"rows are of {done.refused_days} days of which logs were read: left out"),
-        (done.wrong, "rows have no number of bytes: left out"),
+        (done.wrong, "rows have no time or number of bytes: left out"),
     ):
         if count:
             click.echo(f"Note: {count:,} {what}", err=True)

@@ -23,7 +23,7 @@ def database_option(command: _Command) -> _Command:
         "--database",
         "--dburi",
         metavar="URI",
-        help="The store: duckdb:///path/to/file. Default: DATABASE_URI, else your data folder.",
+        help="The store: duckdb:///path/to/file or postgresql://user@host/database.",
     )(command)
 
 

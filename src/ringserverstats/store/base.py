@@ -251,6 +251,9 @@ class Store(Protocol):
     def write(self, rows: Rows) -> Written:
         """Count what is new of ``rows``, all or nothing."""
 
+    def set_notes(self, rows: Rows) -> None:
+        """Let what ``rows`` tell of logs be all that is known of logs, as in a copy."""
+
     def finish(self) -> None:
         """Do what need not be in the transactions of `write`; what they stored is safe before."""
 

@@ -114,18 +114,26 @@ def written(
 
 def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
+    fresh = _fresh_entries(rows.entries, new)
+    streams = rows.transfers["stream"]
+    if not new.all():
+        streams = streams.filter(pa.array(new[rows.transfers["row"].to_numpy()]))
+    origins = _those(rows.origins, "origin", fresh["origin"])
     names = {
-        table: _unique(given, table)
-        for table, given in (
-            ("stream", rows.streams),
-            ("agent", rows.agents),
-            ("client", rows.clients),
-            ("origin", rows.origins),
-        )
+        "stream": _those(rows.streams, "stream", streams),
+        "agent": _those(rows.agents, "agent", origins["agent"]),
+        "client": _those(rows.clients, "client", origins["client"]),
+        "origin": origins,
     }
     for table, given in names.items():
         session.add_names(table, given)
-    session.add_entries(_fresh_entries(rows.entries, new), rows.transfers, names["stream"])
+    session.add_entries(fresh, rows.transfers, names["stream"])
+
+
+def _those(given: pa.Table, key: str, used: pa.ChunkedArray) -> pa.Table:
+    """The first row of each ``key`` that is ``used``."""
+    given = _unique(given, key)
+    return given.filter(pc.is_in(given[key], value_set=pc.unique(used)))
 
 
 def _unique(given: pa.Table, key: str) -> pa.Table:

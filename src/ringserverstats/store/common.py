@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
@@ -242,6 +243,12 @@ class SQLStore(ABC):
                 insert(session, rows, new)
             resolved = insert_notes(session, rows, new)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
+
+    def set_notes(self, rows: Rows) -> None:
+        with self._session(write=True) as session:
+            for table in ("covered", "reject", "imported"):
+                session.change(f"DELETE FROM {table}")
+            insert_notes(session, rows, np.zeros(0, np.bool_))
 
     def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
         with self.reading() as ask:

@@ -91,7 +91,7 @@ def _words(column: pa.Array) -> list[Bytes | pa.Array]:
     words = _joined(_fields(column.dictionary))
     used = pc.unique(column.indices)
     if len(used) > 1:
-        return [words.take(column.indices)]
+        return [words.take(column.indices).fill_null(_NULL)]
     word = np.frombuffer(words[used[0].as_py()].as_py(), np.uint8)
     return [np.broadcast_to(word, (len(column), len(word)))]
 

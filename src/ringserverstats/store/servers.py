@@ -74,7 +74,11 @@ def copy_servers(session: Session, original: Identity, servers: list[Server]) ->
         StoreError: there is one that the other store does not have.
     """
     numbers = {server.number for server in servers}
-    strangers = [one.name for one in all_servers(session) if one.number not in numbers]
+    strangers = [
+        one.name
+        for one in all_servers(session)
+        if one.number not in numbers and _was_read(session, one)
+    ]
     if strangers:
         raise StoreError(
             f"the copy has a server that the store does not have ({strangers[0]!r}), so logs were "
@@ -155,11 +159,17 @@ def remove_server(session: Session, name: str) -> None:
         UsageError: something was read of it.
     """
     found = named(session, name)
-    for table in ("seen", "covered", "reject"):
-        rows = session.rows(f"SELECT count(*) FROM {table} WHERE server = $1", [found.number])
-        if rows[0][0]:
-            raise UsageError(
-                f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
-                f"--server {name} --from 2000 --to 2100, or merge it into another server"
-            )
+    if _was_read(session, found):
+        raise UsageError(
+            f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
+            f"--server {name} --from 2000 --to 2100, or merge it into another server"
+        )
     session.change("DELETE FROM server WHERE server = $1", [found.number])
+
+
+def _was_read(session: Session, server: Server) -> bool:
+    """Whether anything was read of ``server``."""
+    return any(
+        session.rows(f"SELECT count(*) FROM {table} WHERE server = $1", [server.number])[0][0]
+        for table in ("seen", "covered", "reject")
+    )
