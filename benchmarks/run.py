@@ -134,6 +134,9 @@ def prepare_old() -> str:
 class Postgres:
     """A private server on 127.0.0.1, gone at the end."""
 
+    def __init__(self, options: str = "") -> None:
+        self.options = options
+
     def __enter__(self) -> str:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-pg-"))
         self.user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -141,7 +144,7 @@ class Postgres:
             shutil.chown(self.folder, "postgres")
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-U", "bench", "-A", "trust")
-        options = f"-p {PORT} -k {self.folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {PORT} -k {self.folder} -c listen_addresses=127.0.0.1 {self.options}"
         self._run("pg_ctl", "-D", data, "-w", "-l", self.folder / "log", "-o", options, "start")
         uri = f"postgresql://bench@127.0.0.1:{PORT}/postgres"
         self._run("psql", uri, "-c", TABLE)

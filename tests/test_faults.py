@@ -288,7 +288,7 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
     try:
         with own_server(_SmallServer(disk, log)) as uri:
             run = command_line(tmp_path, uri)
-            resize(disk, shutil.disk_usage(disk).used + 2_500_000)
+            resize(disk, shutil.disk_usage(disk).used + 5_000_000)
             for _ in range(2):
                 assert_told(
                     Process(run, "ingest", long_log).end(), "No space left on device", "disk"

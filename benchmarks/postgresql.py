@@ -1,0 +1,112 @@
+"""Measure this program's PostgreSQL stores against ringserverstats 0.17.4, on one server.
+
+The server is started for the run (Debian: postgresql-15), with TimescaleDB where that is installed.
+All read the same generated log of a million lines in turn, whole commands, each into an empty
+database whose tables are there; medians are printed, with the sizes that the databases grew by.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+from run import OLD_JOB, POSTGRES, TABLE, WORK, Postgres, Run, in_turn, log, measured, prepare_old
+
+TIMESCALEDB = Path("/usr/lib/postgresql/15/lib/timescaledb.so")
+SECRET = (b"k" * 32).hex()
+
+
+class Bench:
+    """Databases of a server, made anew for each run."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server.rsplit("/", 1)[0]
+
+    def uri(self, name: str) -> str:
+        return f"{self._server}/{name}"
+
+    def make(self, name: str) -> str:
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.uri(name)
+
+    def ask(self, name: str, sql: str) -> float:
+        with psycopg.connect(self.uri(name), autocommit=True) as connection:
+            return float(connection.execute(sql).fetchall()[0][0])
+
+    def size(self, name: str) -> float:
+        """Megabytes of a database, over those of an empty one."""
+        empty = self.ask("template1", "SELECT pg_database_size('template1')")
+        return (self.ask(name, f"SELECT pg_database_size('{name}')") - empty) / 1e6
+
+    def old(self, python: str, path: Path) -> Run:
+        uri = self.make("old")
+        with psycopg.connect(uri) as connection:
+            connection.execute(TABLE)
+        return measured([python, "-c", OLD_JOB, str(path), uri], says=False)
+
+    def new(self, name: str, timescaledb: str, path: Path) -> Run:
+        told = {
+            "DATABASE_URI": self.make(name),
+            "RINGSERVERSTATS_SECRET": SECRET,
+            "RINGSERVERSTATS_TIMESCALEDB": timescaledb,
+        }
+        program = [sys.executable, "-m", "ringserverstats"]
+        for args in (("migrate",), ("server", "add", "default")):
+            subprocess.run(
+                [*program, *args],
+                check=True,
+                env={**os.environ, **told},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        return measured([*program, "ingest", str(path)], says=False, **told)
+
+
+def main() -> None:
+    """Measure and print, one line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
+    python = prepare_old()
+    path = log("1m.log", 1_000_000)
+    has_timescaledb = TIMESCALEDB.exists()
+    options = "-c shared_preload_libraries=timescaledb" if has_timescaledb else ""
+    with Postgres(options) as server:
+        bench = Bench(server)
+        ways = [lambda: bench.old(python, path), lambda: bench.new("plain", "no", path)]
+        if has_timescaledb:
+            ways.append(lambda: bench.new("timescale", "yes", path))
+        old, plain, *timescale = in_turn(given.times, *ways)
+        print(f"PostgreSQL in {POSTGRES}, 1,000,000 lines, medians of {given.times}")
+        size = bench.size("old")
+        print(f"{'0.17.4':14} {old.seconds:6.2f} s {old.megabytes:6.0f} MB, {size:4.0f} MB on disk")
+        for name, run, wanted in zip(
+            ("plain", "timescale"), (plain, *timescale), (4, 3), strict=False
+        ):
+            print(
+                f"{name:14} {run.seconds:6.2f} s {run.megabytes:6.0f} MB,"
+                f" {bench.size(name):4.0f} MB on disk: {old.seconds / run.seconds:.1f} times as fast"
+                f" (wanted {wanted}), {bench.size(name) / size:.2f} times the size"
+            )
+        if timescale:
+            begin = time.perf_counter()
+            bench.ask(
+                "timescale", "SELECT count(compress_chunk(c)) FROM show_chunks('transfer_rows') c"
+            )
+            took = time.perf_counter() - begin
+            rows = bench.ask("timescale", "SELECT hypertable_size('transfer_rows')") / 1e6
+            print(
+                f"compressed in {took:.1f} s: transfers {rows:.0f} MB"
+                f" ({rows / size:.2f} times 0.17.4's table, wanted 0.33),"
+                f" all with sums {bench.size('timescale'):.0f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()
