@@ -89,9 +89,10 @@ def main() -> None:
         for name, run, wanted in zip(
             ("plain", "timescale"), (plain, *timescale), (4, 3), strict=False
         ):
+            ratio = old.seconds / run.seconds
             print(
                 f"{name:14} {run.seconds:6.2f} s {run.megabytes:6.0f} MB,"
-                f" {bench.size(name):4.0f} MB on disk: {old.seconds / run.seconds:.1f} times as fast"
+                f" {bench.size(name):4.0f} MB on disk: {ratio:.1f} times as fast"
                 f" (wanted {wanted}), {bench.size(name) / size:.2f} times the size"
             )
         if timescale:

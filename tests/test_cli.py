@@ -221,7 +221,7 @@ def test_servers(run: CommandLine) -> None:
         (["--database", "mysql://x:secret@h/d", "info"], 2, "cannot be used"),
         (["--database", "postgresql://x:secret@h/d", "info"], 3, "cannot be reached"),
         (["--database", "postgresql://x:secret@h/d", "info"], 3, "a password on the command line"),
-        (["--database", "postgresql://x:secret@h:port/d", "info"], 2, "cannot be read"),
+        (["--database", "postgresql://x:secret@h/d?secret=1", "info"], 2, "cannot be read"),
         (["--database", "duckdb:///proc/no/store.duckdb", "@log"], 3, "choose another"),
         (["--database", "duckdb:///etc/passwd", "@log"], 3, "cannot be used as a store"),
     ],

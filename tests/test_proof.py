@@ -117,6 +117,8 @@ def _other(column: str, kind: str, rng: random.Random) -> str:
         return f"coalesce({column}, '2026-01-01') + {rng.choice((-365, -1, 1, 40))}"
     if kind == "UUID":
         return "uuid()"
+    if kind == "TIMESTAMP":
+        return f"{column} + INTERVAL {rng.choice((-90_000, 1, 3_600))} SECOND"
     if kind == "BOOLEAN":
         return f"NOT {column}"
     if kind.startswith("ENUM"):

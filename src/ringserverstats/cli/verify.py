@@ -45,10 +45,12 @@ def command(
     and in directions (TX, RX) that the given logs cover whole or by the hour, so give all logs of a
     day. Without FILES the registered paths are read.
     """
+    from msgspec.structs import replace
+
     from ringserverstats.cli.formats import write
     from ringserverstats.verify import Finding, verify
 
-    settings = load_settings(database)
+    settings = replace(load_settings(database), patience=0)  # a day may take long
     store = open_store(settings, answers=True, needed=True)
     sources, _ = find_inputs(files, server, name, store)
     with reading(sources) as progress:

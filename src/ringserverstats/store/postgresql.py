@@ -4,9 +4,10 @@ Each batch, question and correction has a connection and a transaction of its ow
 says who waits for whom.
 """
 
+import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -36,6 +38,9 @@ from ringserverstats.store.postgresql_schema import (
 from ringserverstats.store.postgresql_session import PostgreSQLSession
 from ringserverstats.store.session import Session
 
+# What breaks is told once, by us.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
 _ATTEMPTS = 5
 _PAUSE = 0.05
 _CONNECTING = 10  # seconds, unless the URI says otherwise
@@ -57,7 +62,7 @@ class PostgreSQLStore(SQLStore):
         return label_of(self._info)
 
     def exists(self) -> bool:
-        with self._connect() as connection:
+        with self._connection(reads=True) as connection:
             return is_migrated(connection) and _has_row(connection)
 
     def size(self) -> int:
@@ -97,6 +102,7 @@ class PostgreSQLStore(SQLStore):
         """What is asked with other tools may lag behind, but need not."""
         with self._connect() as connection:
             try:
+                connection.execute(f"SET lock_timeout = {self._wait}")
                 timescaledb.refresh(connection, list(spans), _today())
             except errors.InsufficientPrivilege:
                 pass  # the owner's job does it within the hour
@@ -110,9 +116,20 @@ class PostgreSQLStore(SQLStore):
     def reading(self, *, patience: float = 0) -> Iterator[Ask]:
         with self._connection(reads=True) as connection:
             check(connection, self.label)
-            if patience:
-                connection.execute(f"SET LOCAL statement_timeout = {int(patience * 1000)}")
-            yield PostgreSQLSession(connection, has_rows=False).table
+            connection.execute(f"SET LOCAL statement_timeout = {int(patience * 1000)}")
+            try:
+                yield PostgreSQLSession(connection, has_rows=False).table
+            except errors.QueryCanceled:
+                if not patience:
+                    raise
+                raise StoreError(
+                    f"{self.label}: the question took longer than {patience:g} s; ask for a "
+                    "shorter period, or raise RINGSERVERSTATS_PATIENCE"
+                ) from None
+
+    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        with self.reading(patience=self.options.patience) as ask:
+            return ask(sql, parameters)
 
     def backup(self, target: Path) -> None:  # noqa: ARG002
         raise UsageError(
@@ -133,13 +150,13 @@ class PostgreSQLStore(SQLStore):
     def kept_since(self) -> date | None:
         if not self.exists():
             return None
-        with self._connect() as connection:
+        with self._connection(reads=True) as connection:
             found = timescaledb.state(connection)
         keep = found.keep_days if found else None
         return None if keep is None else _today() - timedelta(days=keep)
 
     def features(self) -> dict[str, str]:
-        with self._connect() as connection:
+        with self._connection(reads=True) as connection:
             found = timescaledb.state(connection)
             version = connection.info.parameter_status("server_version") or ""
         if found is None:
@@ -148,20 +165,19 @@ class PostgreSQLStore(SQLStore):
         return {"server": f"PostgreSQL {version}", "timescaledb": f"{found.version}, {kept}"}
 
     def steps(self) -> dict[str, bool]:
-        with self._connect() as connection:
+        with self._connection(reads=True) as connection:
             done = applied(connection)
             return {name: name in done for name in steps()}
 
     def migrate(self) -> list[str]:
         with self._connect() as connection:
-            try:
-                done = migrate(connection, self._info, wait=self.options.wait)
-                keep = self.options.keep_days or None
-                self.options.tell(timescaledb.set_up(connection, self.options.timescaledb, keep))
-                grant(connection)
-                return done
-            except psycopg.Error as error:
-                raise self._told(error) from None
+            connection.execute(f"SET lock_timeout = {self._wait}")
+            connection.commit()
+            done = migrate(connection, self._info, wait=self.options.wait)
+            keep = self.options.keep_days or None
+            self.options.tell(timescaledb.set_up(connection, self.options.timescaledb, keep))
+            grant(connection)
+            return done
 
     def _create(self, original: Identity | None = None) -> None:
         """Say who the store is, where nobody did: its tables are there."""
@@ -222,8 +238,8 @@ class PostgreSQLStore(SQLStore):
                 if reads:
                     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                     connection.read_only = True
-                wait = int(self.options.wait * 1000) or 1
-                connection.execute(f"SET LOCAL lock_timeout = {wait}")
+                connection.execute(f"SET LOCAL lock_timeout = {self._wait}")
+                connection.execute("SET LOCAL statement_timeout = 0")
                 connection.execute("SET LOCAL TIME ZONE 'UTC'")
                 connection.execute(f"SET LOCAL work_mem = '{timescaledb.WORK_MEMORY}'")
                 connection.execute("SET LOCAL jit = off")
@@ -232,8 +248,6 @@ class PostgreSQLStore(SQLStore):
                     connection.rollback()
                 else:
                     connection.commit()
-            except psycopg.Error as error:
-                raise self._told(error) from None
             except duckdb.Error as error:  # which sums up a batch
                 raise StoreError(
                     f"{self.label}: {first_line(error)}; nothing of this step was stored"
@@ -250,8 +264,15 @@ class PostgreSQLStore(SQLStore):
             ) from None
         try:
             yield connection
+        except psycopg.Error as error:
+            raise self._told(error) from None
         finally:
             connection.close()  # what is not committed is undone
+
+    @property
+    def _wait(self) -> int:
+        """Milliseconds to wait for a lock; 0 would be no limit."""
+        return int(self.options.wait * 1000) or 1
 
     def _told(self, error: psycopg.Error) -> StoreError:
         """What the user should know of ``error``."""
@@ -261,11 +282,8 @@ class PostgreSQLStore(SQLStore):
                 f"{self.label} has been in use by another process for {self.options.wait:g} s; "
                 "try again, or raise RINGSERVERSTATS_WAIT"
             )
-        if isinstance(error, errors.QueryCanceled):
-            return StoreError(
-                f"{self.label}: the question took longer than {self.options.patience:g} s; ask for "
-                "a shorter period, or raise RINGSERVERSTATS_PATIENCE"
-            )
+        if isinstance(error, errors.DiskFull):
+            return StoreError(f"{reason}: the server's disk is full; make room, and run it again")
         if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
             return _AgainError(reason)
         return StoreError(reason)

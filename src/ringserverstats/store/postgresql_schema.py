@@ -3,6 +3,7 @@
 They are applied by yoyo, by this program or by its own command.
 """
 
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ LOCKS = 1381192532
 ALL_SERVERS, MIGRATION = 0, -2  # -3 is in the SQL of make_months
 
 _PREFIX = "ringserverstats-"
+_PAUSE = 0.2
 
 
 def folder() -> Path:
@@ -97,25 +99,44 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
     from yoyo import read_migrations
     from yoyo.backends import get_backend_class
     from yoyo.connections import DatabaseURI
-    from yoyo.exceptions import LockTimeout
 
     connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
     connection.commit()
     before = applied(connection)
     connection.commit()
-    told = dict(conninfo_to_dict(info))
+    told: dict[str, Any] = dict(conninfo_to_dict(info))
+    told["options"] = f"{told.get('options', '')} -c lock_timeout={int(wait * 1000) or 1}"
     scheme = "postgresql+psycopg"
     uri = DatabaseURI(scheme, None, None, None, None, told.pop("dbname", None), told)
     backend = get_backend_class(scheme)(uri, "_yoyo_migration")
     try:
         backend.init_database()
-        with backend.lock(timeout=max(wait, 1)):
-            backend.apply_migrations(backend.to_apply(read_migrations(str(folder()))))
-    except LockTimeout:
-        raise StoreError(
-            "another process is migrating this database with yoyo, or was killed while it did; in "
-            "that case: yoyo break-lock --database postgresql+psycopg://..."
-        ) from None
+        _hold_off_yoyo(connection, wait)
+        backend._is_locked = True  # else it would wait for the lock that we hold
+        backend.apply_migrations(backend.to_apply(read_migrations(str(folder()))))
+        connection.commit()
     finally:
         backend.connection.close()
     return sorted(applied(connection) - before)
+
+
+def _hold_off_yoyo(connection: psycopg.Connection[Any], wait: float) -> None:
+    """Keep yoyo's own command away for a transaction.
+
+    Its way, a row that says that it is at work, would stay behind where we are killed.
+
+    Raises:
+        StoreError: it is at work, for longer than ``wait`` seconds, or left such a row.
+    """
+    begin = time.monotonic()
+    while True:
+        connection.execute("LOCK TABLE yoyo_lock IN SHARE MODE")
+        if not connection.execute("SELECT count(*) FROM yoyo_lock").fetchall()[0][0]:
+            return
+        connection.rollback()
+        if time.monotonic() - begin > wait:
+            raise StoreError(
+                "another process is migrating this database with yoyo, or was killed while it did; "
+                "in that case: yoyo break-lock --database postgresql+psycopg://..."
+            )
+        time.sleep(_PAUSE)
