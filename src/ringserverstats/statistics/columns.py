@@ -159,10 +159,8 @@ FILTERS = {
             "f.server IN (SELECT server FROM server WHERE {})",
             "servers",
         ),
-        Filter("direction", "f.direction::text", "{}", "directions: TX (default), RX, or TX,RX"),
-        Filter(
-            "protocol", "f.protocol::text", "{}", "protocols: DataLink, SeedLink, HTTP, Unknown"
-        ),
+        Filter("direction", "f.direction", "{}", "directions: TX (default), RX, or TX,RX"),
+        Filter("protocol", "f.protocol", "{}", "protocols: DataLink, SeedLink, HTTP, Unknown"),
         Filter("network", "network", _OF_STREAM, "networks", of_stream=True),
         Filter("station", "station", _OF_STREAM, "stations", of_stream=True),
         Filter(

@@ -65,7 +65,7 @@ class Question:
                     raise UsageError(f"there is no {kind} {name!r}; {hint}: {', '.join(known)}")
         for name, words in _WORDS.items():
             for value in self.filters.get(name, ()):
-                if not any(fnmatchcase(word, value) for word in words):
+                if not any(_matches(word, (value,)) for word in words):
                     raise UsageError(f"there is no {name} {value!r}; known: {', '.join(words)}")
         if len(set(self.by)) < len(self.by) or len(set(self.measures)) < len(self.measures):
             raise UsageError("a group or measure is named twice; name it once")
@@ -152,27 +152,27 @@ class Question:
         groups = [GROUPS[name] for name in self.by]
         daily, monthly, columns = self.tables(kind)
         needed = {join for group in groups for join in group.joins}
-        names_codes = "network" in columns
-        if names_codes:
+        has_codes = "network" in columns
+        if has_codes:
             needed.discard("stream")
+        keys = [re.sub(r"\bs\.", "f.", group.key) if has_codes else group.key for group in groups]
+        source = self._rows(daily, monthly, columns, parameters)
+        where = " AND ".join(_filters(self, parameters, codes="f." if has_codes else "")) or "true"
+        used = " ".join(MEASURES[name].sql[kind] for name in measures)
+        sums = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
+        within = ""
         if "clients" in measures:
             needed.add("origin")
-        source = self._rows(daily, monthly, columns, parameters)
+            within = "o.client"
+            source, where = self._by_origin(source, where, columns, sums), "true"
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
         if kind == _MEANS:
             joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
-        keys = [re.sub(r"\bs\.", "f.", group.key) if names_codes else group.key for group in groups]
-        where = (
-            " AND ".join(_filters(self, parameters, codes="f." if names_codes else "")) or "true"
-        )
-        within = {"sums": "o.client" if "clients" in measures else "", _MEANS: "d.days"}.get(kind)
+            within = "d.days"
         if within:  # summed by that first: to count distinct clients at once is slow
             own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
-            used = " ".join(MEASURES[name].sql[kind] for name in measures)
-            added = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
-            inner = ", ".join([*own, within, *added])
             source = (
-                f"(SELECT {inner} FROM {source} {joins} WHERE {where}"
+                f"(SELECT {', '.join([*own, within, *sums])} FROM {source} {joins} WHERE {where}"
                 f"{_group_by([*keys, within])}) f"
             )
             keys, joins, where = [f"f.k{n}" for n in range(len(keys))], "", "true"
@@ -181,6 +181,20 @@ class Question:
             *(f'{MEASURES[name].sql[kind]} AS "{name}"' for name in measures),
         ]
         return f"SELECT {', '.join(shown)} FROM {source} {joins} WHERE {where}{_group_by(keys)}"
+
+    def _by_origin(self, source: str, where: str, columns: tuple[str, ...], sums: list[str]) -> str:
+        """SQL of ``source`` summed by all that the keys need of it, before names are joined.
+
+        PostgreSQL does this, and no later step, with several processes.
+        """
+        times = [name for name in self.by if GROUPS[name].is_time]
+        day = [f"{GROUPS[times[0]].key if len(times) == 1 else 'f.day'} AS day"] if times else []
+        what = [name for name in ("stream", "network", "station") if name in columns]
+        if "stream" not in what:
+            what = [name for name in what if name in self.by]
+        who = [f"f.{name}" for name in (*_WHO[:-1],) if name in self.by]
+        own = [*day, *who, "f.origin", *(f"f.{name}" for name in what)]
+        return f"(SELECT {', '.join([*own, *sums])} FROM {source} WHERE {where}{_group_by(own)}) f"
 
     def _rows(
         self, daily: str, monthly: str | None, columns: tuple[str, ...], parameters: list[object]
@@ -250,6 +264,10 @@ def _filters(question: Question, parameters: list[object], *, codes: str = "") -
     found = []
     for name, values in question.filters.items():
         one = FILTERS[name]
+        if name in _WORDS:  # of which there are few, and databases know how many rows have each
+            let_in = [f"'{word}'" for word in _WORDS[name] if _matches(word, values)]
+            found.append(one.sql.format(f"{one.column} IN ({', '.join(let_in)})"))
+            continue
         is_own = bool(codes) and one.of_stream
         choices = []
         for value in values:
@@ -261,6 +279,10 @@ def _filters(question: Question, parameters: list[object], *, codes: str = "") -
         choice = f"({' OR '.join(choices) or 'false'})"
         found.append(choice if is_own else one.sql.format(choice))
     return found
+
+
+def _matches(word: str, values: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(word, value) for value in values)
 
 
 def _pieces(

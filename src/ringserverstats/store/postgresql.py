@@ -117,6 +117,9 @@ class PostgreSQLStore(SQLStore):
         with self._connection(reads=True) as connection:
             check(connection, self.label)
             connection.execute(f"SET LOCAL statement_timeout = {int(patience * 1000)}")
+            # The planner takes what is unnested for few rows, which workers would hand over one by
+            # one; this lets them sum up, or not start at all.
+            connection.execute("SET LOCAL parallel_tuple_cost = 1")
             try:
                 yield PostgreSQLSession(connection, has_rows=False).table
             except errors.QueryCanceled:
