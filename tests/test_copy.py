@@ -406,7 +406,7 @@ def test_commands(run: CommandLine, database: str, tmp_path: Path) -> None:
     run("--database", database, DATA / "v4.1.0-text", "--as", "default")
     different = run("copy", "--to", database)
     assert different.returncode == 1
-    assert "Different: server default, entries 10, " in different.stderr
+    assert "Different: " in different.stderr
     assert different.stdout.count(": no differences") == 2
 
 

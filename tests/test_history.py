@@ -16,6 +16,7 @@ from conftest import (
     DATA,
     SECRET,
     CommandLine,
+    another,
     assert_whole,
     dump,
     make_postgresql,
@@ -649,3 +650,23 @@ def test_the_view_of_0_17_agrees_on_days(
     )
     old = "time bytes network station location channel city country agent geohash client"
     assert [name for (name,) in columns] == old.split()
+
+
+def test_logs_that_are_read_while_days_are_imported_stop_that(
+    make: Make, logs: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever commits first has the day; nothing counts twice."""
+    store = make(events(FIRST, SECOND))
+    good = store.write
+
+    def later(rows: object) -> object:
+        monkeypatch.undo()
+        read_into(another(store), DENVER, server="node")  # as cron does
+        return good(rows)
+
+    monkeypatch.setattr(store, "write", later)
+    with pytest.raises(StoreError, match="run the same again"):
+        bring(store)
+    assert by_day(store)["2026-03-14"] == by_day(logs)["2026-03-14"]
+    assert bring(store).refused_days == 2
+    assert_whole(store)

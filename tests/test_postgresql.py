@@ -231,3 +231,95 @@ def test_a_dump_restores_the_store(server: Server, database: str, tmp_path: Path
     assert dump(restored) == dump(store)
     assert_whole(restored)
     assert read_into(restored, DATA).entries == 0
+
+
+def test_odd_days_count_as_in_duckdb(database: str, tmp_path: Path, log: Log) -> None:
+    early = log(block(log_time=946_684_800 + 60, connect_time=946_684_800 + 30), "early")
+    late = log(block(log_time=START + 5), "txlog-20991231T0000-21000101T0000")
+    stores = (make_postgresql(database, tmp_path), make_store(tmp_path / "store.duckdb"))
+    for store in stores:
+        store.open(create=True)
+        store.add_server("default", "America/Denver")
+        assert read_into(store, early, late).entries == 2
+        assert_whole(store)
+    assert dump(stores[0]) == dump(stores[1])
+
+
+def test_texts_are_kept_whatever_the_client_is_set_to(
+    database: str, tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = make_postgresql(database, tmp_path)
+    read_into(store, log(block(agent="é").encode()))
+    assert_whole(store)
+    assert ask(store, Question(by=("agent",))).to_pylist()[0]["agent"] == "é"
+
+
+def test_a_database_of_another_encoding_is_refused(server: Server, tmp_path: Path) -> None:
+    server.execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        " LOCALE_PROVIDER libc TEMPLATE template0"
+    )
+    with pytest.raises(StoreError, match="LATIN1"):
+        make_postgresql(server.uri("latin"), tmp_path).migrate()
+
+
+def test_a_commit_whose_answer_is_lost_is_told_as_such(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_postgresql(database, tmp_path)
+    store.open(create=True)
+    good = psycopg.Connection.commit
+
+    def lost(connection: psycopg.Connection) -> None:
+        good(connection)
+        raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(psycopg.Connection, "commit", lost)
+    with pytest.raises(StoreError, match="is not known: run the same again"):
+        store.add_server("a", "UTC")
+    monkeypatch.undo()
+    assert [one.name for one in store.servers()] == ["a"]
+
+
+def test_tables_of_others_are_left_alone(database: str, tmp_path: Path) -> None:
+    store = make_postgresql(database, tmp_path)
+    for name in ("twice", "cover", "given", "moved"):
+        execute(store, f"CREATE TABLE {name} (theirs integer)")
+    read_into(store, REAL, server="a")
+    read_into(store, REAL, server="b")
+    store.merge_servers("a", "b", once=True, try_only=False)
+    store.delete("b", date(2026, 6, 30), date(2026, 6, 30), try_only=False)
+    assert_whole(store)
+    for name in ("twice", "cover", "given", "moved"):
+        execute(store, f"SELECT theirs FROM {name}")
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://me:hun/ter2@127.0.0.1/db", "postgresql://me:hun@ter2@127.0.0.1/db"]
+)
+def test_a_password_that_is_not_written_as_it_must_be_is_not_shown(
+    run: CommandLine, uri: str
+) -> None:
+    run.environment["DATABASE_URI"] = uri
+    told = run("info")
+    assert told.returncode == 2
+    assert "%40" in told.stderr
+    assert "hun" not in told.stderr
+    assert "ter2" not in told.stderr
+
+
+def test_whoever_asked_the_table_of_0_17_asks_the_view(server: Server, fresh: str) -> None:
+    server.execute("CREATE ROLE grafana LOGIN")
+    server.execute(
+        "CREATE TABLE ringserver_events (time timestamp, bytes bigint, client text)",
+        "GRANT SELECT ON ringserver_events TO grafana",
+        database=fresh,
+    )
+    make_postgresql(server.uri(fresh), Path("/nowhere")).migrate()
+    with psycopg.connect(server.uri(fresh, "grafana")) as connection:
+        assert connection.execute("SELECT count(*) FROM ringserver_events").fetchall() == [(0,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT client FROM ringserver_events_0_17")
+    server.execute("DROP OWNED BY grafana", database=fresh)
+    server.execute("DROP ROLE grafana")

@@ -1,9 +1,12 @@
 """With TimescaleDB: a hypertable, compression, retention, aggregates that agree with our sums."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from conftest import (
     DATA,
@@ -22,8 +25,10 @@ from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.source import find
 from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store import timescaledb
 from ringserverstats.store.audit import audit
 from ringserverstats.store.postgresql import PostgreSQLStore
+from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
 from ringserverstats.verify import verify
 
 pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists() and not MUST, reason=WITHOUT_TIMESCALEDB)
@@ -57,8 +62,6 @@ def store(timescale: Server, tmp_path: Path) -> Iterator[PostgreSQLStore]:
 
 
 def run_sql(store: PostgreSQLStore, *statements: str) -> list[tuple]:
-    import psycopg
-
     with psycopg.connect(store._info, autocommit=True) as connection:
         for sql in statements:
             cursor = connection.execute(sql)
@@ -67,17 +70,17 @@ def run_sql(store: PostgreSQLStore, *statements: str) -> list[tuple]:
 
 def assert_agree(store: PostgreSQLStore, since: date = date(2000, 1, 1)) -> None:
     """The aggregates tell the same as our sums, of days (or whole months) ``since``."""
-    for name, (time, table) in AGGREGATES.items():
-        columns = f"{time}, server, direction, protocol, network, station"
+    for name, (column, table) in AGGREGATES.items():
+        columns = f"{column}, server, direction, protocol, network, station"
         rows = run_sql(
             store,
-            f"SELECT {columns}, bytes, packets, transfers FROM {name} WHERE {time} >= '{since}'"
+            f"SELECT {columns}, bytes, packets, transfers FROM {name} WHERE {column} >= '{since}'"
             " ORDER BY 1, 2, 3, 4, 5, 6",
         )
         ours = run_sql(
             store,
             f"SELECT {columns}, sum(bytes), sum(packets), sum(transfers) FROM {table}"
-            f" WHERE {time} >= '{since}' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6",
+            f" WHERE {column} >= '{since}' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6",
         )
         assert rows == ours, name
 
@@ -213,3 +216,42 @@ def test_a_writer_alone_stores_and_the_aggregates_follow(timescale: Server, tmp_
     assert_agree(owner)
     reader = make_postgresql(timescale.uri("roles", names[1]), tmp_path)
     assert run_sql(reader, "SELECT count(*) > 0 FROM transfers_by_month") == [(True,)]
+
+
+def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
+    timescale: Server, tmp_path: Path
+) -> None:
+    plain = make_postgresql(timescale.make("race"), tmp_path, timescaledb="no")
+    plain.migrate()
+    read_into(plain, DATA / "v4.1.0-text", server="a")
+    before = ask(plain, Question(by=("network",), measures=("entries",))).to_pylist()
+    with psycopg.connect(plain._info) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
+        writing = pool.submit(read_into, another(plain), REAL, server="a")
+        time.sleep(1)
+        with psycopg.connect(plain._info) as other:
+            assert timescaledb._missing(other) == ""
+        timescaledb._make_hypertable(holder)
+        assert writing.result().entries == 10
+    later = another(plain, timescaledb="auto")
+    later.migrate()
+    assert_whole(later)
+    assert_agree(later)
+    after = ask(later, Question(by=("network",), measures=("entries",))).to_pylist()
+    assert sum(row["entries"] for row in after) > sum(row["entries"] for row in before)
+
+
+def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, log: Log) -> None:
+    days = [TODAY - timedelta(days=age) for age in (300, 1)]
+    read_into(store, *(log(dated(day), f"log-{day}") for day in days))
+    for keep in (100, 200, 0):
+        another(store, keep_days=keep).migrate()
+        for (job,) in run_sql(
+            store,
+            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
+        ):
+            run_sql(store, f"CALL run_job({job})")
+        assert store.kept_since == TODAY - timedelta(days=100)
+    assert audit(store, store.open(create=False).keys) == []
+    with pytest.raises(StoreError, match="at least 63"):
+        another(store, keep_days=7).migrate()

@@ -30,6 +30,7 @@ from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import Int64s
 from ringserverstats.store.base import Ask, Store
 
+_ROWS = 300_000  # transfers that are read at once, each a tuple where they come from PostgreSQL
 _DAYS = """
 SELECT server, day, sum(transfers) AS transfers FROM seen GROUP BY server, day ORDER BY server, day
 """
@@ -55,9 +56,11 @@ _IMPORTED = """
 SELECT server, day FROM imported WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
 _TOTALS = """
-SELECT v.name AS server, count(s.server) AS entries, coalesce(sum(s.transfers), 0) AS transfers,
-       coalesce(sum(s.bytes), 0) AS bytes, coalesce(sum(s.packets), 0) AS packets
-  FROM server v LEFT JOIN seen s ON s.server = v.server GROUP BY v.name ORDER BY v.name
+SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
+       sum(c.entries) AS entries, sum(c.transfers) AS transfers, sum(c.bytes) AS bytes,
+       sum(c.packets) AS packets
+  FROM connection_by_day c JOIN server v ON v.server = c.server
+ GROUP BY v.name, c.day, c.direction ORDER BY v.name, c.day, c.direction::text
 """
 _NOTES = """
 SELECT (SELECT count(*) FROM covered) AS covered,
@@ -97,9 +100,15 @@ def copy(
     target.open(create=True)
     copied = Copied()
     with source.reading() as ask:
+        # What is known of logs now is true when all that was read before is copied.
+        notes = Rows(
+            covered=_fitted(ask(_COVERED), COVERED),
+            rejects=_fitted(ask(_REJECTS), REJECTS),
+            imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
+        )
         days = ask(_DAYS).to_pylist()
     size, done = sum(row["transfers"] for row in days), 0
-    for server, first, last, count in _pieces(days, target.batch):
+    for server, first, last, count in _pieces(days, min(target.batch, _ROWS)):
         with source.reading() as ask:  # others may write to it between two pieces
             rows = _rows(ask, server, first, last)
         written = target.write(rows)
@@ -109,14 +118,7 @@ def copy(
         copied.known += written.known
         done += count
         progress(done, size)
-    with source.reading() as ask:
-        target.set_notes(
-            Rows(
-                covered=_fitted(ask(_COVERED), COVERED),
-                rejects=_fitted(ask(_REJECTS), REJECTS),
-                imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
-            )
-        )
+    target.set_notes(notes)
     target.finish()
     return copied
 

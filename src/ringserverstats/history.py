@@ -4,7 +4,7 @@ Such a row has the log time (UTC), bytes, the codes of the stream, the agent and
 packets, no address, no connect time. Rows of one time, agent and host are an entry.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from ipaddress import ip_address
@@ -18,9 +18,19 @@ from ringserverstats.enrich.notes import COVERED
 from ringserverstats.enrich.rows import IMPORTED, Enricher, Rows
 from ringserverstats.errors import UsageError
 from ringserverstats.keys import Keys
-from ringserverstats.logs.batch import NOT_TOLD, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
+from ringserverstats.logs.batch import (
+    LARGEST_NUMBER,
+    NOT_TOLD,
+    PROTOCOLS,
+    Batch,
+    Ids,
+    Int32s,
+    Int64s,
+    Peer,
+)
 from ringserverstats.logs.days import NO_HOUR, Days, local
 from ringserverstats.store.base import Server, Store
+from ringserverstats.store.batches import LOGGED
 
 #: Where the table of 0.17 lies once the tables of this program are made.
 TABLE = "ringserver_events_0_17"
@@ -29,7 +39,7 @@ MIDNIGHT = 10
 
 _DAY = 86_400
 _WHOLE_DAY = 1440
-_ROWS = 500_000  # of the old table, that are read at once
+_ROWS = 200_000  # of the old table, that are read at once
 _ONE_DAY = timedelta(days=1)
 _EVENTS = f"""
 SELECT extract(epoch FROM time::timestamptz)::bigint AS time, coalesce(client, '') AS client,
@@ -43,13 +53,6 @@ _COUNTS = f"""
 SELECT time::date AS day, count(*) AS rows FROM {TABLE} WHERE time IS NOT NULL GROUP BY 1 ORDER BY 1
 """
 _UNDATED = f"SELECT count(*) AS rows FROM {TABLE} WHERE time IS NULL"
-# 0.17 kept what was sent.
-_LOGGED = """
-SELECT DISTINCT s.day FROM (
-    SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
-    UNION SELECT day FROM covered WHERE server = $1 AND direction = 'TX'
-) s WHERE s.day NOT IN (SELECT day FROM imported WHERE server = $1)
-"""
 _TEMPORARY = "^([0-9XYZ][0-9A-Z])[0-9]{4}$"
 _IDS = """
 SELECT entry, sha256($1 || string_agg(told, chr(10) ORDER BY told)) AS id FROM rows
@@ -107,17 +110,18 @@ def import_history(
         )
     opened = store.open(create=not dry_run)
     enricher = Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=False)
-    logged = set(store.ask(_LOGGED, [server.number])["day"].to_pylist())
-    counts = {row["day"]: row["rows"] for row in store.ask(_COUNTS, []).to_pylist()}
+    logged = set(_ask(store, LOGGED, [server.number])["day"].to_pylist())
+    counts = {row["day"]: row["rows"] for row in _ask(store, _COUNTS).to_pylist()}
     found, refused, read = Imported(), set[date](), 0
-    found.wrong = store.ask(_UNDATED, [])["rows"][0].as_py()
+    found.wrong = _ask(store, _UNDATED)["rows"][0].as_py()
     for first, last, size in _pieces(counts, until):
         events = _events(store, server, first, last, found)
         day = pa.array(_days(events["time"].to_numpy(), server).astype("datetime64[D]"))
         closed = pc.is_in(day, value_set=pa.array(sorted(logged), pa.date32()))
         found.refused += pc.sum(closed).as_py() or 0
         refused |= set(pc.unique(day.filter(closed)).to_pylist())
-        rows = _rows(events.filter(pc.invert(closed)), enricher, opened.keys, server)
+        events = _without_large(events.filter(pc.invert(closed)), found)
+        rows = _rows(events, enricher, opened.keys, server)
         if len(rows.entries):
             nothing = rows.entries.slice(0, 0)
             done = store.compare(rows, nothing) if dry_run else store.write(rows)
@@ -131,6 +135,12 @@ def import_history(
     found.refused_days = len(refused)
     store.finish()
     return found
+
+
+def _ask(store: Store, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+    """For as long as it takes: the old table may be large, and without an index."""
+    with store.reading() as ask:
+        return ask(sql, parameters)
 
 
 def _pieces(counts: dict[date, int], until: date | None) -> Iterator[tuple[date, date, int]]:
@@ -158,7 +168,7 @@ def _events(store: Store, server: Server, first: date, last: date, found: Import
         for day in (first, last + _ONE_DAY)
     )
     span = [moment.replace(tzinfo=None).isoformat() for moment in (begin, end)]
-    events = store.ask(_EVENTS, span)
+    events = _ask(store, _EVENTS, span)
     kept = _kept(events["time"].to_numpy(), events["copies"].to_numpy())
     found.repeated += (pc.sum(events["copies"]).as_py() or 0) - int(kept.sum())
     events = events.take(pa.array(np.repeat(np.arange(len(events)), kept)))
@@ -224,12 +234,9 @@ def _batch(events: pa.Table, keys: Keys) -> Batch:
     )
     streams = pc.binary_join_element_wise(codes, "MSEED", "/").combine_chunks().dictionary_encode()
     times = events["time"].to_numpy()
-    who = pc.binary_join_element_wise(events["client"], events["agent"], "\0")
-    peers = who.combine_chunks().dictionary_encode()
+    peers = _peers(events)
     peer = peers.indices.to_numpy()
-    begins = np.r_[True, (times[1:] != times[:-1]) | (peer[1:] != peer[:-1])]
-    entry = (np.cumsum(begins) - 1).astype(np.int32)
-    first = np.flatnonzero(begins)
+    first, entry = _entries(times, peer)
     amounts = events["bytes"].to_numpy()
     none = np.zeros(len(first), np.int64)
     return Batch(
@@ -250,6 +257,31 @@ def _batch(events: pa.Table, keys: Keys) -> Batch:
         peers=tuple(_peer(text) for text in peers.dictionary.to_pylist()),
         streams=tuple(text.encode() for text in streams.dictionary.to_pylist()),
     )
+
+
+def _peers(events: pa.Table) -> pa.DictionaryArray:
+    """Client and agent of each row."""
+    who = pc.binary_join_element_wise(events["client"], events["agent"], "\0")
+    return who.combine_chunks().dictionary_encode()
+
+
+def _entries(times: Int64s, peer: Int32s) -> tuple[Int64s, Int32s]:
+    """The first row of each entry, and the entry of each row."""
+    begins = np.r_[True, (times[1:] != times[:-1]) | (peer[1:] != peer[:-1])]
+    return np.flatnonzero(begins), (np.cumsum(begins) - 1).astype(np.int32)
+
+
+def _without_large(events: pa.Table, found: Imported) -> pa.Table:
+    """Leave out entries that add up to more than an entry can have."""
+    if not len(events):
+        return events
+    first, entry = _entries(events["time"].to_numpy(), _peers(events).indices.to_numpy())
+    amounts = events["bytes"].to_numpy()
+    # A sum that goes beyond 63 bits is negative, as long as it does not go beyond 64.
+    rough = np.add.reduceat(amounts.astype(np.float64), first)
+    kept = ((rough < 1.5 * LARGEST_NUMBER) & (np.add.reduceat(amounts, first) >= 0))[entry]
+    found.wrong += int((~kept).sum())
+    return events.filter(pa.array(kept))
 
 
 def _peer(text: str) -> Peer:

@@ -6,6 +6,7 @@ or the one that ``RINGSERVERSTATS_CONFIG`` names.
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,10 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 return Path("/" + path.lstrip("/"))
         elif uri.endswith(".duckdb") and ":" not in uri:
             return Path(uri)
-        kind = uri.split(":", 1)[0] if ":" in uri else "file"
+        kind = re.match(r"[a-z+]+(?=://)", uri)
         raise UsageError(
-            f"the database ({kind[:20]!a}) cannot be used; set DATABASE_URI or --database to "
-            "duckdb:///path/to/file (three slashes and the whole path) or "
+            f"the database ({kind[0] if kind else 'no URI'}) cannot be used; set DATABASE_URI or "
+            "--database to duckdb:///path/to/file (three slashes and the whole path) or "
             "postgresql://user@host/database, or leave it out"
         )
 

@@ -30,13 +30,18 @@ def load_settings(database: str | None) -> Settings:
     from ringserverstats import settings
 
     told = database or click.get_current_context().obj
-    if told and re.match(r"\w+://[^@/]*:[^@/]+@", told):
+    warn_of_password(told)
+    return settings.load(database=told)
+
+
+def warn_of_password(uri: str | None) -> None:
+    """Say so where ``uri``, from the command line, holds a password."""
+    if uri and re.search(r"://[^/?]*:[^/?]*@|[?&]password=", uri):
         click.echo(
             "Warning: a password on the command line is seen by every user of this machine; set "
             "DATABASE_URI instead, or put it into ~/.pgpass",
             err=True,
         )
-    return settings.load(database=told)
 
 
 def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> Store:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store, progress_bar
+from ringserverstats.cli.common import (
+    human_bytes,
+    load_settings,
+    open_store,
+    progress_bar,
+    warn_of_password,
+)
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
@@ -33,6 +39,7 @@ def command(target: str, database: str | None) -> None:
     from ringserverstats.store.audit import audit
 
     settings = load_settings(database)
+    warn_of_password(target)
     there = msgspec.structs.replace(settings, database=target)
     source = open_store(settings, answers=True, needed=True)
     copy_ = open_store(there, answers=True)

@@ -28,6 +28,7 @@ _WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 #: Filters of what coverage is known of.
 OF_SERVER = ("server", "direction")
 _ONE_DAY = timedelta(days=1)
+_LATEST = date(9998, 12, 31)
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
 
@@ -69,6 +70,8 @@ class Question:
                     raise UsageError(f"there is no {name} {value!r}; known: {', '.join(words)}")
         if len(set(self.by)) < len(self.by) or len(set(self.measures)) < len(self.measures):
             raise UsageError("a group or measure is named twice; name it once")
+        if (self.last or date.min) > _LATEST or (self.first or date.min) > _LATEST:
+            raise UsageError(f"dates may go up to {_LATEST}")
         if self.first and self.last and self.last < self.first:
             raise UsageError(f"the period ends ({self.last}) before it starts ({self.first})")
         if self.sort and self.sort not in (*self.by, *self.shown):

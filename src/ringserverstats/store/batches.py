@@ -186,9 +186,27 @@ def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
     return found
 
 
+#: Days of a server (``$1``) of which logs tell what was sent.
+LOGGED = """
+SELECT DISTINCT s.day FROM (
+    SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
+    UNION SELECT day FROM covered WHERE server = $1 AND direction = 'TX'
+) s WHERE s.day NOT IN (SELECT day FROM imported WHERE server = $1)
+"""
+
+
+def were_logged(session: Session, rows: Rows) -> bool:
+    """Whether logs were read of days whose history ``rows`` are."""
+    days = set(rows.imported["day"].to_pylist())
+    return any(
+        days & {day for (day,) in session.rows(LOGGED, [number])}
+        for number in pc.unique(rows.imported["server"]).to_pylist()
+    )
+
+
 def servers_of(rows: Rows) -> set[int]:
     """The numbers of all servers that ``rows`` tell of."""
-    tables = (rows.entries, rows.covered, rows.rejects)
+    tables = (rows.entries, rows.covered, rows.rejects, rows.imported)
     return {number for table in tables for number in pc.unique(table["server"]).to_pylist()}
 
 

@@ -35,6 +35,7 @@ from ringserverstats.store.batches import (
     of_imported,
     servers_of,
     settle_rejects,
+    were_logged,
     written,
 )
 from ringserverstats.store.corrections import delete, merge
@@ -128,7 +129,7 @@ class SQLStore(ABC):
             if not create:
                 return Opened(derive(self.options.secret or os.urandom(32)), [])
             self._create()
-        with self._session(write=create) as session:
+        with self._session(write=create, servers=set()) as session:
             known = identity(session)
             servers = all_servers(session)
             rejected, digests = known_rejects(session)
@@ -234,6 +235,11 @@ class SQLStore(ABC):
             self._check_generation(session)
             if not servers <= {one.number for one in all_servers(session)}:
                 raise self._was_changed()
+            if were_logged(session, rows):
+                raise StoreError(
+                    f"{self.label}: logs of days that are imported were read meanwhile; nothing of "
+                    "this step was stored: run the same again, which leaves these days out"
+                )
             new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
             misdated, doubtful = find_misdated(session, rows.entries, new)
             closed = new & of_imported(session, rows)

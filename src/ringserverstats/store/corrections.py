@@ -66,8 +66,7 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
         for server in (source, target):
             _check(session, server, first, last)
     one, other = map(int, both)
-    _keep(
-        session,
+    session.keep(
         "twice",
         f"SELECT * FROM seen WHERE server = {one}"
         f" AND (log_day, entry) IN (SELECT log_day, entry FROM seen WHERE server = {other})",
@@ -148,12 +147,6 @@ def _sum_again(session: Session, server: int, first: date, last: date) -> None:
         session.sum_again(one, "server = $1 AND {time} BETWEEN $2 AND $3", span)
 
 
-def _keep(session: Session, name: str, select: str) -> None:
-    """Let ``name`` be a table of what ``select`` finds now."""
-    session.change(f"DROP TABLE IF EXISTS {name}")
-    session.change(f"CREATE TEMP TABLE {name} AS {select}")
-
-
 def _move_transfers(session: Session, source: int, target: int) -> None:
     """Entries and connections have numbers that depend on their server."""
     found = session.table(
@@ -181,8 +174,7 @@ def _move_notes(session: Session, both: list[int]) -> int:
         How many rejects were of both, or are entries that were counted.
     """
     one, other = map(int, both)
-    _keep(
-        session,
+    session.keep(
         "cover",
         f"SELECT {_COVER}, bool_and(whole) AS whole FROM covered"
         f" WHERE server IN ({one}, {other}) GROUP BY {_COVER}",

@@ -43,6 +43,9 @@ class DuckDBSession:
     def give(self, name: str, rows: pa.Table) -> None:
         self._connection.register(name, rows)
 
+    def keep(self, name: str, select: str) -> None:
+        self.change(f"CREATE TEMP TABLE {name} AS {select}")
+
     def add_names(self, table: str, given: pa.Table) -> None:
         self.give("given", given)
         self.change(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")

@@ -30,9 +30,11 @@ from ringserverstats.store.postgresql_schema import (
     LOCKS,
     applied,
     check,
+    first_line,
     grant,
     is_migrated,
     migrate,
+    printable,
     steps,
 )
 from ringserverstats.store.postgresql_session import PostgreSQLSession
@@ -100,10 +102,12 @@ class PostgreSQLStore(SQLStore):
 
     def _refresh(self, spans: Iterable[tuple[date, date]]) -> None:
         """What is asked with other tools may lag behind, but need not."""
+        latest = _today() + timedelta(days=366)
+        clamped = [(first, min(last, latest)) for first, last in spans if first <= latest]
         with self._connect() as connection:
             try:
                 connection.execute(f"SET lock_timeout = {self._wait}")
-                timescaledb.refresh(connection, list(spans), _today())
+                timescaledb.refresh(connection, clamped, _today())
             except errors.InsufficientPrivilege:
                 pass  # the owner's job does it within the hour
             except psycopg.Error as error:
@@ -154,9 +158,8 @@ class PostgreSQLStore(SQLStore):
         if not self.exists():
             return None
         with self._connection(reads=True) as connection:
-            found = timescaledb.state(connection)
-        keep = found.keep_days if found else None
-        return None if keep is None else _today() - timedelta(days=keep)
+            check(connection, self.label)
+            return timescaledb.kept_since(connection, _today())
 
     def features(self) -> dict[str, str]:
         with self._connection(reads=True) as connection:
@@ -178,8 +181,12 @@ class PostgreSQLStore(SQLStore):
             connection.commit()
             done = migrate(connection, self._info, wait=self.options.wait)
             keep = self.options.keep_days or None
-            self.options.tell(timescaledb.set_up(connection, self.options.timescaledb, keep))
             grant(connection)
+            connection.commit()
+            told = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
+            self.options.tell(told)
+            grant(connection)
+            connection.commit()
             return done
 
     def _create(self, original: Identity | None = None) -> None:
@@ -218,9 +225,9 @@ class PostgreSQLStore(SQLStore):
         self, *, write: bool = False, undo: bool = False, servers: set[int] | None = None
     ) -> Iterator[Session]:
         with self._connection(undo=undo) as connection:
-            has_rows = check(connection, self.label)
             if write:
                 _lock(connection, servers)
+            has_rows = check(connection, self.label)  # which may come while we wait for the lock
             if write and has_rows:  # a correction may be of many compressed transfers
                 connection.execute(
                     "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
@@ -238,6 +245,7 @@ class PostgreSQLStore(SQLStore):
         """
         with self._connect() as connection:
             try:
+                connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
                 if reads:
                     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                     connection.read_only = True
@@ -250,7 +258,11 @@ class PostgreSQLStore(SQLStore):
                 if undo:
                     connection.rollback()
                 else:
-                    connection.commit()
+                    self._commit(connection)
+            except UnicodeError:
+                raise UsageError(
+                    "a text holds what is no character, which PostgreSQL does not take"
+                ) from None
             except duckdb.Error as error:  # which sums up a batch
                 raise StoreError(
                     f"{self.label}: {first_line(error)}; nothing of this step was stored"
@@ -259,7 +271,8 @@ class PostgreSQLStore(SQLStore):
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:
         try:
-            connection = psycopg.connect(self._info)
+            # Prepared statements would stay behind in the connections of a pooler.
+            connection = psycopg.connect(self._info, prepare_threshold=None)
         except psycopg.Error as error:
             raise StoreError(
                 f"{self.label} cannot be reached ({first_line(error)}); check DATABASE_URI, and "
@@ -271,6 +284,17 @@ class PostgreSQLStore(SQLStore):
             raise self._told(error) from None
         finally:
             connection.close()  # what is not committed is undone
+
+    def _commit(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            connection.commit()
+        except psycopg.OperationalError as error:
+            if error.sqlstate and error.sqlstate[:2] != "08":  # the server says that it failed
+                raise
+            raise StoreError(
+                f"{self.label}: {first_line(error)}; whether this step was stored is not known: "
+                "run the same again, which counts nothing twice"
+            ) from None
 
     @property
     def _wait(self) -> int:
@@ -307,8 +331,13 @@ def connection_info(uri: str) -> str:
         told: dict[str, Any] = dict(conninfo_to_dict(plain))
         told.setdefault("connect_timeout", _CONNECTING)
         told.setdefault("application_name", "ringserverstats")
+        told["client_encoding"] = "UTF8"  # as COPY is given texts
+        is_odd = not re.fullmatch(r"[\d,]*", str(told.get("port", "")))
+        # What looks like a part of it may be one of a password whose signs were not written so.
+        if is_odd or any("@" in str(told.get(name, "")) for name in ("host", "user", "dbname")):
+            raise ValueError
         return make_conninfo(**told)
-    except psycopg.Error:
+    except (psycopg.Error, ValueError):
         raise UsageError(
             "the URI of the database cannot be read; it should look like "
             "postgresql://user@host:5432/database (signs such as @ / : in a password are written "
@@ -322,16 +351,7 @@ def label_of(info: str) -> str:
     user = f"{told['user']}@" if "user" in told else ""
     port = f":{told['port']}" if "port" in told else ""
     host = told.get("host", told.get("hostaddr", ""))
-    return _printable(f"postgresql://{user}{host}{port}/{told.get('dbname', '')}")
-
-
-def first_line(error: Exception) -> str:
-    """What ``error`` says, without the server's details, which may quote rows."""
-    return _printable(str(error).strip().split("\n")[0])
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return printable(f"postgresql://{user}{host}{port}/{told.get('dbname', '')}")
 
 
 def _lock(connection: psycopg.Connection[Any], servers: set[int] | None) -> None:

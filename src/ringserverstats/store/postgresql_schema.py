@@ -30,7 +30,6 @@ def folder() -> Path:
 def grant(connection: psycopg.Connection[Any]) -> None:
     """Let the roles of the writer and the reader, where they are there, do what they need to."""
     connection.execute((folder().parent / "grants.sql").read_bytes())
-    connection.commit()
 
 
 def steps() -> list[str]:
@@ -100,6 +99,12 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
     from yoyo.backends import get_backend_class
     from yoyo.connections import DatabaseURI
 
+    encoding = connection.execute("SHOW server_encoding").fetchall()[0][0]
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database has the encoding {encoding}, in which not all texts can be kept; make "
+            "one with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
     connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
     connection.commit()
     before = applied(connection)
@@ -140,3 +145,13 @@ def _hold_off_yoyo(connection: psycopg.Connection[Any], wait: float) -> None:
                 "in that case: yoyo break-lock --database postgresql+psycopg://..."
             )
         time.sleep(_PAUSE)
+
+
+def first_line(error: Exception) -> str:
+    """What ``error`` says, without the server's details, which may quote rows."""
+    return printable(str(error).strip().split("\n")[0])
+
+
+def printable(text: str) -> str:
+    """``text`` without signs that do something to a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -71,7 +71,9 @@ class PostgreSQLSession:
     def __init__(self, connection: psycopg.Connection[Any], *, has_rows: bool) -> None:
         self._connection = connection
         self._has_rows = has_rows
-        self.facts: tuple[str, ...] = ("transfer_rows",) if has_rows else ("transfer_packed",)
+        self.facts: tuple[str, ...] = ("transfer_packed",)
+        if has_rows:
+            self.facts = ("transfer_packed", "transfer_rows")
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return psycopg.RawCursor(self._connection).execute(sql, parameters).fetchall()
@@ -87,6 +89,9 @@ class PostgreSQLSession:
         self.change(f"DROP TABLE IF EXISTS pg_temp.{name}")
         self.change(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
         self.copy(f"pg_temp.{name}", rows)
+
+    def keep(self, name: str, select: str) -> None:
+        self.change(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {select}")
 
     def copy(self, table: str, rows: pa.Table) -> None:
         """Put ``rows`` into ``table``, by the names of its columns."""

@@ -29,6 +29,9 @@ class Session(Protocol):
     def give(self, name: str, rows: pa.Table) -> None:
         """Let SQL see ``rows`` as the table ``name``, in this transaction."""
 
+    def keep(self, name: str, select: str) -> None:
+        """Let ``name`` be a table of what ``select`` finds now, in this transaction, once."""
+
     def add_names(self, table: str, given: pa.Table) -> None:
         """Add those rows of ``given`` whose key is not there yet. ``table`` names its key too."""
 

@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 import psycopg
 
 from ringserverstats.errors import StoreError
-from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
+from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS, first_line, grant
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
 YES, NO = "yes", "no"
 _MONTH = 31
+_LEAST_DAYS = 63
 WORK_MEMORY = "64MB"
 _REFRESH_MEMORY = "256MB"  # with less of it, it sorts where it could hash
 _CHUNK = "7 days"
@@ -45,10 +46,15 @@ CREATE TABLE transfer_rows (
     log_time timestamp
 )
 """
+# Of both tables, as a question may see the state before transfers moved from one to the other.
 _VIEW = """
 CREATE OR REPLACE VIEW transfer AS
 SELECT server, day, hour, direction, protocol, origin, stream, entry, connection, bytes, packets
   FROM transfer_rows
+UNION ALL
+SELECT server, day, hour, direction, protocol, origin, unnest(stream), entry, connection,
+       unnest(bytes), unnest(packets)
+  FROM transfer_packed
 """
 # As the migrations have it, over rows.
 _EVENTS = """
@@ -59,7 +65,10 @@ SELECT greatest(
        ) AS time,
        f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
        NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
-  FROM transfer_rows f
+  FROM (SELECT day, log_time, origin, direction, stream, bytes FROM transfer_rows
+        UNION ALL
+        SELECT day, log_time, origin, direction, unnest(stream), unnest(bytes)
+          FROM transfer_packed) f
   JOIN stream s ON s.stream = f.stream
   JOIN origin o ON o.origin = f.origin
   JOIN agent a ON a.agent = o.agent
@@ -119,7 +128,17 @@ def state(connection: Connection) -> TimescaleDB | None:
     return TimescaleDB(str(version), after.days if after else None)
 
 
-def set_up(connection: Connection, mode: str, keep_days: int | None) -> str:
+def kept_since(connection: Connection, today: date) -> date | None:
+    """The first day whose transfers are kept for sure; None: all are."""
+    found = state(connection)
+    told = _value(connection, "SELECT kept_since FROM store")
+    days = [told] if told else []
+    if found and found.keep_days:
+        days.append(today - timedelta(days=found.keep_days))
+    return max(days, default=None)
+
+
+def set_up(connection: Connection, mode: str, keep_days: int | None, today: date) -> str:
     """Use the extension as ``mode`` says; may be repeated.
 
     Args:
@@ -142,12 +161,18 @@ def set_up(connection: Connection, mode: str, keep_days: int | None) -> str:
         )
     if reason:
         return f"TimescaleDB: not used ({reason})"
+    if keep_days and keep_days < _LEAST_DAYS:
+        raise StoreError(
+            f"the setting keep_days is {keep_days}; it must be 0 or at least {_LEAST_DAYS}, so "
+            "that the aggregate by month is made of whole months"
+        )
     if _value(connection, "SELECT to_regclass('transfer_rows')::text") is None:
         _make_hypertable(connection)
+    _unpack(connection)
     for name, sql in _AGGREGATES.items():
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
             _make_aggregate(connection, name, sql)
-    _set_policies(connection, keep_days)
+    _set_policies(connection, keep_days, today)
     found = state(connection)
     kept = f"{keep_days} days" if keep_days else "for ever"
     return f"TimescaleDB {found.version if found else ''}: transfers are kept {kept}"
@@ -210,12 +235,12 @@ def _missing(connection: Connection) -> str:
         connection.commit()
     except psycopg.Error as error:
         connection.rollback()
-        return str(error).strip().split("\n")[0]
+        return first_line(error)
     return ""
 
 
 def _make_hypertable(connection: Connection) -> None:
-    """Let transfers be rows of it; those that are packed move there, a month at a time."""
+    """Let transfers be rows of it from now on."""
     connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
     connection.execute(_TABLE)
     connection.execute(
@@ -223,14 +248,22 @@ def _make_hypertable(connection: Connection) -> None:
         f" '{_CHUNK}'), create_default_indexes => false)"
     )
     connection.execute(_COMPRESSION)
-    arrays = ", ".join(f"unnest({name})" for name in ("stream", "bytes", "packets"))
-    plain = _COLUMNS.removesuffix(", stream, bytes, packets")
-    connection.execute(
-        f"INSERT INTO transfer_rows ({_COLUMNS}) SELECT {plain}, {arrays} FROM transfer_packed"
-    )
-    connection.execute("TRUNCATE transfer_packed")
     connection.execute(_VIEW)
     connection.execute(_EVENTS)
+    grant(connection)
+    connection.commit()
+
+
+def _unpack(connection: Connection) -> None:
+    """Move transfers that are packed into the hypertable."""
+    connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
+    arrays = ", ".join(f"unnest({name})" for name in ("stream", "bytes", "packets"))
+    plain = _COLUMNS.removesuffix(", stream, bytes, packets")
+    # Deleted, not truncated: a question that began before still sees them there.
+    connection.execute(
+        f"WITH moved AS (DELETE FROM transfer_packed RETURNING *)"
+        f" INSERT INTO transfer_rows ({_COLUMNS}) SELECT {plain}, {arrays} FROM moved"
+    )
     connection.commit()
 
 
@@ -242,7 +275,10 @@ def _make_aggregate(connection: Connection, name: str, sql: str) -> None:
     connection.autocommit = False
 
 
-def _set_policies(connection: Connection, keep_days: int | None) -> None:
+def _set_policies(connection: Connection, keep_days: int | None, today: date) -> None:
+    since = kept_since(connection, today)
+    if since:  # what was dropped does not come back when more is kept from now on
+        connection.execute(f"UPDATE store SET kept_since = '{since}'")
     connection.execute(
         "SELECT add_compression_policy('transfer_rows', compress_after => INTERVAL"
         f" '{_COMPRESS_AFTER}', if_not_exists => true, {_LATER})"
