@@ -13,8 +13,8 @@ import click
 
 from ringserverstats import __version__
 from ringserverstats.cli import PROGRAM, cli
-from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES
-from ringserverstats.statistics.questions import Question
+from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES, Filter
+from ringserverstats.statistics.questions import WORDS, Question
 
 FOLDER = Path(__file__).parent
 _WIDTH = 96
@@ -134,10 +134,14 @@ def _groups() -> str:
 
 def _filters() -> str:
     rows = [
-        (f"`--{one.name}`", one.help, _code(one.sql.format(f"{one.column} LIKE ...")))
+        (f"`--{one.name}`", one.help, _code(one.sql.format(_condition(one))))
         for one in FILTERS.values()
     ]
     return _table(("filter", "only these", "condition"), rows)
+
+
+def _condition(one: Filter) -> str:
+    return f"{one.column} {'IN' if one.name in WORDS else 'LIKE'} ..."
 
 
 def _measures() -> str:

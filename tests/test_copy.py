@@ -485,3 +485,18 @@ def test_a_store_whose_servers_were_merged_since_is_not_copied_over(
     with pytest.raises(StoreError, match="a server that the store does not have"):
         copy(source, target)
     assert dump(target) == held
+
+
+def test_a_copy_that_has_entries_on_other_days_is_told(tmp_path: Path) -> None:
+    """A log that was deleted and read again in another time zone: the ids are the same."""
+    source, target = (make_store(tmp_path / f"{name}.duckdb") for name in ("here", "there"))
+    unnamed = tmp_path / "unnamed"
+    midnight = DATA / "v2020.075-midnight-denver"
+    unnamed.write_bytes((midnight / "txlog-20260314T00:00-20260315T00:00").read_bytes())
+    read_into(source, unnamed, server="a")
+    copy(source, target)
+    source.delete("a", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
+    source.change_server("a", timezone="America/Denver")
+    read_into(source, unnamed, server="a")
+    copy(source, target)
+    assert any("day 2026-03-14" in one for one in differences(source, target))

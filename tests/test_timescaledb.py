@@ -253,5 +253,6 @@ def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, lo
             run_sql(store, f"CALL run_job({job})")
         assert store.kept_since == TODAY - timedelta(days=100)
     assert audit(store, store.open(create=False).keys) == []
+    assert store.delete("default", days[1], date(9999, 12, 31), try_only=False).entries == 1
     with pytest.raises(StoreError, match="at least 63"):
         another(store, keep_days=7).migrate()

@@ -24,7 +24,8 @@ _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = ("network", "station")
 _MEANS = "means"
 _SUMMED = tuple(name for name, measure in MEASURES.items() if _MEANS not in measure.sql)
-_WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
+#: Filters of columns that have few values, all of which are known.
+WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 #: Filters of what coverage is known of.
 OF_SERVER = ("server", "direction")
 _ONE_DAY = timedelta(days=1)
@@ -64,7 +65,7 @@ class Question:
                     near = get_close_matches(name.lower(), known, n=1)
                     hint = f"did you mean {near[0]!r}? Known" if near else "known"
                     raise UsageError(f"there is no {kind} {name!r}; {hint}: {', '.join(known)}")
-        for name, words in _WORDS.items():
+        for name, words in WORDS.items():
             for value in self.filters.get(name, ()):
                 if not any(_matches(word, (value,)) for word in words):
                     raise UsageError(f"there is no {name} {value!r}; known: {', '.join(words)}")
@@ -267,8 +268,8 @@ def _filters(question: Question, parameters: list[object], *, codes: str = "") -
     found = []
     for name, values in question.filters.items():
         one = FILTERS[name]
-        if name in _WORDS:  # of which there are few, and databases know how many rows have each
-            let_in = [f"'{word}'" for word in _WORDS[name] if _matches(word, values)]
+        if name in WORDS:  # of which there are few, and databases know how many rows have each
+            let_in = [f"'{word}'" for word in WORDS[name] if _matches(word, values)]
             found.append(one.sql.format(f"{one.column} IN ({', '.join(let_in)})"))
             continue
         is_own = bool(codes) and one.of_stream
