@@ -85,7 +85,7 @@ def test_each_role_does_its_part_and_no_more(
         writer.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
     with pytest.raises(StoreError, match="permission denied"):
         read_into(reader, DATA)
-    with pytest.raises(StoreError, match="permission denied"):
+    with pytest.raises(StoreError, match="may make no tables"):
         make_postgresql(roles("reader"), tmp_path).migrate()
     assert owner.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False).days == 7
 
@@ -323,3 +323,29 @@ def test_whoever_asked_the_table_of_0_17_asks_the_view(server: Server, fresh: st
             connection.execute("SELECT client FROM ringserver_events_0_17")
     server.execute("DROP OWNED BY grafana", database=fresh)
     server.execute("DROP ROLE grafana")
+
+
+def test_tables_of_something_else_are_not_touched(server: Server, fresh: str) -> None:
+    store = make_postgresql(server.uri(fresh), Path("/nowhere"))
+    server.execute("CREATE TABLE server (theirs integer)", database=fresh)
+    with pytest.raises(StoreError, match="tables of something else"):
+        store.migrate()
+    server.execute(
+        "DROP TABLE server", "CREATE TABLE ringserver_events (theirs integer)", database=fresh
+    )
+    with pytest.raises(StoreError, match="of something else is in the way"):
+        store.migrate()
+    server.execute("SELECT theirs FROM ringserver_events", database=fresh)
+
+
+def test_info_of_a_database_in_which_nothing_is_yet(run: CommandLine, database: str) -> None:
+    run.environment["DATABASE_URI"] = database
+    told = run("info")
+    assert told.returncode == 3
+    assert "read logs into it" in told.stderr
+    backup = run("backup", run.folder / "backup")
+    assert backup.returncode in (2, 3)
+    read_into(run.store, REAL)
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    assert "PostgreSQL 15" in run("info").stdout
+    assert "pg_dump" in run("backup", run.folder / "backup").stderr

@@ -81,8 +81,15 @@ class _Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
+            stopped = True
+        except RuntimeError as error:  # so DuckDB tells that it was interrupted
+            stopped = "Query interrupted" in str(error)
+            if not stopped:
+                raise
+        if stopped:
             click.echo("Stopped. What was committed is counted; run the same again.", err=True)
             ctx.exit(_INTERRUPTED)
+        return None
 
 
 def _unknown(word: str) -> str:

@@ -55,6 +55,12 @@ def command(format_: str, output: str | None, database: str | None) -> None:
         found = audit(store, keys, progress=lambda done, size: progress(done, total=size))
     rows = rows_of(found, Difference)
     write(rows, format_, output, lambda on: _print(rows, store.label, on))
+    if store.kept_since:
+        click.echo(
+            f"Note: transfers are kept since {store.kept_since}; sums of earlier days were not "
+            "compared with them",
+            err=True,
+        )
     if found:
         click.get_current_context().exit(1)
 

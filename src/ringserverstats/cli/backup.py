@@ -34,7 +34,9 @@ def command(file: Path, replace: bool, database: str | None) -> None:
         raise UsageError(f"{str(file)!a} is there already; take another name, or add --replace")
     settings = load_settings(database)
     store = open_store(settings, answers=True, needed=True)
-    if os.path.realpath(file) == os.path.realpath(settings.database_path):
+    if not settings.is_postgresql and os.path.realpath(file) == os.path.realpath(
+        settings.database_path
+    ):
         raise UsageError(f"{str(file)!a} is the store itself; name another file")
     store.backup(file.absolute())
     size = human_bytes(os.path.getsize(file))

@@ -45,8 +45,8 @@ def command(target: str, database: str | None) -> None:
     copy_ = open_store(there, answers=True)
     if source.label == copy_.label:
         raise UsageError(f"{source.label} is the store itself; name another one")
-    with progress_bar("copying", None) as progress:
-        done = copy(source, copy_, progress=progress)
+    with progress_bar("copying", 1) as progress:
+        done = copy(source, copy_, progress=lambda done, size: progress(done, total=size))
     click.echo(
         f"copied {done.entries:,} entries with {done.transfers:,} transfers"
         f" ({human_bytes(done.bytes)}) to {copy_.label}; {done.known:,} were there before"
@@ -55,7 +55,9 @@ def command(target: str, database: str | None) -> None:
     for difference in found:
         click.echo(f"Different: {difference}", err=True)
     for store in (source, copy_):
-        wrong = audit(store, store.open(create=False).keys)
+        keys = store.open(create=False).keys
+        with progress_bar("auditing", 1) as progress:
+            wrong = audit(store, keys, progress=lambda done, size: progress(done, total=size))
         found += [f"{one.table}: {one.problem}" for one in wrong]
         click.echo(f"audit of {store.label}: {len(wrong) or 'no'} differences")
     raise SystemExit(_DIFFERENT if found else 0)

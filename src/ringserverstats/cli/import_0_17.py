@@ -35,7 +35,8 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
     `ringserverstats migrate` keeps that table, as ringserver_events_0_17. Tell the server's time
     zone first (`ringserverstats server add NAME --timezone Area/City`), which decides the days.
     Days of which logs were read already are left out; days that are brought in are covered, so that
-    logs of them that are read later count nothing. To run it again counts nothing twice.
+    logs of them that are read later count nothing. To run it again counts nothing twice. Its times
+    are taken as UTC, which is what ringserver logs.
     """
     from ringserverstats.history import import_history
 
@@ -49,14 +50,14 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             f"there is no server {server!r} yet; its time zone decides the days, so add it first: "
             f"ringserverstats server add {server} --timezone Area/City"
         )
-    with progress_bar("importing", None) as progress:
+    with progress_bar("importing", 1) as progress:
         done = import_history(
             store,
             named,
             ipv6_prefix=settings.ipv6_prefix,
             until=until.date() if until else None,
             dry_run=dry_run,
-            progress=progress,
+            progress=lambda done, size: progress(done, total=size),
         )
     would = "would import" if dry_run else "imported"
     click.echo(

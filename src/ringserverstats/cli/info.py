@@ -28,7 +28,7 @@ def command(as_json: bool, database: str | None) -> None:
     """Show what is in the store: servers, days, counts, size, schema."""
     from ringserverstats.statistics.summary import summary
 
-    found = summary(open_store(load_settings(database), answers=True))
+    found = summary(open_store(load_settings(database), answers=True, needed=True))
     if as_json:
         import json
         from dataclasses import asdict

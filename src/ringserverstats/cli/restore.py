@@ -33,7 +33,9 @@ def command(file: Path, yes: bool, database: str | None) -> None:
 
     settings = load_settings(database)
     store = open_store(settings, answers=True)
-    if os.path.realpath(file) == os.path.realpath(settings.database_path):
+    if not settings.is_postgresql and os.path.realpath(file) == os.path.realpath(
+        settings.database_path
+    ):
         raise UsageError(f"{str(file)!a} is the store itself; name its backup")
     if store.exists() and not yes:
         if not sys.stdin.isatty():

@@ -29,7 +29,7 @@ WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 #: Filters of what coverage is known of.
 OF_SERVER = ("server", "direction")
 _ONE_DAY = timedelta(days=1)
-_LATEST = date(9998, 12, 31)
+_LATEST = date(9998, 12, 31)  # behind which there is no next month
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
 
@@ -71,8 +71,6 @@ class Question:
                     raise UsageError(f"there is no {name} {value!r}; known: {', '.join(words)}")
         if len(set(self.by)) < len(self.by) or len(set(self.measures)) < len(self.measures):
             raise UsageError("a group or measure is named twice; name it once")
-        if (self.last or date.min) > _LATEST or (self.first or date.min) > _LATEST:
-            raise UsageError(f"dates may go up to {_LATEST}")
         if self.first and self.last and self.last < self.first:
             raise UsageError(f"the period ends ({self.last}) before it starts ({self.first})")
         if self.sort and self.sort not in (*self.by, *self.shown):
@@ -293,7 +291,7 @@ def _pieces(
     daily: str, monthly: str | None, first: date | None, last: date | None
 ) -> list[tuple[str, date | None, date | None]]:
     """The tables that tell of the days from ``first`` to ``last``, each with its own days."""
-    if monthly is None:
+    if monthly is None or max(first or _LATEST, last or _LATEST) > _LATEST:
         return [(daily, first, last)]
     start = first if first is None or first.day == 1 else _next_month(first)
     end = (

@@ -309,6 +309,11 @@ class PostgreSQLStore(SQLStore):
                 f"{self.label} has been in use by another process for {self.options.wait:g} s; "
                 "try again, or raise RINGSERVERSTATS_WAIT"
             )
+        if isinstance(error, errors.InsufficientPrivilege):
+            return StoreError(
+                f"{self.label}: {first_line(error)}; use the role that may: the owner's to "
+                "migrate, audit and correct, the writer's to read logs in, the reader's to ask"
+            )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{reason}: the server's disk is full; make room, and run it again")
         if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from ringserverstats.errors import StoreError
@@ -76,8 +77,15 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
             f"{max(known)}); upgrade ringserverstats"
         )
     if known - numbers:
-        has = f"has schema {max(numbers)}" if numbers else "has no tables of this program yet"
-        raise StoreError(f"{label} {has}, this program needs {max(known)}: ringserverstats migrate")
+        if not numbers:
+            raise StoreError(
+                f"{label} has no tables of this program yet; make them, as the role that is to own "
+                "them, with: ringserverstats migrate"
+            )
+        raise StoreError(
+            f"{label} has schema {max(numbers)}, this program needs {max(known)}; bring it up to "
+            "date, as the owner of its tables, with: ringserverstats migrate"
+        )
     return bool(has_rows)
 
 
@@ -105,6 +113,13 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
             f"the database has the encoding {encoding}, in which not all texts can be kept; make "
             "one with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
+    may = "SELECT has_schema_privilege(current_schema(), 'CREATE'), current_user"
+    may_create, user = connection.execute(may).fetchall()[0]
+    if not may_create:
+        raise StoreError(
+            f"the role {printable(user)} may make no tables in this database; migrate as the role "
+            "that owns the database"
+        )
     connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
     connection.commit()
     before = applied(connection)
@@ -120,6 +135,11 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
         backend._is_locked = True  # else it would wait for the lock that we hold
         backend.apply_migrations(backend.to_apply(read_migrations(str(folder()))))
         connection.commit()
+    except (errors.DuplicateTable, errors.DuplicateObject) as error:
+        raise StoreError(
+            f"the database holds tables of something else ({first_line(error)}); make one for this "
+            "program alone, or a schema: postgresql://...?options=-csearch_path%3Dname"
+        ) from None
     finally:
         backend.connection.close()
     return sorted(applied(connection) - before)

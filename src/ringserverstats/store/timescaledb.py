@@ -183,12 +183,11 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
 
     Buckets that have lost transfers stay as they are: they are what is left of these.
     """
-    found = state(connection)
-    if found is None:
+    if state(connection) is None:
         return
+    since = kept_since(connection, today) or date(1999, 12, 1)
     connection.commit()
     connection.autocommit = True
-    since = today - timedelta(days=found.keep_days) if found.keep_days else date(2000, 1, 1)
     connection.execute("SET jit = off")
     connection.execute(f"SET work_mem = '{_REFRESH_MEMORY}'")
     for name in _AGGREGATES:
@@ -289,10 +288,11 @@ def _set_policies(connection: Connection, keep_days: int | None, today: date) ->
             f"SELECT add_retention_policy('transfer_rows', INTERVAL '{int(keep_days)} days',"
             f" {_LATER})"
         )
+    kept = kept_since(connection, today)
     for name in _AGGREGATES:
         # A bucket that has lost transfers must not be made anew.
-        days = keep_days - 1 - (_MONTH if name == _MONTHLY else 0) if keep_days else None
-        begin = f"INTERVAL '{days} days'" if days is not None else "NULL"
+        lost = _MONTH if name == _MONTHLY else 0
+        begin = f"INTERVAL '{max((today - kept).days - 1 - lost, 1)} days'" if kept else "NULL"
         connection.execute(
             f"SELECT remove_continuous_aggregate_policy('{name}', if_exists => true)"
         )

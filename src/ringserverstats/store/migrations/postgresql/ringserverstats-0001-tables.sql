@@ -260,6 +260,10 @@ WHERE whole AND minutes = 1440 AND first_day = last_day;
 -- Time is the log time within the day on which an entry counts, so that both agree on days.
 DO $do$ BEGIN
     IF to_regclass('ringserver_events') IS NOT NULL THEN
+        IF (SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('ringserver_events')
+               AND attname IN ('time', 'bytes') AND NOT attisdropped) < 2 THEN
+            RAISE EXCEPTION 'a table ringserver_events of something else is in the way';
+        END IF;
         ALTER TABLE ringserver_events RENAME TO ringserver_events_0_17;
     END IF;
 END $do$;
