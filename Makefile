@@ -14,7 +14,7 @@ demo: .venv/done
 	sh examples/demo
 
 test: .venv/done
-	$(BIN)/pytest -m "not soak" --cov --cov-report=term
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --cov --cov-report=term
 
 soak: .venv/done
 	$(BIN)/pytest -m soak -s
