@@ -233,21 +233,27 @@ def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_pat
     assert "*txlog*" in listed
 
 
-@pytest.mark.parametrize("what", ["merge", "delete", "restore"])
+@pytest.mark.parametrize("what", ["merge", "delete"])
 def test_a_correction_while_logs_are_read_ends_the_reading(
-    store: Store,
-    kind: str,
-    week: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
+    store: Store, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    _correct_while_logs_are_read(store, week, tmp_path, monkeypatch, what)
+
+
+@pytest.mark.of_duckdb
+def test_a_restore_while_logs_are_read_ends_the_reading(
+    store: Store, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _correct_while_logs_are_read(store, week, tmp_path, monkeypatch, "restore")
+
+
+def _correct_while_logs_are_read(
+    store: Store, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """What was looked up before it holds no longer: nothing may be written by it."""
     other = another(store)
     read_into(store, DATA / "v4.1.0-text", server="right")
     if what == "restore":
-        if kind == "postgresql":
-            pytest.skip("PostgreSQL has tools of its own for that")
         other.backup(tmp_path / "backup.duckdb")
     corrections = {
         "merge": lambda: other.merge_servers("wrong", "right", once=False, try_only=False),

@@ -21,11 +21,13 @@ from conftest import (
     read_into,
 )
 from model import START, block
+from psycopg.conninfo import conninfo_to_dict
 from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.base import Store
+from ringserverstats.store.postgresql import connection_info
 from ringserverstats.store.postgresql_schema import steps
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -349,3 +351,28 @@ def test_info_of_a_database_in_which_nothing_is_yet(run: CommandLine, database: 
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     assert "PostgreSQL 15" in run("info").stdout
     assert "pg_dump" in run("backup", run.folder / "backup").stderr
+
+
+def test_functions_of_strangers_do_not_run_with_the_rights_of_the_owner(
+    server: Server, database: str
+) -> None:
+    name = database.rsplit("/", 1)[1]
+    lie = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$"
+    server.execute(
+        f"CREATE FUNCTION date_trunc(text, date) RETURNS timestamp {lie}",
+        f"CREATE FUNCTION to_char(date, text) RETURNS text {lie}",
+        f"CREATE FUNCTION generate_series(timestamp, timestamp, text) RETURNS date {lie}",
+        "SELECT make_months('2026-11-30', '2026-11-30')",
+        database=name,
+    )
+
+
+def test_options_of_the_uri_are_passed_on(server: Server, run: CommandLine) -> None:
+    told = conninfo_to_dict(
+        connection_info("postgresql://me@h/db?sslmode=verify-full&sslrootcert=/ca.pem")
+    )
+    assert (told["sslmode"], told["sslrootcert"]) == ("verify-full", "/ca.pem")
+    run.environment["DATABASE_URI"] = server.uri("migrated") + "?sslmode=require"
+    refused = run("info")  # of a server that has no TLS
+    assert refused.returncode == 3
+    assert "SSL" in refused.stderr

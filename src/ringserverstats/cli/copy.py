@@ -60,4 +60,5 @@ def command(target: str, database: str | None) -> None:
             wrong = audit(store, keys, progress=lambda done, size: progress(done, total=size))
         found += [f"{one.table}: {one.problem}" for one in wrong]
         click.echo(f"audit of {store.label}: {len(wrong) or 'no'} differences")
-    raise SystemExit(_DIFFERENT if found else 0)
+    if found:
+        click.get_current_context().exit(_DIFFERENT)

@@ -38,7 +38,7 @@ def command(status: bool, path: bool, database: str | None) -> None:
         steps = store.steps()
         for name, is_applied in steps.items():
             click.echo(f"{name}  {'applied' if is_applied else 'to be applied'}")
-        raise SystemExit(0 if all(steps.values()) else _PENDING)
+        click.get_current_context().exit(0 if all(steps.values()) else _PENDING)
     done = store.migrate()
     if done:
         click.echo(f"applied to {store.label}: {', '.join(done)}")

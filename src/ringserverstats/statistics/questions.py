@@ -12,6 +12,7 @@ from ringserverstats.errors import UsageError
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
 from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES
 from ringserverstats.store.base import Store
+from ringserverstats.store.sums import month_of
 
 #: By what of a stream is asked: the sums by day and by month, and the columns they have.
 _WHO = ("server", "direction", "protocol", "origin")
@@ -187,14 +188,14 @@ class Question:
     def _by_origin(self, source: str, where: str, columns: tuple[str, ...], sums: list[str]) -> str:
         """SQL of ``source`` summed by all that the keys need of it, before names are joined.
 
-        PostgreSQL does this, and no later step, with several processes.
+        So the many rows are gone through once, by what they have themselves.
         """
         times = [name for name in self.by if GROUPS[name].is_time]
         day = [f"{GROUPS[times[0]].key if len(times) == 1 else 'f.day'} AS day"] if times else []
         what = [name for name in ("stream", "network", "station") if name in columns]
         if "stream" not in what:
             what = [name for name in what if name in self.by]
-        who = [f"f.{name}" for name in (*_WHO[:-1],) if name in self.by]
+        who = [f"f.{name}" for name in _WHO[:-1] if name in self.by]
         own = [*day, *who, "f.origin", *(f"f.{name}" for name in what)]
         return f"(SELECT {', '.join([*own, *sums])} FROM {source} WHERE {where}{_group_by(own)}) f"
 
@@ -293,12 +294,8 @@ def _pieces(
     """The tables that tell of the days from ``first`` to ``last``, each with its own days."""
     if monthly is None or max(first or _LATEST, last or _LATEST) > _LATEST:
         return [(daily, first, last)]
-    start = first if first is None or first.day == 1 else _next_month(first)
-    end = (
-        last
-        if last is None or _next_month(last) == last + _ONE_DAY
-        else last.replace(day=1) - _ONE_DAY
-    )
+    start = first if first is None or first.day == 1 else month_of(first)[1] + _ONE_DAY
+    end = last if last is None or last == month_of(last)[1] else month_of(last)[0] - _ONE_DAY
     if start and end and start > end:
         return [(daily, first, last)]
     found = [(monthly, start, end)]
@@ -307,10 +304,6 @@ def _pieces(
     if last != end and end:
         found.append((daily, end + _ONE_DAY, last))
     return found
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
 def _group_by(keys: list[str]) -> str:

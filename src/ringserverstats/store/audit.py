@@ -4,7 +4,6 @@ Transfers are summed up anew and compared with each table of sums and with the l
 month, so that others can write in between. Names are compared with the ids that are made of them.
 """
 
-from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +18,7 @@ from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.base import Ask, Store
-from ringserverstats.store.sums import SUMS, Sum, counted
+from ringserverstats.store.sums import SUMS, Sum, counted, month_of
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def audit(
 
 def _month(ask: Ask, month: date, since: date, servers: dict[int, str]) -> Iterator[Difference]:
     """Differences of a month, of its days ``since`` which transfers are kept."""
-    span = [max(month, since), month.replace(day=monthrange(month.year, month.month)[1])]
+    span = [max(month, since), month_of(month)[1]]
     sums = [one for one in SUMS if one.time == "day" or month >= since]
     for table, unit, sql in [
         ("seen", "bytes", _LEDGER),

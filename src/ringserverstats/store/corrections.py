@@ -4,7 +4,6 @@ All of it runs within the transaction of the caller. Sums are made anew from the
 months that are touched, by the declarations that ingest adds to them by.
 """
 
-from calendar import monthrange
 from datetime import date
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from ringserverstats.enrich.rows import moved_connections
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Removed, Server
 from ringserverstats.store.session import Session
-from ringserverstats.store.sums import SUMS
+from ringserverstats.store.sums import SUMS, month_of
 
 _DAYS = "server = $1 AND day BETWEEN $2 AND $3"
 _AMOUNTS = (
@@ -137,7 +136,7 @@ def _check(session: Session, server: Server, first: date, last: date) -> None:
 
 def _months(first: date, last: date) -> tuple[date, date]:
     """The first and last day of the months that ``first`` and ``last`` lie in."""
-    return first.replace(day=1), last.replace(day=monthrange(last.year, last.month)[1])
+    return month_of(first)[0], month_of(last)[1]
 
 
 def _sum_again(session: Session, server: int, first: date, last: date) -> None:

@@ -45,6 +45,7 @@ logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 _ATTEMPTS = 5
 _PAUSE = 0.05
+_WORK_MEMORY = "64MB"
 _CONNECTING = 10  # seconds, unless the URI says otherwise
 
 
@@ -104,6 +105,8 @@ class PostgreSQLStore(SQLStore):
         """What is asked with other tools may lag behind, but need not."""
         latest = _today() + timedelta(days=366)
         clamped = [(first, min(last, latest)) for first, last in spans if first <= latest]
+        if not clamped:
+            return
         with self._connect() as connection:
             try:
                 connection.execute(f"SET lock_timeout = {self._wait}")
@@ -155,11 +158,8 @@ class PostgreSQLStore(SQLStore):
 
     @property
     def kept_since(self) -> date | None:
-        if not self.exists():
-            return None
         with self._connection(reads=True) as connection:
-            check(connection, self.label)
-            return timescaledb.kept_since(connection, _today())
+            return timescaledb.kept_since(connection, _today()) if is_migrated(connection) else None
 
     def features(self) -> dict[str, str]:
         with self._connection(reads=True) as connection:
@@ -181,7 +181,9 @@ class PostgreSQLStore(SQLStore):
             connection.commit()
             done = migrate(connection, self._info, wait=self.options.wait)
             keep = self.options.keep_days or None
-            grant(connection)
+            grant(
+                connection
+            )  # also where TimescaleDB, which brings more to grant, cannot be set up
             connection.commit()
             told = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
             self.options.tell(told)
@@ -214,9 +216,11 @@ class PostgreSQLStore(SQLStore):
             return
         days = pc.unique(rows.entries["day"]).to_pylist()
         missing = {day.replace(day=1) for day in days} - self._months
-        for month in sorted(missing):
-            with self._connection() as connection:
-                check(connection, self.label)
+        if not missing:
+            return
+        with self._connection() as connection:
+            check(connection, self.label)
+            for month in sorted(missing):
                 connection.execute("SELECT make_months(%s, %s)", [month, month])
         self._months |= missing
 
@@ -252,7 +256,7 @@ class PostgreSQLStore(SQLStore):
                 connection.execute(f"SET LOCAL lock_timeout = {self._wait}")
                 connection.execute("SET LOCAL statement_timeout = 0")
                 connection.execute("SET LOCAL TIME ZONE 'UTC'")
-                connection.execute(f"SET LOCAL work_mem = '{timescaledb.WORK_MEMORY}'")
+                connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
                 connection.execute("SET LOCAL jit = off")
                 yield connection
                 if undo:

@@ -15,7 +15,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.logs.batch import LARGEST_NUMBER
+from ringserverstats.logs.batch import LARGEST_NUMBER, Int32s
 from ringserverstats.store.answers import with_integers
 from ringserverstats.store.copying import encoded
 from ringserverstats.store.sums import FRESH, SUMS, Sum, counted, grouped, packed
@@ -192,10 +192,10 @@ class PostgreSQLSession:
 
 def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """The rows of ``entries``, each with its transfers in lists."""
-    found = _renamed(entries)
+    found, ends = _renamed(entries), _ends(entries["transfers"].to_numpy())
     for name in _OF_TRANSFER:
         values = transfers[name].combine_chunks()
-        found = found.append_column(name, pa.ListArray.from_arrays(_ends(entries), values))
+        found = found.append_column(name, pa.ListArray.from_arrays(ends, values))
     return found
 
 
@@ -213,9 +213,9 @@ def _renamed(entries: pa.Table) -> pa.Table:
     return entries.rename_columns({"entry": "id", "number": "entry"}).select(list(_OF_ENTRY))
 
 
-def _ends(entries: pa.Table) -> pa.Array:
-    """Where the transfers of each entry begin, and the last ones end."""
-    return pa.array(np.concatenate([[0], np.cumsum(entries["transfers"].to_numpy())]), pa.int32())
+def _ends(counts: Int32s) -> pa.Array:
+    """Where lists of so many elements begin, and the last one ends."""
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
 
 
 def _sums(
@@ -242,9 +242,8 @@ def _sums(
 
 def _summed(facts: pa.Table, one: Sum) -> pa.Table:
     """Entries that are alone with their keys, as packed sums."""
-    streams = facts["stream"].combine_chunks()
-    ones = pa.array(np.ones(len(streams.flatten()), np.int64))
-    ends = pa.array(np.concatenate([[0], np.cumsum(pc.list_value_length(streams))]), pa.int32())
+    ends = _ends(pc.list_value_length(facts["stream"]).to_numpy())
+    ones = pa.array(np.ones(ends[-1].as_py(), np.int64))
     return facts.select([*one.who, *_OF_TRANSFER]).append_column(
         "transfers", pa.ListArray.from_arrays(ends, ones)
     )
@@ -268,8 +267,10 @@ def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """Those of ``transfers`` that are of ``entries``, in the order of these."""
     rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
     place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-    transfers = transfers.filter(pa.array(rows[place] == row))
-    row = transfers["row"].to_numpy()
+    is_of_them = rows[place] == row
+    if not is_of_them.all():
+        transfers = transfers.filter(pa.array(is_of_them))
+        row = row[is_of_them]
     if np.any(np.diff(row) < 0):
         transfers = transfers.take(pa.array(np.argsort(row, kind="stable")))
     return transfers

@@ -1,6 +1,8 @@
 """The sums that are kept beside the facts, declared once and all written in the same way."""
 
+from calendar import monthrange
 from dataclasses import dataclass, field
+from datetime import date
 
 from ringserverstats.logs.batch import LARGEST_NUMBER
 
@@ -43,6 +45,11 @@ class Sum:
     def what(self) -> tuple[str, ...]:
         """The key columns that tell of what a client took."""
         return tuple(name for name in self.keys if name not in (self.time, *_WHO))
+
+
+def month_of(day: date) -> tuple[date, date]:
+    """The first and the last day of the month of ``day``."""
+    return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
 
 
 _PLAIN = {name: name for name in _WHO}

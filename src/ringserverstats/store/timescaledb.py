@@ -14,13 +14,14 @@ import psycopg
 
 from ringserverstats.errors import StoreError
 from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS, first_line, grant
+from ringserverstats.store.sums import month_of
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
 YES, NO = "yes", "no"
 _MONTH = 31
+_ONE_DAY = timedelta(days=1)
 _LEAST_DAYS = 63
-WORK_MEMORY = "64MB"
 _REFRESH_MEMORY = "256MB"  # with less of it, it sorts where it could hash
 _CHUNK = "7 days"
 _COMPRESS_AFTER = "14 days"  # late logs come in the first of them
@@ -56,24 +57,11 @@ SELECT server, day, hour, direction, protocol, origin, unnest(stream), entry, co
        unnest(bytes), unnest(packets)
   FROM transfer_packed
 """
-# As the migrations have it, over rows.
-_EVENTS = """
-CREATE OR REPLACE VIEW ringserver_events AS
-SELECT greatest(
-           f.day::timestamp,
-           least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
-       ) AS time,
-       f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
-       NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
-  FROM (SELECT day, log_time, origin, direction, stream, bytes FROM transfer_rows
-        UNION ALL
-        SELECT day, log_time, origin, direction, unnest(stream), unnest(bytes)
-          FROM transfer_packed) f
-  JOIN stream s ON s.stream = f.stream
-  JOIN origin o ON o.origin = f.origin
-  JOIN agent a ON a.agent = o.agent
-  JOIN client c ON c.client = o.client
- WHERE f.direction = 'TX'
+_LOGGED = """
+CREATE OR REPLACE VIEW logged_transfer AS
+SELECT day, log_time, origin, direction, stream, bytes FROM transfer_rows
+UNION ALL
+SELECT day, log_time, origin, direction, unnest(stream), unnest(bytes) FROM transfer_packed
 """
 _COMPRESSION = """
 ALTER TABLE transfer_rows SET (
@@ -192,10 +180,11 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
     connection.execute(f"SET work_mem = '{_REFRESH_MEMORY}'")
     for name in _AGGREGATES:
         for first, last in spans:
-            begin, end = max(first, since), last + timedelta(days=1)
+            begin, end = max(first, since), last + _ONE_DAY
             if name == _MONTHLY:
-                begin = first.replace(day=1)
-                begin, end = begin if begin >= since else _next_month(since), _next_month(last)
+                begin, end = month_of(first)[0], month_of(last)[1] + _ONE_DAY
+                if begin < since:
+                    begin = month_of(since)[1] + _ONE_DAY
             if begin < end:
                 connection.execute(
                     f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
@@ -248,7 +237,7 @@ def _make_hypertable(connection: Connection) -> None:
     )
     connection.execute(_COMPRESSION)
     connection.execute(_VIEW)
-    connection.execute(_EVENTS)
+    connection.execute(_LOGGED)
     grant(connection)
     connection.commit()
 
@@ -301,10 +290,6 @@ def _set_policies(connection: Connection, keep_days: int | None, today: date) ->
             f" end_offset => NULL, schedule_interval => INTERVAL '{_CATCH_UP}', {_LATER})"
         )
     connection.commit()
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
 def _value(connection: Connection, sql: str) -> Any:

@@ -268,6 +268,10 @@ DO $do$ BEGIN
     END IF;
 END $do$;
 
+CREATE VIEW logged_transfer AS
+SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
+  FROM transfer_packed;
+
 CREATE VIEW ringserver_events AS
 SELECT greatest(
            f.day::timestamp,
@@ -275,8 +279,7 @@ SELECT greatest(
        ) AS time,
        f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
        NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
-  FROM (SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
-          FROM transfer_packed) f
+  FROM logged_transfer f
   JOIN stream s ON s.stream = f.stream
   JOIN origin o ON o.origin = f.origin
   JOIN agent a ON a.agent = o.agent
