@@ -98,10 +98,11 @@ def main() -> None:
         if timescale:
             begin = time.perf_counter()
             bench.ask(
-                "timescale", "SELECT count(compress_chunk(c)) FROM show_chunks('transfer_rows') c"
+                "timescale",
+                "SELECT count(compress_chunk(c)) FROM show_chunks('transfer_hypertable') c",
             )
             took = time.perf_counter() - begin
-            rows = bench.ask("timescale", "SELECT hypertable_size('transfer_rows')") / 1e6
+            rows = bench.ask("timescale", "SELECT hypertable_size('transfer_hypertable')") / 1e6
             print(
                 f"compressed in {took:.1f} s: transfers {rows:.0f} MB"
                 f" ({rows / size:.2f} times 0.17.4's table, wanted 0.33),"

@@ -115,11 +115,11 @@ def test_late_and_repeated_logs_compression_and_corrections(
     paths = [log("".join(dated(day, n) for n in range(5)), f"log-{day}") for day in days]
     read_into(store, *paths[::2])
     assert_agree(store)
-    run_sql(store, "SELECT compress_chunk(c) FROM show_chunks('transfer_rows') c")
+    run_sql(store, "SELECT compress_chunk(c) FROM show_chunks('transfer_hypertable') c")
     read_into(store, *paths)  # late ones among them
     assert_agree(store)
     assert_whole(store)
-    run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_rows') c")
+    run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c")
     read_into(store, *paths, server="other")
     assert store.delete("default", days[3], days[20], try_only=False).entries == 18 * 5
     assert_agree(store)
@@ -156,7 +156,7 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
         kept, "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
     )[0]
     run_sql(kept, f"CALL run_job({job})")
-    left = run_sql(kept, "SELECT min(day), count(DISTINCT day) FROM transfer_rows")
+    left = run_sql(kept, "SELECT min(day), count(DISTINCT day) FROM transfer_hypertable")
     assert left[0][1] == 4
     assert kept.kept_since == TODAY - timedelta(days=100)
     after = dump(kept)

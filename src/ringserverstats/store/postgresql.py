@@ -128,7 +128,7 @@ class PostgreSQLStore(SQLStore):
             # one; this lets them sum up, or not start at all.
             connection.execute("SET LOCAL parallel_tuple_cost = 1")
             try:
-                yield PostgreSQLSession(connection, has_rows=False).table
+                yield PostgreSQLSession(connection, has_hypertable=False).table
             except errors.QueryCanceled:
                 if not patience:
                     raise
@@ -231,12 +231,14 @@ class PostgreSQLStore(SQLStore):
         with self._connection(undo=undo) as connection:
             if write:
                 _lock(connection, servers)
-            has_rows = check(connection, self.label)  # which may come while we wait for the lock
-            if write and has_rows:  # a correction may be of many compressed transfers
+            has_hypertable = check(
+                connection, self.label
+            )  # which may come while we wait for the lock
+            if write and has_hypertable:  # a correction may be of many compressed transfers
                 connection.execute(
                     "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
                 )
-            yield PostgreSQLSession(connection, has_rows=has_rows)
+            yield PostgreSQLSession(connection, has_hypertable=has_hypertable)
 
     @contextmanager
     def _connection(

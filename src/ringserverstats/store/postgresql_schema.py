@@ -62,9 +62,10 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
         Whether transfers are kept as rows, by TimescaleDB.
     """
     rows = connection.execute(
-        "SELECT to_regclass('migration') IS NOT NULL, to_regclass('transfer_rows') IS NOT NULL"
+        "SELECT to_regclass('migration') IS NOT NULL,"
+        " to_regclass('transfer_hypertable') IS NOT NULL"
     ).fetchall()
-    has_tables, has_rows = rows[0]
+    has_tables, has_hypertable = rows[0]
     numbers = (
         {n for (n,) in connection.execute("SELECT number FROM migration").fetchall()}
         if has_tables
@@ -86,7 +87,7 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
             f"{label} has schema {max(numbers)}, this program needs {max(known)}; bring it up to "
             "date, as the owner of its tables, with: ringserverstats migrate"
         )
-    return bool(has_rows)
+    return bool(has_hypertable)
 
 
 def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> list[str]:

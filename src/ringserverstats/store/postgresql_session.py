@@ -65,15 +65,14 @@ class PostgreSQLSession:
     """The transaction of ``connection``.
 
     Args:
-        has_rows: transfers are kept as rows (the hypertable of TimescaleDB), not packed.
+        has_hypertable: transfers go into that of TimescaleDB.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], *, has_rows: bool) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], *, has_hypertable: bool) -> None:
         self._connection = connection
-        self._has_rows = has_rows
         self.facts: tuple[str, ...] = ("transfer_packed",)
-        if has_rows:
-            self.facts = ("transfer_packed", "transfer_rows")
+        if has_hypertable:
+            self.facts = ("transfer_packed", "transfer_hypertable")
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return psycopg.RawCursor(self._connection).execute(sql, parameters).fetchall()
@@ -117,10 +116,7 @@ class PostgreSQLSession:
             sums = _sums(entries, transfers, streams, facts)
             pending = pool.submit(next, sums, None)
             self.copy("seen", entries.select(list(_SEEN)))
-            if self._has_rows:
-                self.copy("transfer_rows", _unpacked(entries, transfers))
-            else:
-                self.copy("transfer_packed", facts)
+            self.copy(self.facts[-1], facts)
             while (made := pending.result()) is not None:
                 pending = pool.submit(next, sums, None)
                 one, rows = made
@@ -192,25 +188,12 @@ class PostgreSQLSession:
 
 def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """The rows of ``entries``, each with its transfers in lists."""
-    found, ends = _renamed(entries), _ends(entries["transfers"].to_numpy())
+    of_entry = entries.rename_columns({"entry": "id", "number": "entry"}).select(list(_OF_ENTRY))
+    found, ends = of_entry, _ends(entries["transfers"].to_numpy())
     for name in _OF_TRANSFER:
         values = transfers[name].combine_chunks()
         found = found.append_column(name, pa.ListArray.from_arrays(ends, values))
     return found
-
-
-def _unpacked(entries: pa.Table, transfers: pa.Table) -> pa.Table:
-    """The rows of ``transfers``, each with the columns of its entry."""
-    place = np.searchsorted(entries["row"].to_numpy(), transfers["row"].to_numpy())
-    found = _renamed(entries).take(pa.array(place))
-    for name in _OF_TRANSFER:
-        found = found.append_column(name, transfers[name])
-    return found
-
-
-def _renamed(entries: pa.Table) -> pa.Table:
-    """What a transfer knows of its entry."""
-    return entries.rename_columns({"entry": "id", "number": "entry"}).select(list(_OF_ENTRY))
 
 
 def _ends(counts: Int32s) -> pa.Array:

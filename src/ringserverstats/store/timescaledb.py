@@ -1,6 +1,6 @@
 """What TimescaleDB adds to a store in PostgreSQL, where it is there.
 
-Transfers become rows of a hypertable, which it compresses, and drops when they are older than the
+Packed transfers lie in a hypertable, which it compresses, and drops when they are older than the
 operator wants; and two continuous aggregates over them, for Grafana and for those who ask with SQL
 of their own. Our sums stay the truth: these know nothing of transfers that were dropped.
 """
@@ -31,27 +31,13 @@ _COLUMNS = (
     "entry, origin, connection, server, day, direction, protocol, hour, log_time,"
     " stream, bytes, packets"
 )
-_TABLE = """
-CREATE TABLE transfer_rows (
-    entry bigint NOT NULL,
-    origin bigint NOT NULL,
-    connection bigint NOT NULL,
-    stream bigint NOT NULL,
-    bytes bigint NOT NULL,
-    packets bigint NOT NULL,
-    server integer NOT NULL,
-    day date NOT NULL,
-    direction direction NOT NULL,
-    protocol protocol NOT NULL,
-    hour smallint,
-    log_time timestamp
-)
-"""
+_TABLE = "CREATE TABLE transfer_hypertable (LIKE transfer_packed INCLUDING ALL)"
 # Of both tables, as a question may see the state before transfers moved from one to the other.
 _VIEW = """
 CREATE OR REPLACE VIEW transfer AS
-SELECT server, day, hour, direction, protocol, origin, stream, entry, connection, bytes, packets
-  FROM transfer_rows
+SELECT server, day, hour, direction, protocol, origin, unnest(stream) AS stream, entry, connection,
+       unnest(bytes) AS bytes, unnest(packets) AS packets
+  FROM transfer_hypertable
 UNION ALL
 SELECT server, day, hour, direction, protocol, origin, unnest(stream), entry, connection,
        unnest(bytes), unnest(packets)
@@ -59,22 +45,25 @@ SELECT server, day, hour, direction, protocol, origin, unnest(stream), entry, co
 """
 _LOGGED = """
 CREATE OR REPLACE VIEW logged_transfer AS
-SELECT day, log_time, origin, direction, stream, bytes FROM transfer_rows
+SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
+  FROM transfer_hypertable
 UNION ALL
 SELECT day, log_time, origin, direction, unnest(stream), unnest(bytes) FROM transfer_packed
 """
 _COMPRESSION = """
-ALTER TABLE transfer_rows SET (
+ALTER TABLE transfer_hypertable SET (
     timescaledb.compress, timescaledb.compress_segmentby = 'server',
-    timescaledb.compress_orderby = 'origin, day, stream'
+    timescaledb.compress_orderby = 'day, origin'
 )
 """
 _BY_DAY = """
 CREATE MATERIALIZED VIEW transfers_by_day
 WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
 SELECT time_bucket('1 day', f.day) AS day, f.server, f.direction, f.protocol, s.network, s.station,
-       sum(f.bytes) AS bytes, sum(f.packets) AS packets, count(*) AS transfers
-  FROM transfer_rows f JOIN stream s ON s.stream = f.stream
+       sum(t.bytes) AS bytes, sum(t.packets) AS packets, count(*) AS transfers
+  FROM transfer_hypertable f
+  JOIN LATERAL unnest(f.stream, f.bytes, f.packets) AS t(stream, bytes, packets) ON true
+  JOIN stream s ON s.stream = t.stream
  GROUP BY 1, 2, 3, 4, 5, 6
 WITH NO DATA
 """
@@ -102,7 +91,7 @@ class TimescaleDB:
 
 def state(connection: Connection) -> TimescaleDB | None:
     """What is on now; None: transfers are kept as in any PostgreSQL database."""
-    if _value(connection, "SELECT to_regclass('transfer_rows')::text") is None:
+    if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
         return None
     version = _value(
         connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
@@ -110,7 +99,7 @@ def state(connection: Connection) -> TimescaleDB | None:
     after = _value(
         connection,
         "SELECT (config->>'drop_after')::interval FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_rows'"
+        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_hypertable'"
         " AND hypertable_schema = current_schema()",
     )
     return TimescaleDB(str(version), after.days if after else None)
@@ -154,9 +143,9 @@ def set_up(connection: Connection, mode: str, keep_days: int | None, today: date
             f"the setting keep_days is {keep_days}; it must be 0 or at least {_LEAST_DAYS}, so "
             "that the aggregate by month is made of whole months"
         )
-    if _value(connection, "SELECT to_regclass('transfer_rows')::text") is None:
+    if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
         _make_hypertable(connection)
-    _unpack(connection)
+    _move(connection)
     for name, sql in _AGGREGATES.items():
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
             _make_aggregate(connection, name, sql)
@@ -228,11 +217,11 @@ def _missing(connection: Connection) -> str:
 
 
 def _make_hypertable(connection: Connection) -> None:
-    """Let transfers be rows of it from now on."""
+    """Let transfers go into it from now on."""
     connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
     connection.execute(_TABLE)
     connection.execute(
-        "SELECT create_hypertable('transfer_rows', by_range('day', INTERVAL"
+        "SELECT create_hypertable('transfer_hypertable', by_range('day', INTERVAL"
         f" '{_CHUNK}'), create_default_indexes => false)"
     )
     connection.execute(_COMPRESSION)
@@ -242,15 +231,13 @@ def _make_hypertable(connection: Connection) -> None:
     connection.commit()
 
 
-def _unpack(connection: Connection) -> None:
-    """Move transfers that are packed into the hypertable."""
+def _move(connection: Connection) -> None:
+    """Move transfers that came before it into the hypertable."""
     connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
-    arrays = ", ".join(f"unnest({name})" for name in ("stream", "bytes", "packets"))
-    plain = _COLUMNS.removesuffix(", stream, bytes, packets")
     # Deleted, not truncated: a question that began before still sees them there.
     connection.execute(
         f"WITH moved AS (DELETE FROM transfer_packed RETURNING *)"
-        f" INSERT INTO transfer_rows ({_COLUMNS}) SELECT {plain}, {arrays} FROM moved"
+        f" INSERT INTO transfer_hypertable ({_COLUMNS}) SELECT {_COLUMNS} FROM moved"
     )
     connection.commit()
 
@@ -268,13 +255,13 @@ def _set_policies(connection: Connection, keep_days: int | None, today: date) ->
     if since:  # what was dropped does not come back when more is kept from now on
         connection.execute(f"UPDATE store SET kept_since = '{since}'")
     connection.execute(
-        "SELECT add_compression_policy('transfer_rows', compress_after => INTERVAL"
+        "SELECT add_compression_policy('transfer_hypertable', compress_after => INTERVAL"
         f" '{_COMPRESS_AFTER}', if_not_exists => true, {_LATER})"
     )
-    connection.execute("SELECT remove_retention_policy('transfer_rows', if_exists => true)")
+    connection.execute("SELECT remove_retention_policy('transfer_hypertable', if_exists => true)")
     if keep_days:
         connection.execute(
-            f"SELECT add_retention_policy('transfer_rows', INTERVAL '{int(keep_days)} days',"
+            f"SELECT add_retention_policy('transfer_hypertable', INTERVAL '{int(keep_days)} days',"
             f" {_LATER})"
         )
     kept = kept_since(connection, today)

@@ -16,8 +16,8 @@ BEGIN
             station_by_month_packed, connection_by_day TO ringserverstats_writer;
         GRANT INSERT ON transfer_packed TO ringserverstats_writer;
         GRANT EXECUTE ON FUNCTION make_months(date, date) TO ringserverstats_writer;
-        IF to_regclass('transfer_rows') IS NOT NULL THEN
-            GRANT INSERT ON transfer_rows TO ringserverstats_writer;
+        IF to_regclass('transfer_hypertable') IS NOT NULL THEN
+            GRANT INSERT ON transfer_hypertable TO ringserverstats_writer;
         END IF;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_reader') THEN
