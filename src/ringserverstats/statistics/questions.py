@@ -18,11 +18,12 @@ from ringserverstats.store.sums import month_of
 _WHO = ("server", "direction", "protocol", "origin")
 _SUMS = {
     "nothing": ("connection_by_day", None, ()),
+    "network": ("network_by_day", "station_by_month", ("network",)),
     "station": ("station_by_day", "station_by_month", ("network", "station")),
     "stream": ("by_day", "by_month", ("stream",)),
 }
 _AMOUNTS = ("bytes", "packets", "transfers")
-_OF_STATION = ("network", "station")
+_OF_STATION = {"network", "station"}
 _MEANS = "means"
 _SUMMED = tuple(name for name, measure in MEASURES.items() if _MEANS not in measure.sql)
 #: Filters of columns that have few values, all of which are known.
@@ -91,7 +92,9 @@ class Question:
         names += [name for name in self.filters if FILTERS[name].of_stream]
         if not names:
             return "nothing"
-        return "station" if all(name in _OF_STATION for name in names) else "stream"
+        if set(names) == {"network"}:
+            return "network"
+        return "station" if set(names) <= _OF_STATION else "stream"
 
     @property
     def parts(self) -> dict[str, list[str]]:

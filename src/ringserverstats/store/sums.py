@@ -54,7 +54,8 @@ def month_of(day: date) -> tuple[date, date]:
 
 _PLAIN = {name: name for name in _WHO}
 _DAY, _MONTH = {"day": "day"}, {"month": "date_trunc('month', day)::date"}
-_STREAM, _STATION = {"stream": "stream"}, {"network": "network", "station": "station"}
+_STREAM, _NETWORK = {"stream": "stream"}, {"network": "network"}
+_STATION = {**_NETWORK, "station": "station"}
 _ONE = {"bytes": "bytes", "packets": "packets", "transfers": "1"}
 _SEVERAL = {**_ONE, "transfers": "transfers"}
 _OF_TRANSFERS = {name: f"sum({sql})" for name, sql in _ONE.items()}
@@ -90,6 +91,7 @@ SUMS = (
     Sum("by_month", "fresh_transfer", {**_MONTH, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
     Sum("station_by_day", "fresh_station", {**_DAY, **_PLAIN, **_STATION}, _OF_OTHERS, _SEVERAL),
     Sum("station_by_month", "fresh_station", {**_MONTH, **_PLAIN, **_STATION}, _OF_OTHERS),
+    Sum("network_by_day", "fresh_station", {**_DAY, **_PLAIN, **_NETWORK}, _OF_OTHERS),
     Sum(
         "connection_by_day",
         "fresh_entry",

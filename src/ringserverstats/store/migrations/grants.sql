@@ -13,7 +13,8 @@ BEGIN
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
-            station_by_month_packed, connection_by_day TO ringserverstats_writer;
+            station_by_month_packed, network_by_day_packed, connection_by_day
+            TO ringserverstats_writer;
         GRANT INSERT ON transfer_packed TO ringserverstats_writer;
         GRANT EXECUTE ON FUNCTION make_months(date, date) TO ringserverstats_writer;
         IF to_regclass('transfer_hypertable') IS NOT NULL THEN
@@ -23,8 +24,8 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_reader') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_reader', current_schema());
         GRANT SELECT ON migration, store, server, seen, stream, agent, origin, transfer, by_day,
-            by_month, station_by_day, station_by_month, connection_by_day, covered, coverage,
-            covered_day, reject, imported, ringserver_events TO ringserverstats_reader;
+            by_month, station_by_day, station_by_month, network_by_day, connection_by_day, covered,
+            coverage, covered_day, reject, imported, ringserver_events TO ringserverstats_reader;
         -- Not the addresses and hosts that keep_hosts keeps.
         GRANT SELECT (client, pseudonym) ON client TO ringserverstats_reader;
         FOREACH name IN ARRAY ARRAY['transfers_by_day', 'transfers_by_month'] LOOP
