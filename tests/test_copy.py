@@ -26,6 +26,7 @@ from conftest import (
 from model import START, block
 from servers import Server
 
+from ringserverstats import copy as copying
 from ringserverstats.copy import copy, differences
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.coverage import coverage
@@ -137,8 +138,15 @@ def test_there_and_back(source: DuckDBStore, database: str, tmp_path: Path) -> N
         assert read_into(another(store), DATA / "v4.5.3-prefix").entries == 0
 
 
-@pytest.mark.parametrize(("one", "batch"), [(2**63 - 1, 1), (2**62, 600_000)])
-def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, one: int, batch: int) -> None:
+@pytest.mark.parametrize(("one", "piece"), [(2**63 - 1, 1), (2**62, 300_000)])
+def test_sums_over_64_bits(
+    database: str,
+    tmp_path: Path,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+    one: int,
+    piece: int,
+) -> None:
     source = make_store(tmp_path / "source.duckdb")
     for number in range(2):
         transfers = (("FR_CIEL_00_HHZ/MSEED", one, one),)
@@ -149,7 +157,7 @@ def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, one: int, ba
         read_into(source, log(text + block(log_time=time)))
     assert ask(source, QUESTIONS[0]).to_pylist()[0]["bytes"] > 2**63
     there, back = make_postgresql(database, tmp_path), make_store(tmp_path / "back.duckdb")
-    there.batch = batch
+    monkeypatch.setattr(copying, "PIECE", piece)
     copy(source, there)
     copy(there, back)
     for target in (there, back):  # PostgreSQL spreads such a sum over several rows of its views
@@ -187,11 +195,11 @@ def test_a_secret_in_a_file_is_found_by_the_copy(database: str, tmp_path: Path, 
 
 
 def test_a_copy_that_was_stopped_goes_on(
-    source: DuckDBStore, database: str, tmp_path: Path
+    source: DuckDBStore, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ask(source, QUESTIONS[0]).to_pylist()[0]["transfers"]
     target = make_postgresql(database, tmp_path)
-    target.batch = 40
+    monkeypatch.setattr(copying, "PIECE", 40)
     known = entries = 0
     for after in (0, 4):
         with pytest.MonkeyPatch.context() as patch:
@@ -301,8 +309,8 @@ def test_kills(run: CommandLine, source: DuckDBStore, database: str, log: Log) -
     held = 0
     for _ in range(2):
         code = (
-            "from ringserverstats.store.postgresql import PostgreSQLStore as Store;"
-            "Store.batch = 20; from ringserverstats.cli import main; main()"
+            "from ringserverstats import copy; copy.PIECE = 20;"
+            "from ringserverstats.cli import main; main()"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, "copy", "--to", database],

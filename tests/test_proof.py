@@ -118,7 +118,7 @@ def _other(column: str, kind: str, rng: random.Random) -> str:
     if kind == "UUID":
         return "uuid()"
     if kind == "TIMESTAMP":
-        return f"{column} + INTERVAL {rng.choice((-90_000, 1, 3_600))} SECOND"
+        return f"{column} + INTERVAL ({rng.choice((-90_000, 1, 3_600))}) SECOND"
     if kind == "BOOLEAN":
         return f"NOT {column}"
     if kind.startswith("ENUM"):

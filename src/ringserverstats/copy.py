@@ -30,7 +30,8 @@ from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import Int64s
 from ringserverstats.store.base import Ask, Store
 
-_ROWS = 300_000  # transfers that are read at once, each a tuple where they come from PostgreSQL
+#: Transfers that are copied at once, each a Python tuple where it comes from PostgreSQL.
+PIECE = 300_000
 _DAYS = """
 SELECT server, day, sum(transfers) AS transfers FROM seen GROUP BY server, day ORDER BY server, day
 """
@@ -108,7 +109,7 @@ def copy(
         )
         days = ask(_DAYS).to_pylist()
     size, done = sum(row["transfers"] for row in days), 0
-    for server, first, last, count in _pieces(days, min(target.batch, _ROWS)):
+    for server, first, last, count in _pieces(days, PIECE):
         with source.reading() as ask:  # others may write to it between two pieces
             rows = _rows(ask, server, first, last)
         written = target.write(rows)

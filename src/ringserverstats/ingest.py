@@ -117,7 +117,7 @@ def ingest(
     write = _Comparison(store) if dry_run else store.write
     writing: Future[Written] | None = None
     with ThreadPoolExecutor(1) as pool:  # the store writes one batch while the next is read
-        for rows in _batches(pipeline.parts(sources), min(BATCH, store.batch)):
+        for rows in _batches(pipeline.parts(sources), BATCH):
             if writing is not None:
                 count(writing.result())
             writing = pool.submit(write, rows)

@@ -192,8 +192,8 @@ def _mean(column: str) -> dict[str, str]:
     return {"means": f"(CASE {cases} END)::bigint"}
 
 
-#: Kinds of parts: sums (``f.client`` is there for a measure that counts clients), connections,
-#: which of streams are told by single transfers alone, and sums of covered days (``f.days`` is how
+#: Kinds of parts: sums (``o`` is there for a measure that counts clients), connections, which of
+#: streams are told by single transfers alone, and sums of covered days (``f.days`` is how
 #: many a server has, of the same year, month, ... where that is a group; added in one order, as
 #: the last digit of fractions depends on it).
 MEASURES = {
@@ -213,7 +213,7 @@ MEASURES = {
         Measure(
             "clients",
             "distinct clients (addresses)",
-            {"sums": "count(f.client)"},
+            {"sums": "count(DISTINCT o.client)"},
         ),
         Measure(
             "entries",

@@ -166,20 +166,17 @@ class Question:
         where = " AND ".join(_filters(self, parameters, codes="f." if has_codes else "")) or "true"
         used = " ".join(MEASURES[name].sql[kind] for name in measures)
         sums = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
-        within = ""
         if "clients" in measures:
             needed.add("origin")
-            within = "o.client"
-            source, where = self._by_origin(source, where, columns, sums), "true"
+            if daily != "connection_by_day":
+                source, where = self._by_origin(source, where, columns, sums), "true"
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
-        if kind == _MEANS:
+        if kind == _MEANS:  # summed by the number of days first
             joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
-            within = "d.days"
-        if within:  # summed by that first: to count distinct clients at once is slow
             own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
             source = (
-                f"(SELECT {', '.join([*own, within, *sums])} FROM {source} {joins} WHERE {where}"
-                f"{_group_by([*keys, within])}) f"
+                f"(SELECT {', '.join([*own, 'd.days', *sums])} FROM {source} {joins} WHERE {where}"
+                f"{_group_by([*keys, 'd.days'])}) f"
             )
             keys, joins, where = [f"f.k{n}" for n in range(len(keys))], "", "true"
         shown = [

@@ -154,13 +154,9 @@ class Ask(Protocol):
 class Store(Protocol):
     """A place where entries are counted once.
 
-    ``batch`` is how many rows it takes well at once.
-
     All methods raise `ringserverstats.errors.StoreError` where the store cannot be used; then
     nothing of the call was stored.
     """
-
-    batch: int
 
     @property
     def label(self) -> str:

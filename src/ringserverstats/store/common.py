@@ -82,8 +82,6 @@ class Options:
 class SQLStore(ABC):
     """A store of either kind."""
 
-    batch = 1_000_000
-
     def __init__(self, options: Options) -> None:
         self.options = options
         self._generation: str | None = None

@@ -59,7 +59,7 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
     """Make sure that the tables are those that this program knows.
 
     Returns:
-        Whether transfers are kept as rows, by TimescaleDB.
+        Whether transfers go into a hypertable of TimescaleDB.
     """
     rows = connection.execute(
         "SELECT to_regclass('migration') IS NOT NULL,"

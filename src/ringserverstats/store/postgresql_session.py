@@ -1,12 +1,12 @@
 """A transaction of a store in PostgreSQL.
 
 The sums of a batch are made by DuckDB in memory, from the same declarations as those of a DuckDB
-store, and copied where there is no row for them yet; only what is there already is added up by the
-server.
+store; the server adds them to what is there already.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -15,7 +15,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.logs.batch import LARGEST_NUMBER, Int32s
+from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.answers import with_integers
 from ringserverstats.store.copying import encoded
 from ringserverstats.store.sums import FRESH, SUMS, Sum, counted, grouped, packed
@@ -41,6 +41,7 @@ _OF_ENTRY = (
     *("entry", "origin", "connection", "server", "day", "direction", "protocol", "hour"),
     "log_time",
 )
+_ONES = "array_fill(1::bigint, ARRAY[cardinality(stream)])"
 # By the object ids of pg_type; those of enumerations, which vary, are texts.
 _UUID = 2950
 _COLUMNS = {
@@ -54,9 +55,9 @@ _COLUMNS = {
     1114: pa.timestamp("us"),
     1700: pa.decimal128(38, 0),
 }
-_ALONE = """
-SELECT any_value(row) AS row FROM entry GROUP BY day, server, direction, protocol, origin
-HAVING count(*) = 1 AND NOT bool_or(repeats)
+_ENTRIES = """
+SELECT *, count(*) OVER same = 1 AND NOT bool_or(repeats) OVER same AS alone FROM entry
+WINDOW same AS (PARTITION BY day, server, direction, protocol, origin)
 """
 _SUM_MEMORY = "256MB"
 
@@ -111,23 +112,34 @@ class PostgreSQLSession:
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
         transfers = _of(entries, transfers)
-        facts = _facts(entries, transfers)
-        with ThreadPoolExecutor(1) as pool:  # sums are made while the server takes the facts
-            sums = _sums(entries, transfers, streams, facts)
-            pending = pool.submit(next, sums, None)
+        days = [pc.min(entries["day"]).as_py(), pc.max(entries["day"]).as_py()]
+        memory = duckdb.connect(config={"memory_limit": _SUM_MEMORY})
+        with memory, ThreadPoolExecutor(1) as pool:  # which sums while the server takes the facts
+            alone = _begin_sums(memory, entries, transfers, streams)
+            sums = _sums(memory)
+            pending = [pool.submit(next, sums) for _ in SUMS]
             self.copy("seen", entries.select(list(_SEEN)))
-            self.copy(self.facts[-1], facts)
-            while (made := pending.result()) is not None:
-                pending = pool.submit(next, sums, None)
-                one, rows = made
+            self._add_facts(_facts(entries, transfers).append_column("alone", alone), days)
+            for one in SUMS:
+                self.give("given", pending.pop(0).result())
                 if one.is_packed:
-                    self._add_packed(one, rows)
+                    self._add_packed(one, "given", days)
                 else:
-                    self._add_plain(one, rows)
+                    self._add_plain(one)
 
-    def _add_plain(self, one: Sum, rows: pa.Table) -> None:
-        """Add rows of sums, as texts, to those that are there."""
-        self.give("given", rows)
+    def _add_facts(self, facts: pa.Table, days: list[date]) -> None:
+        """Add to the facts, and what is of entries that are alone to sums that are as fine."""
+        self.give("fact", facts)
+        columns = ", ".join((*_OF_ENTRY, *_OF_TRANSFER))
+        words = ", ".join(_cast(name) for name in (*_OF_ENTRY, *_OF_TRANSFER))
+        self.change(f"INSERT INTO {self.facts[-1]} ({columns}) SELECT {words} FROM fact")
+        for one in SUMS:
+            if _is_as_fine(one):
+                alone = f"(SELECT *, {_ONES} AS transfers FROM fact WHERE alone)"
+                self._add_packed(one, alone, days)
+
+    def _add_plain(self, one: Sum) -> None:
+        """Add the rows that were given of sums, as texts, to those that are there."""
         added = ", ".join(f"{name} = old.{name} + excluded.{name}" for name in one.values)
         columns = ", ".join([*one.keys, *one.values])
         self.change(
@@ -137,42 +149,36 @@ class PostgreSQLSession:
             f" ON CONFLICT ({', '.join(one.keys)}) DO UPDATE SET {added}"
         )
 
-    def _add_packed(self, one: Sum, rows: pa.Table) -> None:
-        """Add packed rows to those that are there; most are the first of their keys."""
-        if not len(rows):
-            return
-        self.give("given", rows.select(list(one.who)).append_column("row", _numbers(len(rows))))
-        same = " AND ".join(f"old.{name} = {_cast(f'given.{name}')}" for name in one.who)
-        days = pc.min_max(rows[one.time]).as_py()
-        found = self.table(
-            f"SELECT given.row FROM given JOIN {one.table}_packed old ON {same}"
-            f" WHERE old.{one.time} BETWEEN $1 AND $2",
-            [days["min"], days["max"]],
-        )
-        known = np.zeros(len(rows), np.bool_)
-        known[found["row"].to_numpy()] = True
-        self.copy(f"{one.table}_packed", rows.filter(pa.array(~known)))
-        if known.any():
-            self._add_up(one, rows.filter(pa.array(known)), same)
+    def _add_packed(self, one: Sum, given: str, days: list[date]) -> None:
+        """Add the packed rows of ``given`` to those that are there; most are new.
 
-    def _add_up(self, one: Sum, rows: pa.Table, same: str) -> None:
-        """Add packed ``rows`` to those of the same keys, all of which are there."""
-        self.give("given", rows)
-        table = f"{one.table}_packed"
-        arrays = (*one.what, *one.values)
+        Args:
+            days: the first and the last one that they are of.
+        """
+        table, arrays = f"{one.table}_packed", (*one.what, *one.values)
+        same = " AND ".join(f"old.{name} = {_cast(f'given.{name}')}" for name in one.who)
+        within = f"old.{one.time} BETWEEN $1 AND $2"  # for those partitions alone
         sides = [
             f"SELECT {', '.join(f'old.{name}' for name in one.who)},"
             f" {', '.join(f'unnest({side}.{name}) AS {name}' for name in arrays)}"
-            f" FROM {table} old JOIN given ON {same}"
+            f" FROM {table} old JOIN {given} given ON {same} WHERE {within}"
             for side in ("old", "given")
         ]
         names = ", ".join([*one.who, *one.what])
         added = ", ".join(f"sum({name}) AS {name}" for name in one.values)
         summed = f"SELECT {names}, {added} FROM ({' UNION ALL '.join(sides)}) b GROUP BY {names}"
+        period = [day.replace(day=1) for day in days] if one.time == "month" else days
         self.change(
             f"UPDATE {table} AS old SET {', '.join(f'{name} = new.{name}' for name in arrays)}"
             f" FROM ({packed(one, summed, pieces=_PIECES, wide='numeric')}) new"
-            f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)}"
+            f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)} AND {within}",
+            period,
+        )
+        columns = [*one.who, *arrays]
+        self.change(
+            f"INSERT INTO {table} ({', '.join(columns)})"
+            f" SELECT {', '.join(_cast(name) for name in columns)} FROM {given} given"
+            " ON CONFLICT DO NOTHING"
         )
 
     def sum_again(self, one: Sum, where: str, parameters: Sequence[object]) -> None:
@@ -188,48 +194,38 @@ class PostgreSQLSession:
 
 def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """The rows of ``entries``, each with its transfers in lists."""
-    of_entry = entries.rename_columns({"entry": "id", "number": "entry"}).select(list(_OF_ENTRY))
-    found, ends = of_entry, _ends(entries["transfers"].to_numpy())
+    found = entries.rename_columns({"entry": "id", "number": "entry"}).select(list(_OF_ENTRY))
+    ends = pa.array(np.append(0, np.cumsum(entries["transfers"].to_numpy())), pa.int32())
     for name in _OF_TRANSFER:
         values = transfers[name].combine_chunks()
         found = found.append_column(name, pa.ListArray.from_arrays(ends, values))
     return found
 
 
-def _ends(counts: Int32s) -> pa.Array:
-    """Where lists of so many elements begin, and the last one ends."""
-    return pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+def _is_as_fine(one: Sum) -> bool:
+    """Whether ``one`` has the rows of an entry that is alone as the facts have them."""
+    return bool(one.single) and one.source == "fresh_transfer"
 
 
-def _sums(
-    entries: pa.Table, transfers: pa.Table, streams: pa.Table, facts: pa.Table
-) -> Iterator[tuple[Sum, pa.Table]]:
-    """The rows of all sums of a batch: packed, or with numbers as texts."""
-    with duckdb.connect(config={"memory_limit": _SUM_MEMORY}) as summing:
-        summing.register("entry", entries)
-        alone = np.isin(entries["row"].to_numpy(), summing.sql(_ALONE).fetchnumpy()["row"])
-        summing.register("fresh_entry", entries.append_column("alone", pa.array(alone)))
-        summing.register("given_transfer", transfers)
-        summing.register("given_stream", streams)
-        summing.execute(f"CREATE VIEW fresh_transfer AS {FRESH['fresh_transfer']}")
-        summing.execute(f"CREATE TABLE fresh_station AS {FRESH['fresh_station']}")
-        for one in SUMS:
-            if not one.is_packed:
-                yield one, summing.sql(_as_texts(one)).to_arrow_table()
-            elif one.single and one.what == ("stream",):  # packed as the facts are
-                yield one, _summed(facts.filter(pa.array(alone)), one)
-                yield one, summing.sql(_packed(one, "NOT alone")).to_arrow_table()
-            else:
-                yield one, summing.sql(_packed(one, "true")).to_arrow_table()
+def _begin_sums(
+    memory: duckdb.DuckDBPyConnection, entries: pa.Table, transfers: pa.Table, streams: pa.Table
+) -> pa.Array:
+    """Put the rows to sum up into ``memory``; returns which of ``entries`` are alone."""
+    memory.register("entry", entries)
+    memory.register("given_transfer", transfers)
+    memory.register("given_stream", streams)
+    memory.execute(f"CREATE TABLE fresh_entry AS {_ENTRIES}")
+    return memory.sql("SELECT alone FROM fresh_entry ORDER BY row").to_arrow_table()["alone"]
 
 
-def _summed(facts: pa.Table, one: Sum) -> pa.Table:
-    """Entries that are alone with their keys, as packed sums."""
-    ends = _ends(pc.list_value_length(facts["stream"]).to_numpy())
-    ones = pa.array(np.ones(ends[-1].as_py(), np.int64))
-    return facts.select([*one.who, *_OF_TRANSFER]).append_column(
-        "transfers", pa.ListArray.from_arrays(ends, ones)
-    )
+def _sums(memory: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    """The rows of each sum, but those that the facts have as well: packed, or as texts."""
+    memory.execute(f"CREATE VIEW fresh_transfer AS {FRESH['fresh_transfer']}")
+    memory.execute(f"CREATE TABLE fresh_station AS {FRESH['fresh_station']}")
+    for one in SUMS:
+        where = "NOT alone" if _is_as_fine(one) else "true"
+        sql = _packed(one, where) if one.is_packed else _as_texts(one)
+        yield memory.sql(sql).to_arrow_table()
 
 
 def _packed(one: Sum, where: str) -> str:
@@ -240,10 +236,6 @@ def _as_texts(one: Sum) -> str:
     """SQL of the sums ``one`` of the new rows; numbers of any size as texts."""
     texts = ", ".join(f"{name}::text AS {name}" for name in one.values)
     return f"SELECT {', '.join(one.keys)}, {texts} FROM ({grouped(one, one.source, 'true')})"
-
-
-def _numbers(count: int) -> pa.Array:
-    return pa.array(np.arange(count, dtype=np.int32))
 
 
 def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
