@@ -24,6 +24,7 @@ from ringserverstats.store.postgresql import PostgreSQLStore
 from ringserverstats.store.sums import SUMS
 
 DATA = Path(__file__).parent / "data"
+CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", "ASN"))
 SECRET = bytes(range(32))
 
 
@@ -84,6 +85,7 @@ def assert_whole(store: Store) -> None:
 
 #: Modules whose tests with a `store` or `run` are run with both kinds of stores.
 BOTH = (
+    "test_clients",
     "test_corrections",
     "test_coverage",
     "test_exactly_once",

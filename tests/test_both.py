@@ -5,10 +5,22 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import DATA, assert_whole, dump, make_postgresql, make_store, read_into, sample_logs
+from conftest import (
+    ASN,
+    CITY,
+    DATA,
+    assert_whole,
+    dump,
+    make_postgresql,
+    make_store,
+    read_into,
+    sample_logs,
+)
 from servers import Server
 
 from ringserverstats.copy import copy
+from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.logs.source import find
 from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
@@ -44,7 +56,20 @@ FILTERED = [
     {"client": ("0*", "a*")},
     {"server": ("node-?",), "network": ("1T",)},
     {"network": ("nothing",)},
+    {"class": ("feeder", "m*")},
+    {"class": ("external",), "country": ("GB", "private*")},
+    {"country-name": ("United*",), "network": ("FR",)},
+    {"city": ("Lond*", "unknown")},
+    {"geohash": ("g*",)},
+    {"asn": ("AS209*",)},
+    {"institution": ("Example*", "*operator)")},
 ]
+RULES = Rules(
+    (
+        Rule(name="feed", class_="feeder", direction="RX"),
+        Rule(name="edu", class_="mirror", institution="Example", domains=("example.edu",)),
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +78,10 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     folder = tmp_path_factory.mktemp("both")
     logs = sample_logs(folder / "logs", days=3)
     duck = make_store(folder / "store.duckdb", memory="1GB")
-    read_into(duck, logs, DATA)
+    geography = Geography(CITY, ASN, precision=5)
+    read_into(duck, logs, DATA, geography=geography, rules=RULES)
     postgresql = make_postgresql(server.make("of_both", "migrated"), folder)
-    read_into(postgresql, logs, DATA)
+    read_into(postgresql, logs, DATA, geography=geography, rules=RULES)
     return duck, postgresql
 
 

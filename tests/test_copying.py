@@ -38,6 +38,7 @@ KINDS: dict[pa.DataType, tuple[str, st.SearchStrategy[Any]]] = {
     pa.int16(): ("smallint", integers(16)),
     pa.int32(): ("integer", integers(32)),
     pa.int64(): ("bigint", integers(64)),
+    pa.float64(): ("double precision", st.floats(allow_nan=False)),
     pa.bool_(): ("boolean", st.booleans()),
     pa.date32(): ("date", DATES),
     pa.timestamp("s"): ("timestamp", TIMES),

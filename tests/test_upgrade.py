@@ -6,11 +6,13 @@ import duckdb
 import pytest
 from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
 
+from ringserverstats.enrich.rows import ORIGINS, origin_id
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.schema import migrations
+from ringserverstats.store.sums import SUMS
 
 REAL = DATA / "v4.5.3-midnight-paris"
 OLD = (
@@ -31,6 +33,7 @@ def first(tmp_path: Path) -> Path:
     """A store as the first schema had it, in which `REAL` is."""
     now = make_store(tmp_path / "now.duckdb")
     read_into(now, REAL, server="a")
+    make_origins_old(tmp_path / "now.duckdb")
     path = tmp_path / "store.duckdb"
     with duckdb.connect(path) as connection:
         connection.execute("CREATE TABLE migration (number INTEGER NOT NULL)")
@@ -46,9 +49,22 @@ def first(tmp_path: Path) -> Path:
     return path
 
 
+def make_origins_old(path: Path) -> None:
+    """Let the origins be as they were before they had directions and places."""
+    with duckdb.connect(path) as connection:
+        for origin, client, agent in connection.execute(
+            "SELECT origin, client, agent FROM origin"
+        ).fetchall():
+            old = origin_id(derive(SECRET), (client, agent, None, None))
+            for table in ("origin", "transfer", *(one.table for one in SUMS)):
+                connection.execute(f"UPDATE {table} SET origin = {old} WHERE origin = {origin}")
+        lost = (name for name in ORIGINS.names[4:] if name != "class")
+        connection.execute(f"UPDATE origin SET {', '.join(f'{name} = NULL' for name in lost)}")
+
+
 def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
     store = make_store(first)
-    with pytest.raises(StoreError, match="has schema 1, this program needs 3"):
+    with pytest.raises(StoreError, match="has schema 1, this program needs 4"):
         ask(store, Question())
     assert read_into(store, REAL, server="a").entries == 0
     assert_whole(store)

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ringserverstats import __version__
 from ringserverstats.enrich.clean import clean
+from ringserverstats.enrich.geography import Geography
 from ringserverstats.enrich.notes import covered, damage, plain_name, rejected
 from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
+from ringserverstats.enrich.rules import Rules
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
 from ringserverstats.logs.coverage import is_over
@@ -72,6 +74,8 @@ def ingest(
     *,
     ipv6_prefix: int,
     keep_hosts: bool = False,
+    geography: Geography | None = None,
+    rules: Rules | None = None,
     dry_run: bool = False,
     retry_rejects: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -79,6 +83,7 @@ def ingest(
     """Count each entry of ``sources`` that ``store`` does not know yet.
 
     Args:
+        geography: tells places of clients, ``rules`` their classes; None: nothing does.
         dry_run: only tell what would be done.
         retry_rejects: what the store holds as rejected of these files is made what is rejected now.
 
@@ -90,7 +95,13 @@ def ingest(
     receipt = Receipt(files=len(sources))
     pipeline = _Pipeline(
         keys=opened.keys,
-        enricher=Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=keep_hosts),
+        enricher=Enricher(
+            opened.keys,
+            ipv6_prefix=ipv6_prefix,
+            keep_hosts=keep_hosts,
+            geography=geography,
+            rules=rules,
+        ),
         servers=servers,
         receipt=receipt,
         progress=progress,
@@ -132,6 +143,8 @@ def ingest(
         store.finish()
     receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
     receipt.notes += servers.notes()
+    if geography is not None:
+        receipt.notes += geography.problems
     if receipt.misdated:
         days = sorted(day for _, day in doubtful)
         receipt.notes.append(

@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: Secret | None = None
     keep_hosts: bool = False
     ipv6_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 64
+    geoip_city: Path | None = None
+    geoip_asn: Path | None = None
+    geohash_precision: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
+    rules: Path | None = None
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60

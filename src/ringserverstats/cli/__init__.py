@@ -24,6 +24,7 @@ _COMMANDS = (
     "stats",
     "info",
     "server",
+    "clients",
     "coverage",
     "rejects",
     "audit",

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ringserverstats.cli.common import human_bytes, show, table, width
 from ringserverstats.errors import StoreError
@@ -23,6 +24,8 @@ _BAR = 16
 _NONE = "–"
 _MARK = " *"
 _NO_LOG = "no log"
+#: Groups and filters that tell where clients are.
+_PLACES = {"country", "country-name", "city", "geohash"}
 
 
 def print_answer(store: Store, question: Question, answer: pa.Table, on: Console) -> None:
@@ -154,7 +157,26 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
         parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
         parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
         found.append(f"rejected: {', '.join(parts)}: {_command('rejects', question)}")
+    return found + _of_whom(store, question)
+
+
+def _of_whom(store: Store, question: Question) -> list[str]:
+    """Which classes of clients are counted, and whose database tells places."""
+    found = []
+    told = store.ask("SELECT DISTINCT class, place_source FROM origin", [])
+    classes = sorted(name for name in pc.unique(told["class"]).to_pylist() if name)
+    if "class" in question.filters:
+        found.append(f"clients of class: {', '.join(question.filters['class'])}")
+    elif len(classes) > 1 and "class" not in question.by:
+        found.append(f"clients of all classes: {', '.join(classes)}")
+    sources = pc.unique(told["place_source"]).to_pylist()
+    if _PLACES & {*question.by, *question.filters} and any(map(_is_of_dbip, sources)):
+        found.append("places: IP Geolocation by DB-IP, https://db-ip.com")
     return found
+
+
+def _is_of_dbip(source: str | None) -> bool:
+    return source is not None and source.startswith("DBIP")
 
 
 def _command(name: str, question: Question) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ringserverstats.enrich.geography import Geography
+    from ringserverstats.enrich.rules import Rules
     from ringserverstats.settings import Settings
     from ringserverstats.store.base import Store
 
@@ -84,6 +86,21 @@ def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> St
             "ringserverstats ingest FILE..."
         )
     return store
+
+
+def open_geography(settings: Settings) -> Geography:
+    """The databases of places that ``settings`` name, or that are found."""
+    from ringserverstats.enrich.geography import Geography
+
+    return Geography(settings.geoip_city, settings.geoip_asn, precision=settings.geohash_precision)
+
+
+def load_rules(settings: Settings) -> Rules:
+    """The operator's rules: those that the setting names, or that lie in the folder."""
+    from ringserverstats.enrich import rules
+
+    path = settings.config_folder / "clients.toml"
+    return rules.load(settings.rules or (path if path.is_file() else None))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from ringserverstats.cli.common import (
     console,
     human_bytes,
     load_settings,
+    open_geography,
     open_store,
     show,
     table,
@@ -25,15 +26,27 @@ from ringserverstats.cli.options import database_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @database_option
 def command(as_json: bool, database: str | None) -> None:
-    """Show what is in the store: servers, days, counts, size, schema."""
+    """Show what is in the store: servers, days, counts, size, schema, and what tells places."""
     from ringserverstats.statistics.summary import summary
 
-    found = summary(open_store(load_settings(database), answers=True, needed=True))
+    settings = load_settings(database)
+    found = summary(open_store(settings, answers=True, needed=True))
+    databases = open_geography(settings).databases
     if as_json:
         import json
         from dataclasses import asdict
 
-        click.echo(json.dumps(asdict(found), indent=2, default=int))
+        told_of = [
+            {
+                "path": str(one.path),
+                "kind": one.kind or None,
+                "built": one.built.isoformat() if one.built else None,
+                "problem": one.problem or None,
+            }
+            for one in databases
+        ]
+        whole = {**asdict(found), "databases": told_of}
+        click.echo(json.dumps(whole, indent=2, default=int))
         return
     told = table([("", False), ("", False)])
     told.show_header = False
@@ -42,6 +55,10 @@ def command(as_json: bool, database: str | None) -> None:
     told.add_row("secret", f"{found.secret}{' (missing!)' if is_lost else ''}")
     for name, value in found.features.items():
         told.add_row(name, value)
+    for one in databases:
+        told.add_row("places", f"{one.path}: {one.problem or f'{one.kind} of {one.built}'}")
+    if not databases:
+        told.add_row("places", "unknown: no database (settings geoip_city, geoip_asn)")
     told.add_row("size", human_bytes(found.size))
     told.add_row("schema", str(found.schema))
     told.add_row("entries", f"{found.entries:,}")

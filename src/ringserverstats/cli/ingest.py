@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, table
+from ringserverstats.cli.common import (
+    console,
+    human_bytes,
+    load_rules,
+    load_settings,
+    open_geography,
+    open_store,
+    table,
+)
 from ringserverstats.cli.inputs import NOTHING, find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
@@ -61,6 +69,7 @@ def command(
     if retry_rejects and "-" in files:
         raise UsageError("--retry-rejects takes files: standard input has no name to find them by")
     settings = load_settings(database)
+    rules = load_rules(settings)
     store = open_store(settings, answers=False)
     sources, others = find_inputs(files, server, name, store)
     with reading(sources) as progress:
@@ -69,6 +78,8 @@ def command(
             store,
             ipv6_prefix=settings.ipv6_prefix,
             keep_hosts=settings.keep_hosts,
+            geography=open_geography(settings),
+            rules=rules,
             dry_run=dry_run,
             retry_rejects=retry_rejects,
             progress=progress,

@@ -12,7 +12,9 @@ import pyarrow as pa
 from ringserverstats.enrich.agents import parse_agent
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.geography import Geography, Place
 from ringserverstats.enrich.notes import COVERED, REJECTS
+from ringserverstats.enrich.rules import Kept, Rules, domain_of
 from ringserverstats.enrich.streams import Stream, parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
@@ -63,14 +65,32 @@ CLIENTS = pa.schema(
         ("host", pa.string()),
     ]
 )
+#: What is as true when it was read comes first; class and institution follow the rules.
 ORIGINS = pa.schema(
     [
         ("origin", pa.int64()),
         ("client", pa.int64()),
         ("agent", pa.int64()),
         ("auth_user", pa.string()),
+        ("direction", pa.string()),
+        ("country", pa.string()),
+        ("country_name", pa.string()),
+        ("city", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("geohash", pa.string()),
+        ("asn", pa.int64()),
+        ("organisation", pa.string()),
+        ("place_source", pa.string()),
+        ("domain", pa.string()),
+        ("matched", pa.string()),
+        ("class", pa.string()),
+        ("institution", pa.string()),
+        ("institution_from", pa.string()),
     ]
 )
+#: The columns that an origin's id is made of.
+AS_READ = tuple(ORIGINS.names[1:16])
 
 IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
 
@@ -134,7 +154,7 @@ class _Origin:
     agent: int
     agent_name: str
     agent_family: str
-    user: str | None
+    row: tuple[object, ...]
 
 
 class Enricher:
@@ -144,14 +164,27 @@ class Enricher:
         keys: the store's keys.
         ipv6_prefix: how many bits of an IPv6 address tell a client.
         keep_hosts: also keep addresses and host names in clear.
+        geography: tells places; None: there are none.
+        rules: tell classes and institutions.
     """
 
-    def __init__(self, keys: Keys, *, ipv6_prefix: int, keep_hosts: bool) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        ipv6_prefix: int,
+        keep_hosts: bool,
+        geography: Geography | None = None,
+        rules: Rules | None = None,
+    ) -> None:
         self._keys = keys
         self._ipv6_prefix = ipv6_prefix
         self._keep_hosts = keep_hosts
+        self._geography = geography
+        self._rules = rules or Rules()
+        self._users = users_of(self._rules, keys)
         self._streams: dict[bytes, tuple[int, Stream]] = {}
-        self._origins: dict[Peer, _Origin] = {}
+        self._origins: dict[tuple[Peer, str], _Origin] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
@@ -161,13 +194,15 @@ class Enricher:
             for raw, used in zip(batch.streams, _used(batch.stream, batch.streams), strict=True)
         ]
         stream_ids = np.array([one[0] if one else 0 for one in streams], np.int64)
+        ways = [(peer, direction) for peer in batch.peers for direction in DIRECTIONS]
+        way = batch.peer * np.int32(len(DIRECTIONS)) + batch.direction
         origins = [
-            self._origin(peer) if peer and used else None
-            for peer, used in zip(batch.peers, _used(batch.peer, batch.peers), strict=True)
+            self._origin(peer, direction) if peer and used else None
+            for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
         ]
         told = np.array(
             [(one.origin, one.client) if one else (0, 0) for one in origins], np.int64
-        ).reshape(-1, 2)[batch.peer]
+        ).reshape(-1, 2)[way]
         protocols = np.array(
             [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
         )
@@ -203,18 +238,18 @@ class Enricher:
             ),
             _table([(one.agent, one.agent_name, one.agent_family) for one in unique], AGENTS),
             _table([(one.client, one.pseudonym, one.address, one.host) for one in unique], CLIENTS),
-            _table([(one.origin, one.client, one.agent, one.user) for one in unique], ORIGINS),
+            _table([one.row for one in unique], ORIGINS),
         )
 
-    def _origin(self, peer: Peer) -> _Origin:
-        found = self._origins.get(peer)
+    def _origin(self, peer: Peer, direction: str) -> _Origin:
+        found = self._origins.get((peer, direction))
         if found is None:
             if len(self._origins) >= _MOST_REMEMBERED:
                 self._origins.clear()
-            found = self._origins[peer] = self._new_origin(peer)
+            found = self._origins[peer, direction] = self._new_origin(peer, direction)
         return found
 
-    def _new_origin(self, peer: Peer) -> _Origin:
+    def _new_origin(self, peer: Peer, direction: str) -> _Origin:
         keys = self._keys
         text = (
             peer.host
@@ -226,8 +261,14 @@ class Enricher:
         agent = parse_agent(peer.agent)
         agent_number = agent_id(keys, agent.text)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
+        place = self._geography.place(peer.address) if self._geography else Place()
+        matched = self._rules.matched(peer.address, peer.host)
+        domain = domain_of(peer.host, peer.address)
+        kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
+        as_read = (client, agent_number, user, direction, *vars(place).values(), domain, matched)
+        origin = origin_id(keys, as_read)
         return _Origin(
-            origin=origin_id(keys, client, agent_number, user),
+            origin=origin,
             client=client,
             pseudonym=alias,
             address=str(peer.address) if self._keep_hosts and peer.address else None,
@@ -235,7 +276,12 @@ class Enricher:
             agent=agent_number,
             agent_name=agent.text,
             agent_family=agent.family,
-            user=user,
+            row=(
+                origin,
+                *as_read,
+                self._rules.class_of(kept, self._users),
+                *self._rules.institution_of(kept, self._users),
+            ),
         )
 
     def _stream(self, raw: bytes) -> tuple[int, Stream]:
@@ -295,10 +341,21 @@ def agent_id(keys: Keys, name: str) -> int:
     return _id(keys.names, b"agent", name)
 
 
-def origin_id(keys: Keys, client: int, agent: int, user: str | None) -> int:
-    """The id of who reads: a client with an agent, perhaps as a user (a pseudonym)."""
-    parts = struct.pack("<qq", client, agent).hex() + (user or "")
+def origin_id(keys: Keys, as_read: Sequence[object]) -> int:
+    """The id of who reads: of the values of `AS_READ`.
+
+    An origin that was read by a release that knew no places has neither these nor a direction.
+    """
+    client, agent, user, direction, *rest = as_read
+    parts = struct.pack("<qq", client, agent).hex() + str(user or "")
+    if direction is not None:
+        parts += "\n".join(["", *("" if one is None else str(one) for one in (direction, *rest))])
     return _id(keys.names, b"origin", parts)
+
+
+def users_of(rules: Rules, keys: Keys) -> dict[str, str]:
+    """The users that ``rules`` name, as they are kept."""
+    return {user: pseudonym(keys.users, user) for rule in rules.rules for user in rule.users}
 
 
 def _id(key: bytes, kind: bytes, text: str) -> int:

@@ -49,6 +49,58 @@ _ISO_WEEK = (
     " lpad((extract(week FROM k)::int)::text, 2, '0')"
 )
 
+_UNKNOWN = "unknown"
+_OPERATOR = "network operator"
+
+
+def _known(column: str) -> str:
+    return f"coalesce({column}, '{_UNKNOWN}')"
+
+
+# A city has its country behind it, as many share a name.
+_CITY = (
+    f"CASE WHEN o.city IN ('{_UNKNOWN}', 'private network') THEN o.city"
+    f" ELSE {_known('o.city')} || coalesce(' (' || nullif(o.country, '{_UNKNOWN}') || ')', '') END"
+)
+_ASN = (
+    f"CASE WHEN o.asn IS NULL THEN '{_UNKNOWN}'"
+    " ELSE 'AS' || o.asn::text || coalesce(' ' || o.organisation, '') END"
+)
+_INSTITUTION = (
+    f"CASE WHEN o.institution IS NULL THEN '{_UNKNOWN}' WHEN o.institution_from = '{_OPERATOR}'"
+    f" THEN o.institution || ' ({_OPERATOR})' ELSE o.institution END"
+)
+#: What is known of who reads: its SQL, what it is, and several of it.
+_OF_WHO = {
+    "class": ("o.class", "what the client is to the centre, by the operator's rules", "classes"),
+    "country": (
+        _known("o.country"),
+        "country of the client: its ISO 3166 code",
+        "countries, by code",
+    ),
+    "country-name": (
+        _known("o.country_name"),
+        "country of the client, in English",
+        "countries, by name",
+    ),
+    "city": (_CITY, "city of the client, with the country's code", "cities, such as London*"),
+    "geohash": (
+        _known("nullif(o.geohash, '')"),
+        "cell in which the client is (geohash)",
+        "cells, such as u0*",
+    ),
+    "asn": (
+        _ASN,
+        "autonomous system of the client: who operates its network",
+        "autonomous systems, such as AS559*",
+    ),
+    "institution": (
+        _INSTITUTION,
+        "whose the client is, as far as that is known",
+        "institutions",
+    ),
+}
+
 GROUPS = {
     group.name: group
     for group in (
@@ -136,6 +188,7 @@ GROUPS = {
             "that software without its version",
             joins=("origin", "agent"),
         ),
+        *(Group(name, sql, help, joins=("origin",)) for name, (sql, help, _) in _OF_WHO.items()),
     )
 }
 
@@ -147,6 +200,7 @@ JOINS = {
 
 _OF_STREAM = "f.stream IN (SELECT stream FROM stream WHERE {})"
 _OF_ORIGIN = "f.origin IN (SELECT origin FROM origin JOIN {table} USING ({table}) WHERE {{}})"
+_OF_WHOM = "f.origin IN (SELECT o.origin FROM origin o WHERE {})"
 _OF_AGENT = _OF_ORIGIN.format(table="agent")
 _OF_CLIENT = _OF_ORIGIN.format(table="client")
 
@@ -178,6 +232,7 @@ FILTERS = {
         Filter("client", "pseudonym", _OF_CLIENT, "clients, by pseudonym"),
         Filter("agent", "agent.name", _OF_AGENT, "agents"),
         Filter("agent-family", "family", _OF_AGENT, "agent families"),
+        *(Filter(name, sql, _OF_WHOM, help) for name, (sql, _, help) in _OF_WHO.items()),
     )
 }
 

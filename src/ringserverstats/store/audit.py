@@ -13,7 +13,7 @@ from typing import Any
 
 from ringserverstats.enrich.agents import family
 from ringserverstats.enrich.clients import normalise, number, pseudonym
-from ringserverstats.enrich.rows import agent_id, origin_id, stream_id
+from ringserverstats.enrich.rows import AS_READ, agent_id, origin_id, stream_id
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
@@ -291,4 +291,4 @@ def _is_client(row: dict[str, Any], keys: Keys | None, *, prefix: int) -> bool:
 def _is_origin(row: dict[str, Any], keys: Keys | None) -> bool:
     if keys is None:
         return True
-    return bool(origin_id(keys, row["client"], row["agent"], row["auth_user"]) == row["origin"])
+    return bool(origin_id(keys, [row[name] for name in AS_READ]) == row["origin"])

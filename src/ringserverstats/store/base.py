@@ -1,5 +1,6 @@
 """What every store can do. Ingest, questions and commands know no more of a store than this."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
+from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import Keys
 
@@ -151,6 +153,21 @@ class Ask(Protocol):
         """
 
 
+@dataclass
+class Reclassified:
+    """What new rules change.
+
+    ``clients`` of all are in each class now, ``moved`` of them from one class to another;
+    ``institutions`` are clients whose institution is another; ``unmatched`` names rules by network
+    or domain that held of nobody when their logs were read.
+    """
+
+    clients: Counter[str] = field(default_factory=Counter)
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    institutions: int = 0
+    unmatched: list[str] = field(default_factory=list)
+
+
 class Store(Protocol):
     """A place where entries are counted once.
 
@@ -236,6 +253,9 @@ class Store(Protocol):
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         """Forget all that was read of a server's days, all or nothing; logs can be read again."""
+
+    def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
+        """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         """Forget rejects that are none any more, as ``read`` tells.

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
+from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive, load_secret, make_secret
 from ringserverstats.store.base import (
@@ -20,6 +21,7 @@ from ringserverstats.store.base import (
     FileRead,
     Identity,
     Opened,
+    Reclassified,
     Removed,
     Server,
     Written,
@@ -38,6 +40,7 @@ from ringserverstats.store.batches import (
     were_logged,
     written,
 )
+from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.servers import (
     add_server,
@@ -213,6 +216,11 @@ class SQLStore(ABC):
             if gone.entries or gone.rejects:
                 self._changed(session)
             return gone
+
+    def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            return reclassify(session, rules, keys)
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:

@@ -26,8 +26,8 @@ _OF_LIST = {pa.int64(): 20, pa.string(): 25}  # object ids of bigint and text, f
 def encoded(rows: pa.Table) -> Iterator[bytes]:
     """All of ``rows`` in pieces, from the format's header to its trailer.
 
-    Columns may be of integers, booleans, dates, timestamps (UTC), UUIDs, texts, and lists of 64-bit
-    integers or texts, whose list itself is not NULL.
+    Columns may be of integers, 64-bit floats, booleans, dates, timestamps (UTC), UUIDs, texts, and
+    lists of 64-bit integers or texts, whose list itself is not NULL.
     """
     yield _HEADER
     step = max(1, int(len(rows) * _AT_ONCE / max(rows.nbytes, 1)))
@@ -110,6 +110,8 @@ def _values(column: pa.Array) -> Bytes:
         return _big((seconds - _EPOCH * 86_400) * _MICROSECONDS, 8)
     if pa.types.is_boolean(kind):
         return _big(column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.int8), 1)
+    if pa.types.is_float64(kind):
+        return _big(column.fill_null(0).to_numpy().view(np.int64), 8)
     if pa.types.is_int8(kind):  # which PostgreSQL has not
         column, kind = column.cast(pa.int16()), pa.int16()
     return _big(column.fill_null(0).to_numpy(), kind.bit_width // 8)

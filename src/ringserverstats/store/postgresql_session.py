@@ -29,6 +29,7 @@ _TYPES = {
     pa.int16(): "smallint",
     pa.int32(): "integer",
     pa.int64(): "bigint",
+    pa.float64(): "double precision",
     pa.bool_(): "boolean",
     pa.date32(): "date",
     pa.timestamp("s"): "timestamp",

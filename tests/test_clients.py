@@ -1,0 +1,271 @@
+"""Where clients are, whose they are, and what they are to the centre."""
+
+import json
+import shutil
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from conftest import ASN, CITY, DATA, CommandLine, assert_whole, dump, read_into
+from hypothesis import given
+from hypothesis import strategies as st
+from model import block
+
+from ringserverstats.enrich.geography import NOWHERE, PRIVATE, UNKNOWN, Geography, geohash
+from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+
+Log = Callable[..., Path]
+TEXT = DATA / "v4.5.3-text"
+#: What the addresses in the log have in the databases, and what they took, counted by hand.
+SENT = {
+    ("CN", "Changchun (CN)", "wzc1e", "unknown"): 41_984,
+    ("DE", "unknown", "u1pky", "unknown"): 13_312,
+    ("GB", "Boxford (GB)", "gcpn7", "unknown"): 90_624,
+    ("GB", "London (GB)", "gcpvj", "unknown"): 67_584,
+    ("JP", "unknown", "xn77h", "unknown"): 767_028,
+    ("SE", "Linköping (SE)", "u67h7", "AS29518 Bredband2 AB"): 30_720,
+    ("US", "Milton (US)", "c23hb", "AS209"): 283_653,
+}
+ARCHIVE = Rule(name="ours", class_="archive", institution="The Centre", networks=("10.0.0.0/8",))
+WATCH = Rule(name="watch", class_="monitoring", domains=("example.org",), agents=("slarchive*",))
+FEED = Rule(name="feed", class_="feeder", direction="RX")
+
+
+@pytest.fixture(scope="module")
+def geography() -> Geography:
+    return Geography(CITY, ASN, precision=5)
+
+
+def by(store: Store, *names: str, direction: str = "TX") -> dict[tuple, int]:
+    question = Question(by=names, measures=("bytes",), filters={"direction": (direction,)})
+    return {tuple(row[n] for n in names): row["bytes"] for row in ask(store, question).to_pylist()}
+
+
+def test_places_of_a_real_log(store: Store, geography: Geography) -> None:
+    read_into(store, TEXT, geography=geography)
+    found = by(store, "country", "city", "geohash", "asn")
+    assert {key: found[key] for key in SENT} == SENT
+    others = {key: value for key, value in found.items() if key not in SENT}
+    assert set(others) == {(PRIVATE, PRIVATE, UNKNOWN, UNKNOWN)}
+    assert sum(found.values()) == by(store, "server")[("default",)]
+    assert by(store, "country-name")[("United Kingdom",)] == 90_624 + 67_584
+    sweden = Question(filters={"country": ("SE",), "city": ("Link*",)}, measures=("bytes",))
+    assert ask(store, sweden).to_pylist() == [{"bytes": 30_720}]
+    assert_whole(store)
+
+
+def test_without_databases_nothing_is_a_place(store: Store) -> None:
+    read_into(store, TEXT)
+    assert {key for (key,) in by(store, "country")} == {UNKNOWN}
+    assert {key for (key,) in by(store, "class")} == {"external"}
+
+
+@pytest.mark.parametrize(
+    ("address", "country"),
+    [
+        ("2001:218::1", "JP"),
+        ("::ffff:2.125.160.216", "GB"),
+        ("10.1.2.3", PRIVATE),
+        ("127.0.0.1", PRIVATE),
+        ("192.0.2.1", PRIVATE),
+        ("2001:db8::1", PRIVATE),
+        ("fe80::1", PRIVATE),
+        ("9.9.9.9", UNKNOWN),
+    ],
+)
+def test_places_of_addresses(geography: Geography, address: str, country: str) -> None:
+    assert geography.place(ip_address(address)).country == country
+
+
+def test_no_address_is_nowhere(geography: Geography) -> None:
+    assert geography.place(None) == NOWHERE
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180), st.integers(1, 12))
+def test_a_geohash_is_the_cell_of_its_place(
+    latitude: float, longitude: float, letters: int
+) -> None:
+    """Decoded from its definition: each bit halves a span, longitude first."""
+    spans = {0: [-180.0, 180.0], 1: [-90.0, 90.0]}
+    code = geohash(latitude, longitude, letters)
+    assert len(code) == letters
+    bits = "".join(f"{'0123456789bcdefghjkmnpqrstuvwxyz'.index(one):05b}" for one in code)
+    for place, bit in enumerate(bits):
+        low, high = spans[place % 2]
+        middle = (low + high) / 2
+        spans[place % 2] = [middle, high] if bit == "1" else [low, middle]
+    assert spans[0][0] <= longitude <= spans[0][1]
+    assert spans[1][0] <= latitude <= spans[1][1]
+
+
+def test_a_known_geohash() -> None:
+    assert geohash(57.64911, 10.40744, 11) == "u4pruydqqvj"  # geohash.org's own example
+
+
+@pytest.mark.of_duckdb
+@pytest.mark.parametrize("content", [None, b"", b"no database", b"half"])
+def test_a_database_that_cannot_be_used_stops_nothing(
+    store: Store, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "city.mmdb"
+    if content is not None:
+        path.write_bytes(CITY.read_bytes()[:9_000] if content == b"half" else content)
+    geography = Geography(path, ASN, precision=5)
+    receipt = read_into(store, TEXT, geography=geography)
+    assert receipt.entries == 13
+    [note] = [note for note in receipt.notes if str(path) in note]
+    assert "stay unknown" in note
+    assert by(store, "asn")[("AS209",)] == 283_653
+
+
+@pytest.mark.of_duckdb
+def test_a_database_with_damage_inside_is_given_up(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "city.mmdb"
+    whole = bytearray(CITY.read_bytes())
+    metadata = whole.rindex(b"\xab\xcd\xefMaxMind.com")
+    whole[2_000 : metadata - 100] = b"\xff" * (metadata - 2_100)
+    path.write_bytes(whole)
+    receipt = read_into(store, TEXT, geography=Geography(path, None, precision=5))
+    assert receipt.entries == 13
+    assert any("damaged" in note for note in receipt.notes)
+
+
+@pytest.mark.of_duckdb
+def test_a_database_that_is_replaced_while_it_is_used(tmp_path: Path) -> None:
+    """Written over in its place, as `cp` does, which would end a process that has it in memory."""
+    path = tmp_path / "city.mmdb"
+    shutil.copy(CITY, path)
+    geography = Geography(path, None, precision=5)
+    path.write_bytes(b"")
+    assert geography.place(ip_address("81.2.69.142")).city == "London"
+
+
+def test_rules_decide_in_their_order(store: Store, log: Log) -> None:
+    rules = Rules((FEED, ARCHIVE, WATCH))
+    text = (
+        block(address="10.9.9.9", host="a.example.org")  # two rules hold: the first one decides
+        + block(address="198.51.100.7", host="b.example.org")
+        + block(address="198.51.100.8", host="c.example.org", agent="swarm/3.2")
+        + block(address="10.9.9.9", host="a.example.org", direction="RX")
+    )
+    read_into(store, log(text), rules=rules)
+    assert by(store, "class") == {("archive",): 1536, ("monitoring",): 1536, ("external",): 1536}
+    assert by(store, "class", direction="RX") == {("feeder",): 1536}
+    assert by(store, "institution") == {("The Centre",): 1536, ("example.org",): 3072}
+    assert_whole(store)
+
+
+def test_changed_rules_change_history_and_no_total(store: Store, geography: Geography) -> None:
+    read_into(store, DATA, geography=geography)
+    before = dump(store)
+    edu = Rule(name="edu", class_="mirror", institution="A University", domains=("example.edu",))
+    rules = Rules((FEED, edu, ARCHIVE))
+    told = store.reclassify(rules, try_only=True)
+    assert dump(store) == before
+    assert store.reclassify(rules, try_only=False) == told
+    assert told.moved[("external", "mirror")] == told.clients["mirror"] == 1
+    assert told.unmatched == ["edu", "ours"]  # of logs that were read before there was a rule
+    after = dump(store)
+    assert {table for table in after if after[table] != before[table]} == {"origin"}
+    assert by(store, "class")[("mirror",)] == by(store, "institution")[("A University",)] > 0
+    assert store.reclassify(rules, try_only=False).moved == {}
+    assert_whole(store)
+
+
+def test_a_rule_by_network_is_kept_by_its_name(store: Store, log: Log) -> None:
+    read_into(store, log(block(address="10.9.9.9")), rules=Rules((ARCHIVE,)))
+    now = Rules((Rule(name="ours", class_="mirror", networks=("10.0.0.0/8",)),))
+    assert store.reclassify(now, try_only=False).moved == {("archive", "mirror"): 1}
+    assert store.reclassify(Rules(), try_only=False).moved == {("mirror", "external"): 1}
+
+
+def test_users_are_matched_by_their_pseudonyms(store: Store, log: Log) -> None:
+    one = json.loads(block_of_user("observer"))
+    path = log(json.dumps(one) + "\n")
+    rules = Rules((Rule(name="staff", class_="monitoring", users=("observer",)),))
+    read_into(store, path, rules=rules)
+    assert by(store, "class") == {("monitoring",): 1536}
+    assert store.reclassify(Rules(), try_only=False).moved == {("monitoring", "external"): 1}
+    assert store.reclassify(rules, try_only=False).moved == {("external", "monitoring"): 1}
+
+
+def block_of_user(user: str) -> str:
+    from model import ENTRY
+
+    return json.dumps(json.loads(ENTRY.json()) | {"auth": {"method": "jwt", "username": user}})
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "domain"),
+    [
+        ("sc3.ethz.ch", "129.132.1.1", "ethz.ch"),
+        ("SC3.ETHZ.CH.", "129.132.1.1", "ethz.ch"),
+        ("ds.iris.washington.edu", "128.95.1.1", "washington.edu"),
+        ("a.b.co.uk", "81.2.69.142", "b.co.uk"),
+        ("ec2-203-0-113-5.eu-west-1.compute.amazonaws.com", "203.0.113.5", "amazonaws.com"),
+        ("203-0-113-5.com", "203.0.113.5", None),
+        ("host-203-0-113-5.lan", "203.0.113.5", None),
+        ("203.0.113.5", "203.0.113.5", None),
+        ("localhost", "127.0.0.1", None),
+        ("2001:218::1", "2001:218::1", None),
+        ("", "2001:218::1", None),
+    ],
+)
+def test_domains_hold_no_address(host: str, address: str, domain: str | None) -> None:
+    assert domain_of(host, ip_address(address)) == domain
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[[rule]]\nclass = 'archive'\n", "name"),
+        ("[[rule]]\nname = 'a'\n", "no class and no institution"),
+        ("[[rule]]\nname = 'a,b'\nclass = 'archive'\n", "name"),
+        ("[[rule]]\nname = 'a'\nclass = 'Archive!'\n", "class"),
+        ("[[rule]]\nname = 'a'\nclass = 'x'\nnetworks = ['10.0.0.0/99']\n", "10.0.0.0/99"),
+        ("[[rule]]\nname = 'a'\nclass = 'x'\nnetwork = ['10.0.0.0/8']\n", "network"),
+        ("[[rule]]\nname = 'a'\nclass = 'x'\ndirection = 'up'\n", "direction"),
+        ("[[rule]]\nname = 'a'\nclass = 'x'\n" * 2, "two rules"),
+        ("[[rule", "clients.toml"),
+    ],
+)
+def test_rules_that_are_wrong_are_told(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "clients.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=problem):
+        load(path)
+
+
+def test_commands(run: CommandLine) -> None:
+    rules = run.folder / "config" / "clients.toml"
+    rules.parent.mkdir(exist_ok=True)
+    run.environment |= {
+        "RINGSERVERSTATS_GEOIP_CITY": str(CITY),
+        "RINGSERVERSTATS_GEOIP_ASN": str(ASN),
+    }
+    missing = run("clients", "reclassify")
+    assert missing.returncode == 2
+    assert str(rules.parent) in missing.stderr
+    rules.write_text("[[rule]]\nname = 'feed'\nclass = 'feeder'\ndirection = 'RX'\n")
+    checked = run("clients", "check-rules", TEXT, "--format", "json")
+    rows = json.loads(checked.stdout)
+    assert {(row["class"], row["direction"]) for row in rows} == {
+        ("feeder", "RX"),
+        ("external", "TX"),
+    }
+    assert not {"2.125.160.216", "216.160.83.56"} & set(checked.stdout.split('"'))
+    assert run("info").returncode == 3  # nothing was counted
+    assert run("ingest", TEXT).returncode == 0
+    rules.write_text("[[rule]]\nname = 'all'\nclass = 'mirror'\n")
+    assert "Nothing was changed" in run("clients", "reclassify", "--dry-run").stderr
+    assert "mirror" in run("clients", "reclassify").stdout
+    answer = json.loads(run("stats", "--by", "class", "--format", "json").stdout)
+    assert [row["class"] for row in answer] == ["mirror"]
+    info = json.loads(run("info", "--json").stdout)
+    assert info["databases"][0]["kind"] == "GeoLite2-City"
+    rules.write_text("[[rule]]\nname = 'bad'\n")
+    assert run("ingest", TEXT).returncode == 2
