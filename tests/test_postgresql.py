@@ -4,7 +4,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import psycopg
@@ -26,8 +26,10 @@ from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store import postgresql_session
 from ringserverstats.store.base import Store
 from ringserverstats.store.postgresql import connection_info
+from ringserverstats.store.postgresql_schema import folder as migrations_folder
 from ringserverstats.store.postgresql_schema import steps
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -92,6 +94,18 @@ def test_each_role_does_its_part_and_no_more(
     assert owner.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False).days == 7
 
 
+def apply(uri: str, folder: Path) -> None:
+    """Apply the steps in ``folder`` by yoyo's own command."""
+    yoyo = Path(sys.executable).with_name("yoyo")
+    uri = uri.replace("postgresql:", "postgresql+psycopg:")
+    applied = subprocess.run(
+        [yoyo, "apply", "--batch", "--no-config-file", "--database", uri, folder],
+        capture_output=True,
+        text=True,
+    )
+    assert applied.returncode == 0, applied.stderr
+
+
 def test_migrations_by_this_program_and_by_yoyo_are_the_same(
     server: Server, fresh: str, run: CommandLine
 ) -> None:
@@ -104,14 +118,7 @@ def test_migrations_by_this_program_and_by_yoyo_are_the_same(
     assert refused.returncode == 3
     assert "ringserverstats migrate" in refused.stderr
     folder = run("migrate", "--path").stdout.strip()
-    yoyo = Path(sys.executable).with_name("yoyo")
-    uri = server.uri(fresh).replace("postgresql:", "postgresql+psycopg:")
-    applied = subprocess.run(
-        [yoyo, "apply", "--batch", "--no-config-file", "--database", uri, folder],
-        capture_output=True,
-        text=True,
-    )
-    assert applied.returncode == 0, applied.stderr
+    apply(server.uri(fresh), Path(folder))
     assert run("migrate", "--status").returncode == 0
     assert "is up to date" in run("migrate").stdout
     assert run("ingest", REAL).returncode == 0
@@ -376,3 +383,86 @@ def test_options_of_the_uri_are_passed_on(server: Server, run: CommandLine) -> N
     refused = run("info")  # of a server that has no TLS
     assert refused.returncode == 3
     assert "SSL" in refused.stderr
+
+
+def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_path: Path) -> None:
+    """The first step alone, with sums by station in it; the second one makes those by network."""
+    uri = server.uri(fresh)
+    folder = tmp_path / "first"
+    folder.mkdir()
+    first = next(migrations_folder().glob("ringserverstats-0001-*.sql"))
+    (folder / first.name).write_text(first.read_text())
+    apply(uri, folder)
+    amounts = "array[5, 2::bigint ^ 60, 3, 2::bigint ^ 60]::bigint[]"
+    server.execute(
+        "SELECT make_months('2026-01-01', '2026-02-01')",
+        "INSERT INTO by_month_packed VALUES (1, 1, '2026-01-01', 'TX', 'SeedLink',"
+        " array[1], array[1], array[1], array[1])",
+        "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-03', 'TX', 'SeedLink',"
+        f" array['FR', 'FR', 'FR', null], array['A', 'B', 'C', null], {amounts}, {amounts},"
+        " array[1, 1, 1, 1])",
+        database=fresh,
+    )
+    store = make_postgresql(uri, tmp_path)
+    assert store.migrate() == ["ringserverstats-0002-clients"]
+    found = store.ask(
+        "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
+        " GROUP BY network ORDER BY network NULLS LAST",
+        [],
+    )
+    assert found.to_pylist() == [
+        {"network": "FR", "bytes": 2**60 + 8, "transfers": 3},
+        {"network": None, "bytes": 2**60, "transfers": 1},
+    ]
+
+
+def test_tables_of_between_two_releases_are_refused(server: Server, fresh: str) -> None:
+    server.execute("CREATE TABLE transfer_rows ()", database=fresh)
+    with pytest.raises(StoreError, match="between two releases"):
+        make_postgresql(server.uri(fresh), Path("/nowhere")).migrate()
+
+
+def test_sums_need_no_folder_that_can_be_written(
+    database: str, tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than fit into memory, started where nothing can be written."""
+    path = log("".join(block(log_time=START + n) for n in range(60_000)))
+    monkeypatch.chdir("/proc")
+    monkeypatch.setattr(postgresql_session, "_SUM_MEMORY", "40MB")
+    store = make_postgresql(database, tmp_path)
+    assert read_into(store, path).entries == 60_000
+    assert_whole(store)
+
+
+def test_a_batch_that_is_refused_stores_nothing_and_goes_on(
+    server: Server, database: str, tmp_path: Path, log: Log
+) -> None:
+    """The server says no while sums are still being made."""
+    name = database.rsplit("/", 1)[1]
+    store = make_postgresql(database, tmp_path)
+    read_into(store, log(block(log_time=START)))
+    before = dump(store)
+    server.execute(
+        "ALTER TABLE seen ADD CONSTRAINT no CHECK (bytes < 2000) NOT VALID", database=name
+    )
+    huge = block(log_time=START + 99, transfers=(("FR_CIEL_00_HHZ/MSEED", 2_000_000, 1),))
+    path = log("".join(block(log_time=START + n) for n in range(1, 20_000)) + huge, "more")
+    with pytest.raises(StoreError, match="nothing of this step was stored"):
+        read_into(store, path)
+    assert dump(store) == before
+    server.execute("ALTER TABLE seen DROP CONSTRAINT no", database=name)
+    assert read_into(store, path).known == 0
+    assert_whole(store)
+
+
+def test_years_of_months_need_no_more_locks_than_one(
+    database: str, tmp_path: Path, log: Log
+) -> None:
+    """A server has room for the locks of some hundred tables in one transaction."""
+    texts = [
+        block(log_time=int(datetime(year, month, 15, tzinfo=UTC).timestamp()))
+        for year in range(2000, 2027)
+        for month in range(1, 12 if year < 2026 else 11)
+    ]
+    store = make_postgresql(database, tmp_path)
+    assert read_into(store, log("".join(texts))).entries == len(texts)

@@ -23,6 +23,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
 _MOST_CELLS = 1 << 25
+_ROWS_OF_ENTRY = 4
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
@@ -115,8 +116,8 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many rows a batch counts it as."""
-        return len(self.entries) + len(self.transfers) + len(self.rejects)
+        """How many rows a batch counts it as: an entry takes the memory of several transfers."""
+        return _ROWS_OF_ENTRY * len(self.entries) + len(self.transfers) + len(self.rejects)
 
 
 def join(parts: list[Rows]) -> Rows:

@@ -184,9 +184,8 @@ class PostgreSQLStore(SQLStore):
             connection.commit()
             done = migrate(connection, self._info, wait=self.options.wait)
             keep = self.options.keep_days or None
-            grant(
-                connection
-            )  # also where TimescaleDB, which brings more to grant, cannot be set up
+            # Also where TimescaleDB, which brings more to grant, cannot be set up.
+            grant(connection)
             connection.commit()
             told = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
             self.options.tell(told)
@@ -221,9 +220,10 @@ class PostgreSQLStore(SQLStore):
         missing = {day.replace(day=1) for day in days} - self._months
         if not missing:
             return
-        with self._connection() as connection:
-            check(connection, self.label)
-            for month in sorted(missing):
+        # Each in a transaction of its own: a server has room for the locks of few.
+        for month in sorted(missing):
+            with self._connection() as connection:
+                check(connection, self.label)
                 connection.execute("SELECT make_months(%s, %s)", [month, month])
         self._months |= missing
 
@@ -234,9 +234,8 @@ class PostgreSQLStore(SQLStore):
         with self._connection(undo=undo) as connection:
             if write:
                 _lock(connection, servers)
-            has_hypertable = check(
-                connection, self.label
-            )  # which may come while we wait for the lock
+            # A hypertable may come while we wait for the lock.
+            has_hypertable = check(connection, self.label)
             if write and has_hypertable:  # a correction may be of many compressed transfers
                 connection.execute(
                     "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"

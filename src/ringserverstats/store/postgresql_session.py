@@ -4,8 +4,10 @@ The sums of a batch are made by DuckDB in memory, from the same declarations as 
 store; the server adds them to what is there already.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -15,6 +17,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.answers import with_integers
 from ringserverstats.store.copying import encoded
@@ -56,11 +59,14 @@ _COLUMNS = {
     1114: pa.timestamp("us"),
     1700: pa.decimal128(38, 0),
 }
+# Alone in the batch: what the store has of the same keys is added to.
 _ENTRIES = """
 SELECT *, count(*) OVER same = 1 AND NOT bool_or(repeats) OVER same AS alone FROM entry
 WINDOW same AS (PARTITION BY day, server, direction, protocol, origin)
 """
 _SUM_MEMORY = "256MB"
+#: Has the rows of an entry that is alone as the facts have them.
+_AS_FINE = next(one for one in SUMS if one.single and one.source == "fresh_transfer")
 
 
 class PostgreSQLSession:
@@ -114,17 +120,17 @@ class PostgreSQLSession:
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
         transfers = _of(entries, transfers)
         days = [pc.min(entries["day"]).as_py(), pc.max(entries["day"]).as_py()]
-        memory = duckdb.connect(config={"memory_limit": _SUM_MEMORY})
-        with memory, ThreadPoolExecutor(1) as pool:  # which sums while the server takes the facts
+        with _summing() as (memory, pool):
             alone = _begin_sums(memory, entries, transfers, streams)
             sums = _sums(memory)
-            pending = [pool.submit(next, sums) for _ in SUMS]
+            pending = [pool.submit(next, sums) for _ in SUMS]  # while the server takes the facts
             self.copy("seen", entries.select(list(_SEEN)))
             self._add_facts(_facts(entries, transfers).append_column("alone", alone), days)
             for one in SUMS:
-                self.give("given", pending.pop(0).result())
+                rows = pending.pop(0).result()
+                self.give("given", rows)
                 if one.is_packed:
-                    self._add_packed(one, "given", days)
+                    self._add_packed(one, "given", len(rows), days)
                 else:
                     self._add_plain(one)
 
@@ -134,10 +140,8 @@ class PostgreSQLSession:
         columns = ", ".join((*_OF_ENTRY, *_OF_TRANSFER))
         words = ", ".join(_cast(name) for name in (*_OF_ENTRY, *_OF_TRANSFER))
         self.change(f"INSERT INTO {self.facts[-1]} ({columns}) SELECT {words} FROM fact")
-        for one in SUMS:
-            if _is_as_fine(one):
-                alone = f"(SELECT *, {_ONES} AS transfers FROM fact WHERE alone)"
-                self._add_packed(one, alone, days)
+        alone = f"(SELECT *, {_ONES} AS transfers FROM fact WHERE alone)"
+        self._add_packed(_AS_FINE, alone, pc.sum(facts["alone"]).as_py(), days)
 
     def _add_plain(self, one: Sum) -> None:
         """Add the rows that were given of sums, as texts, to those that are there."""
@@ -150,10 +154,11 @@ class PostgreSQLSession:
             f" ON CONFLICT ({', '.join(one.keys)}) DO UPDATE SET {added}"
         )
 
-    def _add_packed(self, one: Sum, given: str, days: list[date]) -> None:
+    def _add_packed(self, one: Sum, given: str, count: int, days: list[date]) -> None:
         """Add the packed rows of ``given`` to those that are there; most are new.
 
         Args:
+            count: how many these are.
             days: the first and the last one that they are of.
         """
         table, arrays = f"{one.table}_packed", (*one.what, *one.values)
@@ -169,18 +174,23 @@ class PostgreSQLSession:
         added = ", ".join(f"sum({name}) AS {name}" for name in one.values)
         summed = f"SELECT {names}, {added} FROM ({' UNION ALL '.join(sides)}) b GROUP BY {names}"
         period = [day.replace(day=1) for day in days] if one.time == "month" else days
-        self.change(
+        done = self.change(
             f"UPDATE {table} AS old SET {', '.join(f'{name} = new.{name}' for name in arrays)}"
             f" FROM ({packed(one, summed, pieces=_PIECES, wide='numeric')}) new"
             f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)} AND {within}",
             period,
         )
         columns = [*one.who, *arrays]
-        self.change(
+        done += self.change(
             f"INSERT INTO {table} ({', '.join(columns)})"
             f" SELECT {', '.join(_cast(name) for name in columns)} FROM {given} given"
             " ON CONFLICT DO NOTHING"
         )
+        if done != count:  # never silently
+            raise StoreError(
+                f"{count} rows were to be added to {table}, {done} were; nothing of this step was "
+                "stored: please report this"
+            )
 
     def sum_again(self, one: Sum, where: str, parameters: Sequence[object]) -> None:
         table = f"{one.table}_packed" if one.is_packed else one.table
@@ -203,9 +213,26 @@ def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     return found
 
 
-def _is_as_fine(one: Sum) -> bool:
-    """Whether ``one`` has the rows of an entry that is alone as the facts have them."""
-    return bool(one.single) and one.source == "fresh_transfer"
+@contextmanager
+def _summing() -> Iterator[tuple[duckdb.DuckDBPyConnection, ThreadPoolExecutor]]:
+    """A database in memory for the sums of a batch, and a thread that makes them.
+
+    What does not fit goes to the folder of temporary files. Where the server refuses a batch, the
+    sums are given up, as others may wait for its locks.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder,
+        duckdb.connect() as memory,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        memory.execute(f"SET memory_limit = '{_SUM_MEMORY}'")
+        memory.execute("SET temp_directory = $1", [folder])
+        try:
+            yield memory, pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            memory.interrupt()
+            raise
 
 
 def _begin_sums(
@@ -224,7 +251,7 @@ def _sums(memory: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
     memory.execute(f"CREATE VIEW fresh_transfer AS {FRESH['fresh_transfer']}")
     memory.execute(f"CREATE TABLE fresh_station AS {FRESH['fresh_station']}")
     for one in SUMS:
-        where = "NOT alone" if _is_as_fine(one) else "true"
+        where = "NOT alone" if one is _AS_FINE else "true"
         sql = _packed(one, where) if one.is_packed else _as_texts(one)
         yield memory.sql(sql).to_arrow_table()
 

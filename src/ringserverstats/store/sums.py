@@ -17,7 +17,8 @@ class Sum:
     ``keys`` its key columns with their SQL over that source, ``values`` likewise what adds up.
     ``single``, where there is one, is the SQL of the values of one row of the source: the table is
     as fine as an entry, so that what comes of an entry that is alone with its keys (column
-    ``alone`` of the source) is appended as it is, without a look for rows to add it to.
+    ``alone`` of the source) need not be summed. In DuckDB that is the only one ever, whose rows are
+    appended without a look for others; in PostgreSQL the only one of its batch.
     """
 
     table: str

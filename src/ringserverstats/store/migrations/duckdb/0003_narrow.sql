@@ -29,18 +29,6 @@ CREATE TABLE station_by_month (
     transfers BIGINT NOT NULL
 );
 
-CREATE TABLE network_by_day (
-    day DATE NOT NULL,
-    server INTEGER NOT NULL,
-    direction direction NOT NULL,
-    protocol protocol NOT NULL,
-    origin BIGINT NOT NULL,
-    network VARCHAR,
-    bytes HUGEINT NOT NULL,
-    packets HUGEINT NOT NULL,
-    transfers BIGINT NOT NULL
-);
-
 INSERT INTO station_by_day
 SELECT f.day, f.server, f.direction, f.protocol, f.origin, s.network, s.station,
        sum(f.bytes), sum(f.packets), sum(f.transfers)
@@ -50,10 +38,6 @@ INSERT INTO station_by_month
 SELECT f.month, f.server, f.direction, f.protocol, f.origin, s.network, s.station,
        sum(f.bytes), sum(f.packets), sum(f.transfers)
   FROM by_month f JOIN stream s USING (stream) GROUP BY 1, 2, 3, 4, 5, 6, 7;
-
-INSERT INTO network_by_day
-SELECT day, server, direction, protocol, origin, network, sum(bytes), sum(packets), sum(transfers)
-  FROM station_by_day GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- What connections took: all that is asked of no stream comes from this one table.
 CREATE TABLE connection_again (
