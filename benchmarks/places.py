@@ -71,8 +71,8 @@ def main() -> None:
         )
 
 
-def places(path: Path, *, city: str = "/none", asn: str = "/none") -> Run:
-    """Read ``path`` with these databases; those of no file tell nothing."""
+def places(path: Path, *, city: str = "/dev/null", asn: str = "/dev/null") -> Run:
+    """Read ``path`` with these databases; those of an empty file tell nothing."""
     return job(path, RINGSERVERSTATS_GEOIP_CITY=city, RINGSERVERSTATS_GEOIP_ASN=asn)
 
 

@@ -269,3 +269,14 @@ def test_commands(run: CommandLine) -> None:
     assert info["databases"][0]["kind"] == "GeoLite2-City"
     rules.write_text("[[rule]]\nname = 'bad'\n")
     assert run("ingest", TEXT).returncode == 2
+
+
+@pytest.mark.of_duckdb
+def test_very_many_clients_fit_into_the_memory_for_reading(run: CommandLine, log: Log) -> None:
+    blocks = (
+        block(address=f"82.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", host=f"h{n}.example.org")
+        for n in range(200_000)
+    )
+    told = run("ingest", log("".join(blocks)), "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["connections"] == 200_000

@@ -7,9 +7,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine, make_store
+from conftest import ASN, CITY, CommandLine, make_store
 from model import ENTRY
 
+from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.ingest import ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.duckdb import DuckDBStore
@@ -70,7 +72,14 @@ def _export(store: DuckDBStore, folder: Path) -> str:
 def test_tables_hold_no_address_unless_they_are_kept(tmp_path: Path, keep_hosts: bool) -> None:
     store = make_store(tmp_path / "store.duckdb")
     sources, _ = find([str(path) for path in _logs(tmp_path / "logs")])
-    receipt = ingest(sources, store, ipv6_prefix=64, keep_hosts=keep_hosts)
+    receipt = ingest(
+        sources,
+        store,
+        ipv6_prefix=64,
+        keep_hosts=keep_hosts,
+        geography=Geography(CITY, ASN, precision=5),
+        rules=Rules((Rule(name="lab", class_="mirror", domains=(HOSTS[0],)),)),
+    )
     assert receipt.entries == 6
     exported = _export(store, tmp_path)
     found = {needle for needle in _needles() if needle in exported}
@@ -90,6 +99,10 @@ def test_output_and_errors_hold_no_address(run: CommandLine) -> None:
         run("info"),
         run("stats", "--by", "client,agent"),
         run("stats", "--by", "client", "--format", "csv"),
+        run("stats", "--by", "class,country,city,geohash,asn,institution"),
+        run("clients", "check-rules", *logs),
+        run("clients", "check-rules", *logs, "--format", "json"),
+        run("clients", "reclassify"),
         run("rejects", "--format", "json"),
         run("coverage", "--direction", "TX,RX"),
         run("server", "list", "--json"),

