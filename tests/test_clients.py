@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model import block
 
+from ringserverstats.cli.answer import notes
 from ringserverstats.enrich.geography import NOWHERE, PRIVATE, UNKNOWN, Geography, geohash
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
@@ -30,6 +31,7 @@ SENT = {
     ("SE", "Linköping (SE)", "u67h7", "AS29518 Bredband2 AB"): 30_720,
     ("US", "Milton (US)", "c23hb", "AS209"): 283_653,
 }
+BY = (("country",), ("network", "city"), ("network",))
 ARCHIVE = Rule(name="ours", class_="archive", institution="The Centre", networks=("10.0.0.0/8",))
 WATCH = Rule(name="watch", class_="monitoring", domains=("example.org",), agents=("slarchive*",))
 FEED = Rule(name="feed", class_="feeder", direction="RX")
@@ -269,6 +271,30 @@ def test_commands(run: CommandLine) -> None:
     assert info["databases"][0]["kind"] == "GeoLite2-City"
     rules.write_text("[[rule]]\nname = 'bad'\n")
     assert run("ingest", TEXT).returncode == 2
+
+
+def test_answers_tell_which_classes_they_hold(run: CommandLine) -> None:
+    rules = run.folder / "config" / "clients.toml"
+    rules.parent.mkdir(exist_ok=True)
+    rules.write_text("[[rule]]\nname = 'edu'\nclass = 'mirror'\ndomains = ['example.edu']\n")
+    assert run("ingest", DATA / "v4.5.3-midnight-paris").returncode == 0
+    every = run("stats", "--by", "network")
+    assert "clients of all classes: external, mirror" in every.stdout
+    one = run("stats", "--by", "network", "--class", "external")
+    assert "clients of class: external" in one.stdout
+    assert "all classes" not in run("stats", "--by", "class").stdout
+    told = run("stats", "--by", "network", "--class", "external", "--format", "csv")
+    assert "clients of class: external" in told.stderr
+
+
+def test_a_database_of_dbip_is_named_with_its_places(
+    store: Store, geography: Geography, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its licence asks, and where its places are shown alone."""
+    monkeypatch.setattr(geography._city, "kind", "DBIP-City-Lite")
+    read_into(store, TEXT, geography=geography)
+    named = [any("DB-IP" in one for one in notes(store, Question(by=by))) for by in BY]
+    assert named == [True, True, False]
 
 
 @pytest.mark.of_duckdb
