@@ -89,6 +89,7 @@ BOTH = (
     "test_corrections",
     "test_coverage",
     "test_exactly_once",
+    "test_forget",
     "test_real_logs",
     "test_rejects",
 )

@@ -19,10 +19,12 @@ from conftest import (
     make_store,
     read_into,
 )
-from model import block
+from model import ENTRY, block
 from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
+from ringserverstats.enrich.clients import pseudonym
 from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.keys import derive
 from ringserverstats.logs.source import find
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store import timescaledb
@@ -125,6 +127,9 @@ def test_late_and_repeated_logs_compression_and_corrections(
     assert_agree(store)
     assert_whole(store)
     assert store.merge_servers("default", "other", once=True, try_only=False).entries == 12 * 5
+    run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c")
+    alias = pseudonym(derive(SECRET).clients, ENTRY.address)
+    assert store.forget(alias, try_only=False).entries == 30 * 5
     assert_agree(store)
     assert_whole(store)
 

@@ -30,6 +30,7 @@ _COMMANDS = (
     "audit",
     "verify",
     "delete",
+    "forget",
     "backup",
     "restore",
     "migrate",

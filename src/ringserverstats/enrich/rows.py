@@ -396,6 +396,18 @@ def moved_connections(client: Int64s, connection: Int64s, source: int, target: i
         return _connections(target, client, started.view(np.int64))
 
 
+def renamed_connections(server: Int32s, connection: Int64s, before: int, after: int) -> Int64s:
+    """What ids of connections of the client ``before`` to ``server`` are for the one ``after``."""
+    with np.errstate(over="ignore"):
+        numbers = server.astype(np.int64).view(np.uint64)
+        started = _unmix(connection.view(np.uint64)) - _mix(_bits(before) + numbers)
+        return _mix(_mix(_bits(after) + numbers) + started).view(np.int64)
+
+
+def _bits(number: int) -> np.uint64:
+    return np.uint64(number % 2**64)
+
+
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     value = value + _GAMMA
     value = (value ^ (value >> np.uint64(30))) * np.uint64(_FIRST)

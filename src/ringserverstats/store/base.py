@@ -257,6 +257,13 @@ class Store(Protocol):
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
         """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
 
+    def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
+        """Give a client a new pseudonym, which nobody can find again; its totals stay.
+
+        Returns:
+            What is under the new one; nothing where the store does not know the client.
+        """
+
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         """Forget rejects that are none any more, as ``read`` tells.
 

@@ -42,6 +42,7 @@ from ringserverstats.store.batches import (
 )
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
+from ringserverstats.store.forgetting import forget
 from ringserverstats.store.servers import (
     add_server,
     all_servers,
@@ -221,6 +222,12 @@ class SQLStore(ABC):
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
             return reclassify(session, rules, keys)
+
+    def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            self._changed(session)
+            return forget(session, pseudonym, keys)
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:

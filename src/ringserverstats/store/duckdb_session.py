@@ -26,6 +26,7 @@ class DuckDBSession:
     """The transaction of ``connection``."""
 
     facts: tuple[str, ...] = ("transfer",)
+    sums: tuple[str, ...] = tuple(one.table for one in SUMS)
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection

@@ -78,6 +78,7 @@ class PostgreSQLSession:
 
     def __init__(self, connection: psycopg.Connection[Any], *, has_hypertable: bool) -> None:
         self._connection = connection
+        self.sums = tuple(f"{one.table}_packed" if one.is_packed else one.table for one in SUMS)
         self.facts: tuple[str, ...] = ("transfer_packed",)
         if has_hypertable:
             self.facts = ("transfer_packed", "transfer_hypertable")

@@ -1,0 +1,79 @@
+"""A client gets a new pseudonym that is made of nothing, within the transaction of the caller."""
+
+import secrets
+
+import pyarrow as pa
+
+from ringserverstats.enrich.clients import number
+from ringserverstats.enrich.rows import AS_READ, origin_id, renamed_connections
+from ringserverstats.keys import Keys
+from ringserverstats.store.base import Removed
+from ringserverstats.store.session import Session
+
+_AMOUNTS = """
+SELECT count(DISTINCT f.day), coalesce(sum(f.entries), 0), coalesce(sum(f.transfers), 0),
+       coalesce(sum(f.bytes), 0), coalesce(sum(f.packets), 0)
+  FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE o.client = $1
+"""
+_CONNECTIONS = """
+SELECT DISTINCT f.server, f.connection
+  FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE o.client = $1
+"""
+
+
+def forget(session: Session, pseudonym: str, keys: Keys) -> Removed:
+    """Let nothing that is stored depend on the address that ``pseudonym`` is made of.
+
+    Its entries stay in the ledger, whose ids tell of a client only to whoever has both the secret
+    and the log's text.
+    """
+    before = number(pseudonym)
+    amounts = session.rows(_AMOUNTS, [before])[0]
+    alias = secrets.token_hex(8)
+    after = number(alias)
+    _rename_connections(session, before, after)
+    _rename_origins(session, before, after, keys)
+    known = session.change("DELETE FROM client WHERE client = $1", [before])
+    if known:
+        session.change(
+            "INSERT INTO client (client, pseudonym, address, host) VALUES ($1, $2, NULL, NULL)",
+            [after, alias],
+        )
+    return Removed(*map(int, (*amounts, 0)))
+
+
+def _rename_connections(session: Session, before: int, after: int) -> None:
+    found = session.table(_CONNECTIONS, [before])
+    server, connection = (found[name].to_numpy() for name in ("server", "connection"))
+    becomes = renamed_connections(server, connection, before, after)
+    given = {"server": found["server"], "connection": found["connection"], "becomes": becomes}
+    session.give("moved", pa.table(given))
+    for table in (*session.facts, "connection_by_day"):
+        session.change(
+            f"UPDATE {table} SET connection = moved.becomes FROM moved"
+            f" WHERE moved.connection = {table}.connection AND moved.server = {table}.server"
+        )
+
+
+def _rename_origins(session: Session, before: int, after: int, keys: Keys) -> None:
+    """Origins are made of their client, and of pseudonyms of users, which get new ones too."""
+    rows = session.table("SELECT * FROM origin WHERE client = $1", [before]).to_pylist()
+    users = {row["auth_user"]: secrets.token_hex(8) for row in rows if row["auth_user"]}
+    moved = []
+    for row in rows:
+        now = row | {"client": after, "auth_user": users.get(row["auth_user"])}
+        becomes = origin_id(keys, [now[name] for name in AS_READ])
+        moved.append((row["origin"], becomes, now["auth_user"]))
+    columns = list(zip(*moved, strict=True)) or [(), (), ()]
+    kinds = (pa.int64(), pa.int64(), pa.string())
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    session.give("moved", pa.table(arrays, names=["origin", "becomes", "auth_user"]))
+    for table in (*session.facts, *session.sums):
+        session.change(
+            f"UPDATE {table} SET origin = moved.becomes FROM moved"
+            f" WHERE moved.origin = {table}.origin"
+        )
+    session.change(
+        f"UPDATE origin SET origin = moved.becomes, client = {after}, auth_user = moved.auth_user"
+        " FROM moved WHERE moved.origin = origin.origin"
+    )
