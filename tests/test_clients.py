@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from model import block
 
 from ringserverstats.cli.answer import notes
-from ringserverstats.enrich.geography import NOWHERE, PRIVATE, UNKNOWN, Geography, geohash
+from ringserverstats.enrich.geography import (
+    NOWHERE,
+    PRIVATE,
+    UNKNOWN,
+    Geography,
+    geohash,
+    place_of,
+)
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.questions import Question, ask
@@ -62,7 +69,7 @@ def test_places_of_a_real_log(store: Store, geography: Geography) -> None:
 
 def test_without_databases_nothing_is_a_place(store: Store) -> None:
     read_into(store, TEXT)
-    assert {key for (key,) in by(store, "country")} == {UNKNOWN}
+    assert {key for (key,) in by(store, "country")} == {UNKNOWN, PRIVATE}
     assert {key for (key,) in by(store, "class")} == {"external"}
 
 
@@ -80,11 +87,11 @@ def test_without_databases_nothing_is_a_place(store: Store) -> None:
     ],
 )
 def test_places_of_addresses(geography: Geography, address: str, country: str) -> None:
-    assert geography.place(ip_address(address)).country == country
+    assert place_of(ip_address(address), geography).country == country
 
 
 def test_no_address_is_nowhere(geography: Geography) -> None:
-    assert geography.place(None) == NOWHERE
+    assert place_of(None, geography) == NOWHERE
 
 
 @given(st.floats(-90, 90), st.floats(-180, 180), st.integers(1, 12))
@@ -143,7 +150,7 @@ def test_a_database_that_is_replaced_while_it_is_used(tmp_path: Path) -> None:
     shutil.copy(CITY, path)
     geography = Geography(path, None, precision=5)
     path.write_bytes(b"")
-    assert geography.place(ip_address("81.2.69.142")).city == "London"
+    assert place_of(ip_address("81.2.69.142"), geography).city == "London"
 
 
 def test_rules_decide_in_their_order(store: Store, log: Log) -> None:

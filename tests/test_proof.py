@@ -33,6 +33,9 @@ FREE = {
     ("client", "host"),
     ("store", "generation"),
     ("store", "last_server"),
+    ("origin", "class"),
+    ("origin", "institution"),
+    ("origin", "institution_from"),
 }
 SETS = ("v2020.075-text", "v4.5.3-midnight-paris", "v4.5.3-jsonl", "v4.5.3-midnight-denver-jsonl")
 

@@ -6,7 +6,7 @@ from datetime import date
 from fnmatch import fnmatchcase
 
 import pytest
-from conftest import make_store, read_into, sample_logs
+from conftest import execute, make_store, read_into, sample_logs
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
@@ -17,12 +17,32 @@ from ringserverstats.store.duckdb import DuckDBStore
 ALL = tuple(name for name in MEASURES if not name.endswith("-per-day"))
 
 
+#: Places of all kinds; ids of origins do not fit them any more, which questions do not care about.
+PLACES = """
+UPDATE origin SET class = ['external', 'mirror', 'feeder'][abs(origin) % 3 + 1],
+       country = place.country, country_name = place.country_name, city = place.city,
+       geohash = place.geohash, asn = place.asn, organisation = place.organisation,
+       institution = place.institution, institution_from = place.institution_from
+  FROM (VALUES
+    (0, 'FR', 'France', 'Grenoble', 'u0h0f', 2200, 'Renater', 'Renater', 'network operator'),
+    (1, 'FR', 'France', 'unknown', 'u09wj', NULL, NULL, 'example.org', 'domain'),
+    (2, 'US', 'United States', 'Grenoble', '', 209, NULL, 'The Centre', 'rules'),
+    (3, 'unknown', 'unknown', 'unknown', '', NULL, NULL, NULL, NULL),
+    (4, 'private network', 'private network', 'private network', '', NULL, NULL, NULL, NULL),
+    (5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
+  ) place(number, country, country_name, city, geohash, asn, organisation, institution,
+          institution_from)
+ WHERE abs(origin) % 6 = place.number
+"""
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
     folder = tmp_path_factory.mktemp("sample")
     logs = sample_logs(folder / "logs", days=33)
     store = make_store(folder / "store.duckdb", memory="1GB")
     read_into(store, logs)
+    execute(store, PLACES)
     return store
 
 
@@ -33,7 +53,9 @@ def facts(sample: DuckDBStore) -> list[dict]:
         "SELECT t.day, v.name AS server, t.direction::text AS direction,"
         " t.protocol::text AS protocol, t.entry, t.connection, c.pseudonym AS client,"
         " a.name AS agent, a.family AS agent_family, s.name AS stream, s.network, s.station,"
-        " s.location, s.channel, s.type, t.bytes, t.packets"
+        " s.location, s.channel, s.type, t.bytes, t.packets, o.class, o.country,"
+        ' o.country_name AS "country-name", o.city, o.geohash, o.asn, o.organisation,'
+        " o.institution, o.institution_from"
         " FROM transfer t JOIN server v USING (server) JOIN origin o USING (origin)"
         " JOIN client c USING (client) JOIN agent a USING (agent) JOIN stream s USING (stream)"
         " WHERE t.day < '2026-09-04' OR t.day > '2026-09-28'",
@@ -48,8 +70,25 @@ def facts(sample: DuckDBStore) -> list[dict]:
             "year": f"{day:%Y}",
             "week": f"{iso.year}-W{iso.week:02d}",
             "agent-family": row.pop("agent_family"),
+            **_of_whom(row),
         }
     return rows
+
+
+def _of_whom(row: dict) -> dict[str, str]:
+    """What a table shows of a client, where it is and whose it is."""
+    country, city, asn = (row[name] for name in ("country", "city", "asn"))
+    if city not in ("unknown", "private network"):
+        city = (city or "unknown") + (f" ({country})" if country not in (None, "unknown") else "")
+    operator = " (network operator)" if row["institution_from"] == "network operator" else ""
+    return {
+        "country": country or "unknown",
+        "country-name": row["country-name"] or "unknown",
+        "city": city,
+        "geohash": row["geohash"] or "unknown",
+        "asn": " ".join(filter(None, (f"AS{asn}", row["organisation"]))) if asn else "unknown",
+        "institution": (row["institution"] or "unknown") + operator,
+    }
 
 
 def brute(rows: list[dict], by: tuple[str, ...]) -> dict[tuple, tuple[int, ...]]:
@@ -113,6 +152,13 @@ FILTERED = [
     {"stream": ("FR_F00A_00_HHZ/MSEED", "G_*")},
     {"server": ("node-?",), "network": ("1T",)},
     {"network": ("nothing",)},
+    {"class": ("mirror", "f*")},
+    {"country": ("FR", "private*")},
+    {"country-name": ("United*",), "network": ("FR",)},
+    {"city": ("Grenoble (FR)", "unknown*")},
+    {"geohash": ("u0*",)},
+    {"asn": ("AS2200*",)},
+    {"institution": ("The *", "*operator)")},
 ]
 
 

@@ -121,14 +121,8 @@ class Geography:
         """What the user should know of them."""
         return [f"{one.path}: {one.problem}" for one in self.databases if one.problem]
 
-    def place(self, address: Address | None) -> Place:
-        """What is known of ``address``."""
-        if address is None:
-            return NOWHERE
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if not address.is_global:
-            return _HERE
+    def find(self, address: Address) -> Place:
+        """What the databases say of ``address``."""
         found = self._city.find(address) if self._city else {}
         operator = self._asn.find(address) if self._asn else {}
         asn = _number(operator.get("autonomous_system_number"))
@@ -149,6 +143,15 @@ class Geography:
             organisation=_text(operator.get("autonomous_system_organization")),
             source=self._city.kind if self._city and found else None,
         )
+
+
+def place_of(address: Address | None, geography: Geography | None) -> Place:
+    """What is known of ``address``; of private ones the same whatever is looked up."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address is not None and not address.is_global:
+        return _HERE
+    return geography.find(address) if address and geography else NOWHERE
 
 
 @lru_cache(_MOST_REMEMBERED)

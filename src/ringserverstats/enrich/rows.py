@@ -12,7 +12,7 @@ import pyarrow as pa
 from ringserverstats.enrich.agents import Agent, parse_agent
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import normalise, number, pseudonym
-from ringserverstats.enrich.geography import NOWHERE, Geography
+from ringserverstats.enrich.geography import Geography, place_of
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
 from ringserverstats.enrich.streams import Stream, parse_stream
@@ -262,7 +262,7 @@ class Enricher:
         client = number(alias)
         agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
-        place = self._geography.place(peer.address) if self._geography else NOWHERE
+        place = place_of(peer.address, self._geography)
         matched = self._rules.matched(peer.address, peer.host)
         domain = domain_of(peer.host, peer.address)
         kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
