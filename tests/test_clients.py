@@ -10,7 +10,7 @@ import pytest
 from conftest import ASN, CITY, DATA, CommandLine, assert_whole, dump, read_into
 from hypothesis import given
 from hypothesis import strategies as st
-from model import block
+from model import START, block
 
 from ringserverstats.cli.answer import notes
 from ringserverstats.enrich import geography as places
@@ -179,6 +179,16 @@ def test_a_database_that_is_replaced_while_it_is_used(tmp_path: Path) -> None:
     assert place_of(ip_address("81.2.69.142"), geography).city == "London"
 
 
+def test_names_that_strangers_chose_are_kept_as_none(store: Store, log: Log) -> None:
+    """Not in the terminal, and no NUL that a database does not take."""
+    hosts = ("a\x1b[31m.com", "b\x00.com", "c.com")
+    read_into(
+        store, log("".join(block(host=host, log_time=START + n) for n, host in enumerate(hosts)))
+    )
+    assert by(store, "institution") == {(UNKNOWN,): 3072, ("c.com",): 1536}
+    assert_whole(store)
+
+
 def test_rules_decide_in_their_order(store: Store, log: Log) -> None:
     rules = Rules((FEED, ARCHIVE, WATCH))
     text = (
@@ -243,6 +253,14 @@ def block_of_user(user: str) -> str:
         ("a.b.co.uk", "81.2.69.142", "b.co.uk"),
         ("ec2-203-0-113-5.eu-west-1.compute.amazonaws.com", "203.0.113.5", "amazonaws.com"),
         ("203-0-113-5.com", "203.0.113.5", None),
+        ("203-0-113-5.com", "::ffff:203.0.113.5", None),
+        ("2001-218-1.com", "2001:218::1", None),
+        ("a\x1b[31m.com", "203.0.113.5", None),
+        ("a\0b.com", "203.0.113.5", None),
+        ("=cmd|'.com", "203.0.113.5", None),
+        ("a" * 101 + ".com", "203.0.113.5", None),
+        ("été.fr", "203.0.113.5", None),
+        ("xn--t-9fab.fr", "203.0.113.5", "xn--t-9fab.fr"),
         ("host-203-0-113-5.lan", "203.0.113.5", None),
         ("203.0.113.5", "203.0.113.5", None),
         ("localhost", "127.0.0.1", None),

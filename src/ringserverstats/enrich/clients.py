@@ -3,15 +3,22 @@
 import hmac
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
+Address = IPv4Address | IPv6Address
 
-def normalise(address: IPv4Address | IPv6Address, *, ipv6_prefix: int) -> str:
+
+def unmapped(address: Address) -> Address:
+    """``address``, and of IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) the IPv4 address."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def normalise(address: Address, *, ipv6_prefix: int) -> str:
     """The text that stands for a client: IPv4-mapped IPv6 is IPv4, IPv6 is its network.
 
     The rest of an IPv6 address may change daily (RFC 8981), and so tells no clients apart.
     """
+    address = unmapped(address)
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
         network = IPv6Network((int(address), ipv6_prefix), strict=False)
         return str(network.network_address)
     return str(address)

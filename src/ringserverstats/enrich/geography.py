@@ -11,15 +11,13 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 import maxminddb
 
 from ringserverstats.enrich.clean import clean
-
-Address = IPv4Address | IPv6Address
+from ringserverstats.enrich.clients import Address, unmapped
 
 UNKNOWN = "unknown"
 PRIVATE = "private network"
@@ -77,7 +75,7 @@ class Database:
             self.kind = clean(str(told.database_type).encode())
             self.built = datetime.fromtimestamp(told.build_epoch, UTC).date()
         except OSError as error:
-            self.problem = f"{error.strerror}; {_NO_PLACES}"
+            self.problem = f"{error.strerror or 'it is no file'}; {_NO_PLACES}"
         except _BROKEN:
             self._give_up()
 
@@ -147,11 +145,12 @@ class Geography:
 
 def place_of(address: Address | None, geography: Geography | None) -> Place:
     """What is known of ``address``; of private ones the same whatever is looked up."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address is not None and not address.is_global:
+    if address is None:
+        return NOWHERE
+    address = unmapped(address)
+    if not address.is_global:
         return _HERE
-    return geography.find(address) if address and geography else NOWHERE
+    return geography.find(address) if geography else NOWHERE
 
 
 @lru_cache(_MOST_REMEMBERED)

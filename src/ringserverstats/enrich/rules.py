@@ -12,20 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from publicsuffixlist import PublicSuffixList
 
+from ringserverstats.enrich.clients import Address, unmapped
 from ringserverstats.errors import UsageError
 
 EXTERNAL = "external"
 #: Where an institution is known from.
 BY_RULE, BY_DOMAIN, BY_OPERATOR = "rules", "domain", "network operator"
 _SEPARATOR = ","
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+# Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are told in these (xn--).
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?")
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^,\x00-\x1f\x7f]{1,100}$")]
 
@@ -82,10 +85,8 @@ class Rules:
             [ip_network(network, strict=False) for network in rule.networks] for rule in rules
         ]
 
-    def matched(self, address: IPv4Address | IPv6Address | None, host: str) -> str:
+    def matched(self, address: Address | None, host: str) -> str:
         """The names of the rules whose networks or domains hold."""
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
         names = [
             rule.name
             for rule, networks in zip(self.rules, self._networks, strict=True)
@@ -140,16 +141,19 @@ def load(path: Path | None) -> Rules:
         raise UsageError(f"the rules {path} are wrong: {error}; see docs/clients.md") from None
 
 
-def domain_of(host: str, address: IPv4Address | IPv6Address | None) -> str | None:
+def domain_of(host: str, address: Address | None) -> str | None:
     """The registrable domain of a host name (``ethz.ch`` of ``sc3.ethz.ch``), where it has one.
 
-    None also of a name whose registrable part holds the address.
+    None also of a name whose registrable part holds the address, and of what no registry gives out,
+    as whoever connects chooses what its reverse name is.
     """
     domain: str | None = _suffixes().privatesuffix(host.rstrip(".").lower())
-    if domain is None or address is None or not any(map(str.isdigit, domain)):
+    if domain is None or not _DOMAIN.fullmatch(domain):
+        return None
+    if address is None or not any(map(str.isdigit, domain)):
         return domain
-    digits = re.findall(r"[0-9a-f]+", domain)
-    return None if all(part in digits for part in re.split(r"[.:]+", str(address))) else domain
+    parts = re.findall(r"[0-9a-f]+", str(unmapped(address)))
+    return None if set(parts) <= set(re.findall(r"[0-9a-f]+", domain)) else domain
 
 
 @cache
@@ -158,10 +162,8 @@ def _suffixes() -> PublicSuffixList:
     return PublicSuffixList(accept_unknown=False, only_icann=True)
 
 
-def _is_in(
-    address: IPv4Address | IPv6Address | None, networks: list[IPv4Network | IPv6Network]
-) -> bool:
-    return address is not None and any(address in network for network in networks)
+def _is_in(address: Address | None, networks: list[IPv4Network | IPv6Network]) -> bool:
+    return address is not None and any(unmapped(address) in network for network in networks)
 
 
 def _is_below(host: str, domain: str) -> bool:
