@@ -59,7 +59,7 @@ def check_rules(
 ) -> None:
     """Show what the rules make of the clients in logs; nothing is counted.
 
-    Addresses and host names are not shown, and of these nothing is kept but pseudonyms.
+    Addresses and host names are not shown.
     """
     from ringserverstats.cli.formats import write
     from ringserverstats.ingest import ingest
@@ -114,8 +114,8 @@ def reclassify(dry_run: bool, database: str | None) -> None:
         click.echo(f"clients with another institution: {found.institutions:,}")
     for name in found.unmatched:
         click.echo(
-            f"Note: the rule {name!a} held of nobody when logs were read; if it is new, it holds "
-            "from the next ingest on, as no addresses are kept",
+            f"Note: the rule {name!a} holds of nobody that is stored; if it is new, it holds from "
+            "the next ingest on, as no addresses are kept",
             err=True,
         )
     if dry_run:

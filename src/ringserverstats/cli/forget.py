@@ -57,10 +57,9 @@ def command(source: str, dry_run: bool, database: str | None) -> None:
 
 
 def _pseudonym(name: str, keys: Keys, ipv6_prefix: int) -> str:
-    from ringserverstats.enrich.clients import normalise, pseudonym
+    from ringserverstats.enrich.clients import alias_of
 
     try:
-        text = normalise(ip_address(name), ipv6_prefix=ipv6_prefix)
+        return alias_of(ip_address(name), keys.clients, ipv6_prefix=ipv6_prefix)
     except ValueError:  # a host name
-        text = name
-    return pseudonym(keys.clients, text)
+        return alias_of(name, keys.clients, ipv6_prefix=ipv6_prefix)

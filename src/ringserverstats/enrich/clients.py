@@ -24,6 +24,11 @@ def normalise(address: Address, *, ipv6_prefix: int) -> str:
     return str(address)
 
 
+def alias_of(who: Address | str, key: bytes, *, ipv6_prefix: int) -> str:
+    """The pseudonym of a client: of its address, or of its host name where that is all there is."""
+    return pseudonym(key, who if isinstance(who, str) else normalise(who, ipv6_prefix=ipv6_prefix))
+
+
 def pseudonym(key: bytes, text: str) -> str:
     """64 bits of HMAC-SHA256 (RFC 2104) as 16 hexadecimal digits."""
     return hmac.digest(key, text.encode("utf-8", "backslashreplace"), "sha256").hex()[:16]

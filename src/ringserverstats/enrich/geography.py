@@ -18,9 +18,8 @@ import maxminddb
 
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import Address, unmapped
+from ringserverstats.enrich.words import PRIVATE, UNKNOWN
 
-UNKNOWN = "unknown"
-PRIVATE = "private network"
 #: Where geoipupdate leaves its files, and under which names, the better ones first.
 FOLDERS = (Path("/var/lib/GeoIP"), Path("/usr/share/GeoIP"), Path("/usr/local/share/GeoIP"))
 _CITY = ("GeoIP2-City.mmdb", "GeoLite2-City.mmdb", "dbip-city-lite.mmdb")

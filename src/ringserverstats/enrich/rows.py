@@ -3,7 +3,9 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,7 @@ import pyarrow as pa
 
 from ringserverstats.enrich.agents import Agent, parse_agent
 from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.clients import alias_of, number, pseudonym
 from ringserverstats.enrich.geography import Geography, place_of
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
@@ -23,7 +25,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
 _MOST_CELLS = 1 << 25
-_ROWS_OF_ENTRY = 10
+_ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 64 MB that DuckDB reads with
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
@@ -66,7 +68,7 @@ CLIENTS = pa.schema(
         ("host", pa.string()),
     ]
 )
-#: What is as true when it was read comes first; class and institution follow the rules.
+#: What is as true when it was read comes first; what the rules decide follows.
 ORIGINS = pa.schema(
     [
         ("origin", pa.int64()),
@@ -90,8 +92,11 @@ ORIGINS = pa.schema(
         ("institution_from", pa.string()),
     ]
 )
+#: Server and client of a connection, or of several.
+Ends: TypeAlias = tuple[int | Int32s, int | Int64s]
+
 #: The columns that an origin's id is made of.
-AS_READ = tuple(ORIGINS.names[1:16])
+AS_READ = tuple(ORIGINS.names[1 : ORIGINS.names.index("class")])
 
 IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
 
@@ -145,17 +150,11 @@ def join(parts: list[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What is kept of one `Peer`."""
+    """What is kept of one `Peer`: the rows of the tables of these names."""
 
-    origin: int
-    client: int
-    pseudonym: str
-    address: str | None
-    host: str | None
-    agent: int
-    agent_name: str
-    agent_family: str
-    row: tuple[object, ...]
+    origin: tuple[Any, ...]
+    client: tuple[Any, ...]
+    agent: tuple[Any, ...]
 
 
 class Enricher:
@@ -182,11 +181,11 @@ class Enricher:
         self._ipv6_prefix = ipv6_prefix
         self._keep_hosts = keep_hosts
         self._geography = geography
-        self._rules = rules or Rules()
-        self._users = users_of(self._rules, keys)
-        self._streams: dict[bytes, tuple[int, Stream]] = {}
-        self._origins: dict[tuple[Peer, str], _Origin] = {}
-        self._agents: dict[bytes, tuple[int, Agent]] = {}
+        self._rules = (rules or Rules()).in_pseudonyms(keys.users)
+        remember = lru_cache(_MOST_REMEMBERED)
+        self._stream = remember(self._new_stream)
+        self._agent = remember(self._new_agent)
+        self._origin = remember(self._new_origin)
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
@@ -203,12 +202,12 @@ class Enricher:
             for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
         ]
         told = np.array(
-            [(one.origin, one.client) if one else (0, 0) for one in origins], np.int64
+            [(one.origin[0], one.client[0]) if one else (0, 0) for one in origins], np.int64
         ).reshape(-1, 2)[way]
         protocols = np.array(
             [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
         )
-        unique = {one.origin: one for one in origins if one}.values()
+        unique = {one.origin[0]: one for one in origins if one}.values()
         entries = pa.table(
             [
                 np.full(len(batch), server, np.int32),
@@ -238,27 +237,15 @@ class Enricher:
             pa.Table.from_pylist(
                 [{"stream": one[0], **vars(one[1])} for one in streams if one], STREAMS
             ),
-            _table([(one.agent, one.agent_name, one.agent_family) for one in unique], AGENTS),
-            _table([(one.client, one.pseudonym, one.address, one.host) for one in unique], CLIENTS),
-            _table([one.row for one in unique], ORIGINS),
+            _table([one.agent for one in unique], AGENTS),
+            _table([one.client for one in unique], CLIENTS),
+            _table([one.origin for one in unique], ORIGINS),
         )
-
-    def _origin(self, peer: Peer, direction: str) -> _Origin:
-        found = self._origins.get((peer, direction))
-        if found is None:
-            if len(self._origins) >= _MOST_REMEMBERED:
-                self._origins.clear()
-            found = self._origins[peer, direction] = self._new_origin(peer, direction)
-        return found
 
     def _new_origin(self, peer: Peer, direction: str) -> _Origin:
         keys = self._keys
-        text = (
-            peer.host
-            if peer.address is None
-            else normalise(peer.address, ipv6_prefix=self._ipv6_prefix)
-        )
-        alias = pseudonym(keys.clients, text)
+        who = peer.host if peer.address is None else peer.address
+        alias = alias_of(who, keys.clients, ipv6_prefix=self._ipv6_prefix)
         client = number(alias)
         agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
@@ -268,40 +255,22 @@ class Enricher:
         kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
         as_read = (client, agent_number, user, direction, *vars(place).values(), domain, matched)
         origin = origin_id(keys, as_read)
+        address = str(peer.address) if self._keep_hosts and peer.address else None
+        host = clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None
+        decided = (self._rules.class_of(kept), *self._rules.institution_of(kept))
         return _Origin(
-            origin=origin,
-            client=client,
-            pseudonym=alias,
-            address=str(peer.address) if self._keep_hosts and peer.address else None,
-            host=clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None,
-            agent=agent_number,
-            agent_name=agent.text,
-            agent_family=agent.family,
-            row=(
-                origin,
-                *as_read,
-                self._rules.class_of(kept, self._users),
-                *self._rules.institution_of(kept, self._users),
-            ),
+            origin=(origin, *as_read, *decided),
+            client=(client, alias, address, host),
+            agent=(agent_number, agent.text, agent.family),
         )
 
-    def _agent(self, raw: bytes) -> tuple[int, Agent]:
-        found = self._agents.get(raw)
-        if found is None:
-            if len(self._agents) >= _MOST_REMEMBERED:
-                self._agents.clear()
-            agent = parse_agent(raw)
-            found = self._agents[raw] = (agent_id(self._keys, agent.text), agent)
-        return found
+    def _new_agent(self, raw: bytes) -> tuple[int, Agent]:
+        agent = parse_agent(raw)
+        return agent_id(self._keys, agent.text), agent
 
-    def _stream(self, raw: bytes) -> tuple[int, Stream]:
-        found = self._streams.get(raw)
-        if found is None:
-            if len(self._streams) >= _MOST_REMEMBERED:
-                self._streams.clear()
-            stream = parse_stream(raw)
-            found = self._streams[raw] = (stream_id(self._keys, stream.name), stream)
-        return found
+    def _new_stream(self, raw: bytes) -> tuple[int, Stream]:
+        stream = parse_stream(raw)
+        return stream_id(self._keys, stream.name), stream
 
 
 def _used(index: Int32s, values: Sequence[object]) -> list[bool]:
@@ -363,11 +332,6 @@ def origin_id(keys: Keys, as_read: Sequence[object]) -> int:
     return _id(keys.names, b"origin", parts)
 
 
-def users_of(rules: Rules, keys: Keys) -> dict[str, str]:
-    """The users that ``rules`` name, as they are kept."""
-    return {user: pseudonym(keys.users, user) for rule in rules.rules for user in rule.users}
-
-
 def _id(key: bytes, kind: bytes, text: str) -> int:
     digest = blake2b(
         text.encode("utf-8", "backslashreplace"), key=key, digest_size=8, person=kind
@@ -375,37 +339,29 @@ def _id(key: bytes, kind: bytes, text: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _connections(server: int, client: Int64s, connect_time: Int64s) -> Int64s:
+def _connections(server: int | Int32s, client: int | Int64s, connect_time: Int64s) -> Int64s:
     """Ids of (server, client, connect time): two rounds of the SplitMix64 finaliser.
 
     A client's id is 64 bits that nobody can choose, so nothing stronger is needed.
     """
     with np.errstate(over="ignore"):
-        mixed = _mix(client.view(np.uint64) + np.uint64(server))
+        mixed = _mix(_bits(client) + _bits(server))
         return _mix(mixed + connect_time.astype(np.uint64)).view(np.int64)
 
 
-def moved_connections(client: Int64s, connection: Int64s, source: int, target: int) -> Int64s:
-    """What ids of connections of clients to server ``source`` would be, had it been ``target``.
+def moved_connections(connection: Int64s, before: Ends, after: Ends) -> Int64s:
+    """What ids of connections between the ends ``before`` would be, had they been ``after``.
 
     The mixing can be undone, which gives the connect time that is kept nowhere else.
     """
+    server, client = before
     with np.errstate(over="ignore"):
-        started = _unmix(connection.view(np.uint64))
-        started -= _mix(client.view(np.uint64) + np.uint64(source))
-        return _connections(target, client, started.view(np.int64))
+        started = _unmix(connection.view(np.uint64)) - _mix(_bits(client) + _bits(server))
+        return _connections(*after, started.view(np.int64))
 
 
-def renamed_connections(server: Int32s, connection: Int64s, before: int, after: int) -> Int64s:
-    """What ids of connections of the client ``before`` to ``server`` are for the one ``after``."""
-    with np.errstate(over="ignore"):
-        numbers = server.astype(np.int64).view(np.uint64)
-        started = _unmix(connection.view(np.uint64)) - _mix(_bits(before) + numbers)
-        return _mix(_mix(_bits(after) + numbers) + started).view(np.int64)
-
-
-def _bits(number: int) -> np.uint64:
-    return np.uint64(number % 2**64)
+def _bits(numbers: int | Int32s | Int64s) -> npt.NDArray[np.uint64]:
+    return np.atleast_1d(np.asarray(numbers, np.int64)).view(np.uint64)
 
 
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec.structs import replace
 from publicsuffixlist import PublicSuffixList
 
-from ringserverstats.enrich.clients import Address, unmapped
+from ringserverstats.enrich.clients import Address, pseudonym, unmapped
+from ringserverstats.enrich.words import BY_DOMAIN, BY_OPERATOR, BY_RULE, EXTERNAL
 from ringserverstats.errors import UsageError
 
-EXTERNAL = "external"
-#: Where an institution is known from.
-BY_RULE, BY_DOMAIN, BY_OPERATOR = "rules", "domain", "network operator"
 _SEPARATOR = ","
 # Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are told in these (xn--).
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?")
@@ -50,6 +49,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         """Whether it asks for what is not kept: the address or the host name."""
         return bool(self.networks or self.domains)
 
+    def held(self, kept: "Kept") -> bool:
+        """Whether one of its networks or domains held, as far as what is kept tells."""
+        return self.name in kept.names or kept.domain in [one.lower() for one in self.domains]
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...] = ()
@@ -59,8 +62,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Kept:
     """What is kept of who reads, as far as rules ask for it.
 
-    ``matched`` are the names of all rules whose networks or domains hold, joined by commas;
-    ``users`` are told as the store keeps them.
+    ``matched`` are the names of all rules whose networks or domains held when the log was read,
+    joined by commas; ``user`` is a pseudonym.
     """
 
     matched: str
@@ -77,13 +80,22 @@ class Kept:
 
 
 class Rules:
-    """The rules of one file, in their order."""
+    """Rules in their order."""
 
     def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
         self.rules = rules
         self._networks = [
             [ip_network(network, strict=False) for network in rule.networks] for rule in rules
         ]
+
+    def in_pseudonyms(self, key: bytes) -> "Rules":
+        """These, with users as a store with that key knows them."""
+        return Rules(
+            tuple(
+                replace(rule, users=tuple(pseudonym(key, user) for user in rule.users))
+                for rule in self.rules
+            )
+        )
 
     def matched(self, address: Address | None, host: str) -> str:
         """The names of the rules whose networks or domains hold."""
@@ -94,25 +106,25 @@ class Rules:
         ]
         return _SEPARATOR.join(names)
 
-    def class_of(self, kept: Kept, users: dict[str, str]) -> str:
-        """The class of a client; ``users`` are those of the rules, as the store keeps them."""
-        return next((r.class_ for r in self._holding(kept, users) if r.class_), EXTERNAL)
+    def class_of(self, kept: Kept) -> str:
+        """The class of a client."""
+        return next((rule.class_ for rule in self._holding(kept) if rule.class_), EXTERNAL)
 
-    def institution_of(self, kept: Kept, users: dict[str, str]) -> tuple[str | None, str | None]:
+    def institution_of(self, kept: Kept) -> tuple[str | None, str | None]:
         """Whose a client is, and where that is known from."""
-        for rule in self._holding(kept, users):
+        for rule in self._holding(kept):
             if rule.institution:
                 return rule.institution, BY_RULE
         if kept.domain:
             return kept.domain, BY_DOMAIN
         return kept.organisation, BY_OPERATOR if kept.organisation else None
 
-    def _holding(self, kept: Kept, users: dict[str, str]) -> Iterator[Rule]:
+    def _holding(self, kept: Kept) -> Iterator[Rule]:
         for rule in self.rules:
             if (
-                (not rule.is_of_address or rule.name in kept.names or kept.domain in rule.domains)
+                (not rule.is_of_address or rule.held(kept))
                 and (not rule.agents or any(fnmatchcase(kept.agent, one) for one in rule.agents))
-                and (not rule.users or kept.user in [users[one] for one in rule.users])
+                and (not rule.users or kept.user in rule.users)
                 and rule.direction in (None, kept.direction)
             ):
                 yield rule

@@ -159,7 +159,7 @@ class Reclassified:
 
     ``clients`` of all are in each class now, ``moved`` of them from one class to another;
     ``institutions`` are clients whose institution is another; ``unmatched`` names rules by network
-    or domain that held of nobody when their logs were read.
+    or domain that hold of nobody, as far as what is kept tells.
     """
 
     clients: Counter[str] = field(default_factory=Counter)

@@ -4,7 +4,6 @@ from collections import Counter
 
 import pyarrow as pa
 
-from ringserverstats.enrich.rows import users_of
 from ringserverstats.enrich.rules import Kept, Rules
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Reclassified
@@ -34,14 +33,14 @@ _GIVEN = pa.schema(
 
 def reclassify(session: Session, rules: Rules, keys: Keys) -> Reclassified:
     """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
-    users = users_of(rules, keys)
+    rules = rules.in_pseudonyms(keys.users)
     classes, moved = set[tuple[str, int]](), set[tuple[str, str, int]]()
-    institutions, matched = set[int](), set[str]()
+    institutions, held = set[int](), set[str]()
     changed: list[tuple[object, ...]] = []
     for row in session.table(_ORIGINS).to_pylist():
         kept = Kept(**{name: row[name] for name in _KEPT})
-        matched |= set(kept.names)
-        now = (rules.class_of(kept, users), *rules.institution_of(kept, users))
+        held |= {rule.name for rule in rules.rules if rule.held(kept)}
+        now = (rules.class_of(kept), *rules.institution_of(kept))
         before = tuple(row[name] for name in _GIVEN.names[1:])
         classes.add((now[0], row["client"]))
         if now == before:
@@ -59,5 +58,5 @@ def reclassify(session: Session, rules: Rules, keys: Keys) -> Reclassified:
         Counter(name for name, _ in classes),
         Counter((old, new) for old, new, _ in moved),
         len(institutions),
-        [rule.name for rule in rules.rules if rule.is_of_address and rule.name not in matched],
+        [rule.name for rule in rules.rules if rule.is_of_address and rule.name not in held],
     )

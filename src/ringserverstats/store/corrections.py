@@ -154,7 +154,7 @@ def _move_transfers(session: Session, source: int, target: int) -> None:
         [source],
     )
     client, connection = (found[name].to_numpy() for name in ("client", "connection"))
-    moved = moved_connections(client, connection, source, target)
+    moved = moved_connections(connection, (source, client), (target, client))
     session.give("moved", pa.table({"connection": connection, "becomes": moved}))
     for table in session.facts:
         session.change(

@@ -5,7 +5,7 @@ import secrets
 import pyarrow as pa
 
 from ringserverstats.enrich.clients import number
-from ringserverstats.enrich.rows import AS_READ, origin_id, renamed_connections
+from ringserverstats.enrich.rows import AS_READ, moved_connections, origin_id
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Removed
 from ringserverstats.store.session import Session
@@ -45,7 +45,7 @@ def forget(session: Session, pseudonym: str, keys: Keys) -> Removed:
 def _rename_connections(session: Session, before: int, after: int) -> None:
     found = session.table(_CONNECTIONS, [before])
     server, connection = (found[name].to_numpy() for name in ("server", "connection"))
-    becomes = renamed_connections(server, connection, before, after)
+    becomes = moved_connections(connection, (server, before), (server, after))
     given = {"server": found["server"], "connection": found["connection"], "becomes": becomes}
     session.give("moved", pa.table(given))
     for table in (*session.facts, "connection_by_day"):
