@@ -29,6 +29,7 @@ from servers import Server as PostgreSQL
 
 from ringserverstats import history
 from ringserverstats.copy import copy, differences
+from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.history import Imported, import_history
 from ringserverstats.statistics.coverage import coverage
@@ -252,6 +253,18 @@ def test_no_host_name_is_in_any_table(make: Make) -> None:
     assert {needle for needle in hidden if needle in own} == set()
     pseudonyms = query(store, "SELECT count(*), count(address), count(host) FROM client")
     assert pseudonyms == [(len({row[-1] for row in ALL}), 0, 0)]
+
+
+def test_rules_by_host_name_hold_for_history(make: Make) -> None:
+    """Also of names deeper than a registrable domain, of which nothing is kept."""
+    store = make(ALL)
+    host = max(row[-1] for row in ALL if str(row[-1]).count(".") > 1)
+    bring(store, rules=Rules((Rule(name="one", class_="mirror", domains=(host,)),)))
+    asked = Question(by=("class",), measures=("bytes",))
+    found = {row["class"]: row["bytes"] for row in ask(store, asked).to_pylist()}
+    assert found["mirror"] == sum(row[1] for row in ALL if row[-1] == host) > 0
+    assert sum(found.values()) == sum(row[1] for row in ALL)
+    assert_whole(store)
 
 
 def test_twice_counts_nothing_twice(make: Make) -> None:

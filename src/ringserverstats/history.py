@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from ringserverstats.enrich.notes import COVERED
 from ringserverstats.enrich.rows import IMPORTED, Enricher, Rows
+from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import UsageError
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import (
@@ -85,6 +86,7 @@ def import_history(
     server: Server,
     *,
     ipv6_prefix: int,
+    rules: Rules | None = None,
     until: date | None = None,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
@@ -95,6 +97,7 @@ def import_history(
     and logs of them that are read later count nothing.
 
     Args:
+        rules: tell classes and institutions by host names and agents; 0.17 kept no addresses.
         until: the last day.
         dry_run: only tell what would be done.
         progress: called with the rows done and to do.
@@ -109,7 +112,7 @@ def import_history(
             "table of release 0.17 under that name, in the database that it lies in"
         )
     opened = store.open(create=not dry_run)
-    enricher = Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=False)
+    enricher = Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=False, rules=rules)
     logged = set(_ask(store, LOGGED, [server.number])["day"].to_pylist())
     counts = {row["day"]: row["rows"] for row in _ask(store, _COUNTS).to_pylist()}
     found, refused, read = Imported(), set[date](), 0

@@ -6,11 +6,11 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ringserverstats.cli.common import human_bytes, show, table, width
 from ringserverstats.errors import StoreError
-from ringserverstats.statistics.columns import GROUPS
+from ringserverstats.statistics.clients import known
+from ringserverstats.statistics.columns import GROUPS, PLACES
 from ringserverstats.statistics.coverage import Gaps, gaps
 from ringserverstats.statistics.questions import Question, ask, totals
 from ringserverstats.statistics.rejects import rejects
@@ -24,8 +24,7 @@ _BAR = 16
 _NONE = "–"
 _MARK = " *"
 _NO_LOG = "no log"
-#: Groups and filters that tell where clients are.
-_PLACES = {"country", "country-name", "city", "geohash"}
+_DBIP = "DBIP"  # with which the kinds of its databases begin; its licence asks to be named
 
 
 def print_answer(store: Store, question: Question, answer: pa.Table, on: Console) -> None:
@@ -163,20 +162,15 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
 def _of_whom(store: Store, question: Question) -> list[str]:
     """Which classes of clients are counted, and whose database tells places."""
     found = []
-    told = store.ask("SELECT DISTINCT class, place_source FROM origin", [])
-    classes = sorted(name for name in pc.unique(told["class"]).to_pylist() if name)
+    told = known(store)
     if "class" in question.filters:
         found.append(f"clients of class: {', '.join(question.filters['class'])}")
-    elif len(classes) > 1 and "class" not in question.by:
-        found.append(f"clients of all classes: {', '.join(classes)}")
-    sources = pc.unique(told["place_source"]).to_pylist()
-    if _PLACES & {*question.by, *question.filters} and any(map(_is_of_dbip, sources)):
+    elif len(told.classes) > 1 and "class" not in question.by:
+        found.append(f"clients of all classes: {', '.join(told.classes)}")
+    is_of_dbip = any(source.startswith(_DBIP) for source in told.place_sources)
+    if is_of_dbip and PLACES & {*question.by, *question.filters}:
         found.append("places: IP Geolocation by DB-IP, https://db-ip.com")
     return found
-
-
-def _is_of_dbip(source: str | None) -> bool:
-    return source is not None and source.startswith("DBIP")
 
 
 def _command(name: str, question: Question) -> str:

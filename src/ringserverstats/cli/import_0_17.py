@@ -6,7 +6,13 @@ from datetime import datetime
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store, progress_bar
+from ringserverstats.cli.common import (
+    human_bytes,
+    load_rules,
+    load_settings,
+    open_store,
+    progress_bar,
+)
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
@@ -43,6 +49,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
     settings = load_settings(database)
     if not settings.is_postgresql:
         raise UsageError("release 0.17 kept its history in PostgreSQL: set DATABASE_URI to that")
+    rules = load_rules(settings)
     store = open_store(settings, answers=False)
     named = next((one for one in store.servers() if one.is_called(server)), None)
     if named is None:
@@ -55,6 +62,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             store,
             named,
             ipv6_prefix=settings.ipv6_prefix,
+            rules=rules,
             until=until.date() if until else None,
             dry_run=dry_run,
             progress=lambda done, size: progress(done, total=size),

@@ -1,4 +1,6 @@
-"""The clients of a store, one by one, as far as they may be known."""
+"""The clients of a store, as far as they may be known."""
+
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,6 +16,23 @@ SELECT c.pseudonym AS client, o.class, o.direction, o.domain, o.institution, o.c
        o.matched
  ORDER BY sum(f.bytes) DESC, c.pseudonym, a.name
 """
+
+
+@dataclass(frozen=True)
+class Known:
+    """Which classes of clients a store holds, and the kinds of databases that told their places."""
+
+    classes: list[str]
+    place_sources: list[str]
+
+
+def known(store: Store) -> Known:
+    """What is known of the clients of ``store``."""
+    rows = store.ask("SELECT DISTINCT class, place_source FROM origin", []).to_pylist()
+    classes, sources = (
+        sorted({row[name] for row in rows if row[name]}) for name in ("class", "place_source")
+    )
+    return Known(classes, sources)
 
 
 def clients(store: Store) -> pa.Table:

@@ -8,6 +8,8 @@ for the rows of the answer alone (``k`` is the key).
 
 from dataclasses import dataclass, field
 
+from ringserverstats.enrich.words import BY_OPERATOR, PRIVATE, UNKNOWN
+
 
 @dataclass(frozen=True)
 class Group:
@@ -49,26 +51,23 @@ _ISO_WEEK = (
     " lpad((extract(week FROM k)::int)::text, 2, '0')"
 )
 
-_UNKNOWN = "unknown"
-_OPERATOR = "network operator"
-
 
 def _known(column: str) -> str:
-    return f"coalesce({column}, '{_UNKNOWN}')"
+    return f"coalesce({column}, '{UNKNOWN}')"
 
 
 # A city has its country behind it, as many share a name.
 _CITY = (
-    f"CASE WHEN o.city IN ('{_UNKNOWN}', 'private network') THEN o.city"
-    f" ELSE {_known('o.city')} || coalesce(' (' || nullif(o.country, '{_UNKNOWN}') || ')', '') END"
+    f"CASE WHEN o.city IN ('{UNKNOWN}', '{PRIVATE}') THEN o.city"
+    f" ELSE {_known('o.city')} || coalesce(' (' || nullif(o.country, '{UNKNOWN}') || ')', '') END"
 )
 _ASN = (
-    f"CASE WHEN o.asn IS NULL THEN '{_UNKNOWN}'"
+    f"CASE WHEN o.asn IS NULL THEN '{UNKNOWN}'"
     " ELSE 'AS' || o.asn::text || coalesce(' ' || o.organisation, '') END"
 )
 _INSTITUTION = (
-    f"CASE WHEN o.institution IS NULL THEN '{_UNKNOWN}' WHEN o.institution_from = '{_OPERATOR}'"
-    f" THEN o.institution || ' ({_OPERATOR})' ELSE o.institution END"
+    f"CASE WHEN o.institution IS NULL THEN '{UNKNOWN}' WHEN o.institution_from = '{BY_OPERATOR}'"
+    f" THEN o.institution || ' ({BY_OPERATOR})' ELSE o.institution END"
 )
 #: What is known of who reads: its SQL, what it is, and several of it.
 _OF_WHO = {
@@ -100,6 +99,9 @@ _OF_WHO = {
         "institutions",
     ),
 }
+
+#: Of these, what a database of places tells.
+PLACES = frozenset({"country", "country-name", "city", "geohash"})
 
 GROUPS = {
     group.name: group

@@ -262,7 +262,8 @@ class PostgreSQLStore(SQLStore):
                 connection.execute("SET LOCAL TIME ZONE 'UTC'")
                 connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
                 connection.execute("SET LOCAL jit = off")
-                connection.execute(_LZ4)
+                if not reads:
+                    connection.execute(_LZ4)
                 yield connection
                 if undo:
                     connection.rollback()
