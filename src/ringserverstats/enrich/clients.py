@@ -1,4 +1,4 @@
-"""Pseudonyms instead of addresses. An address goes no further than this module."""
+"""Pseudonyms instead of addresses. An address goes no further than this room."""
 
 import hmac
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
