@@ -90,6 +90,7 @@ ORIGINS = pa.schema(
         ("class", pa.string()),
         ("institution", pa.string()),
         ("institution_from", pa.string()),
+        ("month", pa.date32()),  # the only one that it is of, once that is pruned
     ]
 )
 #: Server and client of a connection, or of several.
@@ -259,7 +260,7 @@ class Enricher:
         host = clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None
         decided = (self._rules.class_of(kept), *self._rules.institution_of(kept))
         return _Origin(
-            origin=(origin, *as_read, *decided),
+            origin=(origin, *as_read, *decided, None),
             client=(client, alias, address, host),
             agent=(agent_number, agent.text, agent.family),
         )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import StoreError
@@ -256,6 +257,9 @@ class Store(Protocol):
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
         """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
+
+    def set_registry(self, networks: Sequence[Network]) -> None:
+        """Let ``networks`` be all that there are; codes of all that is stored stand for them."""
 
     def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
         """Give a client a new pseudonym, which nobody can find again; its totals stay.

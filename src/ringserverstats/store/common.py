@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import StoreError, UsageError
@@ -43,6 +44,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
+from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
     add_server,
     all_servers,
@@ -222,6 +224,10 @@ class SQLStore(ABC):
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
             return reclassify(session, rules, keys)
+
+    def set_registry(self, networks: Sequence[Network]) -> None:
+        with self._session(write=True) as session:
+            set_registry(session, networks)
 
     def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
         keys = self.open(create=False).keys

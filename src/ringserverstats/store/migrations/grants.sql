@@ -10,6 +10,8 @@ BEGIN
         GRANT SELECT ON migration TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
+        GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
+        GRANT SELECT, UPDATE ON pruned TO ringserverstats_writer;
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
@@ -25,7 +27,8 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_reader', current_schema());
         GRANT SELECT ON migration, store, server, seen, stream, agent, origin, transfer, by_day,
             by_month, station_by_day, station_by_month, network_by_day, connection_by_day, covered,
-            coverage, covered_day, reject, imported, ringserver_events TO ringserverstats_reader;
+            coverage, covered_day, reject, imported, registry, network_on, pruned,
+            ringserver_events TO ringserverstats_reader;
         -- Not the addresses and hosts that keep_hosts keeps.
         GRANT SELECT (client, pseudonym) ON client TO ringserverstats_reader;
         FOREACH name IN ARRAY ARRAY['transfers_by_day', 'transfers_by_month'] LOOP

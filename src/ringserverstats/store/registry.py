@@ -1,0 +1,37 @@
+"""The registry of networks in a store, within the transaction of the caller."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from ringserverstats.enrich.networks import Network, spans
+from ringserverstats.store.session import Session
+
+REGISTRY = pa.schema(
+    [
+        ("code", pa.string()),
+        ("first_day", pa.date32()),
+        ("last_day", pa.date32()),
+        ("name", pa.string()),
+        ("doi", pa.string()),
+    ]
+)
+_NETWORK_ON = pa.schema(
+    [
+        *REGISTRY,
+        ("network", pa.string()),
+        ("is_near", pa.bool_()),
+    ]
+)
+
+
+def set_registry(session: Session, networks: Sequence[Network]) -> None:
+    """Let ``networks`` be all that there are, and codes stand for them, in all that is stored."""
+    for table, rows, schema in (
+        ("registry", networks, REGISTRY),
+        ("network_on", spans(networks), _NETWORK_ON),
+    ):
+        session.change(f"DELETE FROM {table}")
+        session.give("given", pa.Table.from_pylist([vars(row) for row in rows], schema))
+        names = ", ".join(schema.names)
+        session.change(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")
