@@ -25,6 +25,7 @@ _COMMANDS = (
     "info",
     "server",
     "clients",
+    "networks",
     "coverage",
     "rejects",
     "audit",

@@ -118,7 +118,7 @@ def command(
         top=top,
     )
     if sql:
-        select, values = question.sql()
+        select, values = question.sql(question.naming(store.ask))
         click.echo(f"{select};")
         for number, value in enumerate(values, start=1):
             click.echo(f"-- ${number}: {value!a}")

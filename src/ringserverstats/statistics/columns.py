@@ -1,9 +1,10 @@
 """What can be asked: each group, filter and measure, declared once.
 
 In the SQL, ``f`` is the table that is summed, ``f.day`` its day (or the first one of its month),
-``s`` the table ``stream`` (``f`` where that has the codes itself), ``o`` ``origin``, ``a``
-``agent``. A group is summed by its ``key``, which is short, and shown by its ``label``, looked up
-for the rows of the answer alone (``k`` is the key).
+``f.since`` a day since which codes stand for the same networks, ``s`` the table ``stream`` (``f``
+where that has the codes itself), ``o`` ``origin``, ``a`` ``agent``. A
+group is summed by its ``key``, which is short, and shown by its ``label``, looked up for the rows
+of the answer alone (``k`` is the key).
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,12 @@ from ringserverstats.enrich.words import BY_OPERATOR, PRIVATE, UNKNOWN
 
 @dataclass(frozen=True)
 class Group:
-    """A column to group by. ``is_short``: it is of single days, which months do not tell."""
+    """A column to group by.
+
+    ``is_short``: it is of single days, which months do not tell. ``named``: the key where codes
+    stand for networks (table ``network_on``). ``of_few``: a group may be of few clients, which what
+    is published does not tell.
+    """
 
     name: str
     key: str
@@ -24,6 +30,8 @@ class Group:
     is_short: bool = False
     is_time: bool = False
     of_stream: bool = False
+    named: str = ""
+    of_few: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Measure:
     sql: dict[str, str] = field(default_factory=dict)
 
 
+#: What networks that are not named are together.
+OTHER = "other"
 _ISO_WEEK = (
     "(extract(isoyear FROM k)::int)::text || '-W' ||"
     " lpad((extract(week FROM k)::int)::text, 2, '0')"
@@ -99,6 +109,7 @@ _OF_WHO = {
         "institutions",
     ),
 }
+_OF_FEW = frozenset({"city", "geohash", "asn", "institution"})
 
 #: Of these, what a database of places tells.
 PLACES = frozenset({"country", "country-name", "city", "geohash"})
@@ -150,10 +161,31 @@ GROUPS = {
             is_short=True,
             is_time=True,
         ),
+        Group(
+            "network",
+            "s.network",
+            "network code, of temporary networks with their start year",
+            joins=("stream",),
+            of_stream=True,
+            named="coalesce(network_on.network, s.network)",
+        ),
+        *(
+            Group(
+                f"network-{name}",
+                "NULL::text",
+                help,
+                joins=("stream",),
+                of_stream=True,
+                named=f"network_on.{name}",
+            )
+            for name, help in (
+                ("name", "the network's name in the registry"),
+                ("doi", "its DOI in the registry"),
+            )
+        ),
         *(
             Group(name, f"s.{name}", help, joins=("stream",), of_stream=True)
             for name, help in (
-                ("network", "network code"),
                 ("station", "station code"),
                 ("location", "location code"),
                 ("channel", "channel code"),
@@ -164,8 +196,8 @@ GROUPS = {
             "stream",
             "f.stream",
             "whole stream: network, station, location, channel and type",
-            label="n.name",
-            label_join="JOIN stream n ON n.stream = k",
+            label=f"coalesce(n.name, '{OTHER}')",
+            label_join="LEFT JOIN stream n ON n.stream = k",
             of_stream=True,
         ),
         Group(
@@ -183,24 +215,32 @@ GROUPS = {
             joins=("origin",),
             label="g.name",
             label_join="JOIN agent g ON g.agent = k",
+            of_few=True,
         ),
         Group(
             "agent-family",
             "a.family",
             "that software without its version",
             joins=("origin", "agent"),
+            of_few=True,
         ),
-        *(Group(name, sql, help, joins=("origin",)) for name, (sql, help, _) in _OF_WHO.items()),
+        *(
+            Group(name, sql, help, joins=("origin",), of_few=name in _OF_FEW)
+            for name, (sql, help, _) in _OF_WHO.items()
+        ),
     )
 }
 
 JOINS = {
     "stream": "JOIN stream s ON s.stream = f.stream",
+    "network_on": "LEFT JOIN network_on ON network_on.code = s.network"
+    " AND f.since BETWEEN network_on.first_day AND network_on.last_day",
     "origin": "JOIN origin o ON o.origin = f.origin",
     "agent": "JOIN agent a ON a.agent = o.agent",
 }
 
-_OF_STREAM = "f.stream IN (SELECT stream FROM stream WHERE {})"
+#: With a place for a condition on the table ``stream``.
+OF_STREAM = "f.stream IN (SELECT stream FROM stream WHERE {})"
 _OF_ORIGIN = "f.origin IN (SELECT origin FROM origin JOIN {table} USING ({table}) WHERE {{}})"
 _OF_WHOM = "f.origin IN (SELECT o.origin FROM origin o WHERE {})"
 _OF_AGENT = _OF_ORIGIN.format(table="agent")
@@ -217,20 +257,26 @@ FILTERS = {
         ),
         Filter("direction", "f.direction", "{}", "directions: TX (default), RX, or TX,RX"),
         Filter("protocol", "f.protocol", "{}", "protocols: DataLink, SeedLink, HTTP, Unknown"),
-        Filter("network", "network", _OF_STREAM, "networks", of_stream=True),
-        Filter("station", "station", _OF_STREAM, "stations", of_stream=True),
+        Filter(
+            "network",
+            "network",
+            OF_STREAM,
+            "networks: XP is all that had this code, XP2014 one of them",
+            of_stream=True,
+        ),
+        Filter("station", "station", OF_STREAM, "stations", of_stream=True),
         Filter(
             "location",
             "location",
-            _OF_STREAM,
+            OF_STREAM,
             "locations, `--` for the empty one",
             of_stream=True,
         ),
-        Filter("channel", "channel", _OF_STREAM, "channels", of_stream=True),
+        Filter("channel", "channel", OF_STREAM, "channels", of_stream=True),
         Filter(
-            "stream", "name", _OF_STREAM, "streams, such as FR_CIEL_00_HHZ/MSEED", of_stream=True
+            "stream", "name", OF_STREAM, "streams, such as FR_CIEL_00_HHZ/MSEED", of_stream=True
         ),
-        Filter("type", "type", _OF_STREAM, "packet types", of_stream=True),
+        Filter("type", "type", OF_STREAM, "packet types", of_stream=True),
         Filter("client", "pseudonym", _OF_CLIENT, "clients, by pseudonym"),
         Filter("agent", "agent.name", _OF_AGENT, "agents"),
         Filter("agent-family", "family", _OF_AGENT, "agent families"),

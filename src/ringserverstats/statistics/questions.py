@@ -4,14 +4,22 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
-from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES
-from ringserverstats.store.base import Store
+from ringserverstats.statistics.columns import (
+    FILTERS,
+    GROUPS,
+    JOINS,
+    MEASURES,
+    OF_STREAM,
+    OTHER,
+    Group,
+)
+from ringserverstats.statistics.networks import NETWORKS, Naming, like, matches, naming_of
+from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.sums import month_of
 
 #: By what of a stream is asked: the sums by day and by month, and the columns they have.
@@ -23,7 +31,8 @@ _SUMS = {
     "stream": ("by_day", "by_month", ("stream",)),
 }
 _AMOUNTS = ("bytes", "packets", "transfers")
-_OF_STATION = {"network", "station"}
+_OF_STATION = NETWORKS | {"station"}
+_PLAIN = Naming()
 _MEANS = "means"
 _SUMMED = tuple(name for name, measure in MEASURES.items() if _MEANS not in measure.sql)
 #: Filters of columns that have few values, all of which are known.
@@ -92,7 +101,7 @@ class Question:
         names += [name for name in self.filters if FILTERS[name].of_stream]
         if not names:
             return "nothing"
-        if set(names) == {"network"}:
+        if set(names) <= NETWORKS:
             return "network"
         return "station" if set(names) <= _OF_STATION else "stream"
 
@@ -116,11 +125,26 @@ class Question:
             "transfers": ("transfer", None, ("stream", "entry", "connection")),
         }[kind]
 
-    def sql(self) -> tuple[str, list[object]]:
-        """The SELECT and its parameters."""
+    @property
+    def is_of_streams(self) -> bool:
+        """Whether it splits or chooses by anything of streams."""
+        return self._detail != "nothing"
+
+    def naming(self, ask: Ask, embargoed: tuple[str, ...] = ()) -> Naming:
+        """What codes stand for, as far as this question needs to know."""
+        is_of_networks = NETWORKS & {*self.by, *self.filters}
+        if not is_of_networks and not (embargoed and self.is_of_streams):
+            return _PLAIN
+        names = bool(NETWORKS & set(self.by) - {"network"})
+        patterns = () if embargoed else self.filters.get("network", ())
+        return naming_of(ask, names=names, patterns=patterns, embargoed=embargoed)
+
+    def sql(self, naming: Naming = _PLAIN) -> tuple[str, list[object]]:
+        """The SELECT and its parameters; ``naming``: what codes stand for."""
         parameters = list[object]()
         parts = {
-            kind: self._part(kind, measures, parameters) for kind, measures in self.parts.items()
+            kind: self._part(kind, measures, naming, parameters)
+            for kind, measures in self.parts.items()
         }
         named = ", ".join(f"{kind} AS ({sql})" for kind, sql in parts.items())
         labels, label_joins = [], []
@@ -153,24 +177,28 @@ class Question:
         columns = ", ".join([*keys, *(f'max("{name}") AS "{name}"' for name in self.shown)])
         return f"SELECT {columns} FROM ({' UNION ALL '.join(selects)}) united" + _group_by(keys)
 
-    def _part(self, kind: str, measures: list[str], parameters: list[object]) -> str:
+    def _part(
+        self, kind: str, measures: list[str], naming: Naming, parameters: list[object]
+    ) -> str:
         """SQL of the keys of all groups, with ``measures``."""
         groups = [GROUPS[name] for name in self.by]
         daily, monthly, columns = self.tables(kind)
-        needed = {join for group in groups for join in group.joins}
         has_codes = "network" in columns
-        if has_codes:
-            needed.discard("stream")
-        keys = [re.sub(r"\bs\.", "f.", group.key) if has_codes else group.key for group in groups]
-        source = self._rows(daily, monthly, columns, parameters)
-        where = " AND ".join(_filters(self, parameters, codes="f." if has_codes else "")) or "true"
+        needed = self._joins(naming)
+        keys = [self._key(group, naming, parameters) for group in groups]
+        source = self._rows(daily, monthly, columns, naming, parameters)
+        codes = "f." if has_codes else ""
+        where = " AND ".join(_filters(self, naming, parameters, codes=codes)) or "true"
         used = " ".join(MEASURES[name].sql[kind] for name in measures)
         sums = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
         if "clients" in measures:
             needed.add("origin")
             if daily != "connection_by_day":
-                source, where = self._by_origin(source, where, columns, sums), "true"
+                source, where = self._by_origin(source, where, columns, sums, naming), "true"
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
+        if has_codes:
+            joins = joins.replace(JOINS["stream"], "")
+            joins, *keys = (re.sub(r"\bs\.", "f.", sql) for sql in (joins, *keys))
         if kind == _MEANS:  # summed by the number of days first
             joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
             own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
@@ -185,32 +213,72 @@ class Question:
         ]
         return f"SELECT {', '.join(shown)} FROM {source} {joins} WHERE {where}{_group_by(keys)}"
 
-    def _by_origin(self, source: str, where: str, columns: tuple[str, ...], sums: list[str]) -> str:
+    def _names_networks(self, naming: Naming) -> bool:
+        """Whether groups depend on what codes stand for."""
+        if naming.embargoed:
+            return any(GROUPS[name].of_stream for name in self.by)
+        return bool(NETWORKS & set(self.by)) and bool(naming.spans)
+
+    def _joins(self, naming: Naming) -> set[str]:
+        """The names of the tables that the groups need."""
+        needed = {join for name in self.by for join in GROUPS[name].joins}
+        if self._names_networks(naming):
+            needed.add("stream")
+            if NETWORKS & set(self.by) and naming.spans:
+                needed.add("network_on")
+        return needed
+
+    def _key(self, group: Group, naming: Naming, parameters: list[object]) -> str:
+        """SQL of the key of ``group``: of networks that are not named, what they are together."""
+        key = group.named if group.named and naming.spans else group.key
+        if not naming.embargoed or not group.of_stream:
+            return key
+        hidden = naming.is_of(naming.embargoed, "s.network {}", "f.since", parameters)
+        together = "NULL" if group.label_join else f"'{OTHER}'"
+        return f"CASE WHEN {' OR '.join(hidden)} THEN {together} ELSE {key} END"
+
+    def _by_origin(
+        self,
+        source: str,
+        where: str,
+        columns: tuple[str, ...],
+        sums: list[str],
+        naming: Naming,
+    ) -> str:
         """SQL of ``source`` summed by all that the keys need of it, before names are joined.
 
         So the many rows are gone through once, by what they have themselves.
         """
         times = [name for name in self.by if GROUPS[name].is_time]
         day = [f"{GROUPS[times[0]].key if len(times) == 1 else 'f.day'} AS day"] if times else []
-        what = [name for name in ("stream", "network", "station") if name in columns]
+        what: list[str] = [name for name in ("stream", "network", "station") if name in columns]
         if "stream" not in what:
-            what = [name for name in what if name in self.by]
+            wanted = {*self.by, *(["network"] if self._names_networks(naming) else [])}
+            what = [name for name in what if name in wanted]
+        what += ["since"] if self._names_networks(naming) else []
         who = [f"f.{name}" for name in _WHO[:-1] if name in self.by]
         own = [*day, *who, "f.origin", *(f"f.{name}" for name in what)]
         return f"(SELECT {', '.join([*own, *sums])} FROM {source} WHERE {where}{_group_by(own)}) f"
 
     def _rows(
-        self, daily: str, monthly: str | None, columns: tuple[str, ...], parameters: list[object]
+        self,
+        daily: str,
+        monthly: str | None,
+        columns: tuple[str, ...],
+        naming: Naming,
+        parameters: list[object],
     ) -> str:
         """SQL of the rows of the period, as ``f``: of its whole months and of its other days."""
         if any(GROUPS[name].is_short for name in self.by):
             monthly = None
         selects = []
-        for table, first, last in _pieces(daily, monthly, self.first, self.last):
-            day = "month" if table == monthly else "day"
-            where = " AND ".join(_period(day, first, last, parameters)) or "true"
-            names = ", ".join([f"{day} AS day", *_WHO, *columns])
-            selects.append(f"SELECT {names} FROM {table} WHERE {where}")
+        for begin, end, since in naming.segments(self.first, self.last):
+            told = [f"'{since}'::date AS since"] if self._names_networks(naming) else []
+            for table, first, last in _pieces(daily, monthly, begin, end):
+                day = "month" if table == monthly else "day"
+                where = " AND ".join(_period(day, first, last, parameters)) or "true"
+                names = ", ".join([f"{day} AS day", *told, *_WHO, *columns])
+                selects.append(f"SELECT {names} FROM {table} WHERE {where}")
         return f"({' UNION ALL '.join(selects)}) f"
 
     def _covered(self, parameters: list[object]) -> str:
@@ -249,7 +317,7 @@ def conditions(question: Question, day: str, parameters: list[object]) -> list[s
     """
     return [
         *_period(day, question.first, question.last, parameters),
-        *_filters(question, parameters),
+        *_filters(question, _PLAIN, parameters),
     ]
 
 
@@ -262,21 +330,31 @@ def _period(day: str, first: date | None, last: date | None, parameters: list[ob
     return found
 
 
-def _filters(question: Question, parameters: list[object], *, codes: str = "") -> list[str]:
+def _filters(
+    question: Question, naming: Naming, parameters: list[object], *, codes: str = ""
+) -> list[str]:
     """Conditions on ``f``; ``codes`` is put before the codes of a stream, if ``f`` has these."""
     found = []
+    network = f"{codes}network {{}}" if codes else OF_STREAM.format("network {}")
+    if naming.embargoed and any(FILTERS[name].of_stream for name in question.filters):
+        hidden = naming.is_of(naming.embargoed, network, "f.day", parameters)
+        found.append(f"NOT coalesce({' OR '.join(hidden)}, false)")
     for name, values in question.filters.items():
         one = FILTERS[name]
         if name in WORDS:  # of which there are few, and databases know how many rows have each
             let_in = [f"'{word}'" for word in WORDS[name] if _matches(word, values)]
             found.append(one.sql.format(f"{one.column} IN ({', '.join(let_in)})"))
             continue
+        if name == "network":
+            choices = naming.is_of(values, network, "f.day", parameters)
+            found.append(f"({' OR '.join(choices) or 'false'})")
+            continue
         is_own = bool(codes) and one.of_stream
         choices = []
         for value in values:
             if name == "location" and value == "--":
                 value = ""
-            parameters.append(_pattern(value))
+            parameters.append(like(value))
             column = codes + one.column if is_own else one.column
             choices.append(f"{column} LIKE ${len(parameters)}::text ESCAPE '\\'")
         choice = f"({' OR '.join(choices) or 'false'})"
@@ -285,7 +363,7 @@ def _filters(question: Question, parameters: list[object], *, codes: str = "") -
 
 
 def _matches(word: str, values: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(word, value) for value in values)
+    return any(matches(word, value) for value in values)
 
 
 def _pieces(
@@ -322,15 +400,11 @@ def _words(sql: str, words: dict[str, str]) -> str:
     return re.sub(r"\bk\b", lambda match: words[match[0]], sql)
 
 
-def _pattern(value: str) -> str:
-    r"""A value with FDSN wildcards as a LIKE pattern, escaped by ``\``."""
-    for sign in ("\\", "%", "_"):
-        value = value.replace(sign, "\\" + sign)
-    return value.replace("*", "%").replace("?", "_")
-
-
-def ask(store: Store, question: Question) -> pa.Table:
+def ask(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> pa.Table:
     """The answer: a column for each group, in the order asked, then one for each measure.
+
+    Args:
+        embargoed: patterns of networks of which no split tells, and which no filter chooses.
 
     Raises:
         UsageError: it would come from single transfers of days whose transfers are not kept.
@@ -343,11 +417,12 @@ def ask(store: Store, question: Question) -> pa.Table:
                 f"{' and '.join(question.parts['transfers'])} by stream are known of single "
                 f"transfers alone, which are kept since {since}: ask from that day on"
             )
-    return store.ask(*question.sql())
+    with store.reading(limited=True) as read:
+        return read(*question.sql(question.naming(read, embargoed)))
 
 
-def totals(store: Store, question: Question) -> dict[str, int]:
+def totals(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> dict[str, int]:
     """The measures over all that ``question`` lets in, ungrouped."""
     whole = replace(question, by=(), measures=question.shown, sort="", top=None)
-    answer: dict[str, int] = ask(store, whole).to_pylist()[0]
+    answer: dict[str, int] = ask(store, whole, embargoed=embargoed).to_pylist()[0]
     return answer

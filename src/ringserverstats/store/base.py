@@ -287,10 +287,14 @@ class Store(Protocol):
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         """What `write` would do after it had written the entries ``earlier``."""
 
-    def reading(self) -> AbstractContextManager[Ask]:
-        """Several questions to one state of the store, while others wait to write."""
+    def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]:
+        """Several questions to one state of the store, while others wait to write.
 
-    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
+        Args:
+            limited: stop one that takes longer than the setting ``patience`` says.
+        """
+
+    def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """One question."""
 
     def backup(self, target: Path) -> None:

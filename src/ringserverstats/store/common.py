@@ -119,7 +119,7 @@ class SQLStore(ABC):
         """
 
     @abstractmethod
-    def reading(self) -> AbstractContextManager[Ask]: ...
+    def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]: ...
 
     @property
     def secret_place(self) -> str:
@@ -275,8 +275,8 @@ class SQLStore(ABC):
                 session.change(f"DELETE FROM {table}")
             insert_notes(session, rows, np.zeros(0, np.bool_))
 
-    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
-        with self.reading() as ask:
+    def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        with self.reading(limited=True) as ask:
             return ask(sql, parameters)
 
     def _check_generation(self, session: Session) -> None:

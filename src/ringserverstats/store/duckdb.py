@@ -86,7 +86,7 @@ class DuckDBStore(SQLStore):
             self._written = time.monotonic()
 
     @contextmanager
-    def reading(self) -> Iterator[Ask]:
+    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - none waits
         with self._session() as session:
             yield session.table
 

@@ -7,7 +7,7 @@ says who waits for whom.
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import duckdb
 import psycopg
-import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -123,7 +122,8 @@ class PostgreSQLStore(SQLStore):
                 )
 
     @contextmanager
-    def reading(self, *, patience: float = 0) -> Iterator[Ask]:
+    def reading(self, *, limited: bool = False) -> Iterator[Ask]:
+        patience = self.options.patience if limited else 0
         with self._connection(reads=True) as connection:
             check(connection, self.label)
             connection.execute(f"SET LOCAL statement_timeout = {int(patience * 1000)}")
@@ -139,10 +139,6 @@ class PostgreSQLStore(SQLStore):
                     f"{self.label}: the question took longer than {patience:g} s; ask for a "
                     "shorter period, or raise RINGSERVERSTATS_PATIENCE"
                 ) from None
-
-    def ask(self, sql: str, parameters: Sequence[object]) -> pa.Table:
-        with self.reading(patience=self.options.patience) as ask:
-            return ask(sql, parameters)
 
     def backup(self, target: Path) -> None:  # noqa: ARG002
         raise UsageError(

@@ -1,0 +1,187 @@
+"""What codes of streams stand for in a question: networks by day, and those that are not named."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import pyarrow as pa
+
+from ringserverstats.enrich.networks import Network, Span
+from ringserverstats.store.base import Ask, Store
+
+#: Groups of networks.
+NETWORKS = frozenset({"network", "network-name", "network-doi"})
+_SPANS = """
+SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on
+ WHERE code IN (SELECT DISTINCT network FROM stream) ORDER BY code, first_day
+"""
+_REGISTRY = """
+SELECT code, first_day, last_day, name, doi,
+       code IN (SELECT DISTINCT network FROM stream) AS here
+  FROM registry ORDER BY code, first_day, name
+"""
+# What was fed in tells too of which networks there are.
+_UNKNOWN = """
+SELECT f.network AS code, w.network, w.is_near, min(f.day)::text AS first_day,
+       max(f.day)::text AS last_day, sum(f.bytes) AS bytes
+  FROM (SELECT day, network, sum(bytes) AS bytes FROM network_by_day
+         WHERE network IS NOT NULL GROUP BY day, network) f
+  LEFT JOIN network_on w
+    ON w.code = f.network AND f.day BETWEEN w.first_day AND w.last_day
+ WHERE w.is_near IS DISTINCT FROM false
+ GROUP BY f.network, w.network, w.is_near ORDER BY f.network, min(f.day)
+"""
+_ONE_DAY = timedelta(days=1)
+_ANY_DAY = date(2000, 1, 1)
+_LISTED = pa.schema(
+    [
+        *((name, pa.string()) for name in ("network", "first_day", "last_day", "name", "doi")),
+        ("code", pa.string()),
+        ("here", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What codes stand for.
+
+    Args:
+        spans: of codes of the store, in order.
+        embargoed: patterns of the networks that are not named.
+    """
+
+    spans: tuple[Span, ...] = ()
+    embargoed: tuple[str, ...] = ()
+
+    @property
+    def extends(self) -> bool:
+        """Whether any code stands for a network that is called otherwise."""
+        return any(span.network != span.code for span in self.spans)
+
+    def segments(
+        self, first: date | None, last: date | None
+    ) -> list[tuple[date | None, date | None, date]]:
+        """Parts of a period within which no code begins to stand for another network.
+
+        Returns:
+            Of each its first and last day, and one day in it.
+        """
+        ends = {span.last_day + _ONE_DAY for span in self.spans}
+        turns = sorted(
+            day
+            for day in ends | {span.first_day for span in self.spans}
+            if (first is None or day > first) and (last is None or day <= last)
+        )
+        begins, ends_of = [first, *turns], [*(day - _ONE_DAY for day in turns), last]
+        return [
+            (begin, end, begin or end or _ANY_DAY)
+            for begin, end in zip(begins, ends_of, strict=True)
+        ]
+
+    def is_of(
+        self, patterns: Sequence[str], code: str, day: str, parameters: list[object]
+    ) -> list[str]:
+        """SQL conditions of which one is true where a network is one of ``patterns``.
+
+        Args:
+            code: SQL with a place ``{}`` for what the code is compared with.
+            day: the column of the day.
+        """
+        found = []
+        for pattern in patterns:
+            parameters.append(like(pattern))
+            found.append(code.format(f"LIKE ${len(parameters)}::text ESCAPE '\\'"))
+            for span in self.spans:
+                if matches(span.network, pattern) and not matches(span.code, pattern):
+                    parameters += [span.code, span.first_day, span.last_day]
+                    *_, one, begin, end = range(len(parameters) + 1)
+                    found.append(
+                        f"({code.format(f'= ${one}::text')}"
+                        f" AND {day} BETWEEN ${begin}::date AND ${end}::date)"
+                    )
+        return found
+
+
+def naming_of(
+    ask: Ask, *, names: bool, patterns: Sequence[str], embargoed: Sequence[str] = ()
+) -> Naming:
+    """What codes of a store stand for, as far as a question needs it.
+
+    Args:
+        names: names and DOIs are asked for, of permanent networks too.
+        patterns: of the networks that are asked for; none: all are.
+    """
+    found = [Span(**row) for row in ask(_SPANS).to_pylist()]
+    needed = (
+        span
+        for span in found
+        if (names or span.network != span.code)
+        and (
+            not patterns
+            or any(matches(word, one) for word in (span.code, span.network) for one in patterns)
+        )
+    )
+    return Naming(tuple(_joined(needed)), tuple(embargoed))
+
+
+def _joined(spans: Iterator[Span]) -> Iterator[Span]:
+    """``spans`` with those as one that follow each other and stand for the same network."""
+    held: Span | None = None
+    for span in spans:
+        if held and _is_same(held, span):
+            held = replace(held, last_day=span.last_day)
+            continue
+        if held:
+            yield held
+        held = span
+    if held:
+        yield held
+
+
+def _is_same(one: Span, next_: Span) -> bool:
+    told = [(span.code, span.network, span.name, span.doi) for span in (one, next_)]
+    return told[0] == told[1] and next_.first_day == one.last_day + _ONE_DAY
+
+
+def registry(store: Store) -> pa.Table:
+    """All networks of the registry: code as extended, days, name, DOI; ``here``: in the store."""
+    rows = store.ask(_REGISTRY)
+    shown = []
+    for row in rows.to_pylist():
+        here = row.pop("here")
+        one = Network(**row)
+        shown.append(
+            {
+                "network": one.extended,
+                "first_day": one.first_day.isoformat(),
+                "last_day": one.last_day.isoformat() if one.last_day else None,
+                "name": one.name,
+                "doi": one.doi,
+                "code": one.code,
+                "here": here,
+            }
+        )
+    return pa.Table.from_pylist(shown, _LISTED)
+
+
+def unknown(store: Store) -> pa.Table:
+    """Codes of the store that no network of the registry had on some days, and these days.
+
+    ``network`` is the nearest one, by which these days count; None: they count by the code alone.
+    """
+    return store.ask(_UNKNOWN).drop_columns(["is_near"])
+
+
+def matches(word: str, pattern: str) -> bool:
+    """Whether ``word`` is what ``pattern``, with wildcards ``*`` and ``?``, lets in."""
+    parts = (re.escape(sign).replace(r"\*", ".*").replace(r"\?", ".") for sign in pattern)
+    return re.fullmatch("".join(parts), word, re.DOTALL) is not None
+
+
+def like(pattern: str) -> str:
+    r"""A pattern with wildcards ``*`` and ``?`` for SQL's LIKE, escaped by ``\``."""
+    for sign in ("\\", "%", "_"):
+        pattern = pattern.replace(sign, "\\" + sign)
+    return pattern.replace("*", "%").replace("?", "_")
