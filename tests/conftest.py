@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from servers import MUST, PROGRAMS, WITHOUT, Server
 
+from ringserverstats.enrich.networks import Network
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
@@ -37,6 +39,31 @@ def sample_logs(folder: Path, *, days: int) -> Path:
     spec.loader.exec_module(module)
     module.write(folder, days=days)
     return folder
+
+
+#: Networks whose code others have in turn while the sample lasts, and one that nobody knows.
+REGISTRY = [
+    Network("FR", date(1962, 1, 1), None, "RESIF & other | French", "10.15778/RESIF.FR"),
+    Network("G", date(1982, 1, 1), date(2026, 9, 10), "GEOSCOPE", None),
+    Network("1T", date(2024, 3, 1), date(2026, 9, 14), "First", "10.7914/SN/1T_2024"),
+    Network("1T", date(2026, 9, 21), date(2026, 9, 30), "Second", None),
+    Network("1T", date(2026, 10, 1), None, "Third", None),
+    Network("XP", date(2014, 5, 1), date(2016, 1, 1), "Long ago", None),
+]
+
+
+def network_on(code: str | None, day: date) -> Network | None:
+    """Which of `REGISTRY` a code stands for, by the definition."""
+    own = [one for one in REGISTRY if one.code == code]
+    running = [one for one in own if one.first_day <= day <= (one.last_day or date.max)]
+    if running:
+        return max(running, key=lambda one: one.first_day)
+
+    def distance(one: Network) -> int:
+        return (one.first_day - day if day < one.first_day else day - one.last_day).days
+
+    near = [one for one in own if distance(one) <= 730]
+    return min(near, key=lambda one: (distance(one), one.first_day), default=None)
 
 
 def another(store: Store, **given: object) -> Store:
@@ -90,6 +117,7 @@ BOTH = (
     "test_coverage",
     "test_exactly_once",
     "test_forget",
+    "test_networks",
     "test_real_logs",
     "test_rejects",
 )

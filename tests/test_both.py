@@ -9,6 +9,7 @@ from conftest import (
     ASN,
     CITY,
     DATA,
+    REGISTRY,
     assert_whole,
     dump,
     make_postgresql,
@@ -33,7 +34,13 @@ from ringserverstats.verify import verify
 ALL = tuple(MEASURES)
 SUMMED = tuple(name for name in ALL if not name.endswith("-per-day"))
 CHEAP = ("bytes", "packets", "transfers", "clients")
-PAIRS = [(), *((one,) for one in GROUPS), *itertools.combinations(GROUPS, 2)]
+NAMES = {"network-name", "network-doi"}
+PAIRS = [
+    (),
+    *((one,) for one in GROUPS),
+    *(pair for pair in itertools.combinations(GROUPS, 2) if not NAMES & set(pair)),
+    *((one, name) for one in ("network", "month", "stream") for name in NAMES),
+]
 SPANS = (
     (None, None),
     (date(2026, 3, 15), date(2026, 9, 2)),
@@ -56,6 +63,8 @@ FILTERED = [
     {"client": ("0*", "a*")},
     {"server": ("node-?",), "network": ("1T",)},
     {"network": ("nothing",)},
+    {"network": ("1T2024", "XP*")},
+    {"network": ("?T202*",), "channel": ("HH?",)},
     {"class": ("feeder", "m*")},
     {"class": ("external",), "country": ("GB", "private*")},
     {"country-name": ("United*",), "network": ("FR",)},
@@ -82,6 +91,8 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     read_into(duck, logs, DATA, geography=geography, rules=RULES)
     postgresql = make_postgresql(server.make("of_both", "migrated"), folder)
     read_into(postgresql, logs, DATA, geography=geography, rules=RULES)
+    for store in (duck, postgresql):
+        store.set_registry(REGISTRY)
     return duck, postgresql
 
 

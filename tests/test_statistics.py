@@ -6,7 +6,7 @@ from datetime import date
 from fnmatch import fnmatchcase
 
 import pytest
-from conftest import execute, make_store, read_into, sample_logs
+from conftest import REGISTRY, execute, make_store, network_on, read_into, sample_logs
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
@@ -43,6 +43,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
     store = make_store(folder / "store.duckdb", memory="1GB")
     read_into(store, logs)
     execute(store, PLACES)
+    store.set_registry(REGISTRY)
     return store
 
 
@@ -69,10 +70,21 @@ def facts(sample: DuckDBStore) -> list[dict]:
             "month": f"{day:%Y-%m}",
             "year": f"{day:%Y}",
             "week": f"{iso.year}-W{iso.week:02d}",
+            **_of_network(row["network"], day),
             "agent-family": row.pop("agent_family"),
             **_of_whom(row),
         }
     return rows
+
+
+def _of_network(code: str | None, day: date) -> dict[str, str | None]:
+    found = network_on(code, day)
+    return {
+        "code": code,
+        "network": found.extended if found else code,
+        "network-name": found.name if found else None,
+        "network-doi": found.doi if found else None,
+    }
 
 
 def _of_whom(row: dict) -> dict[str, str]:
@@ -124,10 +136,16 @@ PERIODS = (
 )
 #: Groups that are columns of one table, so that two of them tell no more than one.
 OF_WHO = {"class", "country", "country-name", "city", "geohash", "asn", "institution"}
+NAMES = {"network-name", "network-doi"}
 PAIRS = [
     (),
     *((one,) for one in GROUPS),
-    *(pair for pair in itertools.combinations(GROUPS, 2) if not set(pair) <= OF_WHO),
+    *(
+        pair
+        for pair in itertools.combinations(GROUPS, 2)
+        if not set(pair) <= OF_WHO and not set(pair) & NAMES
+    ),
+    *((one, name) for one in ("network", "month", "stream", "country") for name in NAMES),
     ("class", "institution"),
     ("country", "city"),
 ]
@@ -160,6 +178,10 @@ FILTERED = [
     {"stream": ("FR_F00A_00_HHZ/MSEED", "G_*")},
     {"server": ("node-?",), "network": ("1T",)},
     {"network": ("nothing",)},
+    {"network": ("1T2024", "F?")},
+    {"network": ("1T202*",), "station": ("*A",)},
+    {"network": ("1T", "1T2026")},
+    {"network": ("?T20[!x]?", "1T2026"), "channel": ("HH?",)},
     {"class": ("mirror", "f*")},
     {"country": ("FR", "private*")},
     {"country-name": ("United*",), "network": ("FR",)},
@@ -171,18 +193,24 @@ FILTERED = [
 
 
 @pytest.mark.parametrize("filters", FILTERED)
-def test_filters(sample: DuckDBStore, facts: list[dict], filters: dict) -> None:
+@pytest.mark.parametrize("first", [date(2026, 10, 1), date(2026, 9, 29)])
+def test_filters(sample: DuckDBStore, facts: list[dict], filters: dict, first: date) -> None:
     rows = [
         row
         for row in facts
-        if row["day"] >= "2026-10-01"
+        if row["day"] >= first.isoformat()
         and all(
-            any(fnmatchcase(row[name] or "", value.replace("[", "[[]")) for value in values)
+            any(
+                fnmatchcase(word or "", value.replace("[", "[[]"))
+                for value in values
+                for word in (row[name], row["code"] if name == "network" else None)
+            )
             for name, values in filters.items()
         )
     ]
-    question = Question(by=("day",), first=date(2026, 10, 1), filters=filters, measures=ALL)
-    assert answer(sample, question) == brute(rows, ("day",))
+    by = ("month", "network") if "network" in filters else ("day",)
+    question = Question(by=by, first=first, filters=filters, measures=ALL)
+    assert answer(sample, question) == brute(rows, by)
     whole = brute(rows, ()).get((), (0,) * len(ALL))
     assert tuple(totals(sample, question).values()) == whole
 
@@ -212,7 +240,7 @@ def test_sort_and_top(sample: DuckDBStore) -> None:
     by_bytes = ask(sample, Question(by=("network",), top=3)).to_pylist()
     assert [row["network"] for row in by_bytes] == ["FR", "G", "RA"]
     by_name = ask(sample, Question(by=("network",), sort="network", top=2)).to_pylist()
-    assert [row["network"] for row in by_name] == ["1T", "FR"]
+    assert [row["network"] for row in by_name] == ["1T2024", "1T2026"]
     months = ask(sample, Question(by=("month", "network"))).to_pylist()
     assert [row["month"] for row in months] == sorted(row["month"] for row in months)
     assert list(months[0]) == ["month", "network", "bytes", "packets", "transfers", "clients"]

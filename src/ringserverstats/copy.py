@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rows import (
     AGENTS,
@@ -53,6 +54,7 @@ _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
        version FROM reject
 """
+_NETWORKS = "SELECT code, first_day, last_day, name, doi FROM registry"
 _IMPORTED = """
 SELECT server, day FROM imported WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
@@ -66,7 +68,8 @@ SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
 _NOTES = """
 SELECT (SELECT count(*) FROM covered) AS covered,
        (SELECT count(*) FROM covered WHERE whole) AS whole,
-       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported) AS imported
+       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported) AS imported,
+       (SELECT count(*) FROM registry) AS networks
 """
 
 
@@ -107,6 +110,7 @@ def copy(
             rejects=_fitted(ask(_REJECTS), REJECTS),
             imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
         )
+        networks = [Network(**row) for row in ask(_NETWORKS).to_pylist()]
         days = ask(_DAYS).to_pylist()
     size, done = sum(row["transfers"] for row in days), 0
     for server, first, last, count in _pieces(days, PIECE):
@@ -120,6 +124,7 @@ def copy(
         done += count
         progress(done, size)
     target.set_notes(notes)
+    target.set_registry(networks)
     target.finish()
     return copied
 

@@ -1,0 +1,213 @@
+"""What a code stands for: the registry, as it is read, kept and used."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import DATA, REGISTRY, CommandLine, network_on, read_into
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringserverstats.enrich.networks import Network, read_registry, spans
+from ringserverstats.errors import SourceError
+from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.store.base import Store
+
+FDSN = DATA / "networks" / "fdsn.json"
+STATION = DATA / "networks" / "station.txt"
+ONE_DAY = timedelta(days=1)
+
+
+def by_definition(networks: list[Network], day: date) -> tuple[str, bool] | None:
+    """Extended code and whether it is near, looked for day by day."""
+    running = [one for one in networks if one.first_day <= day <= (one.last_day or date.max)]
+    if running:
+        return max(running, key=lambda one: one.first_day).extended, False
+    for step in range(1, 731):
+        after = [one for one in networks if one.last_day == day - step * ONE_DAY]
+        before = [one for one in networks if one.first_day == day + step * ONE_DAY]
+        if after or before:
+            return min((*after, *before), key=lambda one: one.first_day).extended, True
+    return None
+
+
+LIVES = st.tuples(
+    st.dates(date(2010, 1, 1), date(2020, 1, 1)), st.none() | st.integers(0, 1500)
+).map(
+    lambda life: Network(
+        "XP", life[0], None if life[1] is None else life[0] + life[1] * ONE_DAY, "", None
+    )
+)
+
+
+@given(st.lists(LIVES, min_size=1, max_size=5), st.dates(date(2005, 1, 1), date(2027, 1, 1)))
+def test_a_code_stands_for_what_the_definition_says(networks: list[Network], day: date) -> None:
+    found = [one for one in spans(networks) if one.code == "XP"]
+    told = [one for one in found if one.first_day <= day <= one.last_day]
+    assert len(told) <= 1
+    assert [(one.network, one.is_near) for one in told] == [
+        answer for answer in (by_definition(networks, day),) if answer
+    ]
+    for one, after in pairwise(found):
+        assert one.first_day <= one.last_day < after.first_day
+
+
+def test_what_is_reused_within_a_year_goes_by_date() -> None:
+    def named(day: date) -> str | None:
+        found = (one for one in spans(REGISTRY) if one.code == "1T")
+        return next((one.name for one in found if one.first_day <= day <= one.last_day), None)
+
+    assert named(date(2026, 9, 30)) == "Second"
+    assert named(date(2026, 10, 1)) == "Third"
+    assert {one.network for one in spans(REGISTRY) if one.name in ("Second", "Third")} == {"1T2026"}
+
+
+def test_codes_with_their_year_and_permanent_ones_stay() -> None:
+    found = {(one.code, one.network) for one in spans(REGISTRY)}
+    assert ("FR", "FR") in found
+    assert ("XP2014", "XP2014") in found
+    assert ("XP", "XP2014") in found
+
+
+def test_the_registry_of_fdsn() -> None:
+    found = read_registry(str(FDSN))
+    assert [(one.extended, str(one.first_day), str(one.last_day)) for one in found] == [
+        ("1T2024", "2024-03-01", "2026-09-14"),
+        ("FR", "1962-01-01", "None"),
+        ("XP2014", "2014-05-01", "2016-01-01"),
+        ("XP2019", "2019-01-01", "2023-12-31"),
+    ]
+    assert found[1].doi == "10.15778/RESIF.FR"
+    assert found[2].name == r"Tiny \x1b[31m network; <script>"
+
+
+def test_the_text_of_a_station_service() -> None:
+    found = read_registry(str(STATION))
+    assert [(one.extended, str(one.last_day)) for one in found] == [
+        ("FR", "None"),
+        ("XP2014", "2016-01-01"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no", "[]", "{}", '{"networks": 3}', '{"networks": [{}]}', "[" * 100_000, "a|b|c|d"],
+)
+def test_what_is_no_registry(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "registry"
+    file.write_text(text)
+    with pytest.raises(SourceError, match="tells no networks"):
+        read_registry(str(file))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_registry_or_an_error(raw: bytes) -> None:
+    file = Path("registry.any")
+    try:
+        file.write_bytes(raw)
+        assert read_registry(str(file))
+    except SourceError:
+        pass
+    finally:
+        file.unlink()
+
+
+class _Service(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/moved"):
+            self.send_response(500)
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(FDSN.read_bytes())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Service) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_history_follows_a_refresh(store: Store) -> None:
+    """Without reading a log again, or a change of any sum."""
+    read_into(store, DATA)
+    question = Question(by=("network",), measures=("bytes", "clients"))
+    before = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    assert "XP" in before
+    sums = store.ask(_SUMS).to_pylist()
+    store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
+    after = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    assert after["XP2025"] == before["XP"]
+    assert "XP" not in after
+    assert store.ask(_SUMS).to_pylist() == sums
+    for name in ("XP", "XP2025", "XP*"):
+        chosen = Question(filters={"network": (name,)}, measures=("bytes",))
+        assert totals(store, chosen)["bytes"] == before["XP"]
+    assert totals(store, Question(filters={"network": ("XP2014",)}))["bytes"] == 0
+    store.set_registry(REGISTRY)  # that of 2014 is too long ago
+    again = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    before["1T2026"] = before.pop("1T")
+    assert again == before
+
+
+_SUMS = "SELECT day, network, sum(bytes) AS bytes FROM network_by_day GROUP BY 1, 2 ORDER BY 1, 2"
+
+
+def test_the_commands(run: CommandLine, service: str) -> None:
+    run(str(DATA / "v4.1.0-text"))
+    unknown = json.loads(run("networks", "unknown", "--format", "json").stdout)
+    assert "XP" in {row["code"] for row in unknown if row["network"] is None}
+    none = run("networks", "list")
+    assert none.returncode == 3
+    assert "there is no registry" in none.stderr
+    told = run("networks", "refresh", f"{service}/ws")
+    assert "4 networks, 3 of them temporary" in told.stdout
+    failed = run("networks", "refresh", f"{service}/moved?key=secret")
+    assert failed.returncode == 2
+    assert "stay as they are" in failed.stderr
+    assert "secret" not in failed.stderr
+    listed = json.loads(run("networks", "list", "--format", "json").stdout)
+    assert {row["network"] for row in listed} == {"1T2024", "FR", "XP2014", "XP2019"}
+    shown = run("networks", "list", "--all").stdout
+    assert "\x1b" not in shown
+    assert "10.15778/RESIF.FR" in shown
+    unknown = json.loads(run("networks", "unknown", "--format", "json").stdout)
+    near = [row for row in unknown if row["code"] == "XP"]
+    assert [row["network"] for row in near] == [None]
+    table = run("stats", "--by", "network,network-name,network-doi", "--format", "csv").stdout
+    assert table.splitlines()[0].startswith('"network","network-name","network-doi",')
+
+
+def test_offline(run: CommandLine) -> None:
+    """Nothing but a refresh asks the network, and that says what to do without."""
+    run(str(DATA / "v4.1.0-text"))
+    run("networks", "refresh", str(FDSN))
+    failed = run("networks", "refresh", "http://127.0.0.1:9/none")
+    assert failed.returncode == 2
+    assert "A file does as well" in failed.stderr
+    listed = json.loads(run("networks", "list", "--all", "--format", "json").stdout)
+    assert len(listed) == 4
+
+
+@given(
+    code=st.sampled_from(["1T", "FR", "G", "XP", None]),
+    day=st.dates(date(2020, 1, 1), date(2030, 1, 1)),
+)
+def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: date) -> None:
+    found = [one for one in spans(REGISTRY) if one.code == code]
+    told = [one.name for one in found if one.first_day <= day <= one.last_day]
+    meant = network_on(code, day)
+    assert told == ([meant.name] if meant else [])
