@@ -21,6 +21,7 @@ _PREFIX = "RINGSERVERSTATS_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 DATABASE_VARIABLE = "DATABASE_URI"
+_LISTS = {"embargo"}  # which the environment tells with commas
 
 
 class Secret(str):
@@ -45,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     geohash_precision: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
     rules: Path | None = None
     registry: str = "https://www.fdsn.org/ws/networks/1/query"
+    embargo: tuple[str, ...] = ()
+    small_counts: Annotated[int, msgspec.Meta(ge=0)] = 5
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60
@@ -120,11 +123,13 @@ def _of_file(file: Path) -> dict[str, Any]:
 
 def _of_environment() -> dict[str, Any]:
     """The settings that the environment tells; an empty variable tells none."""
-    told = {
+    told: dict[str, Any] = {
         name: os.environ[_PREFIX + name.upper()]
         for name in Settings.__struct_fields__
         if os.environ.get(_PREFIX + name.upper())
     }
+    for name in _LISTS & set(told):
+        told[name] = [part.strip() for part in told[name].split(",") if part.strip()]
     if "database" not in told and os.environ.get(DATABASE_VARIABLE):
         told["database"] = os.environ[DATABASE_VARIABLE]
     return told

@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from ringserverstats.cli.common import human_bytes, show, table, width
 from ringserverstats.errors import StoreError
+from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import GROUPS, PLACES
 from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.published import Answer, Row
+from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.statistics.rejects import rejects
 from ringserverstats.store.base import Store
 
@@ -24,27 +26,40 @@ _BAR = 16
 _NONE = "–"
 _MARK = " *"
 _NO_LOG = "no log"
+_BOUND = "≤ "
+_AT_MOST_NOTE = (
+    f"{_BOUND}at most: of pruned months it is not known who was in several of them, or came again"
+)
 _DBIP = "DBIP"  # with which the kinds of its databases begin; its licence asks to be named
 
 
-def print_answer(store: Store, question: Question, answer: pa.Table, on: Console) -> None:
-    """Print ``answer`` with a total, and marks where logs are not all in."""
+def print_answer(store: Store, question: Question, answer: Answer, on: Console) -> None:
+    """Print ``answer`` with its total, and marks where logs are not all in."""
     holes = gaps(store, question)
-    if not len(answer) or (not question.by and not any(answer.to_pylist()[0].values())):
+    if _is_empty(question, answer):
         on.print(_empty(store, question))
         said = _notes(store, question, holes)
     else:
-        whole = totals(store, question) if question.by else None
-        rows = _rows(question, answer, holes)
-        made = _table(question, rows, whole, holes, bars=bool(question.by))
+        rows = _rows(question, answer.rows, holes)
+        made = _table(question, rows, answer.whole, holes, bars=bool(question.by))
         if width(made, on) > on.width:
-            made = _table(question, rows, whole, holes, bars=False)
+            made = _table(question, rows, answer.whole, holes, bars=False)
         show(made, on)
         said = [_caption(question), *_notes(store, question, holes)]
         if any(_is_marked(question, row, holes) for row in rows):
             said[1] = f"{_MARK.strip()} {said[1]}"
-    for line in said:
+        if any(row.get(AT_MOST) for row in (*rows, answer.whole or {})):
+            said.append(_AT_MOST_NOTE)
+    for line in [*said, *answer.notes]:
         on.print(line, soft_wrap=True)
+
+
+def _is_empty(question: Question, answer: Answer) -> bool:
+    """Whether there is nothing; what may not be told is something."""
+    if answer.notes:
+        return False
+    rows = answer.rows
+    return not len(rows) or (not question.by and not any(rows.to_pylist()[0].values()))
 
 
 def notes(store: Store, question: Question) -> list[str]:
@@ -69,7 +84,7 @@ def _rows(
 def _table(
     question: Question,
     rows: list[dict[str, Any]],
-    whole: dict[str, int] | None,
+    whole: Row | None,
     holes: dict[str | None, Gaps],
     *,
     bars: bool,
@@ -92,13 +107,13 @@ def _table(
         if barred not in row and hole and hole.missing == hole.days:
             made.add_row(*groups, _NO_LOG)
             continue
-        numbers = [_number(name, row.get(name, 0)) for name in question.shown]
+        numbers = [_told(name, row) for name in question.shown]
         bar = ["█" * round(_BAR * (row.get(barred) or 0) / most) or "▏"] if bars else []
         made.add_row(*groups, *numbers, *bar)
     if whole:
         labels = ["total", *[""] * (len(question.by) - 1)]
         made.add_section()
-        made.add_row(*labels, *(_number(name, whole[name]) for name in question.shown))
+        made.add_row(*labels, *(_told(name, whole) for name in question.shown))
     return made
 
 
@@ -117,6 +132,12 @@ def _group(name: str, value: str | None) -> str:
     if name == "location" and value == "":
         return "--"
     return _NONE if value is None else value
+
+
+def _told(name: str, row: Row) -> str:
+    """A measure of ``row``, with a sign where it is only known that it is not more."""
+    is_bound = name in DISTINCT and row.get(AT_MOST) and row.get(name) is not None
+    return f"{_BOUND if is_bound else ''}{_number(name, row.get(name, 0))}"
 
 
 def _number(name: str, count: int | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ringserverstats.enrich.geography import Geography
     from ringserverstats.enrich.rules import Rules
     from ringserverstats.settings import Settings
+    from ringserverstats.statistics.published import Policy
     from ringserverstats.store.base import Store
 
 _INGEST_MEMORY = "64MB"
@@ -101,6 +102,13 @@ def load_rules(settings: Settings) -> Rules:
 
     path = settings.config_folder / "clients.toml"
     return rules.load(settings.rules or (path if path.is_file() else None))
+
+
+def public_policy(settings: Settings) -> Policy:
+    """What ``settings`` keep from everybody."""
+    from ringserverstats.statistics.published import Policy
+
+    return Policy(settings.embargo, settings.small_counts)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
+from ringserverstats.cli.common import load_settings, open_store, public_policy
 from ringserverstats.cli.options import (
     complete_list,
     complete_server,
@@ -38,7 +38,8 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     epilog="Examples:\n\n\b\n"
     "  ringserverstats stats --by month,network --from 2026-09 --to 2026-11\n"
     "  ringserverstats stats --by network,station --network FR,R? --top 20 --sort clients\n"
-    "  ringserverstats stats --by day --last 30d --direction RX --format csv -o rx.csv",
+    "  ringserverstats stats --by day --last 30d --direction RX --format csv -o rx.csv\n"
+    "  ringserverstats stats --by network,city --year 2026 --public -o for-all.csv",
 )
 @click.argument("others", nargs=-1, metavar="")
 @click.option(
@@ -68,6 +69,12 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@click.option(
+    "--public",
+    is_flag=True,
+    help="What everybody may know: no single clients, no networks under embargo, no small counts"
+    " of clients (settings embargo, small_counts).",
+)
 @click.option("--sql", is_flag=True, help="Print the SELECT behind the answer, and its values.")
 @output_options("table", "csv", "json", "parquet")
 @database_option
@@ -82,6 +89,7 @@ def command(
     measure: tuple[str, ...],
     sort: str,
     top: int | None,
+    public: bool,
     sql: bool,
     format_: str,
     output: str | None,
@@ -97,7 +105,8 @@ def command(
     """
     from ringserverstats.cli.answer import notes, print_answer
     from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.questions import Question, ask
+    from ringserverstats.statistics.published import answer_all, answer_public
+    from ringserverstats.statistics.questions import Question
 
     if others:
         raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
@@ -105,7 +114,10 @@ def command(
     given = {name.replace("_", "-"): values for name, values in filters.items()}
     chosen = {name: listed(values) or ("",) for name, values in given.items() if values}
     chosen.setdefault("direction", ("TX",))
-    store = open_store(load_settings(database), answers=True)
+    if sql and public:
+        raise UsageError("--sql and --public exclude one another; take one")
+    settings = load_settings(database)
+    store = open_store(settings, answers=True)
     if "server" in chosen and not sql:
         server_names(store, chosen["server"])
     question = Question(
@@ -123,8 +135,9 @@ def command(
         for number, value in enumerate(values, start=1):
             click.echo(f"-- ${number}: {value!a}")
         return
-    answer = ask(store, question)
-    write(answer, format_, output, lambda on: print_answer(store, question, answer, on))
+    policy = public_policy(settings)
+    answer = answer_public(store, question, policy) if public else answer_all(store, question)
+    write(answer.rows, format_, output, lambda on: print_answer(store, question, answer, on))
     if format_ != "table":
-        for note in notes(store, question):
+        for note in [*notes(store, question), *answer.notes]:
             click.echo(f"Note: {note}", err=True)

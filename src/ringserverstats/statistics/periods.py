@@ -25,6 +25,15 @@ def last_day(text: str) -> date:
     return _days(text)[1]
 
 
+def days_of(label: str) -> tuple[date, date]:
+    """First and last day of a year, month, ISO week (``2026-W48``) or day, as answers tell them."""
+    year, is_week, week = label.partition("-W")
+    if not is_week:
+        return _days(label)
+    monday = date.fromisocalendar(int(year), int(week), 1)
+    return monday, monday + timedelta(days=6)
+
+
 def last(text: str, today: date) -> tuple[date, date]:
     """The days of ``30d``, ``4w``, ``6m``, ``1y``, of which the last is ``today``."""
     match = _LAST.fullmatch(text)

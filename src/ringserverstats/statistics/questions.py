@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
+from ringserverstats.statistics.bounds import DISTINCT, with_bounds
 from ringserverstats.statistics.columns import (
     FILTERS,
     GROUPS,
@@ -403,6 +404,9 @@ def _words(sql: str, words: dict[str, str]) -> str:
 def ask(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> pa.Table:
     """The answer: a column for each group, in the order asked, then one for each measure.
 
+    Where the period has pruned months, a column `bounds.AT_MOST` says which rows count clients and
+    connections at most.
+
     Args:
         embargoed: patterns of networks of which no split tells, and which no filter chooses.
 
@@ -418,7 +422,11 @@ def ask(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) ->
                 f"transfers alone, which are kept since {since}: ask from that day on"
             )
     with store.reading(limited=True) as read:
-        return read(*question.sql(question.naming(read, embargoed)))
+        answer = read(*question.sql(question.naming(read, embargoed)))
+        if not DISTINCT & set(question.shown):
+            return answer
+        times = [name for name in question.by if GROUPS[name].is_time]
+        return with_bounds(read, answer, times, question.first, question.last)
 
 
 def totals(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> dict[str, int]:

@@ -1,0 +1,182 @@
+"""What everybody may know: embargoed networks and few clients are in no output."""
+
+import itertools
+import json
+from datetime import date
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import CITY, DATA, REGISTRY, CommandLine, make_store, read_into
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.networks import Network
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.columns import FILTERS, GROUPS
+from ringserverstats.statistics.published import Policy, _hidden, answer_all, answer_public
+from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.store.base import Store
+
+OF_STREAM = [name for name, group in GROUPS.items() if group.of_stream]
+FEW = [name for name, group in GROUPS.items() if group.of_few]
+TWO = Policy(embargoed=("XP", "1T20*"))
+ONE = Policy(embargoed=("XP2025",))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = make_store(tmp_path_factory.mktemp("published") / "store.duckdb", memory="1GB")
+    read_into(store, DATA, geography=Geography(CITY, None, precision=5))
+    store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
+    return store
+
+
+def streams_of(store: Store, *codes: str) -> set[str]:
+    """All words by which streams of these networks could be told."""
+    rows = store.ask(
+        "SELECT network, station, name FROM stream WHERE network = ANY($1::text[])", [list(codes)]
+    ).to_pylist()
+    own = {word for row in rows for word in row.values()}
+    others = store.ask(
+        "SELECT network, station, name FROM stream WHERE network <> ALL($1::text[])", [list(codes)]
+    ).to_pylist()
+    return own - {word for row in others for word in row.values()}
+
+
+@pytest.mark.parametrize("group", OF_STREAM)
+def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> None:
+    secret = streams_of(sample, "XP", "1T") | {"XP2025", "1T2024", "1T2026", "Now"}
+    for by in ((group,), ("month", group), (group, "country"), ("network", group)):
+        if len(set(by)) < len(by):
+            continue
+        question = Question(by=by, measures=("bytes", "clients", "transfers"))
+        everything = {
+            word for row in answer_all(sample, question).rows.to_pylist() for word in row.values()
+        }
+        found = answer_public(sample, question, TWO)
+        words = {word for row in found.rows.to_pylist() for word in row.values()}
+        if group in ("network", "station", "stream"):
+            assert everything & secret  # else nothing could be found below
+        assert not words & secret
+
+
+def test_several_are_told_together(sample: Store) -> None:
+    question = Question(by=("network",), measures=("bytes", "packets", "clients"))
+    named = {row["network"]: row for row in ask(sample, question).to_pylist()}
+    found = answer_public(sample, question, TWO)
+    together = {row["network"]: row for row in found.rows.to_pylist()}
+    hidden = [name for name in named if name in ("XP2025", "1T2026")]
+    assert len(hidden) == 2
+    assert together["other"]["bytes"] == sum(named[name]["bytes"] for name in hidden)
+    chosen = Question(filters={"network": tuple(hidden)}, measures=("clients",))
+    assert together["other"]["clients"] == totals(sample, chosen)["clients"]
+    assert found.whole["bytes"] == sum(row["bytes"] for row in named.values())
+    assert set(together) == set(named) - set(hidden) | {"other"}
+
+
+def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
+    for by in (("network",), ("month", "station"), ("stream",)):
+        question = Question(by=by, measures=("bytes",))
+        found = answer_public(sample, question, ONE)
+        assert found.notes == ["a network under embargo is left out"]
+        assert found.whole is None
+        assert "other" not in {word for row in found.rows.to_pylist() for word in row.values()}
+    whole = Question(measures=("bytes",))
+    counted = answer_public(sample, whole, ONE).rows.to_pylist()
+    assert counted == answer_all(sample, whole).rows.to_pylist()
+
+
+@pytest.mark.parametrize("name", [name for name, one in FILTERS.items() if one.of_stream])
+def test_no_filter_chooses_an_embargoed_network(sample: Store, name: str) -> None:
+    question = Question(filters={name: ("*",)}, measures=("bytes",))
+    everything = totals(sample, question)["bytes"]
+    own = totals(sample, Question(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
+    found = answer_public(sample, question, ONE).rows.to_pylist()
+    assert own
+    assert found == [{"bytes": everything - own}]
+
+
+def test_single_clients_are_for_the_operator(sample: Store) -> None:
+    for question in (Question(by=("client",)), Question(filters={"client": ("*",)})):
+        with pytest.raises(UsageError, match="operator alone"):
+            answer_public(sample, question, Policy())
+
+
+def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
+    for by in [(name,) for name in FEW] + [("month", name) for name in FEW] + [("agent", "city")]:
+        question = Question(by=by, measures=("bytes", "clients"))
+        everything = answer_all(sample, question)
+        found = answer_public(sample, question, Policy(least_clients=4))
+        for row in found.rows.to_pylist():
+            if row[by[-1]] == "<4":
+                assert row["clients"] is None
+            else:
+                assert row["clients"] >= 4
+                assert row in everything.rows.to_pylist()
+        told = [row["bytes"] for row in found.rows.to_pylist()]
+        if None not in told:
+            assert sum(told) == everything.whole["bytes"]
+
+
+def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
+    few = Question(by=("city",), measures=("clients",), sort="clients")
+    row = answer_all(sample, few).rows.to_pylist()[-1]
+    assert row["clients"] < 4
+    chosen = {"city": (row["city"],)}
+    for by in ((), ("month",), ("network",)):
+        question = Question(by=by, filters=chosen, measures=("bytes",))
+        found = answer_public(sample, question, Policy(least_clients=4))
+        assert {row["bytes"] for row in found.rows.to_pylist()} == {None}
+        assert found.whole is None
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.sampled_from("12")),
+        st.integers(1, 12),
+        min_size=1,
+    ),
+    st.integers(2, 6),
+)
+def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> None:
+    by = ("agent", "month", "city")
+    rows = [dict(zip(by, key, strict=True), clients=count) for key, count in cells.items()]
+    hidden = _hidden(rows, by, least)
+    assert hidden >= {n for n, row in enumerate(rows) if row["clients"] < least}
+    for group in by:
+        rest = [name for name in by if name != group]
+        lines = itertools.groupby(
+            sorted(range(len(rows)), key=lambda n: [rows[n][name] for name in rest]),
+            key=lambda n: [rows[n][name] for name in rest],
+        )
+        for _, line in lines:
+            numbers = list(line)
+            own = [n for n in numbers if n in hidden]
+            assert len(own) != 1 or len(numbers) == 1
+            shown = len(own) < len(numbers)
+            assert not own or not shown or sum(rows[n]["clients"] for n in own) >= least
+
+
+def test_every_output(run: CommandLine) -> None:
+    run(str(DATA / "v4.1.0-text"))
+    run.environment |= {"RINGSERVERSTATS_EMBARGO": "XP, FR", "RINGSERVERSTATS_SMALL_COUNTS": "99"}
+    ours = run("stats", "--by", "network,station").stdout
+    assert "XP" in ours
+    assert "CIEL" in ours
+    asked = ("stats", "--by", "network,station,agent", "--public")
+    for format_ in ("table", "csv", "json"):
+        told = run(*asked, "--format", format_)
+        assert told.returncode == 0
+        for word in ("XP", "CIEL", "TZ01", "slink", "curl"):
+            assert word not in told.stdout + told.stderr, format_
+        assert "<99" in told.stdout
+        assert "what fewer than 99 clients did is not told" in told.stdout + told.stderr
+    file = run.folder / "public.parquet"
+    run(*asked, "-o", file)
+    assert set(pq.read_table(file)["agent"].to_pylist()) == {"<99"}
+    rows = json.loads(run("stats", "--by", "network", "--public", "--format", "json").stdout)
+    assert "other" in {row["network"] for row in rows}
+    refused = run("stats", "--by", "client", "--public")
+    assert refused.returncode == 2
+    assert "operator alone" in refused.stderr
