@@ -118,6 +118,7 @@ BOTH = (
     "test_exactly_once",
     "test_forget",
     "test_networks",
+    "test_prune",
     "test_real_logs",
     "test_rejects",
 )

@@ -32,6 +32,7 @@ _COMMANDS = (
     "verify",
     "delete",
     "forget",
+    "prune",
     "backup",
     "restore",
     "migrate",

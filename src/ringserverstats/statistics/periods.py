@@ -34,6 +34,16 @@ def days_of(label: str) -> tuple[date, date]:
     return monday, monday + timedelta(days=6)
 
 
+def months_before(text: str, today: date) -> date:
+    """The first day of the months that ``13mo`` or ``2y`` keep, beside the one of ``today``."""
+    match = re.fullmatch(r"(\d{1,4})(mo|m|y)", text, re.ASCII)
+    count = int(match[1]) * (12 if match[2] == "y" else 1) if match else 0
+    year, month = divmod(today.year * 12 + today.month - 1 - count, 12)
+    if count < 1 or year < 1:
+        raise UsageError(f"{text!r} is no number of months to keep; write 13mo or 2y")
+    return date(year, month + 1, 1)
+
+
 def last(text: str, today: date) -> tuple[date, date]:
     """The days of ``30d``, ``4w``, ``6m``, ``1y``, of which the last is ``today``."""
     match = _LAST.fullmatch(text)

@@ -289,6 +289,6 @@ def _is_client(row: dict[str, Any], keys: Keys | None, *, prefix: int) -> bool:
 
 
 def _is_origin(row: dict[str, Any], keys: Keys | None) -> bool:
-    if keys is None:
+    if keys is None or row["month"]:  # of pruned months it is made of nothing
         return True
     return bool(origin_id(keys, [row[name] for name in AS_READ]) == row["origin"])

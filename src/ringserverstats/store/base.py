@@ -130,6 +130,15 @@ class Removed:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """What was pruned, or, tried only, would be: months, clients in them, transfers."""
+
+    months: int = 0
+    clients: int = 0
+    transfers: int = 0
+
+
+@dataclass(frozen=True)
 class FileRead:
     """A file that was read to its end, undamaged, ``size`` bytes of it (decompressed).
 
@@ -267,6 +276,21 @@ class Store(Protocol):
         Returns:
             What is under the new one; nothing where the store does not know the client.
         """
+
+    def prune(
+        self,
+        before: date,
+        *,
+        try_only: bool,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Pruned:
+        """Make months before the day ``before`` ones in which nobody can be followed.
+
+        Their transfers go, sums and ledger stay. Each month is a step of its own.
+        """
+
+    def tidy(self) -> None:
+        """Leave nothing of what was taken out in the files, as far as this program can."""
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         """Forget rejects that are none any more, as ``read`` tells.

@@ -13,7 +13,9 @@ _ORIGINS = """
 SELECT o.origin, o.client, coalesce(o.matched, '') AS matched, o.domain, a.name AS agent,
        o.auth_user AS "user", o.direction, o.organisation, o.class, o.institution,
        o.institution_from
-  FROM origin o JOIN agent a ON a.agent = o.agent ORDER BY o.origin
+  FROM origin o JOIN agent a ON a.agent = o.agent
+ WHERE o.month IS NULL  -- of pruned months nothing is kept that rules could look at
+ ORDER BY o.origin
 """
 _KEPT = ("matched", "domain", "agent", "user", "direction", "organisation")
 _CHANGE = """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.keys import derive, load_secret, make_secret
+from ringserverstats.keys import Keys, derive, load_secret, make_secret
 from ringserverstats.store.base import (
     Ask,
     FileRead,
     Identity,
     Opened,
+    Pruned,
     Reclassified,
     Removed,
     Server,
@@ -44,6 +46,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
+from ringserverstats.store.pruning import coarse_rows, keep_since, months_to_prune, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
     add_server,
@@ -235,6 +238,27 @@ class SQLStore(ABC):
             self._changed(session)
             return forget(session, pseudonym, keys)
 
+    def prune(
+        self,
+        before: date,
+        *,
+        try_only: bool,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Pruned:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            keep_since(session, before)
+            months = months_to_prune(session, before)
+        found = []
+        for done, month in enumerate(months):
+            progress(done, len(months))
+            with self._session(write=True, undo=try_only) as session:
+                found.append(prune(session, month, keys))
+        progress(len(months), len(months))
+        return Pruned(
+            len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
+        )
+
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:
             self._check_generation(session)
@@ -265,7 +289,7 @@ class SQLStore(ABC):
             new &= ~closed
             done = written(rows, new, elsewhere, imported=int(closed.sum()))
             if done.entries:
-                insert(session, rows, new)
+                insert(session, coarse_rows(session, rows, partial(self._keys, session)), new)
             resolved = insert_notes(session, rows, new)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 
@@ -306,6 +330,9 @@ class SQLStore(ABC):
             secret = make_secret(path)
         check, prefix = derive(secret).check, self.options.ipv6_prefix
         return Identity(store_id, check, prefix, str(uuid.uuid4()), 0), path
+
+    def _keys(self, session: Session) -> Keys:
+        return derive(self._known_secret(identity(session).id))
 
     def _known_secret(self, store_id: str) -> bytes:
         return self.options.secret or load_secret(self._secret_path(store_id))

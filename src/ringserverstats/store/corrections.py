@@ -41,15 +41,7 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
         span,
     )
     _sum_again(session, server.number, first, last)
-    for table, user in (
-        ("stream", "by_month"),
-        ("origin", "by_month"),
-        ("client", "origin"),
-        ("agent", "origin"),
-    ):
-        session.change(
-            f"DELETE FROM {table} WHERE {table} NOT IN (SELECT DISTINCT {table} FROM {user})"
-        )
+    forget_unused(session)
     return Removed(*map(int, (*amounts, rejects)))
 
 
@@ -110,6 +102,19 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
         ],
     )
     return Removed(*map(int, (*amounts, rejects)))
+
+
+def forget_unused(session: Session) -> None:
+    """Take streams, origins, clients and agents out of which nothing tells any more."""
+    for table, user in (
+        ("stream", "by_month"),
+        ("origin", "by_month"),
+        ("client", "origin"),
+        ("agent", "origin"),
+    ):
+        session.change(
+            f"DELETE FROM {table} WHERE {table} NOT IN (SELECT DISTINCT {table} FROM {user})"
+        )
 
 
 def _service(one: Server, other: Server) -> tuple[date | None, date | None]:

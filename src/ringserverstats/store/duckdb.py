@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -26,6 +27,7 @@ from ringserverstats.store.file import (
     open_file,
     put_first,
     put_in_place,
+    write_anew,
 )
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
 from ringserverstats.store.servers import identity, new_generation
@@ -50,8 +52,12 @@ class DuckDBStore(SQLStore):
         return os.path.exists(self._path)
 
     @property
-    def kept_since(self) -> None:
-        """Transfers are kept for ever."""
+    def kept_since(self) -> date | None:
+        if not self.exists():
+            return None
+        with self._session() as session:
+            first: date | None = session.rows("SELECT max(kept_since) FROM store")[0][0]
+            return first
 
     def features(self) -> dict[str, str]:
         return {"engine": f"DuckDB {duckdb.__version__}"}
@@ -117,6 +123,25 @@ class DuckDBStore(SQLStore):
             put_in_place(new, path, wait=self.options.wait, tell=self.options.tell)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{source} cannot be restored ({first_line(error)})") from None
+        finally:
+            new.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        path = Path(os.path.realpath(self._path))
+        new = new_beside(path)
+        try:
+            with self._session(write=True):  # whatever lies in a log comes into the file
+                pass
+            with self._session():
+                before = path.stat()
+                write_anew(path, new, memory=self.options.memory)
+            new.chmod(before.st_mode & 0o777)
+            put_in_place(new, path, wait=self.options.wait, tell=self.options.tell, since=before)
+        except (OSError, duckdb.Error) as error:
+            raise StoreError(
+                f"{path} cannot be written anew ({first_line(error)}), so what was taken out may "
+                "still lie in its free places; make room, and run the same again"
+            ) from None
         finally:
             new.unlink(missing_ok=True)
 

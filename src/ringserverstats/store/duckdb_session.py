@@ -88,6 +88,13 @@ class DuckDBSession:
         alone[entries["repeats"].to_numpy()] = False
         return alone
 
+    def replace_sums(self, one: Sum, where: str, select: str) -> None:
+        self.change(f"CREATE OR REPLACE TEMP TABLE anew AS {select}")
+        self.change(f"DELETE FROM {one.table} WHERE {where}")
+        columns = ", ".join([*one.keys, *one.values])
+        self.change(f"INSERT INTO {one.table} ({columns}) SELECT {columns} FROM anew")
+        self.change("DROP TABLE anew")
+
     def sum_again(self, one: Sum, where: str, parameters: Sequence[object]) -> None:
         self.change(f"DELETE FROM {one.table} WHERE {where.format(time=one.time)}", parameters)
         columns = ", ".join([*one.keys, *one.values])

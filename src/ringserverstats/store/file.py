@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeVar
 import duckdb
 
 from ringserverstats.errors import BusyError, StoreError
-from ringserverstats.store.schema import check, schema_version
+from ringserverstats.store.schema import check, migrate, schema_version
 
 _Result = TypeVar("_Result")
 
@@ -143,6 +143,31 @@ def copy_file(source: Path, target: Path) -> None:
         log_of(target).unlink(missing_ok=True)
 
 
+def write_anew(source: Path, target: Path, *, memory: str) -> None:
+    """Make ``target``, which is not there, a file with the rows of the store ``source`` alone.
+
+    A copy would also have what was deleted from it, until others rows take its place.
+
+    Raises:
+        duckdb.Error: ``source`` cannot be read, or ``target`` not be written.
+    """
+    with duckdb.connect(
+        target, config={"memory_limit": memory, "temp_directory": f"{target}.tmp"}
+    ) as connection:
+        migrate(connection)
+        quoted = str(source).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
+        tables = connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+            " ORDER BY table_name"
+        ).fetchall()
+        for (table,) in tables:
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table}")
+        connection.execute("DETACH source")
+        connection.execute("CHECKPOINT")
+
+
 def _copy(files: dict[Path, Path]) -> None:
     """Copy those of ``files`` that are there.
 
@@ -175,13 +200,23 @@ def put_first(new: Path, path: Path) -> None:
         new.rename(path)
 
 
-def put_in_place(new: Path, path: Path, *, wait: float, tell: Callable[[str], None]) -> None:
+def put_in_place(
+    new: Path,
+    path: Path,
+    *,
+    wait: float,
+    tell: Callable[[str], None],
+    since: os.stat_result | None = None,
+) -> None:
     """Let ``new`` take the place of ``path``, when nobody uses that.
 
     What is there and is no store that can be read is kept beside, as ``<path>.replaced``.
 
+    Args:
+        since: as ``path`` was; it may not have been changed.
+
     Raises:
-        BusyError: somebody has used it for longer than ``wait`` seconds.
+        BusyError: somebody has used it for longer than ``wait`` seconds, or changed it.
         OSError: it cannot be.
     """
     _sync(new)
@@ -190,6 +225,8 @@ def put_in_place(new: Path, path: Path, *, wait: float, tell: Callable[[str], No
         with open_file(path, write=True, memory=_FOLDING, wait=wait, tell=tell) as connection:
             connection.execute("CHECKPOINT")
     with _held(path, wait, tell):
+        if since and _state(path.stat()) != _state(since):
+            raise BusyError(f"{path} was changed just now; try again")
         if log_of(path).exists():
             if is_store:
                 raise BusyError(f"{path} was changed just now; try again")
@@ -198,6 +235,11 @@ def put_in_place(new: Path, path: Path, *, wait: float, tell: Callable[[str], No
             shutil.copy2(path, _free(f"{path}.replaced"))
         new.replace(path)
     _sync(path.parent)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """What a change of a file changes."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_store(path: Path) -> bool:

@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.store import timescaledb
-from ringserverstats.store.base import Ask, Identity, Removed, Store, Written
+from ringserverstats.store.base import Ask, Identity, Pruned, Removed, Store, Written
 from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.postgresql_schema import (
     ALL_SERVERS,
@@ -98,6 +98,24 @@ class PostgreSQLStore(SQLStore):
         if not try_only:
             self._refresh([(date(2000, 1, 1), _today())])
         return twice
+
+    def prune(
+        self,
+        before: date,
+        *,
+        try_only: bool,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Pruned:
+        if not try_only:  # else the aggregates would lose what is about to go
+            with self._connect() as connection:
+                timescaledb.keep_aggregates(connection, before, _today())
+        return super().prune(before, try_only=try_only, progress=progress)
+
+    def tidy(self) -> None:
+        self.options.tell(
+            f"{self.label}: what was taken out lies in the server's files until VACUUM has been "
+            "there and others rows take its place; VACUUM FULL leaves nothing"
+        )
 
     def finish(self) -> None:
         self._refresh(timescaledb.spans_of(self._touched))

@@ -194,9 +194,19 @@ class PostgreSQLSession:
             )
 
     def sum_again(self, one: Sum, where: str, parameters: Sequence[object]) -> None:
-        table = f"{one.table}_packed" if one.is_packed else one.table
-        self.change(f"DELETE FROM {table} WHERE {where.format(time=one.time)}", parameters)
         rows = counted(one, where.format(time="day"))
+        self._put_sums(one, where.format(time=one.time), rows, parameters)
+
+    def replace_sums(self, one: Sum, where: str, select: str) -> None:
+        self.change("DROP TABLE IF EXISTS pg_temp.anew")
+        self.keep("anew", select)
+        columns = ", ".join([*one.keys, *one.values])
+        self._put_sums(one, where, f"SELECT {columns} FROM anew")
+
+    def _put_sums(self, one: Sum, where: str, rows: str, parameters: Sequence[object] = ()) -> None:
+        """Put ``rows``, a SELECT, in the place of those of ``where``."""
+        table = f"{one.table}_packed" if one.is_packed else one.table
+        self.change(f"DELETE FROM {table} WHERE {where}", parameters)
         columns = [*one.keys, *one.values]
         if one.is_packed:
             rows = packed(one, rows, pieces=_PIECES, wide="numeric")

@@ -51,3 +51,9 @@ class Session(Protocol):
 
         ``where`` has a place ``{time}`` for the column of the day.
         """
+
+    def replace_sums(self, one: Sum, where: str, select: str) -> None:
+        """Put the rows of ``select``, keys and values of sums, in the place of those of ``where``.
+
+        ``select`` may read the same sums.
+        """

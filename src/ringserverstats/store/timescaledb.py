@@ -180,6 +180,17 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
                 )
 
 
+def keep_aggregates(connection: Connection, since: date, today: date) -> None:
+    """Let the aggregates keep what they have of days before ``since``, whose transfers will go."""
+    found = state(connection)
+    if found is None:
+        return
+    connection.execute(
+        f"UPDATE store SET kept_since = greatest(coalesce(kept_since, '{since}'), '{since}')"
+    )
+    _set_policies(connection, found.keep_days, today)
+
+
 def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
     """First and last of those that lie within a month of each other."""
     held: list[date] = []

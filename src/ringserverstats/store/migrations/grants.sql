@@ -11,7 +11,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
-        GRANT SELECT, UPDATE ON pruned TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON pruned TO ringserverstats_writer;
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,

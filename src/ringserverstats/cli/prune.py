@@ -1,0 +1,49 @@
+"""``ringserverstats prune``: months that are long ago keep their sums, and no one's traces."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from ringserverstats.cli.common import load_settings, open_store, progress_bar
+from ringserverstats.cli.options import database_option
+
+
+@click.command(
+    "prune",
+    short_help="Make old months anonymous; their sums stay.",
+    epilog="Examples:\n\n\b\n"
+    "  ringserverstats prune --keep 13mo --dry-run\n"
+    "  ringserverstats prune --keep 2y",
+)
+@click.option(
+    "--keep",
+    required=True,
+    metavar="LENGTH",
+    help="Whole months that stay as they are, beside this one: 13mo, 2y.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be pruned.")
+@database_option
+def command(keep: str, dry_run: bool, database: str | None) -> None:
+    """Let nobody be followed through months that are long ago.
+
+    Single transfers of these months go. Their sums stay exact, but each client has a random
+    pseudonym for each month, and of it only the country, the class and the program are kept; over
+    several such months clients are counted as "at most". The ledger stays, so that old logs which
+    are read again still count once. It cannot be undone: make a backup if that may be needed.
+    """
+    from ringserverstats.statistics.periods import months_before
+
+    before = months_before(keep, date.today())
+    store = open_store(load_settings(database), answers=True, needed=True)
+    with progress_bar("pruning", None) as progress:
+        found = store.prune(
+            before, try_only=dry_run, progress=lambda done, size: progress(done, total=size)
+        )
+    if found.months and not dry_run:
+        store.tidy()
+    click.echo(
+        f"{'would prune' if dry_run else 'pruned'} {found.months:,} months before {before}: "
+        f"{found.transfers:,} transfers, {found.clients:,} clients (of each month)"
+    )

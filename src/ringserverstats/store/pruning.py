@@ -1,0 +1,119 @@
+"""Months that are long ago lose their transfers, and whose they were; their sums stay exact.
+
+All of it runs within the transaction of the caller. docs/privacy.md says what is left.
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pyarrow as pa
+
+from ringserverstats.enrich.pruning import Coarse, pruned_rows, random_ids
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.keys import Keys
+from ringserverstats.store.base import Pruned
+from ringserverstats.store.corrections import forget_unused
+from ringserverstats.store.session import Session
+from ringserverstats.store.sums import SUMS, Sum, month_of
+
+_ONE_DAY = timedelta(days=1)
+_SPAN = "{time} BETWEEN '{first}' AND '{last}'"
+_ORIGINS = """
+SELECT o.*, a.family FROM origin o JOIN agent a ON a.agent = o.agent
+ WHERE o.month IS NULL AND o.origin IN (
+    SELECT origin FROM connection_by_day WHERE day BETWEEN $1::date AND $2::date
+ ) ORDER BY o.origin
+"""
+_CONNECTIONS = """
+SELECT DISTINCT f.server, f.connection
+  FROM connection_by_day f JOIN origin o ON o.origin = f.origin
+ WHERE o.month IS NULL AND f.day BETWEEN $1::date AND $2::date
+"""
+_TRANSFERS = "SELECT count(*) FROM transfer WHERE day BETWEEN $1::date AND $2::date"
+_UNPRUNED = """
+SELECT DISTINCT date_trunc('month', f.day)::date AS month
+  FROM connection_by_day f JOIN origin o ON o.origin = f.origin
+ WHERE o.month IS NULL AND f.day < $1::date
+UNION SELECT DISTINCT date_trunc('month', day)::date FROM transfer WHERE day < $1::date
+"""
+_KEEP = """
+UPDATE store SET kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
+"""
+
+
+def months_to_prune(session: Session, before: date) -> list[date]:
+    """The months before the day ``before`` of which clients or transfers are still kept."""
+    return sorted(month for (month,) in session.rows(_UNPRUNED, [before]))
+
+
+def keep_since(session: Session, first: date) -> None:
+    """Say that transfers of days before ``first`` are not kept."""
+    session.change(_KEEP, [first])
+
+
+def prune(session: Session, month: date, keys: Keys) -> Pruned:
+    """Take the transfers of a month out, and make its clients ones that nobody can follow."""
+    span = list(month_of(month))
+    coarse = Coarse(keys, month)
+    for row in session.table(_ORIGINS, span).to_pylist():
+        coarse.add(row, row["family"])
+    transfers = session.rows(_TRANSFERS, span)[0][0]
+    for table in session.facts:
+        session.change(f"DELETE FROM {table} WHERE day BETWEEN $1 AND $2", span)
+    if coarse.becomes:
+        for name, rows in coarse.tables.items():
+            session.add_names(name, rows)
+        _give_moves(session, coarse, span)
+        for one in SUMS:
+            where = _SPAN.format(time=one.time, first=span[0], last=span[1])
+            session.replace_sums(one, where, _moved(one, where))
+        forget_unused(session)
+    session.change(
+        "INSERT INTO pruned (month, late) SELECT $1::date, false"
+        " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
+        span[:1],
+    )
+    return Pruned(months=1, clients=len(coarse.clients), transfers=int(transfers))
+
+
+def coarse_rows(session: Session, rows: Rows, keys: Callable[[], Keys]) -> Rows:
+    """``rows`` as they may be written: those of pruned months with clients of these alone."""
+    last = session.rows("SELECT max(month) FROM pruned")[0][0]
+    if last is None or not len(rows.entries):
+        return rows
+    made, months = pruned_rows(rows, month_of(last)[1] + _ONE_DAY, keys())
+    for month in months:
+        session.change("UPDATE pruned SET late = true WHERE month = $1::date", [month])
+        session.change(
+            "INSERT INTO pruned (month, late) SELECT $1::date, true"
+            " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
+            [month],
+        )
+    return made
+
+
+def _give_moves(session: Session, coarse: Coarse, span: list[date]) -> None:
+    """Let SQL see what origins and connections of the month become."""
+    before, after = zip(*coarse.becomes.items(), strict=True)
+    kinds = {"origin": before, "becomes": after}
+    session.give("moved", pa.table({n: pa.array(v, pa.int64()) for n, v in kinds.items()}))
+    found = session.table(_CONNECTIONS, span)
+    becomes = random_ids(found["connection"].to_numpy())
+    session.give("moved_connection", found.append_column("becomes", pa.array(becomes)))
+
+
+def _moved(one: Sum, where: str) -> str:
+    """SQL of the rows of the sums ``one`` with what their origins and connections become."""
+    columns = {name: f"f.{name}" for name in one.keys}
+    columns["origin"] = "coalesce(m.becomes, f.origin)"
+    joins = "LEFT JOIN moved m ON m.origin = f.origin"
+    if "connection" in columns:
+        columns["connection"] = "coalesce(c.becomes, f.connection)"
+        joins += (
+            " LEFT JOIN moved_connection c ON c.server = f.server"
+            " AND c.connection = f.connection AND m.becomes IS NOT NULL"
+        )
+    keys = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    values = ", ".join(f"sum(f.{name}) AS {name}" for name in one.values)
+    group = ", ".join(str(place + 1) for place in range(len(columns)))
+    return f"SELECT {keys}, {values} FROM {one.table} f {joins} WHERE f.{where} GROUP BY {group}"

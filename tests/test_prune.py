@@ -1,0 +1,296 @@
+"""Months that are long ago: their sums stay exact, and nobody can be followed through them."""
+
+import contextlib
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from conftest import (
+    ASN,
+    CITY,
+    DATA,
+    CommandLine,
+    another,
+    assert_whole,
+    dump,
+    make_store,
+    read_into,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from model import block
+
+from ringserverstats.enrich.agents import parse_agent
+from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.rules import Rule, Rules
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.statistics.periods import months_before
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+
+Log = Callable[..., Path]
+BEFORE = date(2026, 9, 1)  # the logs are of March, June, July and November
+MEASURES = ("bytes", "packets", "transfers", "clients", "entries", "connections")
+CHEAP = ("bytes", "packets", "transfers", "clients")
+RULES = Rules((Rule(name="lab", class_="mirror", networks=("216.160.83.0/24",)),))
+WITHIN = [
+    Question(by=("month", *by), measures=MEASURES if not by or by[0] in OF_WHO else CHEAP)
+    for OF_WHO in [("country", "class", "protocol", "agent-family")]
+    for by in (
+        (),
+        ("network",),
+        ("network", "station"),
+        ("stream",),
+        ("country",),
+        ("agent-family", "direction"),
+        ("class",),
+        ("protocol", "server"),
+    )
+]
+
+
+@pytest.fixture
+def read(store: Store) -> Store:
+    geography = Geography(CITY, ASN, precision=5)
+    read_into(store, DATA, geography=geography, rules=RULES)
+    read_into(store, DATA / "v4.5.3-text", server="other", geography=geography)
+    return store
+
+
+def answers(store: Store) -> list[list[dict]]:
+    """Of groups within a month."""
+    rows = [ask(store, question).to_pylist() for question in WITHIN]
+    for row in (row for answer in rows for row in answer):
+        assert not row.pop("at-most", False)
+    return rows
+
+
+def test_groups_within_a_month_stay_exact(read: Store) -> None:
+    before, held = answers(read), dump(read)
+    tried = read.prune(BEFORE, try_only=True)
+    assert dump(read) == held
+    assert read.prune(BEFORE, try_only=False) == tried
+    assert (tried.months, tried.transfers > 100, tried.clients > 5) == (3, True, True)
+    assert answers(read) == before
+    after = dump(read)
+    assert after["seen"] == held["seen"]
+    days = {row[1] for row in after["transfer"]}
+    assert min(days) >= BEFORE.isoformat()
+    assert_whole(read)
+    assert read.prune(BEFORE, try_only=False).months == 0
+    assert read.kept_since == BEFORE
+    with pytest.raises(UsageError, match="kept since"):
+        ask(read, Question(by=("network",), last=date(2026, 7, 1), measures=("connections",)))
+
+
+def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
+    held = dump(read)
+    read.prune(BEFORE, try_only=False)
+    after = dump(read)
+    old = {
+        (row["origin"], row["connection"])
+        for row in read.ask(
+            "SELECT origin, connection FROM connection_by_day WHERE day < '2026-09-01'"
+        ).to_pylist()
+    }
+    known = {str(value) for row in held["origin"] for value in row[:2]}
+    known |= {row[5] for row in held["connection_by_day"]}
+    assert not {str(value) for pair in old for value in pair} & known
+    rows = read.ask(
+        "SELECT o.*, c.pseudonym, a.name AS agent_name, a.family FROM origin o"
+        " JOIN client c USING (client) JOIN agent a USING (agent) WHERE o.month IS NOT NULL"
+    ).to_pylist()
+    assert {row["month"].isoformat() for row in rows} == {"2026-03-01", "2026-06-01", "2026-07-01"}
+    for row in rows:
+        assert row["agent_name"] == row["family"]
+        gone = ("auth_user", "latitude", "longitude", "asn", "organisation", "domain", "matched")
+        assert all(row[name] is None for name in (*gone, "institution", "institution_from"))
+        assert (row["city"], row["geohash"]) == ("unknown", "")
+    months = {}
+    for row in rows:
+        months.setdefault(row["client"], set()).add(row["month"])
+    assert all(len(found) == 1 for found in months.values())
+    still = {row[0] for row in after["client"]}
+    used = {row[1] for row in after["origin"]}
+    assert still == used
+
+
+def test_over_several_months_clients_are_at_most(read: Store) -> None:
+    def told(**asked: object) -> list[tuple]:
+        rows = ask(read, Question(measures=("bytes", "clients"), **asked)).to_pylist()
+        return [(row["clients"], row.get("at-most")) for row in rows]
+
+    exact = told()[0][0]
+    by_month = told(by=("month",))
+    assert {bound for _, bound in by_month} == {None}
+    read.prune(BEFORE, try_only=False)
+    [(most, is_bound)] = told()
+    assert is_bound
+    assert most >= exact
+    assert [count for count, _ in told(by=("month",))] == [count for count, _ in by_month]
+    assert {bound for _, bound in told(by=("month",))} == {False}
+    assert told(by=("year",)) == [(most, True)]
+    assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
+    assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
+    weeks = ask(read, Question(by=("week",), measures=("clients",))).to_pylist()
+    bounds = {row["week"]: row["at-most"] for row in weeks}
+    assert bounds.get("2026-W27", True)  # 29 June to 5 July
+    assert not bounds["2026-W48"]
+    assert {bound for _, bound in told(first=date(2026, 9, 1))} == {None}
+    assert "at-most" not in ask(read, Question(measures=("bytes",))).column_names
+
+
+def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Log) -> None:
+    read.prune(BEFORE, try_only=False)
+    before = answers(read)
+    assert read_into(read, DATA).entries == 0  # the ledger knows them
+    assert answers(read) == before
+    late = block(agent="slinktool/4.3", log_time=1_773_500_000, connect_time=1_773_400_000)
+    written = read_into(read, log(late, name="txlog-20260314T0000-20260315T0000"))
+    assert written.entries == 1
+    rows = read.ask("SELECT month, client FROM origin WHERE month IS NULL").to_pylist()
+    now = read.ask(
+        "SELECT count(*) AS n FROM connection_by_day f JOIN origin o USING (origin)"
+        " WHERE f.day < '2026-09-01' AND o.month IS NULL"
+    )
+    assert rows
+    assert now["n"].to_pylist() == [0]
+    march = ask(
+        read, Question(by=("month",), last=date(2026, 3, 31), measures=("bytes", "clients"))
+    )
+    assert [row["at-most"] for row in march.to_pylist()] == [True]
+    assert read_into(read, log(late, name="txlog-20260314T0000-20260315T0000")).known == 1
+    assert_whole(read)
+    read.prune(BEFORE, try_only=False)
+    assert (
+        ask(read, Question(by=("month",), last=date(2026, 3, 31), measures=("bytes", "clients")))
+        == march
+    )
+    assert_whole(read)
+
+
+def test_what_needs_transfers_is_refused(read: Store, tmp_path: Path) -> None:
+    read.prune(BEFORE, try_only=False)
+    with pytest.raises(StoreError, match="not those that its ledger tells"):
+        read.delete("default", date(2026, 3, 1), date(2026, 3, 31), try_only=False)
+    from ringserverstats.copy import copy
+
+    with pytest.raises(StoreError, match="cannot be copied whole"):
+        copy(read, make_store(tmp_path / "copy.duckdb"))
+
+
+def test_rules_leave_pruned_months_alone(read: Store) -> None:
+    question = Question(by=("month", "class"), last=date(2026, 8, 31), measures=("bytes",))
+    read.prune(BEFORE, try_only=False)
+    before = ask(read, question).to_pylist()
+    read.reclassify(Rules((Rule(name="all", class_="feeder", direction="TX"),)), try_only=False)
+    assert ask(read, question).to_pylist() == before
+
+
+@pytest.mark.of_duckdb
+def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store.duckdb")
+    read_into(store, DATA / "v2020.075-midnight-denver")
+    pseudonyms = {row[1] for row in dump(store)["client"]}
+    assert pseudonyms
+    path = tmp_path / "store.duckdb"
+
+    def found() -> set[str]:
+        raw = path.read_bytes()
+        return {one for one in pseudonyms if one.encode() in raw}
+
+    with_copy = dump(store)
+    assert found()  # else the search could find nothing below
+    store.prune(BEFORE, try_only=False)
+    pruned = dump(store)
+    store.tidy()
+    assert dump(store) == pruned != with_copy
+    assert not found()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert_whole(store)
+    assert read_into(store, DATA / "v2020.075-midnight-denver").entries == 0
+
+
+@pytest.mark.of_duckdb
+def test_a_store_that_changed_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    from ringserverstats.store import duckdb as module
+
+    store = make_store(tmp_path / "store.duckdb")
+    read_into(store, DATA / "v4.1.0-text")
+    good = module.write_anew
+
+    def slow(source: Path, target: Path, *, memory: str) -> None:
+        good(source, target, memory=memory)
+        target.touch()
+
+    def then_changed(new: Path, path: Path, **given: object) -> None:
+        read_into(another(store), log(block(agent="new")))
+        put(new, path, **given)
+
+    put = module.put_in_place
+    monkeypatch.setattr(module, "write_anew", slow)
+    monkeypatch.setattr(module, "put_in_place", then_changed)
+    with pytest.raises(StoreError, match="changed just now"):
+        store.tidy()
+    assert "new" in str(dump(store)["agent"])
+    assert not list(tmp_path.glob("*.new-*"))
+
+
+def test_the_command(run: CommandLine) -> None:
+    run(str(DATA))
+    before = run("stats", "--by", "month", "--format", "json").stdout
+    tried = run("prune", "--keep", "1mo", "--dry-run")
+    assert "would prune 3 months" in tried.stdout
+    done = run("prune", "--keep", "1mo")
+    assert "pruned 3 months" in done.stdout, done.stderr
+    rows = json.loads(run("stats", "--by", "month", "--format", "json").stdout)
+    assert [{**row, "at-most": None} for row in rows] == [
+        {**row, "at-most": None} for row in json.loads(before)
+    ]
+    shown = run("stats")
+    assert "≤ " in shown.stdout
+    assert "at most" in shown.stdout
+    assert json.loads(run("stats", "--format", "json").stdout)[0]["at-most"] is True
+    for wrong in ("13", "0mo", "x", "-1mo"):
+        refused = run("prune", "--keep", wrong)
+        assert refused.returncode == 2, wrong
+    assert run("audit").returncode == 0
+
+
+def test_months_that_are_kept() -> None:
+    today = date(2026, 11, 25)
+    assert months_before("13mo", today) == date(2025, 10, 1)
+    assert months_before("1y", today) == date(2025, 11, 1)
+    assert months_before("11m", today) == date(2025, 12, 1)
+
+
+@given(st.binary(max_size=60))
+def test_a_family_is_its_own_family(raw: bytes) -> None:
+    from ringserverstats.enrich.agents import family
+
+    found = parse_agent(raw).family
+    assert family(found) == family(family(found))
+
+
+def test_a_killed_prune_goes_on(run: CommandLine) -> None:
+    run(str(DATA))
+    before = answers(run.store)
+    rng = random.Random(1)
+    for _ in range(4):
+        process = run.popen("prune", "--keep", "1mo", batch=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.3, 1.2))
+        process.kill()
+        process.wait()
+        assert answers(run.store) == before
+        assert_whole(run.store)
+    assert run("prune", "--keep", "1mo").returncode == 0
+    assert answers(run.store) == before
+    left = run.store.ask("SELECT count(*) AS n FROM transfer WHERE day < '2026-09-01'")
+    assert left["n"].to_pylist() == [0]
