@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from conftest import (
     DATA,
+    REGISTRY,
     SECRET,
     CommandLine,
     assert_whole,
@@ -71,6 +72,7 @@ def test_each_role_does_its_part_and_no_more(
     writer.change_server("b", rename="c")
     writer.remove_server("c")
     assert_whole(owner)
+    writer.set_registry(REGISTRY)
     assert ask(reader, Question(by=("network",))).to_pylist()
     assert ask(reader, Question(by=("station",), measures=("connections",))).to_pylist()
     for sql in (
@@ -92,6 +94,12 @@ def test_each_role_does_its_part_and_no_more(
     with pytest.raises(StoreError, match="may make no tables"):
         make_postgresql(roles("reader"), tmp_path).migrate()
     assert owner.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False).days == 7
+    read_into(writer, DATA)
+    with pytest.raises(StoreError, match="permission denied"):
+        writer.prune(date(2026, 4, 1), try_only=False)
+    assert owner.prune(date(2026, 4, 1), try_only=False).months == 1
+    assert read_into(writer, DATA / "v4.5.3-clockchange-paris", server="late").entries
+    assert [row["at-most"] for row in ask(reader, Question()).to_pylist()] == [True]
 
 
 def apply(uri: str, folder: Path) -> None:

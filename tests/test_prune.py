@@ -13,6 +13,7 @@ from conftest import (
     ASN,
     CITY,
     DATA,
+    SECRET,
     CommandLine,
     another,
     assert_whole,
@@ -279,6 +280,7 @@ def test_a_family_is_its_own_family(raw: bytes) -> None:
 
 
 def test_a_killed_prune_goes_on(run: CommandLine) -> None:
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     run(str(DATA))
     before = answers(run.store)
     rng = random.Random(1)

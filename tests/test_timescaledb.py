@@ -187,6 +187,34 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
         kept.delete("default", days[0], days[0], try_only=False)
 
 
+def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) -> None:
+    first = TODAY.replace(day=1) - timedelta(days=200)
+    days = [first + timedelta(days=20 * number) for number in range(10)]
+    paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
+    read_into(store, *paths)
+    run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c")
+    question = Question(by=("month", "station"), measures=("bytes", "transfers", "clients"))
+    before = ask(store, question).to_pylist()
+    cut = days[5].replace(day=1)
+    assert store.prune(cut, try_only=False).transfers > 0
+    after = ask(store, question).to_pylist()
+    assert [{**row, "at-most": None} for row in after] == [
+        {**row, "at-most": None} for row in before
+    ]
+    left = run_sql(store, "SELECT min(day) FROM transfer_hypertable")
+    assert left[0][0] >= cut
+    jobs = "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name LIKE 'policy_%'"
+    for (job,) in run_sql(store, jobs):
+        run_sql(store, f"CALL run_job({job})")
+    assert_agree(store)
+    read_into(store, log(dated(days[0], 9), "late"))
+    read_into(store, log(dated(days[-1], 9), "new"))
+    assert_agree(store, since=cut)
+    history = run_sql(store, f"SELECT sum(bytes) FROM transfers_by_day WHERE day < '{cut}'")
+    assert history == [(sum(day < cut for day in days) * 3 * 1536,)]
+    assert audit(store, store.open(create=False).keys) == []
+
+
 def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine) -> None:
     run.environment |= {
         "RINGSERVERSTATS_SECRET": SECRET.hex(),
