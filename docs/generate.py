@@ -127,8 +127,9 @@ def _groups() -> str:
     rows = []
     for one in GROUPS.values():
         shown = "" if one.label == "k" else _code(one.label)
-        joined = ", ".join(f"`{name}`" for name in one.joins)
-        rows.append((f"`{one.name}`", one.help, _code(one.key), shown, joined))
+        joins = (*one.joins, *(["network_on"] if one.named else []))
+        joined = ", ".join(f"`{name}`" for name in joins)
+        rows.append((f"`{one.name}`", one.help, _code(one.named or one.key), shown, joined))
     return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)
 
 
