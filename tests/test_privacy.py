@@ -3,17 +3,19 @@
 import csv
 import json
 from dataclasses import replace
-from ipaddress import ip_address
+from hashlib import blake2b, blake2s, md5, sha1, sha256
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from conftest import ASN, CITY, CommandLine, make_store
+from conftest import ASN, CITY, DATA, SECRET, CommandLine, make_store, read_into
 from model import ENTRY
 
 from ringserverstats.enrich.geography import Geography
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.ingest import ingest
 from ringserverstats.logs.source import find
+from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb import DuckDBStore
 
 ADDRESSES = ("198.51.100.77", "::ffff:203.0.113.9", "2001:db8:aa:bb:1:2:3:4")
@@ -106,9 +108,14 @@ def test_output_and_errors_hold_no_address(run: CommandLine) -> None:
         run("rejects", "--format", "json"),
         run("coverage", "--direction", "TX,RX"),
         run("server", "list", "--json"),
+        run("networks", "refresh", str(DATA / "networks" / "fdsn.json")),
+        run("networks", "unknown"),
+        run("stats", "--by", "city,agent", "--public"),
         run("audit"),
         run("verify", *logs),
         run("backup", run.folder / "backup.duckdb"),
+        run("prune", "--keep", "1mo", "--dry-run"),
+        run("forget", "-", input="\n".join((*ADDRESSES, *HOSTS))),
         run("delete", "--server", "default", "--from", "2026-01-01", "--to", "2026-12-31"),
     ]
     text = "\n".join(one.stdout + one.stderr for one in said)
@@ -141,3 +148,76 @@ def test_clients_are_told_apart_by_their_normal_address(tmp_path: Path) -> None:
     log.write_text("".join(replace(ENTRY, address=one).text() for one in (*same, *network)))
     ingest(find([str(log)])[0], store, ipv6_prefix=64)
     assert store.ask("SELECT count(*) AS n FROM client", []).to_pylist() == [{"n": 2}]
+
+
+def _ids(store: Store) -> set[object]:
+    """All that is made of what a log tells: ids of 64 and 128 bits, and pseudonyms."""
+    asked = (
+        "SELECT entry FROM seen",
+        "SELECT digest FROM reject",
+        "SELECT entry FROM transfer",
+        "SELECT connection FROM connection_by_day",
+        "SELECT origin FROM origin",
+        "SELECT client FROM client",
+        "SELECT pseudonym FROM client",
+        "SELECT auth_user FROM origin",
+    )
+    rows = [store.ask(sql).column(0).to_pylist() for sql in asked]
+    return {value for column in rows for value in column if value is not None}
+
+
+def _all_of(network: str, folder: Path) -> Path:
+    """What an attacker who knows all of a log but the address would try, whole and broken."""
+    path = folder / "guesses"
+    guesses = [replace(ENTRY, address=str(one), host=str(one)) for one in ip_network(network)]
+    texts = [guess.text() for guess in guesses]
+    broken = [text.replace("bytes: 1536", "bytes: 1") for text in texts]
+    users = [
+        json.dumps(json.loads(guess.json()) | {"auth": {"method": "jwt", "username": "jdoe"}})
+        for guess in guesses
+    ]
+    path.write_text("".join(texts) + "".join(broken) + "\n".join(users) + "\n")
+    return path
+
+
+def test_addresses_cannot_be_had_back_without_the_secret(tmp_path: Path) -> None:
+    """By trying all of a network, with all else right, and every key that a reader may see."""
+    address = "198.51.100.77"
+    log = tmp_path / "log"
+    known = replace(ENTRY, address=address, host=address)
+    user = json.loads(known.json()) | {"auth": {"method": "jwt", "username": "jdoe"}}
+    log.write_text(
+        known.text() + known.text().replace("bytes: 1536", "bytes: 1") + json.dumps(user) + "\n"
+    )
+    store = make_store(tmp_path / "store.duckdb")
+    read_into(store, log)
+    identity, _ = store.portrait()
+    seen = [identity.id, identity.key_check, identity.generation, "", "ringserverstats"]
+    wrong = [text.encode().ljust(32, b"\0")[:32] for text in seen]
+    wrong += [sha256(text.encode()).digest() for text in seen]
+    guesses = _all_of("198.51.100.0/24", tmp_path)
+    ids = _ids(store)
+    assert len(ids) > 8
+    for number, secret in enumerate([*wrong, SECRET]):
+        tried = make_store(tmp_path / f"tried-{number}.duckdb", secret=secret)
+        read_into(tried, guesses)
+        found = ids & _ids(tried)
+        assert found == (ids if secret == SECRET else set())  # with it, all is found: the control
+    for text in ids - {None}:
+        for hashed in _unkeyed(address, known.text(), "jdoe"):
+            assert str(text).replace("-", "") not in hashed
+
+
+def _unkeyed(*texts: str) -> set[str]:
+    """Digests without a key, in the forms that ids may have."""
+    found = set()
+    for text in texts:
+        for made in (md5, sha1, sha256, blake2b, blake2s):
+            raw = made(text.encode()).digest()
+            for size in (8, 16):
+                part = raw[:size]
+                found |= {part.hex(), part[::-1].hex()}
+                for order in ("big", "little"):
+                    number = int.from_bytes(part, order, signed=True)
+                    found.add(str(number))
+    return found
