@@ -35,6 +35,7 @@ ALL = tuple(MEASURES)
 SUMMED = tuple(name for name in ALL if not name.endswith("-per-day"))
 CHEAP = ("bytes", "packets", "transfers", "clients")
 NAMES = {"network-name", "network-doi"}
+PAIR = 2
 PAIRS = [
     (),
     *((one,) for one in GROUPS),
@@ -108,9 +109,13 @@ def test_the_same_tables(stores: tuple[Store, Store]) -> None:
     assert_whole(postgresql)
 
 
-@pytest.mark.parametrize("span", SPANS)
-def test_every_pair_of_groups(stores: tuple[Store, Store], span: tuple[date, date]) -> None:
-    for by in PAIRS:
+@pytest.mark.parametrize("turn", range(len(SPANS)))
+def test_every_pair_of_groups(stores: tuple[Store, Store], turn: int) -> None:
+    """Every group in all spans, each pair in two of them."""
+    span = SPANS[turn]
+    for number, by in enumerate(PAIRS):
+        if len(by) == PAIR and number % (len(SPANS) // 2) != turn % (len(SPANS) // 2):
+            continue
         of_stream = any(GROUPS[name].of_stream for name in by)
         measures = CHEAP if of_stream and span[0] is None else SUMMED
         alike(stores, Question(by=by, first=span[0], last=span[1], measures=measures))
