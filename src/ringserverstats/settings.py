@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     geoip_asn: Path | None = None
     geohash_precision: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
     rules: Path | None = None
+    eida_token: Secret | None = None
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60

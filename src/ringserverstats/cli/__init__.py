@@ -25,6 +25,7 @@ _COMMANDS = (
     "info",
     "server",
     "clients",
+    "export",
     "coverage",
     "rejects",
     "audit",
