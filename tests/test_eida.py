@@ -508,6 +508,7 @@ def test_rows_have_the_registers_of_their_own_clients(rows: list[list[int]]) -> 
     ):
         expected = _registers_of(_by_the_library(row, type=HLLType.SPARSE))
         assert _registers_of(_sketch_of(sketch(own))) == expected
+        assert len(own) == 2 * len(expected)  # each once, with its largest rank
 
 
 def test_sketches_of_rows_are_of_their_clients(stores: tuple[Store, Store]) -> None:

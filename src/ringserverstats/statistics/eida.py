@@ -48,7 +48,7 @@ NO_CODES = "streams that are no source identifiers"
 NOT_RESOLVED = "temporary networks that the registry does not tell of"
 ASKED = "networks that are to be left out"
 
-_PIECE = 2_000_000  # rows of sums by day, of which the pairs of rows and clients are a part
+_PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
 _ROWS_AT_ONCE = 1000
 _EXTENDED = re.compile(r"([0-9XYZ][A-Z0-9])\d{4}", re.ASCII)
 

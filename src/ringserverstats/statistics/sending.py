@@ -21,7 +21,10 @@ _TIMEOUT = 600  # seconds, as the aggregator waits
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Gives up where it is sent elsewhere: the token is meant for one place."""
+    """Gives up where it is sent elsewhere: the token is meant for one place.
+
+    Of a PUT the library follows none by itself; the token is not to depend on that.
+    """
 
     def redirect_request(self, *_: object) -> None:
         return None
