@@ -88,7 +88,7 @@ def _man() -> str:
     lines += [
         ".SH EXIT STATUS",
         "0: done. 1: something was found (rejects with \\-\\-strict, differences, gaps).",
-        "2: wrong use. 3: the store cannot be used.",
+        "2: wrong use. 3: the store, or a service that is sent to, cannot be used.",
         ".SH ENVIRONMENT",
         "DATABASE_URI names the store; RINGSERVERSTATS_<NAME> is the setting <name>.",
     ]

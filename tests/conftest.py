@@ -115,6 +115,7 @@ BOTH = (
     "test_clients",
     "test_corrections",
     "test_coverage",
+    "test_eida",
     "test_exactly_once",
     "test_forget",
     "test_networks",

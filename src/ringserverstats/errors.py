@@ -15,6 +15,12 @@ class SourceError(RingserverStatsError):
     """A file or folder cannot be read at all."""
 
 
+class ServiceError(RingserverStatsError):
+    """A service that something is sent to cannot be reached, or refuses it."""
+
+    exit_code = 3
+
+
 class StoreError(RingserverStatsError):
     """The store cannot be used; nothing of the current batch was stored."""
 

@@ -24,6 +24,7 @@ class Keys:
     names: bytes
     clients: bytes
     users: bytes
+    sketches: bytes
     check: str
 
 
@@ -38,6 +39,7 @@ def derive(secret: bytes) -> Keys:
         names=expand("names"),
         clients=expand("clients"),
         users=expand("users"),
+        sketches=expand("sketches"),
         check=expand("check").hex()[:16],
     )
 

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     registry: str = "https://www.fdsn.org/ws/networks/1/query"
     embargo: tuple[str, ...] = ()
     small_counts: Annotated[int, msgspec.Meta(ge=0)] = 5
+    eida_token: Secret | None = None
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60

@@ -26,6 +26,7 @@ _COMMANDS = (
     "server",
     "clients",
     "networks",
+    "export",
     "coverage",
     "rejects",
     "audit",

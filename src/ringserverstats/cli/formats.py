@@ -37,7 +37,7 @@ def write(
     """
     if format_ == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError("Parquet is no text; name a file with -o FILE")
-    with _opened(output) as file:
+    with opened(output) as file:
         if format_ == "table":
             _write_text(show, None if output is None else file)
         elif format_ == "csv":
@@ -50,7 +50,12 @@ def write(
 
 
 @contextmanager
-def _opened(output: str | None) -> Iterator[BinaryIO]:
+def opened(output: str | None) -> Iterator[BinaryIO]:
+    """The file ``output``, or standard output, to write into.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     if output is None:
         sys.stdout.flush()
         yield sys.stdout.buffer

@@ -1,0 +1,324 @@
+"""A month as a payload of EIDA's statistics: by stream and country, with sketches of clients.
+
+What its fields mean: the service's OpenAPI description (1.0.0), and `eida-statistics-aggregator`
+0.8.1 (``EidaStatistic.to_dict``, ``StatCollection.to_json``). A request is one stream that was
+served to one connection, once a month; entries would depend on how often a server writes its log.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ringserverstats import __version__
+from ringserverstats.enrich.networks import is_temporary
+from ringserverstats.enrich.words import EXTERNAL
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.questions import Question, conditions
+from ringserverstats.statistics.sketches import Registers, hashes, registers, united
+from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.sums import month_of
+
+#: Ways of reading; who sent no command took nothing.
+PROTOCOLS = ("SeedLink", "DataLink", "HTTP")
+#: One row for each stream (without its packet type) and country; ``registers`` as of `united`.
+ROWS = pa.schema(
+    [
+        ("network", pa.string()),
+        ("station", pa.string()),
+        ("location", pa.string()),
+        ("channel", pa.string()),
+        ("country", pa.string()),
+        ("bytes", pa.decimal128(38, 0)),
+        ("requests", pa.int64()),
+        ("registers", pa.large_binary()),
+    ]
+)
+#: Why something is left out.
+NO_CODES = "streams that are no source identifiers"
+NOT_RESOLVED = "temporary networks that the registry does not tell of"
+ASKED = "networks that are to be left out"
+
+_PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
+_ROWS_AT_ONCE = 1000
+_EXTENDED = re.compile(r"([0-9XYZ][A-Z0-9])\d{4}", re.ASCII)
+
+_WHOLE = ("complete", "empty")
+_KNOWN = """
+SELECT (SELECT count(*) FROM connection_by_day
+         WHERE direction = 'TX' AND day BETWEEN $1::date AND $2::date)
+       + (SELECT count(*) FROM covered
+           WHERE direction = 'TX' AND day BETWEEN $1::date AND $2::date) AS known,
+       (SELECT count(*) FROM pruned WHERE month = $1::date) AS pruned,
+       (SELECT min(day)::text FROM connection_by_day WHERE direction = 'TX') AS first_day,
+       (SELECT max(day)::text FROM connection_by_day WHERE direction = 'TX') AS last_day
+"""
+_ENTRIES = """
+SELECT coalesce(sum(f.entries), 0) AS entries FROM connection_by_day f WHERE {where}
+"""
+_CLIENTS = """
+SELECT DISTINCT o.client AS client
+  FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE {where} ORDER BY 1
+"""
+# Which network a stream's code stood for on the day of `f`.
+_NETWORK = "coalesce(n.network, s.network)"
+_CODES = """
+JOIN stream s ON s.stream = f.stream
+LEFT JOIN network_on n ON n.code = s.network AND f.day BETWEEN n.first_day AND n.last_day
+"""
+_NETWORKS = f"""
+SELECT s.network AS code, {_NETWORK} AS network, count(DISTINCT f.stream) AS streams,
+       sum(f.bytes) AS bytes, count(*) AS size
+  FROM by_day f {_CODES} WHERE {{where}} GROUP BY 1, 2 ORDER BY 2, 1
+"""
+# A country is two letters; the words for what is not known are longer. Clients come as texts, as
+# stores hand over no arrays of numbers.
+_ROWS = f"""
+WITH served AS (
+    SELECT {_NETWORK} AS network, f.stream, f.connection, o.client,
+           CASE WHEN length(o.country) = 2 THEN o.country ELSE '' END AS country,
+           sum(f.bytes) AS bytes
+      FROM transfer f {_CODES} JOIN origin o ON o.origin = f.origin
+     WHERE {{where}} AND {_NETWORK} IN ({{networks}}) GROUP BY 1, 2, 3, 4, 5
+), taken AS (
+    SELECT p.network, s.station, s.location, s.channel, p.country, p.client,
+           sum(p.bytes) AS bytes, count(*) AS requests
+      FROM served p JOIN stream s ON s.stream = p.stream GROUP BY 1, 2, 3, 4, 5, 6
+)
+SELECT network, station, location, channel, country, sum(bytes) AS bytes,
+       sum(requests) AS requests, array_agg(client::text) AS clients
+  FROM taken GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Streams of one code (None: they have none) that are not in the figures, and ``reason``."""
+
+    code: str | None
+    reason: str
+    streams: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A month, of which ``month`` is the first day.
+
+    ``days`` are those that the logs of all servers in service cover, as ISO dates; ``entries`` how
+    many entries of these clients there are; ``rows`` is of schema `ROWS`, sorted.
+    """
+
+    month: date
+    days: list[str]
+    entries: int
+    rows: pa.Table
+    left_out: list[LeftOut]
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows."""
+        return int(pc.sum(self.rows["bytes"]).as_py() or 0)
+
+    @property
+    def requests(self) -> int:
+        """Of all rows."""
+        return int(pc.sum(self.rows["requests"]).as_py() or 0)
+
+    @property
+    def score(self) -> int:
+        """How many entries became one row, as the aggregator counts lines of its logs."""
+        return round(self.entries / len(self.rows)) if len(self.rows) else 0
+
+
+def figures(
+    store: Store,
+    month: date,
+    *,
+    classes: Sequence[str] = (EXTERNAL,),
+    leave_out: Sequence[str] = (),
+) -> Figures:
+    """What was served in the month that begins with ``month``.
+
+    Args:
+        store: what is asked.
+        month: its first day.
+        classes: the classes of clients that count; ``*`` and ``?`` are wildcards.
+        leave_out: networks that do not, by short or extended code, with the same wildcards.
+
+    Raises:
+        UsageError: the store knows nothing of the month, or not enough.
+    """
+    key = store.open(create=False).keys.sketches
+    first, last = month_of(month)
+    since = store.kept_since
+    # Read first: a day is told to be covered only by what is in the figures.
+    days = _covered_days(store, first, last)
+    asked = Question(
+        first=first,
+        last=last,
+        filters={"direction": ("TX",), "protocol": PROTOCOLS, "class": tuple(classes)},
+    )
+    with store.reading() as ask:
+        _check(ask, first, last, since)
+        entries = _asked(ask, _ENTRIES, asked)["entries"][0].as_py()
+        networks = _asked(ask, _NETWORKS, asked)
+        sizes, left_out = _chosen(networks, leave_out)
+        clients = _asked(ask, _CLIENTS, asked)["client"].to_numpy()
+        own = registers(hashes(clients, key))
+        rows = [
+            _rows(_asked(ask, _ROWS, asked, networks=piece), clients, own)
+            for piece in _pieces(sizes)
+        ]
+    return Figures(
+        first, days, int(entries), pa.concat_tables(rows or [ROWS.empty_table()]), left_out
+    )
+
+
+def _covered_days(store: Store, first: date, last: date) -> list[str]:
+    """The days on which the logs of every server in service are whole."""
+    asked = Question(first=first, last=last, filters={"direction": ("TX",)})
+    found = coverage(store, asked)
+    is_whole = pc.is_in(found["state"], pa.array(_WHOLE))
+    days = pa.table({"day": found["day"], "is_whole": is_whole}).group_by("day")
+    whole = days.aggregate([("is_whole", "all")])
+    covered: list[str] = pc.filter(whole["day"], whole["is_whole_all"]).to_pylist()
+    return sorted(covered)
+
+
+def _check(ask: Ask, first: date, last: date, since: date | None) -> None:
+    """Make sure that requests and clients of the month can be counted.
+
+    Args:
+        ask: asks the store.
+        first: day of the month, and ``last`` its last one.
+        since: from when on transfers are kept; None: all are.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    known = ask(_KNOWN, [first.isoformat(), last.isoformat()]).to_pylist()[0]
+    month = f"{first:%Y-%m}"
+    if known["pruned"] or (since is not None and since > first):
+        told = f" (transfers are kept since {since})" if since else ""
+        raise UsageError(
+            f"single transfers of {month} are not kept any more{told}, so that requests and "
+            "clients by stream cannot be counted; export a month of which all are kept"
+        )
+    if not known["known"]:
+        held = f"{known['first_day']} to {known['last_day']}" if known["last_day"] else "no logs"
+        raise UsageError(
+            f"nothing is known of {month}: the store holds {held} of what was sent; read its logs "
+            "with: ringserverstats ingest FILE..."
+        )
+
+
+def _asked(ask: Ask, sql: str, asked: Question, networks: Sequence[str] = ()) -> pa.Table:
+    """The answer to ``sql``, of the period and clients of ``asked``, and these ``networks``."""
+    parameters: list[object] = []
+    where = " AND ".join(conditions(asked, "f.day", parameters))
+    places = range(len(parameters) + 1, len(parameters) + len(networks) + 1)
+    named = ", ".join(f"${place}::text" for place in places)
+    return ask(sql.format(where=where, networks=named), [*parameters, *networks])
+
+
+def _chosen(networks: pa.Table, leave_out: Sequence[str]) -> tuple[dict[str, int], list[LeftOut]]:
+    """The networks that are in the figures, each with the size of its sums, and what is not."""
+    sizes: dict[str, int] = {}
+    left_out = []
+    for row in networks.to_pylist():
+        code, network = row["code"], row["network"]
+        reason = _reason(code, network, leave_out)
+        if reason:
+            left_out.append(LeftOut(code, reason, row["streams"], int(row["bytes"])))
+        else:
+            sizes[network] = sizes.get(network, 0) + row["size"]
+    return sizes, left_out
+
+
+def _reason(code: str | None, network: str | None, leave_out: Sequence[str]) -> str | None:
+    """Why a code that stands for ``network`` is left out; None: it is not."""
+    if code is None or network is None:
+        return NO_CODES
+    extended = _EXTENDED.fullmatch(network)
+    names = {name.upper() for name in (code, network, *(extended.groups() if extended else ()))}
+    if any(fnmatchcase(name, pattern.upper()) for name in names for pattern in leave_out):
+        return ASKED
+    return NOT_RESOLVED if is_temporary(network) else None
+
+
+def _pieces(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """The networks in their order, so many at once that what is read of them fits into memory."""
+    piece, size = list[str](), 0
+    for network in sorted(sizes):
+        if piece and size + sizes[network] > _PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(network)
+        size += sizes[network]
+    if piece:
+        yield piece
+
+
+def _rows(found: pa.Table, clients: npt.NDArray[np.int64], own: Registers) -> pa.Table:
+    """The answer to `_ROWS` in schema `ROWS`.
+
+    Args:
+        found: the answer.
+        clients: all clients of the month, sorted.
+        own: the register that each of them sets.
+    """
+    lists = found["clients"].combine_chunks()
+    of_row = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+    ids = pc.list_flatten(lists).cast(pa.int64()).to_numpy()
+    sketched = united(of_row, own[np.searchsorted(clients, ids)], len(found))
+    columns = found.drop_columns(["clients"]).append_column("registers", sketched)
+    return columns.cast(ROWS)
+
+
+def payload(
+    month: Figures, sketch: Callable[[bytes], str], generated_at: datetime
+) -> Iterator[bytes]:
+    """The JSON of ``month``, piece by piece.
+
+    Args:
+        month: its figures.
+        sketch: of `ringserverstats.statistics.sketches.maker`.
+        generated_at: the moment, in UTC.
+    """
+    head = {
+        "generated_at": f"{generated_at:%Y-%m-%d %H:%M:%S}",
+        "version": __version__,
+        "days_coverage": month.days,
+        "aggregation_score": month.score,
+    }
+    yield json.dumps(head).removesuffix("}").encode() + b', "stats": ['
+    separator = "\n"
+    for batch in month.rows.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        rows = (json.dumps(_stat(month.month, row, sketch)) for row in batch.to_pylist())
+        yield (separator + ",\n".join(rows)).encode()
+        separator = ",\n"
+    yield b"\n]}\n"
+
+
+def _stat(month: date, row: dict[str, Any], sketch: Callable[[bytes], str]) -> dict[str, Any]:
+    """One row as the service takes it. A ringserver's log tells of no request that failed."""
+    codes = ("network", "station", "location", "channel", "country")
+    return {
+        "month": month.isoformat(),
+        **{name: row[name] for name in codes},
+        "bytes": int(row["bytes"]),
+        "nb_requests": row["requests"],
+        "nb_successful_requests": row["requests"],
+        "nb_unsuccessful_requests": 0,
+        "clients": sketch(row["registers"]),
+    }
