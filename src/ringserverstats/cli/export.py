@@ -50,6 +50,9 @@ def command() -> None:
     type=click.Path(dir_okay=False),
     help="A file instead of standard output; packed by gzip if its name ends in .gz.",
 )
+@click.option(
+    "--with-embargoed", is_flag=True, help="Also networks under embargo (setting embargo)."
+)
 @click.option("--url", metavar="URL", help="Also send it there; without -o it is only sent.")
 @click.option("--yes", is_flag=True, help="Send it without asking.")
 @database_option
@@ -58,6 +61,7 @@ def eida(
     node: str,
     classes: tuple[str, ...],
     output: str | None,
+    with_embargoed: bool,
     url: str | None,
     yes: bool,
     database: str | None,
@@ -85,7 +89,8 @@ def eida(
         check_token(settings.eida_token)
     store = open_store(settings, answers=True, needed=True)
     chosen = listed(classes) or ((EXTERNAL,) if not classes else ("",))
-    found = figures(store, first, classes=chosen)
+    leave_out = () if with_embargoed else settings.embargo
+    found = figures(store, first, classes=chosen, leave_out=leave_out)
     _tell(found, node, chosen)
     with tempfile.TemporaryFile() as packed:
         _pack(payload(found, sketch, datetime.now(UTC)), packed)

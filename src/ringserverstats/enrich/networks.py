@@ -28,6 +28,7 @@ NEAR = timedelta(days=2 * 365)
 _ONE_DAY = timedelta(days=1)
 _FIRST, _LAST = date(1800, 1, 1), date(2200, 12, 31)
 _TEMPORARY = re.compile(r"[0-9XYZ][A-Z0-9]", re.ASCII)
+_WITH_YEAR = re.compile(r"([0-9XYZ][A-Z0-9])\d{4}", re.ASCII)
 _CODE = re.compile(r"[A-Z0-9]{1,8}", re.ASCII)
 _DOI = re.compile(
     r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d+/[!-~]+)", re.ASCII | re.IGNORECASE
@@ -73,6 +74,12 @@ class Span:
 def is_temporary(code: str) -> bool:
     """Whether ``code`` is one that several networks have in turn, without its year."""
     return _TEMPORARY.fullmatch(code) is not None
+
+
+def short_of(code: str) -> str | None:
+    """The code without its year, where ``code`` carries one: ``XP`` of ``XP2014``."""
+    found = _WITH_YEAR.fullmatch(code)
+    return found[1] if found else None
 
 
 def spans(networks: Sequence[Network]) -> list[Span]:

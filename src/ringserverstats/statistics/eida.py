@@ -6,11 +6,9 @@ served to one connection, once a month; entries would depend on how often a serv
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from ringserverstats.enrich.networks import is_temporary
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.networks import is_one_of
 from ringserverstats.statistics.questions import Question, conditions
 from ringserverstats.statistics.sketches import Registers, hashes, registers, united
 from ringserverstats.store.base import Ask, Store
@@ -50,7 +49,6 @@ ASKED = "networks that are to be left out"
 
 _PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
 _ROWS_AT_ONCE = 1000
-_EXTENDED = re.compile(r"([0-9XYZ][A-Z0-9])\d{4}", re.ASCII)
 
 _WHOLE = ("complete", "empty")
 _KNOWN = """
@@ -249,9 +247,7 @@ def _reason(code: str | None, network: str | None, leave_out: Sequence[str]) -> 
     """Why a code that stands for ``network`` is left out; None: it is not."""
     if code is None or network is None:
         return NO_CODES
-    extended = _EXTENDED.fullmatch(network)
-    names = {name.upper() for name in (code, network, *(extended.groups() if extended else ()))}
-    if any(fnmatchcase(name, pattern.upper()) for name in names for pattern in leave_out):
+    if is_one_of(code, network, leave_out):
         return ASKED
     return NOT_RESOLVED if is_temporary(network) else None
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from ringserverstats.enrich.networks import Network, Span
+from ringserverstats.enrich.networks import Network, Span, short_of
 from ringserverstats.store.base import Ask, Store
 
 #: Groups of networks.
@@ -16,6 +16,7 @@ _SPANS = """
 SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on
  WHERE code IN (SELECT DISTINCT network FROM stream) ORDER BY code, first_day
 """
+_CODES = "SELECT DISTINCT network FROM stream WHERE network IS NOT NULL ORDER BY network"
 _REGISTRY = """
 SELECT code, first_day, last_day, name, doi,
        code IN (SELECT DISTINCT network FROM stream) AS here
@@ -49,16 +50,13 @@ class Naming:
 
     Args:
         spans: of codes of the store, in order.
+        with_year: codes of the store that carry their year already.
         embargoed: patterns of the networks that are not named.
     """
 
     spans: tuple[Span, ...] = ()
+    with_year: tuple[str, ...] = ()
     embargoed: tuple[str, ...] = ()
-
-    @property
-    def extends(self) -> bool:
-        """Whether any code stands for a network that is called otherwise."""
-        return any(span.network != span.code for span in self.spans)
 
     def segments(
         self, first: date | None, last: date | None
@@ -93,6 +91,10 @@ class Naming:
         for pattern in patterns:
             parameters.append(like(pattern))
             found.append(code.format(f"LIKE ${len(parameters)}::text ESCAPE '\\'"))
+            for whole in self.with_year:
+                if is_one_of(whole, whole, (pattern,)) and not matches(whole, pattern):
+                    parameters.append(whole)
+                    found.append(code.format(f"= ${len(parameters)}::text"))
             for span in self.spans:
                 if matches(span.network, pattern) and not matches(span.code, pattern):
                     parameters += [span.code, span.first_day, span.last_day]
@@ -118,12 +120,19 @@ def naming_of(
         span
         for span in found
         if (names or span.network != span.code)
-        and (
-            not patterns
-            or any(matches(word, one) for word in (span.code, span.network) for one in patterns)
-        )
+        and (not patterns or is_one_of(span.code, span.network, patterns))
     )
-    return Naming(tuple(_joined(needed)), tuple(embargoed))
+    with_year = [code for code in ask(_CODES)["network"].to_pylist() if short_of(code)]
+    return Naming(tuple(_joined(needed)), tuple(with_year), tuple(embargoed))
+
+
+def is_one_of(code: str, network: str, patterns: Sequence[str]) -> bool:
+    """Whether ``code``, which stands for ``network``, is let in by one of ``patterns``.
+
+    That of a short code lets in all that have or had it.
+    """
+    words = (code, network, short_of(code), short_of(network))
+    return any(matches(word, one) for word in words if word for one in patterns)
 
 
 def _joined(spans: Iterator[Span]) -> Iterator[Span]:
