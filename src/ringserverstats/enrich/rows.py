@@ -14,7 +14,7 @@ import pyarrow as pa
 from ringserverstats.enrich.agents import Agent, parse_agent
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import alias_of, number, pseudonym
-from ringserverstats.enrich.geography import Geography, place_of
+from ringserverstats.enrich.geography import Geography, Place, places_of
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
 from ringserverstats.enrich.streams import Stream, parse_stream
@@ -186,7 +186,7 @@ class Enricher:
         remember = lru_cache(_MOST_REMEMBERED)
         self._stream = remember(self._new_stream)
         self._agent = remember(self._new_agent)
-        self._origin = remember(self._new_origin)
+        self._origins: dict[tuple[Peer, str], _Origin] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
@@ -198,10 +198,12 @@ class Enricher:
         stream_ids = np.array([one[0] if one else 0 for one in streams], np.int64)
         ways = [(peer, direction) for peer in batch.peers for direction in DIRECTIONS]
         way = batch.peer * np.int32(len(DIRECTIONS)) + batch.direction
-        origins = [
-            self._origin(peer, direction) if peer and used else None
-            for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
-        ]
+        origins = self._origins_of(
+            [
+                (peer, direction) if peer and used else None
+                for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
+            ]
+        )
         told = np.array(
             [(one.origin[0], one.client[0]) if one else (0, 0) for one in origins], np.int64
         ).reshape(-1, 2)[way]
@@ -243,18 +245,27 @@ class Enricher:
             _table([one.origin for one in unique], ORIGINS),
         )
 
-    def _new_origin(self, peer: Peer, direction: str) -> _Origin:
+    def _origins_of(self, ways: Sequence[tuple[Peer, str] | None]) -> list[_Origin | None]:
+        """Of each way who reads so; places of all that are new are looked up at once."""
+        if len(self._origins) > _MOST_REMEMBERED:
+            self._origins.clear()
+        new = [way for way in ways if way and way not in self._origins]
+        places = places_of([peer.address for peer, _ in new], self._geography)
+        for way, place in zip(new, places, strict=True):
+            self._origins[way] = self._new_origin(*way, place)
+        return [self._origins[way] if way else None for way in ways]
+
+    def _new_origin(self, peer: Peer, direction: str, place: Place) -> _Origin:
         keys = self._keys
         who = peer.host if peer.address is None else peer.address
         alias = alias_of(who, keys.clients, ipv6_prefix=self._ipv6_prefix)
         client = number(alias)
         agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
-        place = place_of(peer.address, self._geography)
         matched = self._rules.matched(peer.address, peer.host)
         domain = domain_of(peer.host, peer.address)
         kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
-        as_read = (client, agent_number, user, direction, *vars(place).values(), domain, matched)
+        as_read = (client, agent_number, user, direction, *place, domain, matched)
         origin = origin_id(keys, as_read)
         address = str(peer.address) if self._keep_hosts and peer.address else None
         host = clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None
@@ -329,7 +340,7 @@ def origin_id(keys: Keys, as_read: Sequence[object]) -> int:
     client, agent, user, direction, *rest = as_read
     parts = struct.pack("<qq", client, agent).hex() + str(user or "")
     if direction is not None:
-        parts += "\n".join(["", *("" if one is None else str(one) for one in (direction, *rest))])
+        parts += "\n".join(["", *["" if one is None else str(one) for one in (direction, *rest)]])
     return _id(keys.names, b"origin", parts)
 
 
