@@ -107,8 +107,8 @@ def send(url: str, token: str, body: IO[bytes], size: int) -> str:
         reason = getattr(error, "reason", None) or error
         told = _shown(str(reason), b"", token)
         raise ServiceError(
-            f"{check_url(url)} cannot be reached, or broke off ({told}); look there whether it took "
-            "the figures before you send them again"
+            f"{check_url(url)} cannot be reached, or broke off ({told}); look there whether it "
+            "took the figures before you send them again"
         ) from None
 
 
