@@ -255,7 +255,6 @@ def test_what_is_not_resolved_is_told(stores: tuple[Store, Store]) -> None:
     ("pattern", "gone"),
     [
         ("FR", {"FR"}),
-        ("fr", {"FR"}),
         ("XP", {"XP2025", "XP2026"}),
         ("XP2025", {"XP2025"}),
         ("XP*", {"XP2025", "XP2026"}),

@@ -94,6 +94,8 @@ def load(*, database: str | None = None) -> Settings:
     told = {**_of_file(file), **_of_environment()}
     if database:
         told["database"] = database
+    if isinstance(told.get("embargo"), list):  # a small letter must not let a network out
+        told["embargo"] = [str(pattern).upper() for pattern in told["embargo"]]
     try:
         return msgspec.convert(told, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
