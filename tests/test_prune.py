@@ -3,7 +3,9 @@
 import contextlib
 import json
 import random
+import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -20,6 +22,7 @@ from conftest import (
     dump,
     make_store,
     read_into,
+    sample_logs,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,10 +40,10 @@ Log = Callable[..., Path]
 BEFORE = date(2026, 9, 1)  # the logs are of March, June, July and November
 MEASURES = ("bytes", "packets", "transfers", "clients", "entries", "connections")
 CHEAP = ("bytes", "packets", "transfers", "clients")
+OF_WHO = ("country", "class", "protocol", "agent-family")
 RULES = Rules((Rule(name="lab", class_="mirror", networks=("216.160.83.0/24",)),))
 WITHIN = [
     Question(by=("month", *by), measures=MEASURES if not by or by[0] in OF_WHO else CHEAP)
-    for OF_WHO in [("country", "class", "protocol", "agent-family")]
     for by in (
         (),
         ("network",),
@@ -296,3 +299,35 @@ def test_a_killed_prune_goes_on(run: CommandLine) -> None:
     assert answers(run.store) == before
     left = run.store.ask("SELECT count(*) AS n FROM transfer WHERE day < '2026-09-01'")
     assert left["n"].to_pylist() == [0]
+
+
+@pytest.mark.soak
+@pytest.mark.of_duckdb
+def test_soak_of_kills_while_it_prunes(run: CommandLine) -> None:
+    """Each from the same store: whatever was done is whole, and the same again does the rest."""
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    run(str(DATA), str(sample_logs(run.folder / "logs", days=33)))
+    path = run.folder / "store.duckdb"
+    whole = path.with_name("whole.duckdb")
+    shutil.copy(path, whole)
+    before = answers(run.store)
+    rng = random.Random(5)
+    partly = Counter()
+    for _ in range(50):
+        for old in run.folder.glob("store.duckdb*"):
+            old.unlink() if old.is_file() else shutil.rmtree(old)
+        shutil.copy(whole, path)
+        process = run.popen("prune", "--keep", "1mo", batch=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.4, 4.0))
+        process.kill()
+        process.wait()
+        assert answers(run.store) == before
+        assert_whole(run.store)
+        months = run.store.ask("SELECT count(*) AS n FROM pruned")["n"][0].as_py()
+        partly["none" if not months else "all" if process.returncode == 0 else "part"] += 1
+        assert run("prune", "--keep", "1mo").returncode == 0
+        assert answers(run.store) == before
+        assert_whole(run.store)
+    print(f"kills of prune: {dict(partly)}")
+    assert partly["part"] > 5

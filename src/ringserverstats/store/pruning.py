@@ -34,8 +34,8 @@ _UNPRUNED = """
 SELECT DISTINCT date_trunc('month', f.day)::date AS month
   FROM connection_by_day f JOIN origin o ON o.origin = f.origin
  WHERE o.month IS NULL AND f.day < $1::date
-UNION SELECT DISTINCT date_trunc('month', day)::date FROM transfer WHERE day < $1::date
 """
+_WITH_TRANSFERS = " UNION SELECT date_trunc('month', day)::date FROM {table} WHERE day < $1::date"
 _KEEP = """
 UPDATE store SET kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 """
@@ -43,7 +43,8 @@ UPDATE store SET kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 
 def months_to_prune(session: Session, before: date) -> list[date]:
     """The months before the day ``before`` of which clients or transfers are still kept."""
-    return sorted(month for (month,) in session.rows(_UNPRUNED, [before]))
+    kept = "".join(_WITH_TRANSFERS.format(table=table) for table in session.facts)
+    return sorted(month for (month,) in session.rows(_UNPRUNED + kept, [before]))
 
 
 def keep_since(session: Session, first: date) -> None:
