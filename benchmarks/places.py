@@ -67,7 +67,9 @@ def main() -> None:
             f"{clients:7,} clients, {clients * entries * lines:9,} lines:"
             f" {without.seconds:5.2f} s without, {with_places.seconds:5.2f} s with places:"
             f" {with_places.seconds / without.seconds:.2f} times,"
-            f" {with_places.seconds - without.seconds:.2f} s more; {with_places.megabytes:.0f} MB"
+            f" {with_places.seconds - without.seconds:.2f} s more;"
+            f" {without.cpu:.2f} and {with_places.cpu:.2f} s of CPU:"
+            f" {with_places.cpu - without.cpu:.2f} s more; {with_places.megabytes:.0f} MB"
         )
 
 

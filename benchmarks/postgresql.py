@@ -80,7 +80,8 @@ class Bench:
         run = measured(command, says=False, **told)
         self.whole.setdefault(name, []).append(run.seconds)
         committed = "max(extract(epoch FROM pg_xact_commit_timestamp(xmin)))"
-        return Run(self.ask(name, f"SELECT {committed} FROM {table}") - begin, run.megabytes)
+        end = self.ask(name, f"SELECT {committed} FROM {table}")
+        return Run(end - begin, run.megabytes, run.cpu)
 
 
 def main() -> None:

@@ -77,10 +77,11 @@ TABLE = (
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process: what it says or the time it took, and its largest memory."""
+    """One finished process: what it says or the time it took, its largest memory, its CPU time."""
 
     seconds: float
     megabytes: float
+    cpu: float
 
 
 def measured(command: list[str], *, says: bool, **environment: str) -> Run:
@@ -96,7 +97,7 @@ def measured(command: list[str], *, says: bool, **environment: str) -> Run:
         output.seek(0)
         if says:
             seconds = float(output.read().split()[-1])
-    return Run(seconds, usage.ru_maxrss / 1000)
+    return Run(seconds, usage.ru_maxrss / 1000, usage.ru_utime + usage.ru_stime)
 
 
 def in_turn(times: int, *ways: Callable[[], Run]) -> list[Run]:
@@ -106,6 +107,7 @@ def in_turn(times: int, *ways: Callable[[], Run]) -> list[Run]:
         Run(
             statistics.median(run.seconds for run in own),
             statistics.median(run.megabytes for run in own),
+            statistics.median(run.cpu for run in own),
         )
         for own in zip(*runs, strict=True)
     ]
