@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
             secrets=Path(folder),
             ipv6_prefix=64,
             wait=30,
-            memory="64MB",
+            memory="96MB",
             tell=print,
         ),
     )

@@ -112,3 +112,32 @@ def test_ipv6_shares_nothing_in_a_tree_of_ipv4(tmp_path: Path) -> None:
         tree = Tree(file.fileno(), metadata(1, 24, 4))
     both = [IPv4Address("1.2.3.4"), IPv6Address("::1"), IPv4Address("200.2.3.4")]
     assert tree.entries(both) == [17, -1, 18]
+
+
+def encoded(value: object) -> bytes:
+    """Texts of up to 28 bytes, small numbers, maps and no list of the format's data section."""
+    if isinstance(value, dict):
+        parts = (encoded(part) for pair in value.items() for part in pair)
+        return bytes([7 << 5 | len(value)]) + b"".join(parts)
+    if isinstance(value, str):
+        return bytes([2 << 5 | len(value)]) + value.encode()
+    if isinstance(value, list):
+        return b"\0\4"
+    kind, number = value if isinstance(value, tuple) else (5, value)
+    first = bytes([kind << 5 | 2]) if kind < 8 else bytes([2, kind - 7])
+    return first + number.to_bytes(2, "big")
+
+
+def test_ipv6_is_unknown_to_a_database_of_ipv4_which_is_not_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ipv4.mmdb"
+    told = {"node_count": (6, 1), "record_size": 24, "ip_version": 4, "database_type": "City"}
+    told |= {"binary_format_major_version": 2, "binary_format_minor_version": 0}
+    told |= {"build_epoch": (9, 9), "description": {}, "languages": []}
+    tree, country = packed((17, 17), 24), {"country": {"iso_code": "FR"}}
+    path.write_bytes(
+        tree + bytes(16) + encoded(country) + b"\xab\xcd\xefMaxMind.com" + encoded(told)
+    )
+    places = Geography(path, None, precision=5)
+    found = places_of([ip_address("2a00::1"), ip_address("9.9.9.9")], places)
+    assert [place.country for place in found] == ["unknown", "FR"]
+    assert places.problems == []

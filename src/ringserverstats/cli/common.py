@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ringserverstats.statistics.published import Policy
     from ringserverstats.store.base import Store
 
-_INGEST_MEMORY = "64MB"
+_INGEST_MEMORY = "96MB"
 _ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")

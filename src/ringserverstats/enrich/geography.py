@@ -75,6 +75,7 @@ class Database:
                 told = reader.metadata()
                 self._tree = Tree(copy.fileno(), told)
             self._reader = reader
+            self._version = told.ip_version
             self.kind = clean(str(told.database_type).encode())
             self.built = datetime.fromtimestamp(told.build_epoch, UTC).date()
         except OSError as error:
@@ -88,7 +89,7 @@ class Database:
 
     def find(self, address: Address) -> dict[str, Any]:
         """What it says of ``address``; nothing where it is damaged."""
-        if self._reader is None:
+        if self._reader is None or address.version > self._version:  # IPv6 in one of IPv4
             return {}
         try:
             found = self._reader.get(address)

@@ -25,7 +25,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
 _MOST_CELLS = 1 << 25
-_ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 64 MB that DuckDB reads with
+_ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 96 MB that DuckDB reads with
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
 
