@@ -120,6 +120,7 @@ BOTH = (
     "test_forget",
     "test_networks",
     "test_prune",
+    "test_published",
     "test_real_logs",
     "test_rejects",
 )

@@ -98,7 +98,7 @@ def copy(
     if source.kept_since is not None:
         raise StoreError(
             f"{source.label} keeps transfers since {source.kept_since} only, so that it cannot be "
-            "copied whole; pg_dump copies it as it is"
+            "copied whole; docs/backup.md tells how it is copied as it is"
         )
     target.become(*source.portrait())
     target.open(create=True)

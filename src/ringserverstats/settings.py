@@ -95,7 +95,7 @@ def load(*, database: str | None = None) -> Settings:
     if database:
         told["database"] = database
     if isinstance(told.get("embargo"), list):  # a small letter must not let a network out
-        told["embargo"] = [str(pattern).upper() for pattern in told["embargo"]]
+        told["embargo"] = [str(pattern).strip().upper() for pattern in told["embargo"]]
     try:
         return msgspec.convert(told, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
@@ -110,7 +110,8 @@ def _config_file() -> Path:
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not os.path.isfile(named):
         raise UsageError(f"{CONFIG_VARIABLE} names {named}, which is no file; correct or unset it")
-    return Path(named) if named else user_config_path(_PROGRAM) / "ringserverstats.toml"
+    folder = os.environ.get(f"{_PREFIX}CONFIG_FOLDER") or user_config_path(_PROGRAM)
+    return Path(named) if named else Path(folder) / "ringserverstats.toml"
 
 
 def _of_file(file: Path) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _of_environment() -> dict[str, Any]:
         if os.environ.get(_PREFIX + name.upper())
     }
     for name in _LISTS & set(told):
-        told[name] = [part.strip() for part in told[name].split(",") if part.strip()]
+        told[name] = [part for part in told[name].split(",") if part.strip()]
     if "database" not in told and os.environ.get(DATABASE_VARIABLE):
         told["database"] = os.environ[DATABASE_VARIABLE]
     return told

@@ -13,6 +13,7 @@ from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import GROUPS, PLACES
 from ringserverstats.statistics.coverage import Gaps, gaps
+from ringserverstats.statistics.networks import NETWORKS, nearest
 from ringserverstats.statistics.published import Answer, Row
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.statistics.rejects import rejects
@@ -177,6 +178,13 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
         parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
         parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
         found.append(f"rejected: {', '.join(parts)}: {_command('rejects', question)}")
+    if NETWORKS & {*question.by, *question.filters}:
+        near = nearest(store, question.first, question.last)
+        if near:
+            found.append(
+                "none was operating on some days, which count as the nearest network: "
+                f"{', '.join(near)}: ringserverstats networks unknown"
+            )
     return found + _of_whom(store, question)
 
 

@@ -51,7 +51,7 @@ def command(source: str, dry_run: bool, database: str | None) -> None:
                 f"{'would forget' if dry_run else 'forgot'} whose {gone.entries:,} entries of "
                 f"{gone.days:,} days are; their {human_bytes(gone.bytes)} still count"
             )
-    if unknown < len(names) and not dry_run:
+    if not dry_run:
         store.tidy()
     if unknown:
         click.echo(f"Note: {unknown} of {len(names)} are not in the store", err=True)

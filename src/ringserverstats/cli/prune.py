@@ -41,7 +41,7 @@ def command(keep: str, dry_run: bool, database: str | None) -> None:
         found = store.prune(
             before, try_only=dry_run, progress=lambda done, size: progress(done, total=size)
         )
-    if found.months and not dry_run:
+    if not dry_run:
         store.tidy()
     click.echo(
         f"{'would prune' if dry_run else 'pruned'} {found.months:,} months before {before}: "

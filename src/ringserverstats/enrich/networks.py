@@ -6,11 +6,11 @@ by the year in which the network started that was operating on that day: ``XP`` 
 """
 
 import csv
+import http.client
 import io
 import json
 import re
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -93,6 +93,10 @@ def spans(networks: Sequence[Network]) -> list[Span]:
 
 def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
     """Of one code: days at which it may change, and what it stands for from each to the next."""
+    if short_of(code) and len({network.name for network in networks}) == 1:
+        one = networks[0]  # which it means whenever its data comes
+        yield Span(code, _FIRST, _LAST, one.extended, one.name, one.doi, is_near=False)
+        return
     days = sorted({day for network in networks for day in _turns(network, networks)})
     held: Span | None = None
     for begin, end in zip(days, [*days[1:], _LAST + _ONE_DAY], strict=True):
@@ -172,15 +176,17 @@ def read_registry(source: str) -> list[Network]:
 
 
 def _fetched(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "ringserverstats"})  # noqa: S310
+    if "@" in url.split("?")[0]:
+        raise SourceError("the URL holds a user or password, which are not sent; leave them out")
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "ringserverstats"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http(s)
             return _limited(answer.read(_LARGEST + 1), url)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error or type(error).__name__
         raise SourceError(
-            f"{_shown(url)} cannot be read ({visible(str(reason).encode())}); the networks in the "
-            "store stay as they are. A file does as well: ringserverstats networks refresh FILE"
+            f"{_shown(url)} cannot be read ({_printable(reason)}); the networks in the store stay "
+            "as they are. A file does as well: ringserverstats networks refresh FILE"
         ) from None
 
 
@@ -200,10 +206,12 @@ def _limited(raw: bytes, source: str) -> bytes:
 
 
 def _shown(source: str) -> str:
-    """``source`` without a password, or anything that does something to a terminal."""
-    parts = urllib.parse.urlsplit(source)
-    host = parts.netloc.rpartition("@")[2]
-    return visible(parts._replace(netloc=host, query="").geturl().encode())
+    """``source`` without its query, which may hold a key."""
+    return _printable(source.split("?")[0])
+
+
+def _printable(text: object) -> str:
+    return visible(str(text).encode("utf-8", "backslashreplace"))
 
 
 def _json_rows(text: str) -> Iterator[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -82,12 +83,17 @@ class Coarse:
         return {name: pa.Table.from_pylist(rows, schema) for name, (rows, schema) in given.items()}
 
 
-def pruned_rows(rows: Rows, before: date, keys: Keys) -> tuple[Rows, set[date]]:
-    """``rows`` in which the entries of days ``before`` have coarse origins, and their months."""
-    is_old = pc.less(rows.entries["day"], pa.scalar(before))
-    if not pc.any(is_old).as_py():
+def pruned_rows(
+    rows: Rows, new: npt.NDArray[np.bool_], before: date, keys: Keys
+) -> tuple[Rows, set[date]]:
+    """``rows`` in which the ``new`` entries of days ``before`` have coarse origins.
+
+    Returns:
+        That, and the months of these entries.
+    """
+    old = new & pc.less(rows.entries["day"], pa.scalar(before)).to_numpy()
+    if not old.any():
         return rows, set()
-    old = is_old.to_numpy()
     months = rows.entries["day"].to_numpy().astype("datetime64[M]")
     origin = rows.entries["origin"].to_numpy().copy()
     connection = rows.entries["connection"].to_numpy().copy()

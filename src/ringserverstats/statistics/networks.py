@@ -7,14 +7,24 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from ringserverstats.enrich.networks import Network, Span, short_of
+from ringserverstats.enrich.networks import Network, Span, is_temporary, short_of
 from ringserverstats.store.base import Ask, Store
 
 #: Groups of networks.
 NETWORKS = frozenset({"network", "network-name", "network-doi"})
+_DAYS = "SELECT min(day) AS first, max(day) AS last FROM connection_by_day"
 _SPANS = """
-SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on
- WHERE code IN (SELECT DISTINCT network FROM stream) ORDER BY code, first_day
+SELECT code, greatest(first_day, $1::date) AS first_day, least(last_day, $2::date) AS last_day,
+       network, name, doi, is_near
+  FROM network_on
+ WHERE code IN (SELECT DISTINCT network FROM stream)
+   AND first_day <= $2::date AND last_day >= $1::date ORDER BY code, first_day
+"""
+_NEAREST = """
+SELECT DISTINCT w.network FROM network_by_day f
+  JOIN network_on w ON w.code = f.network AND f.day BETWEEN w.first_day AND w.last_day
+ WHERE w.is_near AND w.network <> w.code
+   AND f.day BETWEEN $1::date AND $2::date ORDER BY w.network
 """
 _CODES = "SELECT DISTINCT network FROM stream WHERE network IS NOT NULL ORDER BY network"
 _REGISTRY = """
@@ -50,12 +60,12 @@ class Naming:
 
     Args:
         spans: of codes of the store, in order.
-        with_year: codes of the store that carry their year already.
+        codes: all codes of the store.
         embargoed: patterns of the networks that are not named.
     """
 
     spans: tuple[Span, ...] = ()
-    with_year: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
     embargoed: tuple[str, ...] = ()
 
     def segments(
@@ -91,7 +101,7 @@ class Naming:
         for pattern in patterns:
             parameters.append(like(pattern))
             found.append(code.format(f"LIKE ${len(parameters)}::text ESCAPE '\\'"))
-            for whole in self.with_year:
+            for whole in self.codes:
                 if is_one_of(whole, whole, (pattern,)) and not matches(whole, pattern):
                     parameters.append(whole)
                     found.append(code.format(f"= ${len(parameters)}::text"))
@@ -105,25 +115,46 @@ class Naming:
                     )
         return found
 
+    def is_hidden(self, code: str, day: str, parameters: list[object]) -> str:
+        """SQL of whether a network is under embargo; arguments as those of `is_of`.
+
+        So is a temporary code on days of which nobody knows its network, where that of an embargo
+        may be meant.
+        """
+        found = self.is_of(self.embargoed, code, day, parameters)
+        for own in filter(is_temporary, self.codes):
+            if not any(matches(own, pattern[: len(own)]) for pattern in self.embargoed):
+                continue
+            parameters.append(own)
+            known = [f"({code.format(f'= ${len(parameters)}::text')}"]
+            for span in self.spans:
+                if span.code == own:
+                    parameters += [span.first_day, span.last_day]
+                    begin, end = len(parameters) - 1, len(parameters)
+                    known.append(f"NOT {day} BETWEEN ${begin}::date AND ${end}::date")
+            found.append(f"{' AND '.join(known)})")
+        return " OR ".join(found)
+
 
 def naming_of(
     ask: Ask, *, names: bool, patterns: Sequence[str], embargoed: Sequence[str] = ()
 ) -> Naming:
-    """What codes of a store stand for, as far as a question needs it.
+    """What codes of a store stand for, as far as a question needs it, on the days that it has.
 
     Args:
         names: names and DOIs are asked for, of permanent networks too.
         patterns: of the networks that are asked for; none: all are.
     """
-    found = [Span(**row) for row in ask(_SPANS).to_pylist()]
+    days = ask(_DAYS).to_pylist()[0]
+    found = [Span(**row) for row in ask(_SPANS, [days["first"], days["last"]]).to_pylist()]
     needed = (
         span
         for span in found
         if (names or span.network != span.code)
         and (not patterns or is_one_of(span.code, span.network, patterns))
     )
-    with_year = [code for code in ask(_CODES)["network"].to_pylist() if short_of(code)]
-    return Naming(tuple(_joined(needed)), tuple(with_year), tuple(embargoed))
+    codes = ask(_CODES)["network"].to_pylist()
+    return Naming(tuple(_joined(needed)), tuple(codes), tuple(embargoed))
 
 
 def is_one_of(code: str, network: str, patterns: Sequence[str]) -> bool:
@@ -140,7 +171,8 @@ def _joined(spans: Iterator[Span]) -> Iterator[Span]:
     held: Span | None = None
     for span in spans:
         if held and _is_same(held, span):
-            held = replace(held, last_day=span.last_day)
+            is_near = held.is_near or span.is_near
+            held = replace(held, last_day=span.last_day, is_near=is_near)
             continue
         if held:
             yield held
@@ -181,6 +213,22 @@ def unknown(store: Store) -> pa.Table:
     ``network`` is the nearest one, by which these days count; None: they count by the code alone.
     """
     return store.ask(_UNKNOWN).drop_columns(["is_near"])
+
+
+def nearest(store: Store, first: date | None, last: date | None) -> list[str]:
+    """Networks as which days count on which they were not operating, as nobody else was."""
+    with store.reading(limited=True) as ask:
+        found = naming_of(ask, names=False, patterns=())
+        begin, end = first or date(1, 1, 1), last or date(9999, 12, 31)
+        if not any(
+            span.is_near and span.first_day <= end and span.last_day >= begin
+            for span in found.spans
+        ):
+            return []
+        names: list[str] = ask(_NEAREST, [begin.isoformat(), end.isoformat()])[
+            "network"
+        ].to_pylist()
+        return names
 
 
 def matches(word: str, pattern: str) -> bool:

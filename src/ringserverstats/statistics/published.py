@@ -5,21 +5,34 @@ lies between them. docs/privacy.md says more.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
+from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.bounds import AT_MOST
+from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.columns import GROUPS, OTHER
-from ringserverstats.statistics.questions import Question, ask, totals
-from ringserverstats.store.base import Store
+from ringserverstats.statistics.questions import (
+    Question,
+    answer_in,
+    ask,
+    check_kept,
+    totals,
+    ungrouped,
+)
+from ringserverstats.store.base import Ask, Store
 
 _CLIENTS = "clients"
 #: Measures of a group that are those of its parts together.
 _ADDITIVE = frozenset({"bytes", "packets", "transfers"})
+_TOO_FEW = "fewer than {least} clients: nothing is told of them"
+_TOGETHER = (
+    "<{least}: groups of fewer than {least} clients each, together with the smallest others; their"
+    " figures only where that tells of no few"
+)
 _AT_LEAST = 2  # networks, or groups, that are told together: of one alone that would tell it
 
 Row = dict[str, Any]
@@ -60,19 +73,25 @@ def answer_public(store: Store, question: Question, policy: Policy) -> Answer:
     """
     if "client" in (*question.by, *question.filters):
         raise UsageError("single clients are for the operator alone; ask without them")
+    check_kept(store, question)
     asked = replace(question, top=None, measures=_with_clients(question))
-    table = ask(store, asked, embargoed=policy.embargoed)
-    whole = totals(store, asked, embargoed=policy.embargoed) if question.by else None
-    rows, notes = table.to_pylist(), []
-    kept = _without_single(store, asked, policy, rows)
+    with store.reading(limited=True) as read:  # one state of the store for all that is compared
+        table = answer_in(read, asked, embargoed=policy.embargoed)
+        total = answer_in(read, ungrouped(asked), embargoed=policy.embargoed).to_pylist()[0]
+        rows = table.to_pylist()
+        kept = _without_single(read, asked, policy, rows)
+    whole, notes = total if question.by else None, list[str]()
     if len(kept) < len(rows):
         whole = None  # less the others it would be that one
-        notes.append("a network under embargo is left out")
-    if _tells_few(question) and policy.least_clients > 1:
-        kept, whole, hidden = _without_few(asked, kept, whole, policy.least_clients)
-        if hidden:
-            notes.append(f"what fewer than {policy.least_clients} clients did is not told")
-    shown = [*question.by, *question.shown, *([AT_MOST] if AT_MOST in table.column_names else [])]
+        notes.append("networks under embargo are left out")
+    least = policy.least_clients
+    if least > 1 and _is_of_few(question.filters) and total[_CLIENTS] < least:
+        kept, whole, notes = [], None, [_TOO_FEW.format(least=least)]
+    elif least > 1 and _is_of_few((*question.by, *question.filters)):
+        kept, hidden = _without_few(asked, kept, least)
+        notes += [_TOGETHER.format(least=least)] if hidden else []
+    bounds = AT_MOST in table.column_names and DISTINCT & set(question.shown)
+    shown = [*question.by, *question.shown, *([AT_MOST] if bounds else [])]
     found = pa.Table.from_pylist(kept[: question.top], table.schema).select(shown)
     if whole is not None and "clients" not in question.shown:
         whole = {name: value for name, value in whole.items() if name != _CLIENTS}
@@ -83,7 +102,7 @@ def _with_clients(question: Question) -> tuple[str, ...]:
     return question.shown if _CLIENTS in question.shown else (*question.shown, _CLIENTS)
 
 
-def _without_single(store: Store, question: Question, policy: Policy, rows: list[Row]) -> list[Row]:
+def _without_single(read: Ask, question: Question, policy: Policy, rows: list[Row]) -> list[Row]:
     """``rows`` without those of networks not named that are of one such network alone."""
     streams = [name for name in question.by if GROUPS[name].of_stream]
     others = [name for name in question.by if not GROUPS[name].of_stream]
@@ -96,8 +115,10 @@ def _without_single(store: Store, question: Question, policy: Policy, rows: list
         measures=("transfers",),
         sort="",
     )
-    found = ask(store, named).to_pylist()
-    counts = Counter(tuple(row[name] for name in others) for row in found)
+    networks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for row in answer_in(read, named).to_pylist():
+        networks[tuple(row[name] for name in others)].add(row["network"])
+    counts = Counter({line: _least_count(found) for line, found in networks.items()})
     return [
         row
         for row in rows
@@ -106,34 +127,42 @@ def _without_single(store: Store, question: Question, policy: Policy, rows: list
     ]
 
 
-def _tells_few(question: Question) -> bool:
-    return any(name in GROUPS and GROUPS[name].of_few for name in (*question.by, *question.filters))
+def _least_count(networks: set[str]) -> int:
+    """How many networks these are at least: a short code may be one that has its year as well."""
+    shorts = {short_of(network) for network in networks}
+    return len([network for network in networks if network not in shorts])
 
 
-def _without_few(
-    question: Question, rows: list[Row], whole: Row | None, least: int
-) -> tuple[list[Row], Row | None, bool]:
-    """``rows`` of which those of few clients, and those that would tell of them, are not told.
+def _is_of_few(names: Iterable[str]) -> bool:
+    return any(name in GROUPS and GROUPS[name].of_few for name in names)
+
+
+def _without_few(question: Question, rows: list[Row], least: int) -> tuple[list[Row], bool]:
+    """``rows`` without those of few clients, and those that would tell of them.
 
     Returns:
-        The rows, the total, and whether anything is not told.
+        The rows, in which those that are not told are one for each line of the other groups; and
+        whether there are any such.
     """
     hidden = _hidden(rows, question.by, least)
     few = [name for name in question.by if GROUPS[name].of_few]
     places: dict[int, Row] = {n: row for n, row in enumerate(rows) if n not in hidden}
-    for lines in _lines(rows, [name for name in question.by if name not in few], hidden):
-        places[max(lines)] = _together([rows[n] for n in lines], question, few, least)
-    is_of_few = any(GROUPS[name].of_few for name in question.filters if name in GROUPS)
-    if whole and is_of_few and whole[_CLIENTS] < least:
-        whole = None
-    return [places[n] for n in sorted(places)], whole, bool(hidden)
+    for line in _lines(rows, [name for name in question.by if name not in few], hidden):
+        together = [rows[n] for n in line]
+        is_of_several = len(line) >= _AT_LEAST
+        tells = is_of_several and max(row[_CLIENTS] for row in together) >= least
+        if few and (tells or not _is_of_few(question.filters)):
+            added = _ADDITIVE if tells else frozenset()
+            places[max(line)] = _together(together, question, few, f"<{least}", added)
+    return [places[n] for n in sorted(places)], bool(hidden)
 
 
 def _hidden(rows: list[Row], by: tuple[str, ...], least: int) -> set[int]:
     """Which ``rows`` are not told.
 
-    Those of few clients; and, where it would be had from a sum over one group, the smallest other
-    one. Sums over one group are what a question with one group less is answered by.
+    Those of few clients; and the smallest other one, where it would be had from a sum over one
+    group, or all of them together may be the same few clients. Sums over one group are what a
+    question with one group less is answered by.
     """
     hidden = {n for n, row in enumerate(rows) if row[_CLIENTS] < least}
     before = -1
@@ -147,7 +176,7 @@ def _hidden(rows: list[Row], by: tuple[str, ...], least: int) -> set[int]:
                 if (
                     own
                     and shown
-                    and (len(own) < _AT_LEAST or sum(rows[n][_CLIENTS] for n in own) < least)
+                    and (len(own) < _AT_LEAST or max(rows[n][_CLIENTS] for n in own) < least)
                 ):
                     hidden.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
     return hidden
@@ -161,10 +190,14 @@ def _lines(rows: list[Row], same: list[str], numbers: Any) -> Iterator[list[int]
     yield from lines.values()
 
 
-def _together(rows: list[Row], question: Question, few: list[str], least: int) -> Row:
-    """``rows`` that are not told as one; its amounts only where they are those of several."""
-    made: Row = {**rows[0], **dict.fromkeys(few, f"<{least}")}
-    may_tell = bool(few) and len(rows) >= _AT_LEAST and sum(row[_CLIENTS] for row in rows) >= least
-    for name in question.shown:
-        made[name] = sum(row[name] for row in rows) if may_tell and name in _ADDITIVE else None
-    return made
+def _together(
+    rows: list[Row], question: Question, few: list[str], label: str, added: frozenset[str]
+) -> Row:
+    """``rows`` as one, whose groups ``few`` are called ``label``, with the measures ``added``."""
+    told = {name: sum(row[name] for row in rows) for name in question.shown if name in added}
+    return {
+        **rows[0],
+        **dict.fromkeys(few, label),
+        **dict.fromkeys(question.shown),
+        **told,
+    }

@@ -234,9 +234,10 @@ class Question:
         key = group.named if group.named and naming.spans else group.key
         if not naming.embargoed or not group.of_stream:
             return key
-        hidden = naming.is_of(naming.embargoed, "s.network {}", "f.since", parameters)
-        together = "NULL" if group.label_join else f"'{OTHER}'"
-        return f"CASE WHEN {' OR '.join(hidden)} THEN {together} ELSE {key} END"
+        hidden = naming.is_hidden("upper(s.network) {}", "f.since", parameters)
+        if group.name == "stream":  # of a name that is no identifier nobody knows whose it is
+            return f"CASE WHEN coalesce({hidden}, true) THEN NULL ELSE {key} END"
+        return f"CASE WHEN {hidden} THEN '{OTHER}' ELSE {key} END"
 
     def _by_origin(
         self,
@@ -338,8 +339,13 @@ def _filters(
     found = []
     network = f"{codes}network {{}}" if codes else OF_STREAM.format("network {}")
     if naming.embargoed and any(FILTERS[name].of_stream for name in question.filters):
-        hidden = naming.is_of(naming.embargoed, network, "f.day", parameters)
-        found.append(f"NOT coalesce({' OR '.join(hidden)}, false)")
+        column = f"upper({codes}network) {{}}"
+        hidden = naming.is_hidden(
+            column if codes else OF_STREAM.format(column), "f.day", parameters
+        )
+        if "stream" in question.filters:  # of a name that is no identifier nobody knows whose it is
+            hidden += f" OR {OF_STREAM.format('network IS NULL')}"
+        found.append(f"NOT coalesce({hidden}, false)")
     for name, values in question.filters.items():
         one = FILTERS[name]
         if name in WORDS:  # of which there are few, and databases know how many rows have each
@@ -401,17 +407,38 @@ def _words(sql: str, words: dict[str, str]) -> str:
     return re.sub(r"\bk\b", lambda match: words[match[0]], sql)
 
 
-def ask(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> pa.Table:
+def ask(store: Store, question: Question) -> pa.Table:
     """The answer: a column for each group, in the order asked, then one for each measure.
 
     Where the period has pruned months, a column `bounds.AT_MOST` says which rows count clients and
     connections at most.
 
-    Args:
-        embargoed: patterns of networks of which no split tells, and which no filter chooses.
-
     Raises:
         UsageError: it would come from single transfers of days whose transfers are not kept.
+    """
+    check_kept(store, question)
+    with store.reading(limited=True) as read:
+        return answer_in(read, question)
+
+
+def answer_in(read: Ask, question: Question, *, embargoed: tuple[str, ...] = ()) -> pa.Table:
+    """The answer of `ask`, from one reading.
+
+    Args:
+        embargoed: patterns of networks of which no split tells, and which no filter chooses.
+    """
+    answer = read(*question.sql(question.naming(read, embargoed)))
+    if not DISTINCT & set(question.shown):
+        return answer
+    times = [name for name in question.by if GROUPS[name].is_time]
+    return with_bounds(read, answer, times, question.first, question.last)
+
+
+def check_kept(store: Store, question: Question) -> None:
+    """Make sure that the transfers that ``question`` needs are kept.
+
+    Raises:
+        UsageError: they are not.
     """
     since = store.kept_since if "transfers" in question.parts else None
     if since is not None and (question.first is None or question.first < since):
@@ -421,16 +448,14 @@ def ask(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) ->
                 f"{' and '.join(question.parts['transfers'])} by stream are known of single "
                 f"transfers alone, which are kept since {since}: ask from that day on"
             )
-    with store.reading(limited=True) as read:
-        answer = read(*question.sql(question.naming(read, embargoed)))
-        if not DISTINCT & set(question.shown):
-            return answer
-        times = [name for name in question.by if GROUPS[name].is_time]
-        return with_bounds(read, answer, times, question.first, question.last)
 
 
-def totals(store: Store, question: Question, *, embargoed: tuple[str, ...] = ()) -> dict[str, int]:
+def totals(store: Store, question: Question) -> dict[str, int]:
     """The measures over all that ``question`` lets in, ungrouped."""
-    whole = replace(question, by=(), measures=question.shown, sort="", top=None)
-    answer: dict[str, int] = ask(store, whole, embargoed=embargoed).to_pylist()[0]
+    answer: dict[str, int] = ask(store, ungrouped(question)).to_pylist()[0]
     return answer
+
+
+def ungrouped(question: Question) -> Question:
+    """The question of the total of what ``question`` asks."""
+    return replace(question, by=(), measures=question.shown, sort="", top=None)

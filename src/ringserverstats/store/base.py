@@ -290,7 +290,10 @@ class Store(Protocol):
         """
 
     def tidy(self) -> None:
-        """Leave nothing of what was taken out in the files, as far as this program can."""
+        """Leave nothing of what `prune` and `forget` took out in the files, as far as it can.
+
+        What failed, or was stopped, is done by the next call.
+        """
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         """Forget rejects that are none any more, as ``read`` tells.

@@ -46,7 +46,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
-from ringserverstats.store.pruning import coarse_rows, keep_since, months_to_prune, prune
+from ringserverstats.store.pruning import begin, coarse_rows, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
     add_server,
@@ -247,8 +247,7 @@ class SQLStore(ABC):
     ) -> Pruned:
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
-            keep_since(session, before)
-            months = months_to_prune(session, before)
+            months = begin(session, before)
         found = []
         for done, month in enumerate(months):
             progress(done, len(months))
@@ -258,6 +257,16 @@ class SQLStore(ABC):
         return Pruned(
             len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
         )
+
+    def tidy(self) -> None:
+        with self._session() as session:
+            untidy = session.rows("SELECT bool_or(untidy) FROM store")[0][0]
+        if untidy:
+            self._tidy()
+
+    @abstractmethod
+    def _tidy(self) -> None:
+        """Leave nothing of what was taken out in the files, and say so in table ``store``."""
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:
@@ -289,7 +298,8 @@ class SQLStore(ABC):
             new &= ~closed
             done = written(rows, new, elsewhere, imported=int(closed.sum()))
             if done.entries:
-                insert(session, coarse_rows(session, rows, partial(self._keys, session)), new)
+                written_rows = coarse_rows(session, rows, new, partial(self._keys, session))
+                insert(session, written_rows, new)
             resolved = insert_notes(session, rows, new)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 

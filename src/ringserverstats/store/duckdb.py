@@ -27,6 +27,7 @@ from ringserverstats.store.file import (
     open_file,
     put_first,
     put_in_place,
+    remove_new,
     write_anew,
 )
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
@@ -126,7 +127,7 @@ class DuckDBStore(SQLStore):
         finally:
             new.unlink(missing_ok=True)
 
-    def tidy(self) -> None:
+    def _tidy(self) -> None:
         path = Path(os.path.realpath(self._path))
         new = new_beside(path)
         try:
@@ -136,6 +137,8 @@ class DuckDBStore(SQLStore):
                 before = path.stat()
                 write_anew(path, new, memory=self.options.memory)
             new.chmod(before.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.chown(new, before.st_uid, before.st_gid)
             put_in_place(new, path, wait=self.options.wait, tell=self.options.tell, since=before)
         except (OSError, duckdb.Error) as error:
             raise StoreError(
@@ -143,7 +146,7 @@ class DuckDBStore(SQLStore):
                 "still lie in its free places; make room, and run the same again"
             ) from None
         finally:
-            new.unlink(missing_ok=True)
+            remove_new(new)
 
     def _restore_secret(self, known: Identity, ask: Callable[[Path], bytes] | None) -> None:
         """Make sure that the secret is there; one that had to be asked for is kept."""

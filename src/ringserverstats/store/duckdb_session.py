@@ -48,7 +48,8 @@ class DuckDBSession:
         self.change(f"CREATE TEMP TABLE {name} AS {select}")
 
     def add_names(self, table: str, given: pa.Table) -> None:
-        self.give("given", given)
+        # In the order of their keys, as that of what they were made of may tell of it.
+        self.give("given", given.sort_by(table))
         self.change(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
         self._connection.unregister("given")
 

@@ -41,8 +41,26 @@ def new_beside(path: Path) -> Path:
     """A name for what is to take the place of ``path`` when it is whole."""
     for old in path.parent.glob(f"{path.name}.new-*"):
         if time.time() - old.stat().st_mtime > _LEFT_OVER:
-            old.unlink(missing_ok=True)
+            _remove(old)
     return path.with_name(f"{path.name}.new-{uuid.uuid4()}")
+
+
+def remove_new(new: Path) -> None:
+    """Leave nothing of the unfinished file ``new``, where it is still there."""
+    for path in (new, log_of(new), _spill(new)):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _spill(path: Path) -> Path:
+    """Where what does not fit into memory lies meanwhile."""
+    return Path(f"{path}.tmp")
 
 
 def first_line(error: Exception) -> str:
@@ -70,7 +88,7 @@ def open_file(
                 read_only=not write,
                 config={
                     "memory_limit": memory,
-                    "temp_directory": f"{path}.tmp",
+                    "temp_directory": str(_spill(path)),
                     "preserve_insertion_order": "false",
                     "autoinstall_known_extensions": "false",
                     "autoload_known_extensions": "false",
@@ -151,9 +169,12 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
     Raises:
         duckdb.Error: ``source`` cannot be read, or ``target`` not be written.
     """
-    with duckdb.connect(
-        target, config={"memory_limit": memory, "temp_directory": f"{target}.tmp"}
-    ) as connection:
+    with (
+        _private(),
+        duckdb.connect(
+            target, config={"memory_limit": memory, "temp_directory": str(_spill(target))}
+        ) as connection,
+    ):
         migrate(connection)
         quoted = str(source).replace("'", "''")
         connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
@@ -165,7 +186,18 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
             connection.execute(f"DELETE FROM {table}")
             connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table}")
         connection.execute("DETACH source")
+        connection.execute("UPDATE store SET untidy = false")
         connection.execute("CHECKPOINT")
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """What this process makes meanwhile is readable by its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _copy(files: dict[Path, Path]) -> None:

@@ -33,6 +33,7 @@ def forget(session: Session, pseudonym: str, keys: Keys) -> Removed:
     after = number(alias)
     _rename_connections(session, before, after)
     _rename_origins(session, before, after, keys)
+    session.change("UPDATE store SET untidy = true")
     known = session.change("DELETE FROM client WHERE client = $1", [before])
     if known:
         session.change(

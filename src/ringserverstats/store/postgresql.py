@@ -37,11 +37,16 @@ from ringserverstats.store.postgresql_schema import (
     steps,
 )
 from ringserverstats.store.postgresql_session import PostgreSQLSession
+from ringserverstats.store.pruning import months_to_prune
 from ringserverstats.store.session import Session
 
 # What breaks is told once, by us.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
+_EARLIEST = date(2000, 1, 1)
+_TOLD_OF = ("client", "origin", "agent", "connection_by_day")
+# Two that add the same row, which neither saw, are in each other's way too.
+_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 _ATTEMPTS = 5
 _PAUSE = 0.05
 _WORK_MEMORY = "64MB"
@@ -96,7 +101,7 @@ class PostgreSQLStore(SQLStore):
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
         twice = super().merge_servers(name, into, once=once, try_only=try_only)
         if not try_only:
-            self._refresh([(date(2000, 1, 1), _today())])
+            self._refresh([(_EARLIEST, _today())])
         return twice
 
     def prune(
@@ -106,15 +111,22 @@ class PostgreSQLStore(SQLStore):
         try_only: bool,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
-        if not try_only:  # else the aggregates would lose what is about to go
+        with self._session() as session:
+            months = months_to_prune(session, before)
+        if months and not try_only:  # else the aggregates would lose what is about to go
+            self._refresh([(_EARLIEST, before)])
             with self._connect() as connection:
                 timescaledb.keep_aggregates(connection, before, _today())
         return super().prune(before, try_only=try_only, progress=progress)
 
-    def tidy(self) -> None:
+    def _tidy(self) -> None:
+        with self._connection() as connection:
+            for table in _TOLD_OF:  # whose statistics hold values of columns
+                connection.execute(f"ANALYZE {table}")
+            connection.execute("UPDATE store SET untidy = false")
         self.options.tell(
             f"{self.label}: what was taken out lies in the server's files until VACUUM has been "
-            "there and others rows take its place; VACUUM FULL leaves nothing"
+            "there and other rows take its place; VACUUM (FULL, ANALYZE) leaves nothing"
         )
 
     def finish(self) -> None:
@@ -340,7 +352,7 @@ class PostgreSQLStore(SQLStore):
             )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{reason}: the server's disk is full; make room, and run it again")
-        if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
+        if isinstance(error, _IN_THE_WAY):
             return _AgainError(reason)
         return StoreError(reason)
 

@@ -6,6 +6,8 @@ All of it runs within the transaction of the caller. docs/privacy.md says what i
 from collections.abc import Callable
 from datetime import date, timedelta
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ringserverstats.enrich.pruning import Coarse, pruned_rows, random_ids
@@ -37,7 +39,8 @@ SELECT DISTINCT date_trunc('month', f.day)::date AS month
 """
 _WITH_TRANSFERS = " UNION SELECT date_trunc('month', day)::date FROM {table} WHERE day < $1::date"
 _KEEP = """
-UPDATE store SET kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
+UPDATE store SET untidy = true,
+       kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 """
 
 
@@ -47,9 +50,17 @@ def months_to_prune(session: Session, before: date) -> list[date]:
     return sorted(month for (month,) in session.rows(_UNPRUNED + kept, [before]))
 
 
-def keep_since(session: Session, first: date) -> None:
-    """Say that transfers of days before ``first`` are not kept."""
-    session.change(_KEEP, [first])
+def begin(session: Session, before: date) -> list[date]:
+    """Say what holds while and after the months before the day ``before`` are pruned.
+
+    Returns:
+        These months; where there are none, nothing is said.
+    """
+    months = months_to_prune(session, before)
+    if months:
+        session.change(_KEEP, [before])
+        _mark(session, (before - _ONE_DAY).replace(day=1), late=False)
+    return months
 
 
 def prune(session: Session, month: date, keys: Keys) -> Pruned:
@@ -69,28 +80,32 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
             where = _SPAN.format(time=one.time, first=span[0], last=span[1])
             session.replace_sums(one, where, _moved(one, where))
         forget_unused(session)
-    session.change(
-        "INSERT INTO pruned (month, late) SELECT $1::date, false"
-        " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
-        span[:1],
-    )
+    _mark(session, month, late=False)
     return Pruned(months=1, clients=len(coarse.clients), transfers=int(transfers))
 
 
-def coarse_rows(session: Session, rows: Rows, keys: Callable[[], Keys]) -> Rows:
-    """``rows`` as they may be written: those of pruned months with clients of these alone."""
+def coarse_rows(
+    session: Session, rows: Rows, new: npt.NDArray[np.bool_], keys: Callable[[], Keys]
+) -> Rows:
+    """``rows`` as the ``new`` ones may be written: in pruned months with clients of these alone."""
     last = session.rows("SELECT max(month) FROM pruned")[0][0]
-    if last is None or not len(rows.entries):
+    if last is None:
         return rows
-    made, months = pruned_rows(rows, month_of(last)[1] + _ONE_DAY, keys())
-    for month in months:
-        session.change("UPDATE pruned SET late = true WHERE month = $1::date", [month])
-        session.change(
-            "INSERT INTO pruned (month, late) SELECT $1::date, true"
-            " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
-            [month],
-        )
+    made, months = pruned_rows(rows, new, month_of(last)[1] + _ONE_DAY, keys())
+    for month in sorted(months):
+        _mark(session, month, late=True)
     return made
+
+
+def _mark(session: Session, month: date, *, late: bool) -> None:
+    """Say that a month is pruned, and if it is so, that logs of it came later."""
+    if late:
+        session.change("UPDATE pruned SET late = true WHERE month = $1::date", [month])
+    session.change(
+        f"INSERT INTO pruned (month, late) SELECT $1::date, {late}"
+        " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
+        [month],
+    )
 
 
 def _give_moves(session: Session, coarse: Coarse, span: list[date]) -> None:

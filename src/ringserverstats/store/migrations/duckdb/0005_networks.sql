@@ -33,3 +33,6 @@ ALTER TABLE origin ADD COLUMN month DATE;
 
 -- Transfers of days before are not kept.
 ALTER TABLE store ADD COLUMN kept_since DATE;
+
+-- What was taken out may still lie in the file.
+ALTER TABLE store ADD COLUMN untidy BOOLEAN DEFAULT false;

@@ -32,3 +32,6 @@ CREATE TABLE pruned (
 
 -- The only month that an origin is of, once that is pruned.
 ALTER TABLE origin ADD COLUMN month date;
+
+-- What was taken out may still lie in the server's files.
+ALTER TABLE store ADD COLUMN untidy boolean NOT NULL DEFAULT false;
