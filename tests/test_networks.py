@@ -1,6 +1,7 @@
 """What a code stands for: the registry, as it is read, kept and used."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -75,7 +76,9 @@ def test_codes_with_their_year_and_permanent_ones_stay() -> None:
 
 
 def test_the_registry_of_fdsn() -> None:
-    found = read_registry(str(FDSN))
+    told = read_registry(str(FDSN))
+    found = told.networks
+    assert told.left_out == 3
     assert [(one.extended, str(one.first_day), str(one.last_day)) for one in found] == [
         ("1T2024", "2024-03-01", "2026-09-14"),
         ("FR", "1962-01-01", "None"),
@@ -87,7 +90,7 @@ def test_the_registry_of_fdsn() -> None:
 
 
 def test_the_text_of_a_station_service() -> None:
-    found = read_registry(str(STATION))
+    found = read_registry(str(STATION)).networks
     assert [(one.extended, str(one.last_day)) for one in found] == [
         ("FR", "None"),
         ("XP2014", "2016-01-01"),
@@ -110,7 +113,7 @@ def test_any_bytes_are_a_registry_or_an_error(raw: bytes) -> None:
     file = Path("registry.any")
     try:
         file.write_bytes(raw)
-        assert read_registry(str(file))
+        assert read_registry(str(file)).networks
     except SourceError:
         pass
     finally:
@@ -174,9 +177,10 @@ def test_the_commands(run: CommandLine, service: str) -> None:
     assert none.returncode == 3
     assert "there is no registry" in none.stderr
     told = run("networks", "refresh", f"{service}/ws")
-    assert "4 networks, 3 of them temporary" in told.stdout
+    assert "4 networks, 3 of them temporary; 0 before" in told.stdout
+    assert "3 rows were left out" in told.stderr
     failed = run("networks", "refresh", f"{service}/moved?key=secret")
-    assert failed.returncode == 2
+    assert failed.returncode == 3
     assert "stay as they are" in failed.stderr
     assert "secret" not in failed.stderr
     listed = json.loads(run("networks", "list", "--format", "json").stdout)
@@ -196,7 +200,7 @@ def test_offline(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
     failed = run("networks", "refresh", "http://127.0.0.1:9/none")
-    assert failed.returncode == 2
+    assert failed.returncode == 3
     assert "A file does as well" in failed.stderr
     listed = json.loads(run("networks", "list", "--all", "--format", "json").stdout)
     assert len(listed) == 4
@@ -211,3 +215,52 @@ def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: dat
     told = [one.name for one in found if one.first_day <= day <= one.last_day]
     meant = network_on(code, day)
     assert told == ([meant.name] if meant else [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost:abc/x", "http://[::1/x", "http://user:pa/ss@localhost/", "http://", "{}"],
+)
+def test_a_wrong_url_is_told_without_what_it_hides(run: CommandLine, url: str) -> None:
+    run(str(DATA / "v4.1.0-text"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0 hello\r\n")
+
+        if url == "{}":
+            threading.Thread(target=answer, daemon=True).start()
+        failed = run("networks", "refresh", url.format(f"http://127.0.0.1:{port}/"))
+    assert failed.returncode in (2, 3)
+    assert failed.stderr.startswith("Error: ")
+    assert "Traceback" not in failed.stderr
+    assert "pa" not in failed.stderr.split()
+
+
+def test_a_code_with_its_year_means_its_network_on_all_days() -> None:
+    for one in spans(REGISTRY):
+        if one.code == "XP2014":
+            assert (one.first_day.year, one.last_day.year, one.is_near) == (1800, 2200, False)
+
+
+def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
+    run(str(DATA / "v4.1.0-text"))
+    run("networks", "refresh", str(FDSN))
+    told = run("stats", "--by", "network")
+    assert "count as the nearest network: 1T2024" in told.stdout
+    assert "nearest" not in run("stats", "--by", "station").stdout
+
+
+def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
+    read_into(store, DATA / "v4.1.0-text")
+    many = [
+        Network(code, date(year, 3, 15), date(year, 9, 15), f"{code} of {year}", None)
+        for code in ("XP", "1T")
+        for year in range(1990, 2026)
+    ]
+    store.set_registry(many)
+    sql, parameters = Question(by=("network",)).sql(Question(by=("network",)).naming(store.ask))
+    assert len(parameters) < 20
+    assert sql.count("UNION ALL") < 5

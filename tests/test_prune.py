@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.periods import months_before
 from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -183,7 +185,7 @@ def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Lo
 
 def test_what_needs_transfers_is_refused(read: Store, tmp_path: Path) -> None:
     read.prune(BEFORE, try_only=False)
-    with pytest.raises(StoreError, match="not those that its ledger tells"):
+    with pytest.raises(StoreError, match="has data of pruned months"):
         read.delete("default", date(2026, 3, 1), date(2026, 3, 31), try_only=False)
     from ringserverstats.copy import copy
 
@@ -266,7 +268,10 @@ def test_the_command(run: CommandLine) -> None:
     before = run("stats", "--by", "month", "--format", "json").stdout
     tried = run("prune", "--keep", "1mo", "--dry-run")
     assert "would prune 3 months" in tried.stdout
-    done = run("prune", "--keep", "1mo")
+    refused = run("prune", "--keep", "1mo")
+    assert refused.returncode == 2
+    assert "this would prune 3 months (2026-03, 2026-06, 2026-07); add --yes" in refused.stderr
+    done = run("prune", "--keep", "1mo", "--yes")
     assert "pruned 3 months" in done.stdout, done.stderr
     rows = json.loads(run("stats", "--by", "month", "--format", "json").stdout)
     assert [{**row, "at-most": None} for row in rows] == [
@@ -276,6 +281,10 @@ def test_the_command(run: CommandLine) -> None:
     assert "≤ " in shown.stdout
     assert "at most" in shown.stdout
     assert json.loads(run("stats", "--format", "json").stdout)[0]["at-most"] is True
+    told = run("stats", "--by", "month,institution")
+    assert "2026-03 to 2026-09 are pruned: of their clients" in told.stdout
+    assert "are pruned" not in run("stats", "--by", "month,country").stdout
+    assert "months before 2026-10-01" in run("info").stdout
     for wrong in ("13", "0mo", "x", "-1mo"):
         refused = run("prune", "--keep", wrong)
         assert refused.returncode == 2, wrong
@@ -303,14 +312,14 @@ def test_a_killed_prune_goes_on(run: CommandLine) -> None:
     before = answers(run.store)
     rng = random.Random(1)
     for _ in range(4):
-        process = run.popen("prune", "--keep", "1mo", batch=1)
+        process = run.popen("prune", "--keep", "1mo", "--yes", batch=1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.3, 1.2))
         process.kill()
         process.wait()
         assert answers(run.store) == before
         assert_whole(run.store)
-    assert run("prune", "--keep", "1mo").returncode == 0
+    assert run("prune", "--keep", "1mo", "--yes").returncode == 0
     assert answers(run.store) == before
     left = run.store.ask("SELECT count(*) AS n FROM transfer WHERE day < '2026-09-01'")
     assert left["n"].to_pylist() == [0]
@@ -332,7 +341,7 @@ def test_soak_of_kills_while_it_prunes(run: CommandLine) -> None:
         for old in run.folder.glob("store.duckdb*"):
             old.unlink() if old.is_file() else shutil.rmtree(old)
         shutil.copy(whole, path)
-        process = run.popen("prune", "--keep", "1mo", batch=1)
+        process = run.popen("prune", "--keep", "1mo", "--yes", batch=1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.4, 4.0))
         process.kill()
@@ -341,7 +350,7 @@ def test_soak_of_kills_while_it_prunes(run: CommandLine) -> None:
         assert_whole(run.store)
         months = run.store.ask("SELECT count(*) AS n FROM pruned")["n"][0].as_py()
         partly["none" if not months else "all" if process.returncode == 0 else "part"] += 1
-        assert run("prune", "--keep", "1mo").returncode == 0
+        assert run("prune", "--keep", "1mo", "--yes").returncode == 0
         assert answers(run.store) == before
         assert_whole(run.store)
     print(f"kills of prune: {dict(partly)}")
@@ -437,3 +446,41 @@ def test_statistics_of_postgresql_hold_no_old_pseudonym(database: str, tmp_path:
     store.prune(BEFORE, try_only=False)
     store.tidy()
     assert not any(one in held() for one in old)
+
+
+@pytest.mark.of_duckdb
+def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store.duckdb")
+    read_into(store, DATA / "v4.1.0-text")
+    left = tmp_path / "store.duckdb.new-1.tmp"
+    left.mkdir()
+    (left / "spilled").touch()
+    os.utime(left, (0, 0))
+    execute(store, "UPDATE store SET untidy = true")
+    store.tidy()
+    assert not left.exists()
+    assert store.ask("SELECT untidy FROM store")["untidy"].to_pylist() == [False]
+
+
+def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
+    read.prune(BEFORE, try_only=False)
+    keys = read.open(create=False).keys
+    assert audit(read, keys) == []
+    pick = "(SELECT min(origin) FROM origin WHERE month {})"
+    for sql, problem in (
+        (f"UPDATE origin SET month = NULL WHERE origin = {pick.format('IS NOT NULL')}", "followed"),
+        ("UPDATE origin SET month = '2026-06-01' WHERE month = '2026-03-01'", "another one"),
+        ("UPDATE pruned SET month = '2026-01-01' WHERE month = '2026-03-01'", "not pruned"),
+    ):
+        held = dump(read), read.ask("SELECT * FROM pruned ORDER BY month").to_pylist()
+        execute(read, sql)
+        assert any(problem in one.problem for one in audit(read, keys)), sql
+        execute(
+            read,
+            "UPDATE origin SET month = f.month FROM (SELECT origin, min(date_trunc("
+            "'month', day)::date) AS month FROM connection_by_day GROUP BY origin) f"
+            " WHERE f.origin = origin.origin AND f.month < '2026-09-01'",
+        )
+        execute(read, "UPDATE pruned SET month = '2026-03-01' WHERE month = '2026-01-01'")
+        assert audit(read, keys) == []
+        assert held[0] == dump(read)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ringserverstats.cli.common import human_bytes, show, table, width
 from ringserverstats.errors import StoreError
-from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
+from ringserverstats.statistics.bounds import AT_MOST, DISTINCT, pruned_months
 from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import GROUPS, PLACES
 from ringserverstats.statistics.coverage import Gaps, gaps
@@ -31,6 +31,8 @@ _BOUND = "≤ "
 _AT_MOST_NOTE = (
     f"{_BOUND}at most: of pruned months it is not known who was in several of them, or came again"
 )
+#: What of clients is not kept of pruned months.
+_PRUNED_AWAY = frozenset({"client", "city", "geohash", "asn", "institution", "agent"})
 _DBIP = "DBIP"  # with which the kinds of its databases begin; its licence asks to be named
 
 
@@ -41,12 +43,13 @@ def print_answer(store: Store, question: Question, answer: Answer, on: Console) 
         on.print(_empty(store, question))
         said = _notes(store, question, holes)
     else:
-        rows = _rows(question, answer.rows, holes)
+        rows = _rows(question, answer.rows, {} if answer.notes else holes)
         made = _table(question, rows, answer.whole, holes, bars=bool(question.by))
         if width(made, on) > on.width:
             made = _table(question, rows, answer.whole, holes, bars=False)
         show(made, on)
-        said = [_caption(question), *_notes(store, question, holes)]
+        said = [_caption(question, is_whole=answer.whole is not None)]
+        said += _notes(store, question, holes)
         if any(_is_marked(question, row, holes) for row in rows):
             said[1] = f"{_MARK.strip()} {said[1]}"
         if any(row.get(AT_MOST) for row in (*rows, answer.whole or {})):
@@ -147,7 +150,7 @@ def _number(name: str, count: int | None) -> str:
     return human_bytes(count) if name.startswith("bytes") else f"{count:,}"
 
 
-def _caption(question: Question) -> str:
+def _caption(question: Question, *, is_whole: bool = True) -> str:
     directions = question.filters.get("direction", ())
     way: dict[tuple[str, ...], str] = {
         ("TX",): "sent to clients (TX)",
@@ -157,7 +160,8 @@ def _caption(question: Question) -> str:
     if question.first or question.last:
         parts.append(f"{question.first or 'the beginning'} to {question.last or 'today'}")
     if question.top is not None:
-        parts.append(f"the first {question.top}, and the total of all")
+        total = ", and the total of all" if is_whole else ""
+        parts.append(f"the first {question.top}{total}")
     if question.first or question.last or any(GROUPS[name].is_time for name in question.by):
         parts.append("day: the server's local date")
     return "; ".join(parts)
@@ -185,7 +189,19 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
                 "none was operating on some days, which count as the nearest network: "
                 f"{', '.join(near)}: ringserverstats networks unknown"
             )
-    return found + _of_whom(store, question)
+    return found + _of_pruned(store, question) + _of_whom(store, question)
+
+
+def _of_pruned(store: Store, question: Question) -> list[str]:
+    """That clients of old months are not known, where a question asks about them."""
+    asked = _PRUNED_AWAY & {*question.by, *question.filters}
+    months = pruned_months(store, question.first, question.last) if asked else []
+    if not months:
+        return []
+    return [
+        f"{months[0]:%Y-%m} to {months[-1]:%Y-%m} are pruned: of their clients only country, class "
+        f"and agent family are kept, and what they did is not under {', '.join(sorted(asked))}"
+    ]
 
 
 def _of_whom(store: Store, question: Question) -> list[str]:

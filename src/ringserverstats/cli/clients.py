@@ -115,7 +115,8 @@ def reclassify(dry_run: bool, database: str | None) -> None:
     for name in found.unmatched:
         click.echo(
             f"Note: the rule {name!a} holds of nobody that is stored; if it is new, it holds from "
-            "the next ingest on, as no addresses are kept",
+            "the next ingest on, as no addresses are kept. For days before, delete them and read "
+            "their logs again",
             err=True,
         )
     if dry_run:
@@ -129,9 +130,8 @@ def _scratch(store: Store, settings: Settings, folder: Path) -> Store:
     path = folder / "logs.duckdb"
     if store.exists():
         return store.scratch(path)
-    return open_store(
-        replace(settings, database=f"duckdb://{path}", config_folder=folder), answers=True
-    )
+    given = replace(settings, database=f"duckdb://{path}", config_folder=folder)
+    return open_store(given, answers=True, quiet=True)
 
 
 def _print(found: pa.Table, on: Console) -> None:

@@ -47,12 +47,15 @@ def warn_of_password(uri: str | None) -> None:
         )
 
 
-def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> Store:
+def open_store(
+    settings: Settings, *, answers: bool, needed: bool = False, quiet: bool = False
+) -> Store:
     """The store that ``settings`` name.
 
     Args:
         answers: give it the memory for questions.
         needed: it must be there.
+        quiet: it says nothing by itself, as it is made for a moment.
 
     Raises:
         StoreError: it is not, but needed.
@@ -67,7 +70,7 @@ def open_store(settings: Settings, *, answers: bool, needed: bool = False) -> St
         ipv6_prefix=settings.ipv6_prefix,
         wait=settings.wait,
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
-        tell=lambda message: click.echo(message, err=True),
+        tell=(lambda _: None) if quiet else (lambda message: click.echo(message, err=True)),
         patience=settings.patience,
         timescaledb=settings.timescaledb,
         keep_days=settings.keep_days,

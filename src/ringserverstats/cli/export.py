@@ -173,7 +173,9 @@ def _send(
     )
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"{asked} Nothing was sent; add --yes to do it")
+            raise UsageError(
+                f"nothing was sent, as there is no terminal to ask on; --yes confirms: {asked}"
+            )
         click.confirm(asked, abort=True, err=True)
     size = packed.seek(0, 2)
     packed.seek(0)

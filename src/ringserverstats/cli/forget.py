@@ -44,13 +44,16 @@ def command(source: str, dry_run: bool, database: str | None) -> None:
         raise UsageError("standard input holds no address")
     unknown = 0
     for name in names:
-        gone = store.forget(_pseudonym(name, keys, settings.ipv6_prefix), try_only=dry_run)
+        pseudonym = _pseudonym(name, keys, settings.ipv6_prefix)
+        gone = store.forget(pseudonym, try_only=dry_run)
         unknown += gone.entries == 0
         if gone.entries:
             click.echo(
-                f"{'would forget' if dry_run else 'forgot'} whose {gone.entries:,} entries of "
-                f"{gone.days:,} days are; their {human_bytes(gone.bytes)} still count"
+                f"{'would forget' if dry_run else 'forgot'} a client with {gone.entries:,} entries "
+                f"on {gone.days:,} days; their {human_bytes(gone.bytes)} still count"
             )
+        if gone.entries and dry_run:
+            click.echo(f"what is kept of it: ringserverstats stats --client {pseudonym} --by ...")
     if not dry_run:
         store.tidy()
     if unknown:

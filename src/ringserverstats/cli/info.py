@@ -59,6 +59,11 @@ def command(as_json: bool, database: str | None) -> None:
         told.add_row("places", f"{one.path}: {one.problem or f'{one.kind} of {one.built}'}")
     if not databases:
         told.add_row("places", "unknown: no database (settings geoip_city, geoip_asn)")
+    told.add_row("embargo", ", ".join(ascii(one)[1:-1] for one in settings.embargo) or "none")
+    told.add_row("small counts", f"under {settings.small_counts} clients")
+    told.add_row("networks", f"{found.networks:,} in the registry")
+    if found.pruned_before:
+        told.add_row("pruned", f"months before {found.pruned_before}")
     told.add_row("size", human_bytes(found.size))
     told.add_row("schema", str(found.schema))
     told.add_row("entries", f"{found.entries:,}")

@@ -48,18 +48,25 @@ def refresh(source: str | None, database: str | None) -> None:
     (query?level=network&format=text), which tells no DOIs.
     """
     from ringserverstats.enrich.networks import read_registry
-    from ringserverstats.statistics.networks import unknown
+    from ringserverstats.statistics.networks import registry, unknown
 
     settings = load_settings(database)
     store = open_store(settings, answers=True, needed=True)
-    networks = read_registry(source or settings.registry)
-    store.set_registry(networks)
-    extended = sum(one.extended != one.code for one in networks)
-    click.echo(f"{len(networks):,} networks, {extended:,} of them temporary")
-    codes = [row["code"] for row in unknown(store).to_pylist() if row["network"] is None]
+    told = read_registry(source or settings.registry)
+    before = len(registry(store))
+    store.set_registry(told.networks)
+    extended = sum(one.extended != one.code for one in told.networks)
+    click.echo(
+        f"{len(told.networks):,} networks, {extended:,} of them temporary; {before:,} before"
+    )
+    if told.left_out:
+        click.echo(
+            f"Note: {told.left_out:,} rows were left out, as their code or dates are none", err=True
+        )
+    codes = {row["code"] for row in unknown(store).to_pylist() if row["network"] is None}
     if codes:
         click.echo(
-            f"Note: {len(set(codes))} codes of the store are not in it: "
+            f"Note: on some days none of them had these codes: {', '.join(sorted(codes))}: "
             "ringserverstats networks unknown",
             err=True,
         )
@@ -93,7 +100,8 @@ def unknown_(format_: str, output: str | None, database: str | None) -> None:
     """Show codes of the store that no network of the registry had, and the days of their data.
 
     Within two years of its days, a network is taken for the one that is meant: such days are shown
-    with it, and count as its own. Other days count by the code as it is.
+    with it, and count as its own. Other days count by the code as it is. Bytes are what was sent
+    and received.
     """
     from ringserverstats.cli.formats import write
     from ringserverstats.statistics.networks import unknown

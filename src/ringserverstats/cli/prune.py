@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 
 import click
 
 from ringserverstats.cli.common import load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
+from ringserverstats.errors import UsageError
 
 
 @click.command(
@@ -15,7 +17,7 @@ from ringserverstats.cli.options import database_option
     short_help="Make old months anonymous; their sums stay.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats prune --keep 13mo --dry-run\n"
-    "  ringserverstats prune --keep 2y",
+    "  ringserverstats prune --keep 2y --yes",
 )
 @click.option(
     "--keep",
@@ -24,19 +26,30 @@ from ringserverstats.cli.options import database_option
     help="Whole months that stay as they are, beside this one: 13mo, 2y.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be pruned.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option
-def command(keep: str, dry_run: bool, database: str | None) -> None:
+def command(keep: str, dry_run: bool, yes: bool, database: str | None) -> None:
     """Let nobody be followed through months that are long ago.
 
     Single transfers of these months go. Their sums stay exact, but each client has a random
     pseudonym for each month, and of it only the country, the class and the program are kept; over
     several such months clients are counted as "at most". The ledger stays, so that old logs which
-    are read again still count once. It cannot be undone: make a backup if that may be needed.
+    are read again still count once.
+
+    It cannot be undone. Days of such months cannot be deleted, their servers not be merged, and the
+    store not be copied to another kind any more: back it up, or move it to PostgreSQL, before.
     """
     from ringserverstats.statistics.periods import months_before
 
     before = months_before(keep, date.today())
     store = open_store(load_settings(database), answers=True, needed=True)
+    months = store.prunable(before)
+    named = ", ".join(f"{month:%Y-%m}" for month in months) or "none"
+    if months and not (dry_run or yes):
+        asked = f"{_count(len(months))} ({named})"
+        if not sys.stdin.isatty():
+            raise UsageError(f"this would prune {asked}; add --yes to do it")
+        click.confirm(f"Prune {asked}? It cannot be undone.", abort=True)
     with progress_bar("pruning", None) as progress:
         found = store.prune(
             before, try_only=dry_run, progress=lambda done, size: progress(done, total=size)
@@ -44,6 +57,11 @@ def command(keep: str, dry_run: bool, database: str | None) -> None:
     if not dry_run:
         store.tidy()
     click.echo(
-        f"{'would prune' if dry_run else 'pruned'} {found.months:,} months before {before}: "
-        f"{found.transfers:,} transfers, {found.clients:,} clients (of each month)"
+        f"{'would prune' if dry_run else 'pruned'} {_count(found.months)} before {before} "
+        f"({named}): {found.transfers:,} transfers; {found.clients:,} clients, each counted in "
+        "each month in which it was"
     )
+
+
+def _count(months: int) -> str:
+    return f"{months:,} month{'' if months == 1 else 's'}"

@@ -105,6 +105,7 @@ def command(
     """
     from ringserverstats.cli.answer import notes, print_answer
     from ringserverstats.cli.formats import write
+    from ringserverstats.statistics.networks import idle_patterns
     from ringserverstats.statistics.published import answer_all, answer_public
     from ringserverstats.statistics.questions import Question
 
@@ -136,6 +137,13 @@ def command(
             click.echo(f"-- ${number}: {value!a}")
         return
     policy = public_policy(settings)
+    if public:
+        for pattern in idle_patterns(store, policy.embargoed):
+            click.echo(
+                f"Warning: the embargo on {pattern!a} is of no network in the store; if it should "
+                "be: ringserverstats networks list",
+                err=True,
+            )
     answer = answer_public(store, question, policy) if public else answer_all(store, question)
     write(answer.rows, format_, output, lambda on: print_answer(store, question, answer, on))
     if format_ != "table":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ringserverstats.enrich.clean import visible
-from ringserverstats.errors import SourceError
+from ringserverstats.errors import ServiceError, SourceError
 
 #: End dates are often stale, and rings send late data: so far from its days a network is taken for
 #: the one that a code stands for, where none was operating.
@@ -150,7 +150,15 @@ def _distance(day: date, network: Network) -> timedelta:
     return day - (network.last_day or _LAST)
 
 
-def read_registry(source: str) -> list[Network]:
+@dataclass(frozen=True)
+class Registry:
+    """What a registry tells: ``left_out`` counts rows without a code or dates that can be."""
+
+    networks: list[Network]
+    left_out: int
+
+
+def read_registry(source: str) -> Registry:
     """The networks of a registry: FDSN's web service, a station service, or a file of either.
 
     Args:
@@ -158,13 +166,15 @@ def read_registry(source: str) -> list[Network]:
             ``level=network``, which has no DOIs.
 
     Raises:
-        SourceError: it cannot be read, or tells no networks.
+        ServiceError: the URL cannot be read.
+        SourceError: the file cannot be, or it tells no networks.
     """
     raw = _fetched(source) if re.match(r"https?://", source) else _of_file(source)
     try:
         text = raw.decode("utf-8-sig")
         rows = _json_rows(text) if text.lstrip()[:1] in ("{", "[") else _text_rows(text)
-        found = [network for row in rows if (network := _network(*row))]
+        told = [_network(*row) for row in rows]
+        found = [network for network in told if network]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error):
         found = []
     if not found:
@@ -172,7 +182,10 @@ def read_registry(source: str) -> list[Network]:
             f"{_shown(source)} tells no networks; it should be the JSON of FDSN's network service, "
             "or the text of a station service (query?level=network&format=text)"
         )
-    return sorted(set(found), key=lambda one: (one.code, one.first_day, one.name, one.doi or ""))
+    networks = sorted(
+        set(found), key=lambda one: (one.code, one.first_day, one.name, one.doi or "")
+    )
+    return Registry(networks, len(told) - len(found))
 
 
 def _fetched(url: str) -> bytes:
@@ -184,7 +197,7 @@ def _fetched(url: str) -> bytes:
             return _limited(answer.read(_LARGEST + 1), url)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise SourceError(
+        raise ServiceError(
             f"{_shown(url)} cannot be read ({_printable(reason)}); the networks in the store stay "
             "as they are. A file does as well: ringserverstats networks refresh FILE"
         ) from None

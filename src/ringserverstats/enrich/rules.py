@@ -28,6 +28,7 @@ _SEPARATOR = ","
 # Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are told in these (xn--).
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?")
 _Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
+_Domain = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$")]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^,\x00-\x1f\x7f]{1,100}$")]
 
@@ -39,7 +40,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     class_: _Word | None = None
     institution: _Text | None = None
     networks: tuple[str, ...] = ()
-    domains: tuple[_Text, ...] = ()
+    domains: tuple[_Domain, ...] = ()
     agents: tuple[_Text, ...] = ()
     users: tuple[_Text, ...] = ()
     direction: Literal["TX", "RX"] | None = None

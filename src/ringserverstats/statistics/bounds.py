@@ -7,7 +7,7 @@ from functools import cache
 import pyarrow as pa
 
 from ringserverstats.statistics.periods import days_of
-from ringserverstats.store.base import Ask
+from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.sums import month_of
 
 #: The column that says so, of each row.
@@ -31,6 +31,22 @@ class _Pruned:
         return any(touched) or (bool(touched) and month_of(first) != month_of(last))
 
 
+def pruned_months(store: Store, first: date | None, last: date | None) -> list[date]:
+    """The first days of the pruned months of a period; None is no limit."""
+    return sorted(_pruned(store.ask, first or date.min, last or date.max).months)
+
+
+def _pruned(ask: Ask, begin: date, end: date) -> _Pruned:
+    rows = ask(_MONTHS).to_pylist()
+    return _Pruned(
+        {
+            row["month"]: row["late"]
+            for row in rows
+            if begin <= month_of(row["month"])[1] and row["month"] <= end
+        }
+    )
+
+
 def with_bounds(
     ask: Ask, answer: pa.Table, times: list[str], first: date | None, last: date | None
 ) -> pa.Table:
@@ -41,14 +57,7 @@ def with_bounds(
         first: first day of the period, ``last`` its last one; None is no limit.
     """
     begin, end = first or date.min, last or date.max
-    rows = ask(_MONTHS).to_pylist()
-    pruned = _Pruned(
-        {
-            row["month"]: row["late"]
-            for row in rows
-            if begin <= month_of(row["month"])[1] and row["month"] <= end
-        }
-    )
+    pruned = _pruned(ask, begin, end)
     if not pruned.months:
         return answer
 

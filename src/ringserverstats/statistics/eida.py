@@ -45,7 +45,7 @@ ROWS = pa.schema(
 #: Why something is left out.
 NO_CODES = "streams that are no source identifiers"
 NOT_RESOLVED = "temporary networks that the registry does not tell of"
-ASKED = "networks that are to be left out"
+ASKED = "networks under embargo"
 
 _PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
 _ROWS_AT_ONCE = 1000
@@ -206,17 +206,17 @@ def _check(ask: Ask, first: date, last: date, since: date | None) -> None:
     """
     known = ask(_KNOWN, [first.isoformat(), last.isoformat()]).to_pylist()[0]
     month = f"{first:%Y-%m}"
-    if known["pruned"] or (since is not None and since > first):
-        told = f" (transfers are kept since {since})" if since else ""
-        raise UsageError(
-            f"single transfers of {month} are not kept any more{told}, so that requests and "
-            "clients by stream cannot be counted; export a month of which all are kept"
-        )
     if not known["known"]:
         held = f"{known['first_day']} to {known['last_day']}" if known["last_day"] else "no logs"
         raise UsageError(
             f"nothing is known of {month}: the store holds {held} of what was sent; read its logs "
             "with: ringserverstats ingest FILE..."
+        )
+    if known["pruned"] or (since is not None and since > first):
+        told = f" (transfers are kept since {since})" if since else ""
+        raise UsageError(
+            f"single transfers of {month} are not kept any more{told}, so that requests and "
+            "clients by stream cannot be counted; export a month of which all are kept"
         )
 
 

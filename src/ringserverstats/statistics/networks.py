@@ -20,6 +20,10 @@ SELECT code, greatest(first_day, $1::date) AS first_day, least(last_day, $2::dat
  WHERE code IN (SELECT DISTINCT network FROM stream)
    AND first_day <= $2::date AND last_day >= $1::date ORDER BY code, first_day
 """
+_ALL = """
+SELECT DISTINCT s.network AS code, coalesce(w.network, s.network) AS network
+  FROM stream s LEFT JOIN network_on w ON w.code = s.network WHERE s.network IS NOT NULL
+"""
 _NEAREST = """
 SELECT DISTINCT w.network FROM network_by_day f
   JOIN network_on w ON w.code = f.network AND f.day BETWEEN w.first_day AND w.last_day
@@ -213,6 +217,16 @@ def unknown(store: Store) -> pa.Table:
     ``network`` is the nearest one, by which these days count; None: they count by the code alone.
     """
     return store.ask(_UNKNOWN).drop_columns(["is_near"])
+
+
+def idle_patterns(store: Store, patterns: Sequence[str]) -> list[str]:
+    """Those of ``patterns`` that let in no network of the store, nor one of the registry."""
+    rows = store.ask(_ALL).to_pylist()
+    return [
+        pattern
+        for pattern in patterns
+        if not any(is_one_of(row["code"].upper(), row["network"], (pattern,)) for row in rows)
+    ]
 
 
 def nearest(store: Store, first: date | None, last: date | None) -> list[str]:

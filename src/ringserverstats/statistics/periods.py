@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from ringserverstats.errors import UsageError
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
-_LAST = re.compile(r"(\d{1,5})([dwmy])", re.ASCII)
+_LAST = re.compile(r"(\d{1,5})(d|w|mo?|y)", re.ASCII)
 _DAYS = {"d": 1, "w": 7}
 
 
@@ -36,7 +36,7 @@ def days_of(label: str) -> tuple[date, date]:
 
 def months_before(text: str, today: date) -> date:
     """The first day of the months that ``13mo`` or ``2y`` keep, beside the one of ``today``."""
-    match = re.fullmatch(r"(\d{1,4})(mo|m|y)", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,4})(mo?|y)", text, re.ASCII)
     count = int(match[1]) * (12 if match[2] == "y" else 1) if match else 0
     year, month = divmod(today.year * 12 + today.month - 1 - count, 12)
     if count < 1 or year < 1:

@@ -20,7 +20,10 @@ class ServerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of a store; ``size`` in bytes, ``features`` what it runs on."""
+    """All of a store; ``size`` in bytes, ``features`` what it runs on.
+
+    ``networks`` counts those of the registry; months before ``pruned_before`` are pruned.
+    """
 
     store: str
     secret: str
@@ -30,6 +33,8 @@ class Summary:
     transfers: int
     clients: int
     streams: int
+    networks: int
+    pruned_before: str | None
     servers: list[ServerSummary]
     features: dict[str, str]
 
@@ -39,7 +44,9 @@ SELECT (SELECT max(number) FROM migration) AS schema,
        (SELECT count(*) FROM seen) AS entries,
        (SELECT coalesce(sum(transfers), 0) FROM seen) AS transfers,
        (SELECT count(*) FROM client) AS clients,
-       (SELECT count(*) FROM stream) AS streams
+       (SELECT count(*) FROM stream) AS streams,
+       (SELECT count(*) FROM registry) AS networks,
+       (SELECT (max(month) + interval '1 month')::date::text FROM pruned) AS pruned_before
 """
 _SERVERS = """
 SELECT v.name, nullif(v.timezone, '') AS timezone,

@@ -4,6 +4,7 @@ Transfers are summed up anew and compared with each table of sums and with the l
 month, so that others can write in between. Names are compared with the ids that are made of them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +14,7 @@ from typing import Any
 
 from ringserverstats.enrich.agents import family
 from ringserverstats.enrich.clients import normalise, number, pseudonym
+from ringserverstats.enrich.networks import Network, Span, spans
 from ringserverstats.enrich.rows import AS_READ, agent_id, origin_id, stream_id
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
@@ -160,11 +162,40 @@ _CHECKS = (
         " (SELECT 1 FROM connection_by_day c WHERE c.server = i.server AND c.day = i.day)",
     ),
     (
+        "pruned",
+        "stands twice",
+        "SELECT count(*) FROM (SELECT month FROM pruned GROUP BY month HAVING count(*) > 1) twice",
+    ),
+    (
+        "registry",
+        "stands twice",
+        "SELECT count(*) FROM (SELECT 1 FROM registry GROUP BY code, first_day, last_day, name, doi"
+        " HAVING count(*) > 1) twice",
+    ),
+    (
+        "origin",
+        "is of a month that is not pruned, or of another one",
+        "SELECT count(DISTINCT o.origin) FROM origin o LEFT JOIN connection_by_day f"
+        " ON f.origin = o.origin WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
+        " pruned) OR date_trunc('month', f.day)::date <> o.month)",
+    ),
+    (
+        "origin",
+        "can be followed in months that are pruned",
+        "SELECT count(DISTINCT o.origin) FROM origin o JOIN connection_by_day f"
+        " ON f.origin = o.origin WHERE o.month IS NULL"
+        " AND date_trunc('month', f.day)::date <= (SELECT max(month) FROM pruned)",
+    ),
+    (
         "reject",
         "is an entry that was counted",
         "SELECT count(*) FROM reject r JOIN seen s ON s.server = r.server AND s.entry = r.digest",
     ),
 )
+
+
+_REGISTRY = "SELECT code, first_day, last_day, name, doi FROM registry"
+_SPANS = "SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on"
 
 
 def audit(
@@ -250,6 +281,11 @@ def _tables(ask: Ask) -> Iterator[Difference]:
 
 def _names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
     """What the columns of the small tables that are made of others are not."""
+    networks = [Network(**row) for row in ask(_REGISTRY).to_pylist()]
+    made, kept = Counter(spans(networks)), Counter(Span(**row) for row in ask(_SPANS).to_pylist())
+    if made != kept:
+        wrong = sum(((made - kept) + (kept - made)).values())
+        yield Difference("network_on", "is not what the registry says", wrong)
     prefix = int(ask("SELECT max(ipv6_prefix) AS n FROM store")["n"].to_pylist()[0] or 0)
     for table, is_right in (
         ("stream", _is_stream),

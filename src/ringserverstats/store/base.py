@@ -277,6 +277,9 @@ class Store(Protocol):
             What is under the new one; nothing where the store does not know the client.
         """
 
+    def prunable(self, before: date) -> list[date]:
+        """The months before the day ``before`` that `prune` would prune, in order."""
+
     def prune(
         self,
         before: date,

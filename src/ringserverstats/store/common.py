@@ -46,7 +46,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
-from ringserverstats.store.pruning import begin, coarse_rows, prune
+from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
     add_server,
@@ -238,6 +238,10 @@ class SQLStore(ABC):
             self._changed(session)
             return forget(session, pseudonym, keys)
 
+    def prunable(self, before: date) -> list[date]:
+        with self._session() as session:
+            return months_to_prune(session, before)
+
     def prune(
         self,
         before: date,
@@ -253,6 +257,8 @@ class SQLStore(ABC):
             progress(done, len(months))
             with self._session(write=True, undo=try_only) as session:
                 found.append(prune(session, month, keys))
+                if month == months[-1]:
+                    end(session, before)
         progress(len(months), len(months))
         return Pruned(
             len(found), sum(one.clients for one in found), sum(one.transfers for one in found)

@@ -131,12 +131,24 @@ def _check(session: Session, server: Server, first: date, last: date) -> None:
     facts = session.rows(
         f"SELECT nullif(count(*), 0), sum(bytes) FROM transfer WHERE {_DAYS}", span
     )
+    pruned = session.rows(_PRUNED, [server.number, span[2]])[0][0]
+    if pruned and ledger != facts:
+        raise StoreError(
+            f"server {server.name!r} has data of pruned months (before {span[2]}), of which single "
+            "transfers are not kept, so that sums could not be made anew; nothing was corrected"
+        )
     if ledger != facts:
         raise StoreError(
             f"the transfers of server {server.name!r} from {span[1]} to {span[2]} are not those "
             "that its ledger tells (some may not be kept any more), so nothing was corrected; see: "
             "ringserverstats audit"
         )
+
+
+_PRUNED = """
+SELECT count(*) FROM pruned p WHERE p.month <= $2::date AND EXISTS
+    (SELECT 1 FROM seen s WHERE s.server = $1 AND date_trunc('month', s.day)::date = p.month)
+"""
 
 
 def _months(first: date, last: date) -> tuple[date, date]:

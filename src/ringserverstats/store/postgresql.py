@@ -37,7 +37,6 @@ from ringserverstats.store.postgresql_schema import (
     steps,
 )
 from ringserverstats.store.postgresql_session import PostgreSQLSession
-from ringserverstats.store.pruning import months_to_prune
 from ringserverstats.store.session import Session
 
 # What breaks is told once, by us.
@@ -111,9 +110,9 @@ class PostgreSQLStore(SQLStore):
         try_only: bool,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
-        with self._session() as session:
-            months = months_to_prune(session, before)
-        if months and not try_only:  # else the aggregates would lose what is about to go
+        if not try_only and self.prunable(
+            before
+        ):  # else the aggregates would lose what is about to go
             self._refresh([(_EARLIEST, before)])
             with self._connect() as connection:
                 timescaledb.keep_aggregates(connection, before, _today())

@@ -59,8 +59,12 @@ def begin(session: Session, before: date) -> list[date]:
     months = months_to_prune(session, before)
     if months:
         session.change(_KEEP, [before])
-        _mark(session, (before - _ONE_DAY).replace(day=1), late=False)
     return months
+
+
+def end(session: Session, before: date) -> None:
+    """Let entries that come of any month before the day ``before`` be as those of pruned ones."""
+    _mark(session, (before - _ONE_DAY).replace(day=1), late=False)
 
 
 def prune(session: Session, month: date, keys: Keys) -> Pruned:

@@ -212,11 +212,9 @@ def _missing(connection: Connection) -> str:
         connection, "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
     ):
         return "the server does not have it"
-    # To try without would end the connection. None: a setting that this role may not see.
-    preloaded = _value(
-        connection, "SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'"
-    )
-    if preloaded is not None and "timescaledb" not in preloaded:
+    # To try without would end the connection. What is preloaded only few roles may see, but its
+    # settings everybody.
+    if not _value(connection, "SELECT count(*) FROM pg_settings WHERE name LIKE 'timescaledb.%'"):
         return "it is not in shared_preload_libraries"
     try:
         connection.execute("CREATE EXTENSION timescaledb")

@@ -11,6 +11,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
+        GRANT SELECT ON network_by_day TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON pruned TO ringserverstats_writer;
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
