@@ -35,6 +35,7 @@ FREE = {
     ("store", "last_server"),
     ("store", "kept_since"),
     ("store", "untidy"),
+    ("registry", "last_day"),  # of a network behind which another one began
     ("origin", "class"),
     ("origin", "institution"),
     ("origin", "institution_from"),
