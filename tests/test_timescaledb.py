@@ -215,6 +215,18 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
     assert audit(store, store.open(create=False).keys) == []
 
 
+def test_what_no_owner_has_refreshed_is_in_the_aggregates_after_a_prune(
+    store: PostgreSQLStore, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as changed:  # as where a writer reads logs
+        changed.setattr(store, "finish", lambda: None)
+        read_into(store, log(dated(date(2026, 3, 5)), "march"))
+    assert run_sql(store, "SELECT sum(bytes) FROM transfers_by_day") == [(None,)]
+    assert store.prune(date(2026, 5, 1), try_only=False).transfers == 2
+    assert run_sql(store, "SELECT sum(bytes) FROM transfers_by_day") == [(1536,)]
+    assert_agree(store)
+
+
 def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine) -> None:
     run.environment |= {
         "RINGSERVERSTATS_SECRET": SECRET.hex(),
