@@ -14,9 +14,7 @@ from ringserverstats.store.base import Ask, Store
 NETWORKS = frozenset({"network", "network-name", "network-doi"})
 _DAYS = "SELECT min(day) AS first, max(day) AS last FROM connection_by_day"
 _SPANS = """
-SELECT code, greatest(first_day, $1::date) AS first_day, least(last_day, $2::date) AS last_day,
-       network, name, doi, is_near
-  FROM network_on
+SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on
  WHERE code IN (SELECT DISTINCT network FROM stream)
    AND first_day <= $2::date AND last_day >= $1::date ORDER BY code, first_day
 """
@@ -66,11 +64,14 @@ class Naming:
         spans: of codes of the store, in order.
         codes: all codes of the store.
         embargoed: patterns of the networks that are not named.
+        first: first day that the store has, and ``last`` its last one.
     """
 
     spans: tuple[Span, ...] = ()
     codes: tuple[str, ...] = ()
     embargoed: tuple[str, ...] = ()
+    first: date = date.min
+    last: date = date.max
 
     def segments(
         self, first: date | None, last: date | None
@@ -84,7 +85,7 @@ class Naming:
         turns = sorted(
             day
             for day in ends | {span.first_day for span in self.spans}
-            if (first is None or day > first) and (last is None or day <= last)
+            if max(first or self.first, self.first) < day <= min(last or self.last, self.last)
         )
         begins, ends_of = [first, *turns], [*(day - _ONE_DAY for day in turns), last]
         return [
@@ -150,15 +151,16 @@ def naming_of(
         patterns: of the networks that are asked for; none: all are.
     """
     days = ask(_DAYS).to_pylist()[0]
-    found = [Span(**row) for row in ask(_SPANS, [days["first"], days["last"]]).to_pylist()]
+    told = ask(_SPANS, [days["first"], days["last"]]).to_pylist()
     needed = (
         span
-        for span in found
+        for span in (Span(**row) for row in told)
         if (names or span.network != span.code)
         and (not patterns or is_one_of(span.code, span.network, patterns))
     )
     codes = ask(_CODES)["network"].to_pylist()
-    return Naming(tuple(_joined(needed)), tuple(codes), tuple(embargoed))
+    found = Naming(tuple(_joined(needed)), tuple(codes), tuple(embargoed))
+    return replace(found, **days) if days["first"] else found
 
 
 def is_one_of(code: str, network: str, patterns: Sequence[str]) -> bool:
