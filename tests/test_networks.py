@@ -249,6 +249,8 @@ def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
     told = run("stats", "--by", "network")
+    assert " 1T2024 " in told.stdout
+    assert " 1T " not in told.stdout
     assert "count as the nearest network: 1T2024" in told.stdout
     assert "nearest" not in run("stats", "--by", "station").stdout
 
@@ -265,3 +267,24 @@ def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
     assert len(parameters) < 5
     assert sql.count("UNION ALL") == 0
     assert "station_by_month" in sql
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (None, None),
+        (date(2010, 1, 1), None),
+        (None, date(2030, 1, 1)),
+        (date(2010, 1, 1), date(2030, 1, 1)),
+        (date(2026, 11, 24), date(2026, 11, 24)),
+    ],
+)
+def test_a_network_is_the_same_whatever_the_period(
+    store: Store, first: date | None, last: date | None
+) -> None:
+    read_into(store, DATA / "v4.1.0-text")
+    store.set_registry([Network("XP", date(2025, 1, 1), date(2026, 12, 31), "Now", None)])
+    question = Question(by=("network",), first=first, last=last, measures=("bytes", "clients"))
+    found = {row["network"] for row in ask(store, question).to_pylist()}
+    assert "XP2025" in found
+    assert "XP" not in found

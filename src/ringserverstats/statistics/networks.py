@@ -46,7 +46,6 @@ SELECT f.network AS code, w.network, w.is_near, min(f.day)::text AS first_day,
  GROUP BY f.network, w.network, w.is_near ORDER BY f.network, min(f.day)
 """
 _ONE_DAY = timedelta(days=1)
-_ANY_DAY = date(2000, 1, 1)
 _LISTED = pa.schema(
     [
         *((name, pa.string()) for name in ("network", "first_day", "last_day", "name", "doi")),
@@ -79,7 +78,7 @@ class Naming:
         """Parts of a period within which no code begins to stand for another network.
 
         Returns:
-            Of each its first and last day, and one day in it.
+            Of each its first and last day, and one day in it, within the days of the store.
         """
         ends = {span.last_day + _ONE_DAY for span in self.spans}
         turns = sorted(
@@ -89,7 +88,7 @@ class Naming:
         )
         begins, ends_of = [first, *turns], [*(day - _ONE_DAY for day in turns), last]
         return [
-            (begin, end, begin or end or _ANY_DAY)
+            (begin, end, min(max(begin or self.first, self.first), end or self.last))
             for begin, end in zip(begins, ends_of, strict=True)
         ]
 
