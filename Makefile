@@ -1,10 +1,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help demo test soak lint bench docs lock clean
+.PHONY: help demo test coverage soak lint bench docs lock clean
 
 help:
-	@echo "make demo | test | lint | bench | soak | docs | lock | clean"
+	@echo "make demo | test | coverage | lint | bench | soak | docs | lock | clean"
 
 .venv/done: pyproject.toml requirements-dev.lock examples/setup
 	sh examples/setup $(PYTHON)
@@ -14,6 +14,9 @@ demo: .venv/done
 	sh examples/demo
 
 test: .venv/done
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile
+
+coverage: .venv/done
 	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --cov --cov-report=term
 
 soak: .venv/done
