@@ -14,10 +14,10 @@ demo: .venv/done
 	sh examples/demo
 
 test: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 soak: .venv/done
 	$(BIN)/pytest -m soak -s
