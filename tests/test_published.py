@@ -82,7 +82,7 @@ def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
     for by in (("network",), ("month", "station"), ("stream",)):
         question = Question(by=by, measures=("bytes",))
         found = answer_public(sample, question, ONE)
-        assert found.notes == ["networks under embargo are left out"]
+        assert found.left_out == ["networks under embargo are left out"]
         assert found.whole is None
         assert "other" not in {word for row in found.rows.to_pylist() for word in row.values()}
     whole = Question(measures=("bytes",))
@@ -134,7 +134,7 @@ def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
         assert len(answer_all(sample, question).rows)
         found = answer_public(sample, question, Policy(least_clients=4))
         assert (len(found.rows), found.whole) == (0, None)
-        assert found.notes == ["fewer than 4 clients: nothing is told of them"]
+        assert found.left_out == ["fewer than 4 clients: nothing is told of them"]
 
 
 def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Path]) -> None:
@@ -159,7 +159,7 @@ def test_an_embargo_by_year_holds_where_the_year_is_not_known(
     far = Network("XP", date(2014, 1, 1), date(2016, 1, 1), "", None)
     for networks in ([], [far], [Network("XP", date(2025, 1, 1), None, "", None)]):
         store.set_registry(networks)
-        for embargo in ("XP2025", "XP", "X*", "XP20*"):
+        for embargo in ("XP2025", "XP", "X*", "XP20*", "*2025", "?P2025"):
             policy = Policy(embargoed=(embargo,))
             for by in (("network",), ("station",), ("stream",)):
                 question = Question(by=by, measures=("bytes",))
@@ -229,3 +229,25 @@ def test_every_output(run: CommandLine) -> None:
     refused = run("stats", "--by", "client", "--public")
     assert refused.returncode == 2
     assert "operator alone" in refused.stderr
+
+
+def test_no_note_names_an_embargoed_network(run: CommandLine) -> None:
+    """Not even that its days count as the nearest network, which the operator is told."""
+    run(str(DATA / "v4.1.0-text"))
+    run("networks", "refresh", str(DATA / "networks" / "fdsn.json"))
+    run.environment["RINGSERVERSTATS_EMBARGO"] = "1T2024"
+    for format_ in ("table", "csv"):
+        told = run("stats", "--by", "network", "--format", format_)
+        assert "nearest network: 1T2024" in told.stdout + told.stderr
+        public = run("stats", "--by", "network", "--public", "--format", format_)
+        assert "FR" in public.stdout
+        assert "1T" not in public.stdout + public.stderr
+
+
+def test_an_embargo_by_year_holds_for_small_letters_alone(
+    store: Store, log: Callable[..., Path]
+) -> None:
+    read_into(store, log(block(transfers=(("xp_C__EHZ/MSEED", 512, 1),))))
+    question = Question(by=("network",), measures=("bytes",))
+    assert len(answer_all(store, question).rows) == 1
+    assert len(answer_public(store, question, Policy(embargoed=("XP2025",))).rows) == 0

@@ -13,7 +13,6 @@ from ringserverstats.statistics.bounds import AT_MOST, DISTINCT, pruned_months
 from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import GROUPS, PLACES
 from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.networks import NETWORKS, nearest
 from ringserverstats.statistics.published import Answer, Row
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.statistics.rejects import rejects
@@ -43,7 +42,7 @@ def print_answer(store: Store, question: Question, answer: Answer, on: Console) 
         on.print(_empty(store, question))
         said = _notes(store, question, holes)
     else:
-        rows = _rows(question, answer.rows, {} if answer.notes else holes)
+        rows = _rows(question, answer.rows, {} if answer.left_out else holes)
         made = _table(question, rows, answer.whole, holes, bars=bool(question.by))
         if width(made, on) > on.width:
             made = _table(question, rows, answer.whole, holes, bars=False)
@@ -54,21 +53,30 @@ def print_answer(store: Store, question: Question, answer: Answer, on: Console) 
             said[1] = f"{_MARK.strip()} {said[1]}"
         if any(row.get(AT_MOST) for row in (*rows, answer.whole or {})):
             said.append(_AT_MOST_NOTE)
-    for line in [*said, *answer.notes]:
+    for line in [*said, *_of_answer(answer)]:
         on.print(line, soft_wrap=True)
 
 
 def _is_empty(question: Question, answer: Answer) -> bool:
     """Whether there is nothing; what may not be told is something."""
-    if answer.notes:
+    if answer.left_out:
         return False
     rows = answer.rows
     return not len(rows) or (not question.by and not any(rows.to_pylist()[0].values()))
 
 
-def notes(store: Store, question: Question) -> list[str]:
-    """What the reader of an answer should know of logs that are not in, or were rejected."""
-    return _notes(store, question, gaps(store, question))
+def notes(store: Store, question: Question, answer: Answer) -> list[str]:
+    """What the reader of ``answer`` should know of it, and of logs that are not in."""
+    return [*_notes(store, question, gaps(store, question)), *_of_answer(answer)]
+
+
+def _of_answer(answer: Answer) -> list[str]:
+    told = ", ".join(answer.nearest)
+    near = (
+        f"none was operating on some days, which count as the nearest network: {told}: "
+        "ringserverstats networks unknown"
+    )
+    return [*([near] if told else []), *answer.left_out]
 
 
 def _rows(
@@ -182,20 +190,15 @@ def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> l
         parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
         parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
         found.append(f"rejected: {', '.join(parts)}: {_command('rejects', question)}")
-    if NETWORKS & {*question.by, *question.filters}:
-        near = nearest(store, question.first, question.last)
-        if near:
-            found.append(
-                "none was operating on some days, which count as the nearest network: "
-                f"{', '.join(near)}: ringserverstats networks unknown"
-            )
     return found + _of_pruned(store, question) + _of_whom(store, question)
 
 
 def _of_pruned(store: Store, question: Question) -> list[str]:
     """That clients of old months are not known, where a question asks about them."""
     asked = _PRUNED_AWAY & {*question.by, *question.filters}
-    months = pruned_months(store, question.first, question.last) if asked else []
+    if not asked:
+        return []
+    months = sorted(pruned_months(store.ask, question.first, question.last))
     if not months:
         return []
     return [

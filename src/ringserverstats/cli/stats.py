@@ -147,5 +147,5 @@ def command(
     answer = answer_public(store, question, policy) if public else answer_all(store, question)
     write(answer.rows, format_, output, lambda on: print_answer(store, question, answer, on))
     if format_ != "table":
-        for note in [*notes(store, question), *answer.notes]:
+        for note in notes(store, question, answer):
             click.echo(f"Note: {note}", err=True)

@@ -92,6 +92,16 @@ class Naming:
             for begin, end in zip(begins, ends_of, strict=True)
         ]
 
+    def nearest(self, ask: Ask, first: date | None, last: date | None) -> list[str]:
+        """Networks as which days of a period count on which they were not operating."""
+        begin, end = first or self.first, last or self.last
+        near = (span for span in self.spans if span.is_near)
+        if not any(span.first_day <= end and span.last_day >= begin for span in near):
+            return []  # without a look at all days
+        found = ask(_NEAREST, [begin.isoformat(), end.isoformat()])
+        names: list[str] = found["network"].to_pylist()
+        return names
+
     def is_of(
         self, patterns: Sequence[str], code: str, day: str, parameters: list[object]
     ) -> list[str]:
@@ -126,8 +136,8 @@ class Naming:
         may be meant.
         """
         found = self.is_of(self.embargoed, code, day, parameters)
-        for own in filter(is_temporary, self.codes):
-            if not any(matches(own, pattern[: len(own)]) for pattern in self.embargoed):
+        for own in sorted(filter(is_temporary, {code.upper() for code in self.codes})):
+            if not any(_may_extend(own, pattern) for pattern in self.embargoed):
                 continue
             parameters.append(own)
             known = [f"({code.format(f'= ${len(parameters)}::text')}"]
@@ -169,6 +179,12 @@ def is_one_of(code: str, network: str, patterns: Sequence[str]) -> bool:
     """
     words = (code, network, short_of(code), short_of(network))
     return any(matches(word, one) for word in words if word for one in patterns)
+
+
+def _may_extend(code: str, pattern: str) -> bool:
+    """Whether ``pattern`` may let in ``code`` with some year."""
+    begin = pattern[: len(code)]
+    return matches(code, begin[: begin.index("*") + 1] if "*" in begin else begin)
 
 
 def _joined(spans: Iterator[Span]) -> Iterator[Span]:
@@ -228,22 +244,6 @@ def idle_patterns(store: Store, patterns: Sequence[str]) -> list[str]:
         for pattern in patterns
         if not any(is_one_of(row["code"].upper(), row["network"], (pattern,)) for row in rows)
     ]
-
-
-def nearest(store: Store, first: date | None, last: date | None) -> list[str]:
-    """Networks as which days count on which they were not operating, as nobody else was."""
-    with store.reading(limited=True) as ask:
-        found = naming_of(ask, names=False, patterns=())
-        begin, end = first or date(1, 1, 1), last or date(9999, 12, 31)
-        if not any(
-            span.is_near and span.first_day <= end and span.last_day >= begin
-            for span in found.spans
-        ):
-            return []
-        names: list[str] = ask(_NEAREST, [begin.isoformat(), end.isoformat()])[
-            "network"
-        ].to_pylist()
-        return names
 
 
 def matches(word: str, pattern: str) -> bool:

@@ -4,7 +4,7 @@ What remains possible: several questions, about periods or networks that differ 
 lies between them. docs/privacy.md says more.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,14 +15,7 @@ from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.columns import GROUPS, OTHER
-from ringserverstats.statistics.questions import (
-    Question,
-    answer_in,
-    ask,
-    check_kept,
-    totals,
-    ungrouped,
-)
+from ringserverstats.statistics.questions import Question, answer_in, check_kept, ungrouped
 from ringserverstats.store.base import Ask, Store
 
 _CLIENTS = "clients"
@@ -53,16 +46,26 @@ class Policy:
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows, their total (None: there is none, or it may not be told), what to know of them."""
+    """The rows, and their total (None: there is none, or it may not be told).
+
+    ``left_out`` says what is not told; ``nearest`` are networks as which days count on which they
+    were not operating, for the operator alone.
+    """
 
     rows: pa.Table
     whole: Row | None
-    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    nearest: list[str] = field(default_factory=list)
 
 
 def answer_all(store: Store, question: Question) -> Answer:
     """The answer for the operator, who may know all."""
-    return Answer(ask(store, question), totals(store, question) if question.by else None)
+    check_kept(store, question)
+    with store.reading(limited=True) as read:
+        rows = answer_in(read, question)
+        whole = answer_in(read, ungrouped(question)).to_pylist()[0] if question.by else None
+        near = question.naming(read).nearest(read, question.first, question.last)
+        return Answer(rows, whole, nearest=near)
 
 
 def answer_public(store: Store, question: Question, policy: Policy) -> Answer:
@@ -80,22 +83,20 @@ def answer_public(store: Store, question: Question, policy: Policy) -> Answer:
         total = answer_in(read, ungrouped(asked), embargoed=policy.embargoed).to_pylist()[0]
         rows = table.to_pylist()
         kept = _without_single(read, asked, policy, rows)
-    whole, notes = total if question.by else None, list[str]()
+    whole, left_out = total if question.by else None, list[str]()
     if len(kept) < len(rows):
         whole = None  # less the others it would be that one
-        notes.append("networks under embargo are left out")
+        left_out.append("networks under embargo are left out")
     least = policy.least_clients
     if least > 1 and _is_of_few(question.filters) and total[_CLIENTS] < least:
-        kept, whole, notes = [], None, [_TOO_FEW.format(least=least)]
+        kept, whole, left_out = [], None, [_TOO_FEW.format(least=least)]
     elif least > 1 and _is_of_few((*question.by, *question.filters)):
         kept, hidden = _without_few(asked, kept, least)
-        notes += [_TOGETHER.format(least=least)] if hidden else []
+        left_out += [_TOGETHER.format(least=least)] if hidden else []
     bounds = AT_MOST in table.column_names and DISTINCT & set(question.shown)
     shown = [*question.by, *question.shown, *([AT_MOST] if bounds else [])]
     found = pa.Table.from_pylist(kept[: question.top], table.schema).select(shown)
-    if whole is not None and "clients" not in question.shown:
-        whole = {name: value for name, value in whole.items() if name != _CLIENTS}
-    return Answer(found, whole, notes)
+    return Answer(found, whole, left_out)
 
 
 def _with_clients(question: Question) -> tuple[str, ...]:
@@ -118,12 +119,11 @@ def _without_single(read: Ask, question: Question, policy: Policy, rows: list[Ro
     networks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for row in answer_in(read, named).to_pylist():
         networks[tuple(row[name] for name in others)].add(row["network"])
-    counts = Counter({line: _least_count(found) for line, found in networks.items()})
     return [
         row
         for row in rows
         if any(row[name] != OTHER for name in streams)
-        or counts[tuple(row[name] for name in others)] >= _AT_LEAST
+        or _least_count(networks[tuple(row[name] for name in others)]) >= _AT_LEAST
     ]
 
 
@@ -134,7 +134,7 @@ def _least_count(networks: set[str]) -> int:
 
 
 def _is_of_few(names: Iterable[str]) -> bool:
-    return any(name in GROUPS and GROUPS[name].of_few for name in names)
+    return any(GROUPS[name].of_few for name in names)
 
 
 def _without_few(question: Question, rows: list[Row], least: int) -> tuple[list[Row], bool]:

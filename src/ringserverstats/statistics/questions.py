@@ -185,7 +185,7 @@ class Question:
         groups = [GROUPS[name] for name in self.by]
         daily, monthly, columns = self.tables(kind)
         has_codes = "network" in columns
-        needed = self._joins(naming)
+        needed = self._joins(naming) - ({"stream"} if has_codes else set())
         keys = [self._key(group, naming, parameters) for group in groups]
         source = self._rows(daily, monthly, columns, naming, parameters)
         codes = "f." if has_codes else ""
@@ -198,7 +198,6 @@ class Question:
                 source, where = self._by_origin(source, where, columns, sums, naming), "true"
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
         if has_codes:
-            joins = joins.replace(JOINS["stream"], "")
             joins, *keys = (re.sub(r"\bs\.", "f.", sql) for sql in (joins, *keys))
         if kind == _MEANS:  # summed by the number of days first
             joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
