@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rows import (
     AGENTS,
@@ -30,6 +29,7 @@ from ringserverstats.enrich.rows import (
 from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import Int64s
 from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.registry import networks_of
 
 #: Transfers that are copied at once, each a Python tuple where it comes from PostgreSQL.
 PIECE = 300_000
@@ -54,7 +54,6 @@ _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
        version FROM reject
 """
-_NETWORKS = "SELECT code, first_day, last_day, name, doi FROM registry"
 _IMPORTED = """
 SELECT server, day FROM imported WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
@@ -110,7 +109,7 @@ def copy(
             rejects=_fitted(ask(_REJECTS), REJECTS),
             imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
         )
-        networks = [Network(**row) for row in ask(_NETWORKS).to_pylist()]
+        networks = networks_of(ask)
         days = ask(_DAYS).to_pylist()
     size, done = sum(row["transfers"] for row in days), 0
     for server, first, last, count in _pieces(days, PIECE):

@@ -114,6 +114,17 @@ def public_policy(settings: Settings) -> Policy:
     return Policy(settings.embargo, settings.small_counts)
 
 
+def confirm(question: str, *, otherwise: str) -> None:
+    """Go on only if somebody at a terminal says yes to ``question``.
+
+    Raises:
+        UsageError: nobody is there to ask; ``otherwise`` says what is needed then.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(otherwise)
+    click.confirm(question, abort=True, err=True)
+
+
 @contextmanager
 def progress_bar(
     label: str, size: int | None, *extra: str, is_bytes: bool = False

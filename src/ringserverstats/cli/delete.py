@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store
+from ringserverstats.cli.common import confirm, human_bytes, load_settings, open_store
 from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.errors import UsageError
 
@@ -50,9 +49,10 @@ def command(
         if dry_run:
             click.echo(f"would delete {told} {place}")
             return
-        if not sys.stdin.isatty():
-            raise UsageError(f"this would delete {told} {place}; add --yes to do it")
-        click.confirm(f"Delete {told} {place}?", abort=True)
+        confirm(
+            f"Delete {told} {place}?",
+            otherwise=f"this would delete {told} {place}; add --yes to do it",
+        )
     told = _amounts(store.delete(server, begin, end, try_only=False))
     click.echo(f"deleted {told} {place}; their logs can be read again")
 

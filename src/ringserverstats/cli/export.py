@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store
+from ringserverstats.cli.common import confirm, human_bytes, load_settings, open_store
 from ringserverstats.cli.options import database_option, listed, period
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
@@ -172,11 +171,8 @@ def _send(
         "cannot tell real-time use apart."
     )
     if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                f"nothing was sent, as there is no terminal to ask on; --yes confirms: {asked}"
-            )
-        click.confirm(asked, abort=True, err=True)
+        none = "nothing was sent, as there is no terminal to ask on; --yes confirms"
+        confirm(asked, otherwise=f"{none}: {asked}")
     size = packed.seek(0, 2)
     packed.seek(0)
     click.echo(f"{place}: {send(url, check_token(token), packed, size)}", err=True)

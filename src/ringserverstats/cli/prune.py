@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import date
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, progress_bar
+from ringserverstats.cli.common import confirm, load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
-from ringserverstats.errors import UsageError
 
 
 @click.command(
@@ -47,9 +45,10 @@ def command(keep: str, dry_run: bool, yes: bool, database: str | None) -> None:
     named = ", ".join(f"{month:%Y-%m}" for month in months) or "none"
     if months and not (dry_run or yes):
         asked = f"{_count(len(months))} ({named})"
-        if not sys.stdin.isatty():
-            raise UsageError(f"this would prune {asked}; add --yes to do it")
-        click.confirm(f"Prune {asked}? It cannot be undone.", abort=True)
+        confirm(
+            f"Prune {asked}? It cannot be undone.",
+            otherwise=f"this would prune {asked}; add --yes to do it",
+        )
     with progress_bar("pruning", None) as progress:
         found = store.prune(
             before, try_only=dry_run, progress=lambda done, size: progress(done, total=size)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
+from ringserverstats.cli.common import confirm, load_settings, open_store
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 
@@ -38,9 +38,10 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     ):
         raise UsageError(f"{str(file)!a} is the store itself; name its backup")
     if store.exists() and not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"there is a store {store.label}; add --yes to replace it")
-        click.confirm(f"Replace the store {store.label}?", abort=True)
+        confirm(
+            f"Replace the store {store.label}?",
+            otherwise=f"there is a store {store.label}; add --yes to replace it",
+        )
     store.restore(file.absolute(), ask=_ask if sys.stdin.isatty() else None)
     click.echo(f"restored {store.label} from {printable(str(file))}")
 

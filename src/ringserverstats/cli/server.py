@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 from ringserverstats.cli.common import (
     check_server_name,
+    confirm,
     console,
     human_bytes,
     load_settings,
@@ -174,9 +174,10 @@ def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: 
             how = " --once" if twice.entries else ""
             click.echo(f"{told} would count once: ringserverstats server merge {name} {into}{how}")
             return
-        if not sys.stdin.isatty():
-            raise UsageError(f"this would merge {name!a} into {into!a}; add --yes to do it")
-        click.confirm(f"Merge {name!a} into {into!a}, which cannot be undone ({told})?", abort=True)
+        confirm(
+            f"Merge {name!a} into {into!a}, which cannot be undone ({told})?",
+            otherwise=f"this would merge {name!a} into {into!a}; add --yes to do it",
+        )
     told = _of_both(store.merge_servers(name, into, once=once, try_only=False))
     click.echo(f"server {name!a} is now a part of {into!a}; {told} count once")
 

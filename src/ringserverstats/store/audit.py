@@ -14,12 +14,13 @@ from typing import Any
 
 from ringserverstats.enrich.agents import family
 from ringserverstats.enrich.clients import normalise, number, pseudonym
-from ringserverstats.enrich.networks import Network, Span, spans
+from ringserverstats.enrich.networks import Span, spans
 from ringserverstats.enrich.rows import AS_READ, agent_id, origin_id, stream_id
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.registry import networks_of
 from ringserverstats.store.sums import SUMS, Sum, counted, month_of
 
 
@@ -194,7 +195,6 @@ _CHECKS = (
 )
 
 
-_REGISTRY = "SELECT code, first_day, last_day, name, doi FROM registry"
 _SPANS = "SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on"
 
 
@@ -281,8 +281,10 @@ def _tables(ask: Ask) -> Iterator[Difference]:
 
 def _names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
     """What the columns of the small tables that are made of others are not."""
-    networks = [Network(**row) for row in ask(_REGISTRY).to_pylist()]
-    made, kept = Counter(spans(networks)), Counter(Span(**row) for row in ask(_SPANS).to_pylist())
+    made, kept = (
+        Counter(spans(networks_of(ask))),
+        Counter(Span(**row) for row in ask(_SPANS).to_pylist()),
+    )
     if made != kept:
         wrong = sum(((made - kept) + (kept - made)).values())
         yield Difference("network_on", "is not what the registry says", wrong)

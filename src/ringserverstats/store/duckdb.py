@@ -93,7 +93,7 @@ class DuckDBStore(SQLStore):
             self._written = time.monotonic()
 
     @contextmanager
-    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - none waits
+    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - none has one
         with self._session() as session:
             yield session.table
 

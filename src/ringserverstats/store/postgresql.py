@@ -110,9 +110,8 @@ class PostgreSQLStore(SQLStore):
         try_only: bool,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
-        if not try_only and self.prunable(
-            before
-        ):  # else the aggregates would lose what is about to go
+        if not try_only and self.prunable(before):
+            # Else the aggregates would lose what is about to go.
             self._refresh([(_EARLIEST, before)])
             with self._connect() as connection:
                 timescaledb.keep_aggregates(connection, before, _today())

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ringserverstats.enrich.networks import Network, spans
+from ringserverstats.store.base import Ask
 from ringserverstats.store.session import Session
 
-REGISTRY = pa.schema(
+_REGISTRY = pa.schema(
     [
         ("code", pa.string()),
         ("first_day", pa.date32()),
@@ -18,17 +19,23 @@ REGISTRY = pa.schema(
 )
 _NETWORK_ON = pa.schema(
     [
-        *REGISTRY,
+        *_REGISTRY,
         ("network", pa.string()),
         ("is_near", pa.bool_()),
     ]
 )
 
 
+def networks_of(ask: Ask) -> list[Network]:
+    """All networks of a store's registry."""
+    rows = ask(f"SELECT {', '.join(_REGISTRY.names)} FROM registry").to_pylist()
+    return [Network(**row) for row in rows]
+
+
 def set_registry(session: Session, networks: Sequence[Network]) -> None:
     """Let ``networks`` be all that there are, and codes stand for them, in all that is stored."""
     for table, rows, schema in (
-        ("registry", networks, REGISTRY),
+        ("registry", networks, _REGISTRY),
         ("network_on", spans(networks), _NETWORK_ON),
     ):
         session.change(f"DELETE FROM {table}")
