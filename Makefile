@@ -39,7 +39,7 @@ docs: .venv/done
 
 lock: .venv/done
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
-	  --no-emit-trusted-host --no-emit-find-links --extra dev -o requirements-dev.lock pyproject.toml
+	  --no-emit-trusted-host --no-emit-find-links --extra dev --extra web -o requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf .venv dist demo site .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

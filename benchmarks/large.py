@@ -17,12 +17,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ringserverstats.cli.common import open_store
 from ringserverstats.enrich import rows
 from ringserverstats.enrich.agents import parse_agent
 from ringserverstats.enrich.clients import number, pseudonym
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
+from ringserverstats.opening import open_store
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.base import Store
@@ -269,7 +269,7 @@ def p95(durations: list[float]) -> float:
 def ask_all(uri: str, times: int) -> None:
     """Time all questions, print a line for each and the limits at the end."""
     settings = Settings(database=uri, secret=Secret(SECRET.hex()))
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, answers=True, needed=True, tell=lambda _: None)
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
     print(f"{'period':10} {'question':42} {'median ms':>9} {'p95 ms':>8}")
     for period, name, asked in questions():

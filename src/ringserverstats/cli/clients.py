@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
-    console,
-    load_rules,
-    load_settings,
-    open_geography,
-    open_store,
-    show,
-    table,
-)
+from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.inputs import find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option, output_options
 from ringserverstats.errors import UsageError
+from ringserverstats.opening import load_rules, open_geography
 
 if TYPE_CHECKING:
     import pyarrow as pa

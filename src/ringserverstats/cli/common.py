@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ringserverstats.enrich.geography import Geography
-    from ringserverstats.enrich.rules import Rules
     from ringserverstats.settings import Settings
-    from ringserverstats.statistics.published import Policy
     from ringserverstats.store.base import Store
 
-_INGEST_MEMORY = "96MB"
-_ANSWER_MEMORY = "1GB"
 _UNLIMITED = 10_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -50,68 +45,15 @@ def warn_of_password(uri: str | None) -> None:
 def open_store(
     settings: Settings, *, answers: bool, needed: bool = False, quiet: bool = False
 ) -> Store:
-    """The store that ``settings`` name.
+    """The store that ``settings`` name, as `opening.open_store` has it.
 
     Args:
-        answers: give it the memory for questions.
-        needed: it must be there.
         quiet: it says nothing by itself, as it is made for a moment.
-
-    Raises:
-        StoreError: it is not, but needed.
     """
-    from ringserverstats.keys import read_secret
-    from ringserverstats.store.common import Options
+    from ringserverstats import opening
 
-    secret = settings.secret
-    options = Options(
-        secret=read_secret(secret) if secret else None,
-        secrets=settings.config_folder.absolute(),
-        ipv6_prefix=settings.ipv6_prefix,
-        wait=settings.wait,
-        memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
-        tell=(lambda _: None) if quiet else (lambda message: click.echo(message, err=True)),
-        patience=settings.patience,
-        timescaledb=settings.timescaledb,
-        keep_days=settings.keep_days,
-    )
-    store: Store
-    if settings.is_postgresql:
-        from ringserverstats.store.postgresql import PostgreSQLStore
-
-        store = PostgreSQLStore(settings.database, options)
-    else:
-        from ringserverstats.store.duckdb import DuckDBStore
-
-        store = DuckDBStore(settings.database_path.absolute(), options)
-    if needed and not store.exists():
-        raise StoreError(
-            f"there is no store {store.label} yet; read logs into it with: "
-            "ringserverstats ingest FILE..."
-        )
-    return store
-
-
-def open_geography(settings: Settings) -> Geography:
-    """The databases of places that ``settings`` name, or that are found."""
-    from ringserverstats.enrich.geography import Geography
-
-    return Geography(settings.geoip_city, settings.geoip_asn, precision=settings.geohash_precision)
-
-
-def load_rules(settings: Settings) -> Rules:
-    """The operator's rules: those that the setting names, or that lie in the folder."""
-    from ringserverstats.enrich import rules
-
-    path = settings.config_folder / "clients.toml"
-    return rules.load(settings.rules or (path if path.is_file() else None))
-
-
-def public_policy(settings: Settings) -> Policy:
-    """What ``settings`` keep from everybody."""
-    from ringserverstats.statistics.published import Policy
-
-    return Policy(settings.embargo, settings.small_counts)
+    tell = (lambda _: None) if quiet else (lambda message: click.echo(message, err=True))
+    return opening.open_store(settings, answers=answers, needed=needed, tell=tell)
 
 
 def confirm(question: str, *, otherwise: str) -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from ringserverstats.cli.common import console
 from ringserverstats.errors import UsageError
+from ringserverstats.statistics.formats import FORMATS
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-_FORMULA = "^[=+\\-@\t\r]"
 
 
 def write(
@@ -40,13 +34,8 @@ def write(
     with opened(output) as file:
         if format_ == "table":
             _write_text(show, None if output is None else file)
-        elif format_ == "csv":
-            options = pa.csv.WriteOptions(quoting_style="needed")
-            pa.csv.write_csv(_without_formulas(rows), file, options)
-        elif format_ == "json":
-            _write_json(rows, file)
         else:
-            pa.parquet.write_table(rows, file)
+            file.writelines(FORMATS[format_](rows))
 
 
 @contextmanager
@@ -83,24 +72,3 @@ def _write_text(show: Callable[[Console], None], file: BinaryIO | None) -> None:
     show(console(file=text))
     if text is not None:
         text.detach()
-
-
-def _without_formulas(rows: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula, behind an apostrophe."""
-    for number, field in enumerate(rows.schema):
-        if pa.types.is_string(field.type):
-            column = rows.column(number)
-            risky = pc.match_substring_regex(column, _FORMULA)
-            guarded = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-            rows = rows.set_column(number, field.name, guarded)
-    return rows
-
-
-def _write_json(rows: pa.Table, file: BinaryIO) -> None:
-    file.write(b"[")
-    separator = b"\n"
-    for batch in rows.to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            file.write(separator + json.dumps(row, ensure_ascii=False, default=int).encode())
-            separator = b",\n"
-    file.write(b"\n]\n")

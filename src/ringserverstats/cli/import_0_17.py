@@ -6,15 +6,10 @@ from datetime import datetime
 
 import click
 
-from ringserverstats.cli.common import (
-    human_bytes,
-    load_rules,
-    load_settings,
-    open_store,
-    progress_bar,
-)
+from ringserverstats.cli.common import human_bytes, load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.opening import load_rules
 
 
 @click.command(

@@ -6,16 +6,9 @@ import os
 
 import click
 
-from ringserverstats.cli.common import (
-    console,
-    human_bytes,
-    load_settings,
-    open_geography,
-    open_store,
-    show,
-    table,
-)
+from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option
+from ringserverstats.opening import open_geography
 
 
 @click.command(

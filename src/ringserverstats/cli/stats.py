@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, public_policy
+from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import (
     complete_list,
     complete_server,
@@ -19,6 +19,7 @@ from ringserverstats.cli.options import (
     server_names,
 )
 from ringserverstats.errors import UsageError
+from ringserverstats.opening import public_policy
 from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 
 

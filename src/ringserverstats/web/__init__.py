@@ -1,0 +1,1 @@
+"""The web service: receives logs, answers questions, shows pages."""
