@@ -178,7 +178,43 @@ class Reclassified:
     unmatched: list[str] = field(default_factory=list)
 
 
-class Store(Protocol):
+@dataclass(frozen=True)
+class Token:
+    """Who may come into the web service; what is kept of a token is its digest alone.
+
+    ``networks`` are those of which it reads alone; none: of all, unless it ``may_ingest``.
+    """
+
+    name: str
+    digest: str
+    may_ingest: bool
+    networks: tuple[str, ...]
+    made: date
+
+
+class Readable(Protocol):
+    """What questions need of a store, or of one state of it."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it, without any password."""
+
+    @property
+    def kept_since(self) -> date | None:
+        """The first day whose transfers are kept for sure; None: all are. Sums are kept anyhow."""
+
+    def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]:
+        """Several questions to one state of the store, while others wait to write.
+
+        Args:
+            limited: stop one that takes longer than the setting ``patience`` says.
+        """
+
+    def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """One question."""
+
+
+class Store(Readable, Protocol):
     """A place where entries are counted once.
 
     All methods raise `ringserverstats.errors.StoreError` where the store cannot be used; then
@@ -186,16 +222,8 @@ class Store(Protocol):
     """
 
     @property
-    def label(self) -> str:
-        """What messages call it, without any password."""
-
-    @property
     def secret_place(self) -> str:
         """Where its secret lies."""
-
-    @property
-    def kept_since(self) -> date | None:
-        """The first day whose transfers are kept for sure; None: all are. Sums are kept anyhow."""
 
     def features(self) -> dict[str, str]:
         """What the store runs on, by name, for those who look into it."""
@@ -317,15 +345,22 @@ class Store(Protocol):
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         """What `write` would do after it had written the entries ``earlier``."""
 
-    def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]:
-        """Several questions to one state of the store, while others wait to write.
+    def tokens(self) -> list[Token]:
+        """Who may come into the web service, by name."""
 
-        Args:
-            limited: stop one that takes longer than the setting ``patience`` says.
+    def add_token(self, token: Token) -> None:
+        """Let one more in.
+
+        Raises:
+            UsageError: its name is taken.
         """
 
-    def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """One question."""
+    def remove_token(self, name: str) -> None:
+        """Let one in no longer.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
 
     def backup(self, target: Path) -> None:
         """Write a copy of it, as of one moment, into the file ``target``."""

@@ -29,6 +29,10 @@ _COVER = (
     f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, whole)"
     f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
 )
+_IMPORT = (
+    "INSERT INTO imported SELECT DISTINCT server, day FROM given"
+    " WHERE (server, day) NOT IN (SELECT server, day FROM imported)"
+)
 _REJECTED = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
 _REJECT = (
     "MERGE INTO reject AS old USING (SELECT DISTINCT ON (server, digest) server, digest,"
@@ -142,31 +146,35 @@ def _unique(given: pa.Table, key: str) -> pa.Table:
     return given.take(pa.array(first))
 
 
-def insert_notes(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> int:
+def insert_notes(
+    session: Session, rows: Rows, new: npt.NDArray[np.bool_]
+) -> tuple[int, set[date | None]]:
     """Write what ``rows`` tell of logs: the days they cover, what of them was rejected.
 
     Returns:
-        How many entries of which ``new`` tells were rejected before, and are so no longer.
+        How many entries of which ``new`` tells were rejected before, and are so no longer; and days
+        of which something changed, None for what has no day.
     """
-    if len(rows.covered):
-        session.give("given", rows.covered)
-        session.change(_COVER)
-    if len(rows.imported):
-        session.give("given", rows.imported)
-        session.change(
-            "INSERT INTO imported SELECT DISTINCT server, day FROM given"
-            " WHERE (server, day) NOT IN (SELECT server, day FROM imported)"
-        )
-    if len(rows.rejects):
-        session.give("given", rows.rejects)
-        session.change(_REJECT)
+    changed: set[date | None] = set()
+    for given, statement in (
+        (rows.covered, _COVER),
+        (rows.imported, _IMPORT),
+        (rows.rejects, _REJECT),
+    ):
+        if len(given):
+            session.give("given", given)
+            if session.change(statement):
+                changed |= set(pc.unique(given["day"]).to_pylist())
     if not new.any():
-        return 0
-    session.give("given", rows.entries.select(["server", "entry"]).filter(pa.array(new)))
-    return session.change(
+        return 0, changed
+    fresh = rows.entries.filter(pa.array(new))
+    changed |= set(pc.unique(fresh["day"]).to_pylist())
+    session.give("given", fresh.select(["server", "entry"]))
+    resolved = session.change(
         "DELETE FROM reject USING given"
         " WHERE reject.server = given.server AND reject.digest = given.entry"
     )
+    return resolved, changed | ({None} if resolved else set())
 
 
 def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from ringserverstats.store.base import (
     Reclassified,
     Removed,
     Server,
+    Token,
     Written,
 )
 from ringserverstats.store.batches import (
@@ -59,6 +60,8 @@ from ringserverstats.store.servers import (
     remove_server,
 )
 from ringserverstats.store.session import Session
+from ringserverstats.store.tokens import add_token, all_tokens, remove_token
+from ringserverstats.store.versions import raise_versions
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,18 @@ class SQLStore(ABC):
                 )
             copy_servers(session, original, servers)
 
+    def tokens(self) -> list[Token]:
+        with self._session() as session:
+            return all_tokens(session.table)
+
+    def add_token(self, token: Token) -> None:
+        with self._session(write=True, servers=set()) as session:
+            add_token(session, token)
+
+    def remove_token(self, name: str) -> None:
+        with self._session(write=True, servers=set()) as session:
+            remove_token(session, name)
+
     def secret(self) -> bytes:
         """Its secret, for a store that is to read logs as this one."""
         with self._session() as session:
@@ -183,7 +198,9 @@ class SQLStore(ABC):
     def add_server(self, name: str, timezone: str) -> Server:
         with self._session(write=True) as session:
             self._check_generation(session)
-            return add_server(session, name, timezone)
+            made = add_server(session, name, timezone)
+            raise_versions(session)
+            return made
 
     def change_server(
         self,
@@ -198,15 +215,18 @@ class SQLStore(ABC):
             change_server(
                 session, name, rename=rename, timezone=timezone, paths=paths, service=service
             )
+            raise_versions(session)
 
     def remove_server(self, name: str) -> None:
         with self._session(write=True) as session:
             remove_server(session, name)
+            raise_versions(session)
 
     def doubt(self, days: set[tuple[int, date]]) -> None:
         with self._session(write=True, servers={server for server, _ in days}) as session:
             self._check_generation(session)
             doubt(session, days)
+            raise_versions(session, {day for _, day in days})
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as session:
@@ -226,11 +246,14 @@ class SQLStore(ABC):
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
-            return reclassify(session, rules, keys)
+            done = reclassify(session, rules, keys)
+            raise_versions(session)
+            return done
 
     def set_registry(self, networks: Sequence[Network]) -> None:
         with self._session(write=True) as session:
             set_registry(session, networks)
+            raise_versions(session)
 
     def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
         keys = self.open(create=False).keys
@@ -259,6 +282,7 @@ class SQLStore(ABC):
                 found.append(prune(session, month, keys))
                 if month == months[-1]:
                     end(session, before)
+                raise_versions(session)
         progress(len(months), len(months))
         return Pruned(
             len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
@@ -277,7 +301,9 @@ class SQLStore(ABC):
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:
             self._check_generation(session)
-            return settle_rejects(session, read)
+            settled = settle_rejects(session, read)
+            raise_versions(session)
+            return settled
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
@@ -306,7 +332,8 @@ class SQLStore(ABC):
             if done.entries:
                 written_rows = coarse_rows(session, rows, new, partial(self._keys, session))
                 insert(session, written_rows, new)
-            resolved = insert_notes(session, rows, new)
+            resolved, changed = insert_notes(session, rows, new)
+            raise_versions(session, changed)
             return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
 
     def set_notes(self, rows: Rows) -> None:
@@ -314,6 +341,7 @@ class SQLStore(ABC):
             for table in ("covered", "reject", "imported"):
                 session.change(f"DELETE FROM {table}")
             insert_notes(session, rows, np.zeros(0, np.bool_))
+            raise_versions(session)
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         with self.reading(limited=True) as ask:

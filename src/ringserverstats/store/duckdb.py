@@ -30,6 +30,7 @@ from ringserverstats.store.file import (
     remove_new,
     write_anew,
 )
+from ringserverstats.store.gate import held_among_threads
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
 from ringserverstats.store.servers import identity, new_generation
 from ringserverstats.store.session import Session
@@ -221,17 +222,18 @@ class DuckDBStore(SQLStore):
                 f"there is no store {self._path} yet; read logs into it with: "
                 "ringserverstats ingest FILE..."
             )
-        connection = self._open(self._path, write=write)
-        try:
-            check(connection, self._path, write=write)
-            connection.execute("BEGIN")
-            yield DuckDBSession(connection)
-            connection.execute("ROLLBACK" if undo else "COMMIT")
-        except duckdb.Error as error:
-            undone = "; nothing of this step was stored" if write else ""
-            raise StoreError(f"{self._path}: {first_line(error)}{undone}") from None
-        finally:
-            connection.close()  # what is not committed is undone
+        with held_among_threads(self._path, write=write, wait=self.options.wait):
+            connection = self._open(self._path, write=write)
+            try:
+                check(connection, self._path, write=write)
+                connection.execute("BEGIN")
+                yield DuckDBSession(connection)
+                connection.execute("ROLLBACK" if undo else "COMMIT")
+            except duckdb.Error as error:
+                undone = "; nothing of this step was stored" if write else ""
+                raise StoreError(f"{self._path}: {first_line(error)}{undone}") from None
+            finally:
+                connection.close()  # what is not committed is undone
 
     def _open(self, path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
         given = self.options

@@ -129,14 +129,19 @@ def _patiently(
         except _LockedError:
             waited = time.monotonic() - begin
         if waited > wait:
-            raise BusyError(
-                f"{path} has been in use by another process for {wait:g} s; try again, or raise "
-                "RINGSERVERSTATS_WAIT"
-            )
+            raise busy(path, wait)
         if waited > _TELL_AFTER and not told:
             tell(f"waiting for another process that uses {path} ...")
             told = True
         time.sleep(_PAUSE)
+
+
+def busy(path: Path, wait: float) -> BusyError:
+    """What is told where others have used ``path`` for longer than ``wait`` seconds."""
+    return BusyError(
+        f"{path} has been in use by another process for {wait:g} s; try again, or raise "
+        "RINGSERVERSTATS_WAIT"
+    )
 
 
 def copy_file(source: Path, target: Path) -> None:

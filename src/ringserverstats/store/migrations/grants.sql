@@ -7,7 +7,8 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
-        GRANT SELECT ON migration TO ringserverstats_writer;
+        GRANT SELECT ON migration, token TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON day_version TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
@@ -26,7 +27,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_reader') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_reader', current_schema());
-        GRANT SELECT ON migration, store, server, seen, stream, agent, origin, transfer, by_day,
+        GRANT SELECT ON migration, token, day_version, store, server, seen, stream, agent, origin, transfer, by_day,
             by_month, station_by_day, station_by_month, network_by_day, connection_by_day, covered,
             coverage, covered_day, reject, imported, registry, network_on, pruned,
             ringserver_events TO ringserverstats_reader;
