@@ -412,7 +412,11 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         database=fresh,
     )
     store = make_postgresql(uri, tmp_path)
-    assert store.migrate() == ["ringserverstats-0002-clients", "ringserverstats-0003-networks", "ringserverstats-0004-service"]
+    assert store.migrate() == [
+        "ringserverstats-0002-clients",
+        "ringserverstats-0003-networks",
+        "ringserverstats-0004-service",
+    ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
         " GROUP BY network ORDER BY network NULLS LAST",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Readable
 
 _CLIENTS = """
 SELECT c.pseudonym AS client, o.class, o.direction, o.domain, o.institution, o.country, o.city,
@@ -26,7 +26,7 @@ class Known:
     place_sources: list[str]
 
 
-def known(store: Store) -> Known:
+def known(store: Readable) -> Known:
     """What is known of the clients of ``store``."""
     rows = store.ask("SELECT DISTINCT class, place_source FROM origin", []).to_pylist()
     classes, sources = (
@@ -35,6 +35,6 @@ def known(store: Store) -> Known:
     return Known(classes, sources)
 
 
-def clients(store: Store) -> pa.Table:
+def clients(store: Readable) -> pa.Table:
     """Who read or fed, with what the rules make of it; those of most bytes first."""
     return store.ask(_CLIENTS, [])

@@ -16,7 +16,8 @@ from ringserverstats.enrich.words import BY_OPERATOR, PRIVATE, UNKNOWN
 class Group:
     """A column to group by.
 
-    ``is_short``: it is of single days, which months do not tell. ``named``: the key where codes
+    ``is_short``: it is of single days, which months do not tell. ``of_hour``: it is of hours, which
+    single transfers alone tell. ``named``: the key where codes
     stand for networks (table ``network_on``). ``of_few``: a group may be of few clients, which what
     is published does not tell.
     """
@@ -29,6 +30,7 @@ class Group:
     label_join: str = ""
     is_short: bool = False
     is_time: bool = False
+    of_hour: bool = False
     of_stream: bool = False
     named: str = ""
     of_few: bool = False
@@ -160,6 +162,21 @@ GROUPS = {
             label="k::text",
             is_short=True,
             is_time=True,
+        ),
+        Group(
+            "weekday",
+            "extract(isodow FROM f.day)::int",
+            "day of the week: 1 is Monday, 7 is Sunday",
+            label="k::text",
+            is_short=True,
+        ),
+        Group(
+            "hour",
+            "f.hour",
+            "local hour of the server, 00 to 23, where its logs are of an hour",
+            label="lpad(k::text, 2, '0')",
+            is_short=True,
+            of_hour=True,
         ),
         Group(
             "network",

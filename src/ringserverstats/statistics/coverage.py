@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.questions import OF_SERVER, Question, conditions, label_of
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Readable
 
 STATES = ("complete", "empty", "incomplete", "missing")
 PERIODS = ("day", "month")
@@ -102,7 +102,7 @@ class Gaps:
         return self.incomplete + self.missing > 0
 
 
-def coverage(store: Store, question: Question, *, by: str = "day") -> pa.Table:
+def coverage(store: Readable, question: Question, *, by: str = "day") -> pa.Table:
     """The days or months of ``question``: its period, servers and directions.
 
     By day: server, direction, day, state, minutes, entries, rejects. By month: how many days of
@@ -118,7 +118,7 @@ def coverage(store: Store, question: Question, *, by: str = "day") -> pa.Table:
     return _ask(store, question, _BY_DAY if by == "day" else _BY_MONTH)
 
 
-def gaps(store: Store, question: Question) -> dict[str | None, Gaps]:
+def gaps(store: Readable, question: Question) -> dict[str | None, Gaps]:
     """What is not covered of the period, servers and directions of ``question``.
 
     Returns:
@@ -130,7 +130,7 @@ def gaps(store: Store, question: Question) -> dict[str | None, Gaps]:
     return {row.pop("label"): Gaps(**row) for row in rows}
 
 
-def _ask(store: Store, question: Question, select: str) -> pa.Table:
+def _ask(store: Readable, question: Question, select: str) -> pa.Table:
     kept = {name: question.filters[name] for name in OF_SERVER if name in question.filters}
     parameters: list[object] = []
     where = conditions(Question(filters=kept), "f.day", parameters)

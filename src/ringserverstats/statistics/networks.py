@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 
 from ringserverstats.enrich.networks import Network, Span, is_temporary, short_of
-from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.base import Ask, Readable
 
 #: Groups of networks.
 NETWORKS = frozenset({"network", "network-name", "network-doi"})
@@ -207,7 +207,7 @@ def _is_same(one: Span, next_: Span) -> bool:
     return told[0] == told[1] and next_.first_day == one.last_day + _ONE_DAY
 
 
-def registry(store: Store) -> pa.Table:
+def registry(store: Readable) -> pa.Table:
     """All networks of the registry: code as extended, days, name, DOI; ``here``: in the store."""
     rows = store.ask(_REGISTRY)
     shown = []
@@ -228,7 +228,7 @@ def registry(store: Store) -> pa.Table:
     return pa.Table.from_pylist(shown, _LISTED)
 
 
-def unknown(store: Store) -> pa.Table:
+def unknown(store: Readable) -> pa.Table:
     """Codes of the store that no network of the registry had on some days, and these days.
 
     ``network`` is the nearest one, by which these days count; None: they count by the code alone.
@@ -236,7 +236,7 @@ def unknown(store: Store) -> pa.Table:
     return store.ask(_UNKNOWN).drop_columns(["is_near"])
 
 
-def idle_patterns(store: Store, patterns: Sequence[str]) -> list[str]:
+def idle_patterns(store: Readable, patterns: Sequence[str]) -> list[str]:
     """Those of ``patterns`` that let in no network of the store, nor one of the registry."""
     rows = store.ask(_ALL).to_pylist()
     return [

@@ -16,7 +16,7 @@ from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.columns import GROUPS, OTHER
 from ringserverstats.statistics.questions import Question, answer_in, check_kept, ungrouped
-from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.base import Ask, Readable
 
 _CLIENTS = "clients"
 #: Measures of a group that are those of its parts together.
@@ -58,7 +58,7 @@ class Answer:
     nearest: list[str] = field(default_factory=list)
 
 
-def answer_all(store: Store, question: Question) -> Answer:
+def answer_all(store: Readable, question: Question) -> Answer:
     """The answer for the operator, who may know all."""
     check_kept(store, question)
     with store.reading(limited=True) as read:
@@ -68,7 +68,7 @@ def answer_all(store: Store, question: Question) -> Answer:
         return Answer(rows, whole, nearest=near)
 
 
-def answer_public(store: Store, question: Question, policy: Policy) -> Answer:
+def answer_public(store: Readable, question: Question, policy: Policy) -> Answer:
     """The answer for everybody.
 
     Raises:

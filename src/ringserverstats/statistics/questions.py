@@ -20,16 +20,18 @@ from ringserverstats.statistics.columns import (
     Group,
 )
 from ringserverstats.statistics.networks import NETWORKS, Naming, like, matches, naming_of
-from ringserverstats.store.base import Ask, Store
+from ringserverstats.store.base import Ask, Readable
 from ringserverstats.store.sums import month_of
 
 #: By what of a stream is asked: the sums by day and by month, and the columns they have.
 _WHO = ("server", "direction", "protocol", "origin")
+_TRANSFERS = "(SELECT *, 1 AS transfers FROM transfer) t"
 _SUMS = {
     "nothing": ("connection_by_day", None, ()),
     "network": ("network_by_day", "station_by_month", ("network",)),
     "station": ("station_by_day", "station_by_month", ("network", "station")),
     "stream": ("by_day", "by_month", ("stream",)),
+    "hour": (_TRANSFERS, None, ("hour", "stream")),
 }
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}
@@ -97,7 +99,9 @@ class Question:
 
     @property
     def _detail(self) -> str:
-        """How much of a stream is asked for: a key of `_SUMS`."""
+        """How much of a stream, or of a day, is asked for: a key of `_SUMS`."""
+        if any(GROUPS[name].of_hour for name in self.by):
+            return "hour"
         names = [name for name in self.by if GROUPS[name].of_stream]
         names += [name for name in self.filters if FILTERS[name].of_stream]
         if not names:
@@ -123,13 +127,20 @@ class Question:
             "sums": (daily, monthly, (*what, *_AMOUNTS)),
             _MEANS: (daily, None, (*what, *_AMOUNTS)),
             "connections": ("connection_by_day", None, ("connection", "entries")),
-            "transfers": ("transfer", None, ("stream", "entry", "connection")),
+            "transfers": ("transfer", None, ("hour", "stream", "entry", "connection")),
         }[kind]
+
+    @property
+    def is_of_transfers(self) -> bool:
+        """Whether any of it comes from single transfers."""
+        return self._detail == "hour" or "transfers" in self.parts
 
     @property
     def is_of_streams(self) -> bool:
         """Whether it splits or chooses by anything of streams."""
-        return self._detail != "nothing"
+        return any(GROUPS[name].of_stream for name in self.by) or any(
+            FILTERS[name].of_stream for name in self.filters
+        )
 
     def naming(self, ask: Ask, embargoed: tuple[str, ...] = ()) -> Naming:
         """What codes stand for, as far as this question needs to know."""
@@ -250,12 +261,12 @@ class Question:
 
         So the many rows are gone through once, by what they have themselves.
         """
-        times = [name for name in self.by if GROUPS[name].is_time]
-        day = [f"{GROUPS[times[0]].key if len(times) == 1 else 'f.day'} AS day"] if times else []
-        what: list[str] = [name for name in ("stream", "network", "station") if name in columns]
-        if "stream" not in what:
-            wanted = {*self.by, *(["network"] if self._names_networks(naming) else [])}
-            what = [name for name in what if name in wanted]
+        times = [GROUPS[name] for name in self.by if "f.day" in GROUPS[name].key]
+        is_one = len(times) == 1 and times[0].is_time
+        day = [f"{times[0].key if is_one else 'f.day'} AS day"] if times else []
+        wanted = {*self.by, *(["network"] if self._names_networks(naming) else [])}
+        wanted |= {"stream"} if any(GROUPS[name].of_stream for name in self.by) else set()
+        what = [name for name in columns if name in wanted and name not in _AMOUNTS]
         what += ["since"] if self._names_networks(naming) else []
         who = [f"f.{name}" for name in _WHO[:-1] if name in self.by]
         own = [*day, *who, "f.origin", *(f"f.{name}" for name in what)]
@@ -406,7 +417,7 @@ def _words(sql: str, words: dict[str, str]) -> str:
     return re.sub(r"\bk\b", lambda match: words[match[0]], sql)
 
 
-def ask(store: Store, question: Question) -> pa.Table:
+def ask(store: Readable, question: Question) -> pa.Table:
     """The answer: a column for each group, in the order asked, then one for each measure.
 
     Where the period has pruned months, a column `bounds.AT_MOST` says which rows count clients and
@@ -433,23 +444,25 @@ def answer_in(read: Ask, question: Question, *, embargoed: tuple[str, ...] = ())
     return with_bounds(read, answer, times, question.first, question.last)
 
 
-def check_kept(store: Store, question: Question) -> None:
+def check_kept(store: Readable, question: Question) -> None:
     """Make sure that the transfers that ``question`` needs are kept.
 
     Raises:
         UsageError: they are not.
     """
-    since = store.kept_since if "transfers" in question.parts else None
+    since = store.kept_since if question.is_of_transfers else None
     if since is not None and (question.first is None or question.first < since):
         first = store.ask("SELECT min(day) AS day FROM connection_by_day", [])["day"][0].as_py()
         if first is not None and max(first, question.first or first) < since:
+            what = " and ".join(question.parts.get("transfers", ("figures",)))
+            by = "stream" if "transfers" in question.parts else "hour"
             raise UsageError(
-                f"{' and '.join(question.parts['transfers'])} by stream are known of single "
+                f"{what} by {by} are known of single "
                 f"transfers alone, which are kept since {since}: ask from that day on"
             )
 
 
-def totals(store: Store, question: Question) -> dict[str, int]:
+def totals(store: Readable, question: Question) -> dict[str, int]:
     """The measures over all that ``question`` lets in, ungrouped."""
     answer: dict[str, int] = ask(store, ungrouped(question)).to_pylist()[0]
     return answer

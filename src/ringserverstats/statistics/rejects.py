@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from ringserverstats.statistics.questions import Question, conditions
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Readable
 
 _REJECTED = """
 SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.file, f.line,
@@ -13,7 +13,9 @@ SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.f
 """
 
 
-def rejects(store: Store, question: Question, filters: tuple[str, ...] = ("server",)) -> pa.Table:
+def rejects(
+    store: Readable, question: Question, filters: tuple[str, ...] = ("server",)
+) -> pa.Table:
     """What was rejected of the logs of the period of ``question``, by those of its ``filters``.
 
     Columns: server, direction, day, file, line, lines, position (bytes of the decompressed input
