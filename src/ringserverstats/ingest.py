@@ -241,7 +241,7 @@ class _Pipeline:
             self.progress(Progress(read=self.done + taken, lines=self.lines))
         is_whole = chunk.damage is None and not unfinished and (good or not bad)
         yield from self._covered(source, name, is_whole=is_whole, now=now)
-        if chunk.damage is None and (source.path is not None or source.name.start):
+        if chunk.damage is None and source.has_place:
             self._settle(source, name, chunk.position + len(chunk.data), digests)
         self.done += taken
 

@@ -52,8 +52,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     patience: Annotated[float, msgspec.Meta(ge=0)] = 60
+    reading: Literal["public", "token"] = "public"
+    open_ingest: bool = False
+    post_limit: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?[KMGT]?B$")] = "4GB"
+    title: str = "Real-time data"
+    node: str = "SEEDLINK"
     wait: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""
+
+    @property
+    def most_posted(self) -> int:
+        """Bytes of a posted log, as it comes and unpacked, at most."""
+        number, unit = re.fullmatch(r"([\d.]+) ?([KMGT]?)B", self.post_limit).groups()  # type: ignore[union-attr]
+        return int(float(number) * 1000 ** " KMGT".index(unit or " "))
 
     @property
     def is_postgresql(self) -> bool:

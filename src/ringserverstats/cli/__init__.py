@@ -27,6 +27,8 @@ _COMMANDS = (
     "clients",
     "networks",
     "export",
+    "serve",
+    "token",
     "coverage",
     "rejects",
     "audit",

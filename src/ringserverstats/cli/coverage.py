@@ -10,13 +10,13 @@ import click
 from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import (
     database_option,
-    listed,
     output_options,
     period,
     period_options,
     server_names,
     servers_option,
 )
+from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa

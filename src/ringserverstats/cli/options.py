@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ringserverstats.errors import RingserverStatsError, UsageError
+from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Store
@@ -91,18 +92,10 @@ def period(
     Raises:
         UsageError: they exclude one another, or are no dates.
     """
-    from ringserverstats.statistics import periods
+    from ringserverstats.statistics import asked
 
-    ways = [way for way in (month, year, length, first or final) if way]
-    if len(ways) > 1:
-        raise UsageError("--month, --year, --last and --from/--to exclude one another; take one")
-    if length:
-        return periods.last(length, date.today())
-    for option, text, form in (("--month", month, "2026-11"), ("--year", year, "2026")):
-        if text and len(text) != len(form):
-            raise UsageError(f"{option} {text!r} has another form; write {form}")
-    begin, end = month or year or first, month or year or final
-    return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
+    told = {"from": first, "to": final, "month": month, "year": year, "last": length}
+    return asked.period({name: text for name, text in told.items() if text}, date.today())
 
 
 def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,9 +155,3 @@ def complete_list(*names: str) -> Callable[[click.Context, click.Parameter, str]
         ]
 
     return complete
-
-
-def listed(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of an option that takes a list with commas, and may be given several times."""
-    parts = (part.strip() for text in texts for part in text.split(","))
-    return tuple(part for part in parts if part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import click
@@ -12,9 +13,7 @@ from ringserverstats.cli.options import (
     complete_list,
     complete_server,
     database_option,
-    listed,
     output_options,
-    period,
     period_options,
     server_names,
 )
@@ -106,31 +105,37 @@ def command(
     """
     from ringserverstats.cli.answer import notes, print_answer
     from ringserverstats.cli.formats import write
+    from ringserverstats.statistics.asked import question_of
     from ringserverstats.statistics.networks import idle_patterns
     from ringserverstats.statistics.published import answer_all, answer_public
-    from ringserverstats.statistics.questions import Question
 
     if others:
         raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
-    begin, end = period(first, final, month, year, length)
-    given = {name.replace("_", "-"): values for name, values in filters.items()}
-    chosen = {name: listed(values) or ("",) for name, values in given.items() if values}
-    chosen.setdefault("direction", ("TX",))
+    given = {
+        **{name.replace("_", "-"): values for name, values in filters.items()},
+        "by": by,
+        "measure": measure,
+        **{
+            name: (text,)
+            for name, text in (
+                ("from", first),
+                ("to", final),
+                ("month", month),
+                ("year", year),
+                ("last", length),
+                ("sort", sort),
+                ("top", str(top) if top else None),
+            )
+            if text
+        },
+    }
+    question = question_of({name: texts for name, texts in given.items() if texts}, date.today())
     if sql and public:
         raise UsageError("--sql and --public exclude one another; take one")
     settings = load_settings(database)
     store = open_store(settings, answers=True)
-    if "server" in chosen and not sql:
-        server_names(store, chosen["server"])
-    question = Question(
-        by=listed(by),
-        first=begin,
-        last=end,
-        filters=chosen,
-        measures=listed(measure),
-        sort=sort,
-        top=top,
-    )
+    if "server" in question.filters and not sql:
+        server_names(store, question.filters["server"])
     if sql:
         select, values = question.sql(question.naming(store.ask))
         click.echo(f"{select};")

@@ -36,23 +36,30 @@ DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 class Source:
     """An input: ``path`` (None is standard input), what its name tells, who wrote it.
 
-    ``server`` is empty where only the name may tell.
+    ``server`` is empty where only the name may tell. ``given``, where there is one, is what it is
+    called, as its path is nobody's business.
     """
 
     path: Path | None
     name: FileName
     size: int
     server: str = ""
+    given: str = ""
 
     @property
     def label(self) -> str:
         """What messages call it, safe for a terminal."""
-        return printable("standard input" if self.path is None else str(self.path))
+        return printable(self.given or ("standard input" if self.path is None else str(self.path)))
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it can be told from other inputs when it is read again."""
+        return self.name.start is not None or (self.path is not None and not self.given)
 
     @property
     def place(self) -> str:
         """Its label, of a file with the whole path: the same wherever it is read from."""
-        if self.path is not None:
+        if self.path is not None and not self.given:
             return printable(os.path.abspath(self.path))
         return (
             f"{self.label} ({self.name.kind}log {self.name.start})"

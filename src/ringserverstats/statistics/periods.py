@@ -1,7 +1,11 @@
-"""Dates as people write them: ``2026``, ``2026-11``, ``2026-11-24``; both ends inclusive."""
+"""Dates as people write them: ``2026``, ``2026-11``, ``2026-11-24``; both ends inclusive.
+
+And lists, as these are written beside them.
+"""
 
 import re
 from calendar import monthrange
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 from ringserverstats.errors import UsageError
@@ -9,6 +13,12 @@ from ringserverstats.errors import UsageError
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _LAST = re.compile(r"(\d{1,5})(d|w|mo?|y)", re.ASCII)
 _DAYS = {"d": 1, "w": 7}
+
+
+def listed(texts: Iterable[str]) -> tuple[str, ...]:
+    """The values of a list with commas, which may be given in several parts."""
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return tuple(part for part in parts if part)
 
 
 def first_day(text: str) -> date:
