@@ -17,7 +17,7 @@ from model import START, block
 
 from ringserverstats import __version__
 from ringserverstats.cli import _COMMANDS
-from ringserverstats.cli.common import human_bytes
+from ringserverstats.statistics.sizes import human_bytes
 
 REAL = DATA / "v4.5.3-midnight-paris"
 TXLOG = REAL / "txlog-20260630T0000-20260701T0000"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ringserverstats.cli.common import human_bytes, show, table, width
+from ringserverstats.cli.common import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT, pruned_months
 from ringserverstats.statistics.clients import known
@@ -16,6 +16,7 @@ from ringserverstats.statistics.coverage import Gaps, gaps
 from ringserverstats.statistics.published import Answer, Row
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
 if TYPE_CHECKING:

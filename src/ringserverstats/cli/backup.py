@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store
+from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.statistics.sizes import human_bytes
 
 
 @click.command(

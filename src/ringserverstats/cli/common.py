@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
 _UNLIMITED = 10_000
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def load_settings(database: str | None) -> Settings:
@@ -138,16 +137,6 @@ def show(made: Table, on: Console) -> None:
     on.print(made)
 
 
-def human_bytes(count: int) -> str:
-    """``count`` in decimal units, three digits: 1.20 GB."""
-    size, units = float(count), iter(_UNITS)
-    unit = next(units)
-    while size >= 999.5 and unit != _UNITS[-1]:
-        size, unit = size / 1000, next(units)
-    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
-    return f"{size:.{digits}f} {unit}"
-
-
 def rows_of(found: Iterable[Any], kind: type) -> Any:
     """Dataclasses of one ``kind`` as rows with their fields as columns."""
     from dataclasses import fields
@@ -158,14 +147,3 @@ def rows_of(found: Iterable[Any], kind: type) -> Any:
         one.name: pa.int64() if "int" in str(one.type) else pa.string() for one in fields(kind)
     }
     return pa.Table.from_pylist([vars(one) for one in found], pa.schema(texts.items()))
-
-
-def check_server_name(name: str) -> str:
-    """``name``, if a server may be called so.
-
-    Raises:
-        UsageError: it may not.
-    """
-    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
-        raise UsageError(f"{name!r} is no name for a server; use up to 64 letters, digits, . _ -")
-    return name

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ringserverstats.cli.common import (
-    human_bytes,
-    load_settings,
-    open_store,
-    progress_bar,
-    warn_of_password,
-)
+from ringserverstats.cli.common import load_settings, open_store, progress_bar, warn_of_password
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.statistics.sizes import human_bytes
 
 _DIFFERENT = 1
 

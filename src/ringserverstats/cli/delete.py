@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import confirm, human_bytes, load_settings, open_store
+from ringserverstats.cli.common import confirm, load_settings, open_store
 from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Removed

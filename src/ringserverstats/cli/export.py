@@ -12,11 +12,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import confirm, human_bytes, load_settings, open_store
+from ringserverstats.cli.common import confirm, load_settings, open_store
 from ringserverstats.cli.options import database_option, period
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.periods import listed
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.statistics.eida import Figures, LeftOut

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store
+from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.keys import Keys

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import click
 
-from ringserverstats.cli.common import human_bytes, load_settings, open_store, progress_bar
+from ringserverstats.cli.common import load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import load_rules
+from ringserverstats.statistics.sizes import human_bytes
 
 
 @click.command(

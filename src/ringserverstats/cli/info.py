@@ -6,9 +6,10 @@ import os
 
 import click
 
-from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, show, table
+from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option
 from ringserverstats.opening import open_geography
+from ringserverstats.statistics.sizes import human_bytes
 
 
 @click.command(

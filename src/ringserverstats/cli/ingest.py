@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import console, human_bytes, load_settings, open_store, table
+from ringserverstats.cli.common import console, load_settings, open_store, table
 from ringserverstats.cli.inputs import NOTHING, find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import load_rules, open_geography
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.ingest import Receipt

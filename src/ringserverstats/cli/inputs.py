@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ringserverstats.cli.common import check_server_name, progress_bar
+from ringserverstats.cli.common import progress_bar
 from ringserverstats.errors import UsageError
+from ringserverstats.logs.names import check_server_name
 
 if TYPE_CHECKING:
     from ringserverstats.ingest import Progress

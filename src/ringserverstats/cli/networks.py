@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
-    human_bytes,
-    load_settings,
-    open_store,
-    show,
-    table,
-)
+from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option, output_options
 from ringserverstats.errors import StoreError
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

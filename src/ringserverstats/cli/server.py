@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
-    check_server_name,
-    confirm,
-    console,
-    human_bytes,
-    load_settings,
-    open_store,
-    show,
-    table,
-)
+from ringserverstats.cli.common import confirm, console, load_settings, open_store, show, table
 from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.errors import UsageError
+from ringserverstats.logs.names import check_server_name
+from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Removed, Server

@@ -199,6 +199,23 @@ def geohash(latitude: float, longitude: float, precision: int) -> str:
     return "".join(_BASE32[bits >> shift & 31] for shift in letters)
 
 
+def centre_of(cell: str) -> tuple[float, float] | None:
+    """Longitude and latitude (degrees) of the middle of a geohash's cell; None: it is none."""
+    west, width, south, height = -180.0, 360.0, -90.0, 180.0
+    for place in range(len(cell) * _BITS_OF_LETTER):
+        letter = _BASE32.find(cell[place // _BITS_OF_LETTER])
+        if letter < 0:
+            return None
+        bit = letter >> (_BITS_OF_LETTER - 1 - place % _BITS_OF_LETTER) & 1
+        if place % 2:
+            height /= 2
+            south += height * bit
+        else:
+            width /= 2
+            west += width * bit
+    return (west + width / 2, south + height / 2) if cell else None
+
+
 def _found(names: tuple[str, ...]) -> Path | None:
     paths = (folder / name for folder in FOLDERS for name in names)
     return next((path for path in paths if path.is_file()), None)

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from ringserverstats.errors import UsageError
+
 _TIME = r"(\d{8}T\d{2}):?(\d{2})"
 _NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.\s_-])", re.ASCII)
 _DAY, _HOUR = timedelta(hours=25), timedelta(hours=1)
@@ -58,3 +60,14 @@ def read_name(name: str) -> FileName:
     if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
     return FileName(kind=kind, prefix=prefix, start=start, end=end)
+
+
+def check_server_name(name: str) -> str:
+    """``name``, if a server may be called so.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
+        raise UsageError(f"{name!r} is no name for a server; use up to 64 letters, digits, . _ -")
+    return name

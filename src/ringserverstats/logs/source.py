@@ -230,6 +230,22 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
     return buffered.read1
 
 
+def unpacked_size(path: Path, *, most: int) -> int:
+    """How many bytes the input ``path`` has unpacked, as far as it can be; at most ``most`` + 1."""
+    size = 0
+    with open(path, "rb") as raw:
+        read = _decompressed(io.BufferedReader(_Counted(raw), 1 << 16))
+        try:
+            while size <= most:
+                piece = read(_PIECE)
+                if not piece:
+                    break
+                size += len(piece)
+        except _DAMAGED:
+            return size  # which is told when it is read
+    return min(size, most + 1)
+
+
 def _piecewise(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """``read`` in small steps: one that fails loses all that it had."""
     return lambda size: read(min(size, _PIECE))

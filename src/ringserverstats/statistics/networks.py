@@ -236,6 +236,22 @@ def unknown(store: Readable) -> pa.Table:
     return store.ask(_UNKNOWN).drop_columns(["is_near"])
 
 
+def those_of(ask: Ask, allowed: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+    """The networks of a store that ``allowed`` and ``asked`` (none: all) both let in.
+
+    Returns:
+        Their names, to be a filter; one that lets in nothing where there are none.
+    """
+    rows = ask(_ALL).to_pylist()
+    found = {
+        row["network"]
+        for row in rows
+        if is_one_of(row["code"], row["network"], allowed)
+        and (not asked or is_one_of(row["code"], row["network"], asked))
+    }
+    return tuple(sorted(found)) or ("",)
+
+
 def idle_patterns(store: Readable, patterns: Sequence[str]) -> list[str]:
     """Those of ``patterns`` that let in no network of the store, nor one of the registry."""
     rows = store.ask(_ALL).to_pylist()

@@ -13,6 +13,8 @@ from ringserverstats.errors import UsageError
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _LAST = re.compile(r"(\d{1,5})(d|w|mo?|y)", re.ASCII)
 _DAYS = {"d": 1, "w": 7}
+#: Lengths of time until today that people like to look at.
+PRESETS = {"7d": "7 days", "30d": "30 days", "90d": "90 days", "12m": "12 months"}
 
 
 def listed(texts: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.columns import GROUPS, OTHER
+from ringserverstats.statistics.networks import those_of
 from ringserverstats.statistics.questions import Question, answer_in, check_kept, ungrouped
 from ringserverstats.store.base import Ask, Readable
 
@@ -56,6 +57,30 @@ class Answer:
     whole: Row | None
     left_out: list[str] = field(default_factory=list)
     nearest: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who asks: an operator, who may know all; the owner of ``networks``; or everybody."""
+
+    is_operator: bool = False
+    networks: tuple[str, ...] = ()
+
+
+def answer_for(reader: Reader, store: Readable, question: Question, policy: Policy) -> Answer:
+    """The answer for ``reader``: an owner's is of the own networks, also of embargoed ones.
+
+    Raises:
+        UsageError: it is of single clients, which the operator alone may know.
+    """
+    if reader.is_operator:
+        return answer_all(store, question)
+    if not reader.networks:
+        return answer_public(store, question, policy)
+    with store.reading(limited=True) as read:
+        own = those_of(read, reader.networks, question.filters.get("network", ()))
+    limited = replace(question, filters={**question.filters, "network": own})
+    return answer_public(store, limited, replace(policy, embargoed=()))
 
 
 def answer_all(store: Readable, question: Question) -> Answer:

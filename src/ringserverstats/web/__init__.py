@@ -1,1 +1,27 @@
-"""The web service: receives logs, answers questions, shows pages."""
+"""The web service: receives logs, answers questions, shows pages.
+
+``ringserverstats.web:app`` is what gunicorn and uvicorn run; it is made, with the settings of the
+process, when it is first asked for.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    app: Starlette
+
+
+def __getattr__(name: str) -> "Starlette":
+    if name != "app":
+        raise AttributeError(name)
+    return _made()
+
+
+@cache
+def _made() -> "Starlette":
+    from ringserverstats import settings
+    from ringserverstats.web.service import create
+
+    return create(settings.load())

@@ -1,0 +1,157 @@
+"""Answers for programs: questions, coverage, rejects, servers, EIDA's form, metrics, health."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from ringserverstats import __version__
+from ringserverstats.errors import RingserverStatsError, UsageError
+from ringserverstats.statistics.asked import PERIOD, question_of
+from ringserverstats.statistics.coverage import PERIODS, coverage
+from ringserverstats.statistics.formats import FORMATS
+from ringserverstats.statistics.published import answer_for
+from ringserverstats.statistics.questions import OF_SERVER, check_kept
+from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.summary import summary
+from ringserverstats.web.answers import RefusedError, told
+from ringserverstats.web.metrics import measured, metrics_text
+from ringserverstats.web.view import today, words_of
+
+if TYPE_CHECKING:
+    from ringserverstats.web.service import Service
+
+#: Media types of formats.
+TYPES = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8; header=present",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+def _split(request: Request, *own: str) -> tuple[dict[str, list[str]], dict[str, str], str]:
+    """The words of a question, those of ``own`` besides, and the format."""
+    words = words_of(request)
+    found = {}
+    for name in (*own, "format"):
+        texts = words.pop(name, [])
+        if len(texts) > 1:
+            raise UsageError(f"{name} is told twice; tell it once")
+        found[name] = texts[0] if texts else ""
+    format_ = found.pop("format") or "json"
+    if format_ not in FORMATS:
+        raise UsageError(f"there is no format {format_!a}; known: {', '.join(FORMATS)}")
+    return words, found, format_
+
+
+def _answered(rows: pa.Table, format_: str, name: str, notes: list[str]) -> Response:
+    headers = {"Content-Disposition": f'inline; filename="{name}.{format_}"'}
+    if notes:
+        headers["X-Notes"] = "; ".join(notes).encode("ascii", "replace").decode()
+    return StreamingResponse(FORMATS[format_](rows), media_type=TYPES[format_], headers=headers)
+
+
+def stats(service: "Service", request: Request) -> Response:
+    """Any question."""
+    guest = service.guest(request)
+    words, _, format_ = _split(request)
+    question = question_of(words, today())
+    with service.reading() as store:
+        check_kept(store, question)
+        answer = answer_for(guest.reader, store, question, service.policy)
+    return _answered(answer.rows, format_, "stats", answer.left_out)
+
+
+def coverage_of(service: "Service", request: Request) -> Response:
+    """Which days the logs cover."""
+    guest = service.guest(request)
+    words, own, format_ = _split(request, "by")
+    question = question_of(_only(words, *PERIOD, *OF_SERVER), today())
+    with service.reading() as store:
+        rows = coverage(store, question, by=own["by"] or PERIODS[0])
+    if not guest.reader.is_operator:  # who may know of some networks alone is told no sums
+        rows = rows.drop_columns(["entries", "rejects"])
+    return _answered(rows, format_, "coverage", [])
+
+
+def rejected(service: "Service", request: Request) -> Response:
+    """What was not counted, and why; for the operator, as files are named."""
+    if not service.guest(request).reader.is_operator:
+        raise RefusedError(403, "what was rejected is for the operator alone")
+    words, _, format_ = _split(request)
+    question = question_of(_only(words, *PERIOD, "server"), today())
+    with service.reading() as store:
+        rows = rejects(store, question)
+    return _answered(rows, format_, "rejects", [])
+
+
+def servers(service: "Service", request: Request) -> Response:
+    """The servers, and the days that are known of each."""
+    guest = service.guest(request)
+    _split(request)
+    _only(words_of(request), "format")
+    found = [
+        {
+            "server": one.name,
+            "timezone": one.timezone or "UTC",
+            "first_day": one.first_day,
+            "last_day": one.last_day,
+            **(
+                {"bytes_sent": one.bytes_sent, "bytes_received": one.bytes_received}
+                if not guest.reader.networks
+                else {}
+            ),
+        }
+        for one in summary(service.store()).servers
+    ]
+    return _answered(pa.Table.from_pylist(found), _split(request)[2], "servers", [])
+
+
+def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
+    for name in words:
+        if name not in names:
+            raise UsageError(f"there is no parameter {name!a} here; known: {', '.join(names)}")
+    return words
+
+
+def metrics(service: "Service", request: Request) -> Response:
+    """The store in numbers, for Prometheus."""
+    if service.guest(request).reader.networks:
+        raise RefusedError(403, "metrics are of all networks")
+    with service.reading() as store:
+        version = service.version(store, None, None)
+        found = service.metrics.get("metrics", version, lambda: measured(store))
+    text = metrics_text(found, time.time())
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def health(_: "Service", request: Request) -> Response:  # noqa: ARG001
+    """The process is there."""
+    return told({"status": "ok", "version": __version__})
+
+
+def ready(service: "Service", _: Request) -> Response:
+    """The store can be asked."""
+    try:
+        store = service.store()
+        is_there = store.exists()
+        if is_there:
+            with store.reading(limited=True) as ask:
+                ask("SELECT id FROM store")
+    except RingserverStatsError:
+        return told({"status": "the store is away"}, 503)
+    return told({"status": "ok" if is_there else "ok, and there is no store yet"})
+
+
+ROUTES: dict[str, Callable[["Service", Request], Response]] = {
+    "/api/v1/stats": stats,
+    "/api/v1/coverage": coverage_of,
+    "/api/v1/rejects": rejected,
+    "/api/v1/servers": servers,
+    "/metrics": metrics,
+    "/healthz": health,
+    "/readyz": ready,
+}

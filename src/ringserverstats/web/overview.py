@@ -1,0 +1,341 @@
+"""What the pages tell: the figures of one view, of one state of the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pyarrow.compute as pc
+
+from ringserverstats.enrich.geography import centre_of
+from ringserverstats.enrich.words import UNKNOWN
+from ringserverstats.statistics.bounds import AT_MOST
+from ringserverstats.statistics.charts import Series, Spot, world
+from ringserverstats.statistics.clients import known
+from ringserverstats.statistics.columns import OTHER
+from ringserverstats.statistics.coverage import Gaps, coverage, gaps
+from ringserverstats.statistics.published import Answer, Policy, Reader, answer_for
+from ringserverstats.statistics.questions import Question
+from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.sizes import human_bytes
+from ringserverstats.store.base import Readable
+from ringserverstats.web.tables import SHOWN, Shown, shown, tables_for
+from ringserverstats.web.view import View
+
+_MOST_SERIES = 7
+_MOST_SPOTS = 300
+_MOST_STRIP = 92  # days that are shown one by one
+_NO_LOG = "no log"
+_PARTLY = "logs are not all in"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number with its name, and how it changed since the period before."""
+
+    name: str
+    text: str
+    change: str = ""
+    points: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that a page shows but its charts' drawings."""
+
+    tiles: Sequence[Tile] = ()
+    series: Series | None = None
+    order: Sequence[str] = ()
+    tables: Mapping[str, Shown] = field(default_factory=dict)
+    spots: Sequence[Spot] = ()
+    nowhere: int = 0
+    hours: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    coverage: Sequence[Mapping[str, Any]] = ()
+    unread: Sequence[tuple[str, str]] = ()
+    moved: str = ""
+    notes: Sequence[str] = ()
+    is_empty: bool = False
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks what: one state of a store, by one reader."""
+
+    store: Readable
+    reader: Reader
+    policy: Policy
+
+    def answer(self, question: Question) -> Answer:
+        """The answer that the reader may have."""
+        return answer_for(self.reader, self.store, question, self.policy)
+
+
+def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
+    """The figures of a page; ``order`` is that in which networks get colours."""
+    whole = _whole(asker, view)
+    holes = gaps(asker.store, view.question(view.step))
+    days = _coverage(asker, view)
+    if not (whole["bytes"] or whole["clients"]):
+        return Figures(coverage=days, is_empty=True)
+    answers = {
+        name: asker.answer(table.question(view)) for name, table in tables_for(asker.reader).items()
+    }
+    before = _whole(asker, view.before()) if view.is_compared else {}
+    series = _series(asker, view, holes)
+    spots, nowhere = _spots(asker, view, answers["countries"])
+    return Figures(
+        tiles=_tiles(view, whole, before, answers, series),
+        series=series,
+        order=order,
+        tables={
+            name: shown(tables_for(asker.reader)[name], view, answer, SHOWN)
+            for name, answer in answers.items()
+        },
+        spots=spots,
+        nowhere=nowhere,
+        hours=_hours(asker, view),
+        coverage=days,
+        unread=_unread(asker, view),
+        moved=_moved(asker, view),
+        notes=_notes(asker, view, answers),
+    )
+
+
+def colours_order(asker: Asker) -> list[str]:
+    """The networks of most bytes of all times, for as many as there are colours."""
+    answer = asker.answer(Question(by=("network",), measures=("bytes",), top=_MOST_SERIES))
+    return [name for name in answer.rows["network"].to_pylist() if name and name != OTHER]
+
+
+def _whole(asker: Asker, view: View) -> dict[str, Any]:
+    measures = ["bytes", "packets", "clients"]
+    question = view.question(measures=tuple(measures))
+    if not question.is_of_streams:  # else they would be counted from single transfers
+        question = view.question(measures=(*measures, "connections"))
+    rows = asker.answer(question).rows.to_pylist()
+    return rows[0] if rows else dict.fromkeys(measures, 0)
+
+
+def _tiles(
+    view: View,
+    whole: Mapping[str, Any],
+    before: Mapping[str, Any],
+    answers: Mapping[str, Answer],
+    series: Series,
+) -> list[Tile]:
+    way = "received" if view.is_of_received else "sent"
+    if len(view.all_filters["direction"]) > 1:
+        way = "sent and received"
+    bound = "≤ " if whole.get(AT_MOST) else ""
+    countries = [name for name in answers["countries"].rows["country"].to_pylist() if name]
+    found = [
+        Tile(
+            way,
+            human_bytes(whole["bytes"] or 0),
+            _change(whole, before, "bytes"),
+            _points(_totals(series)),
+        ),
+        Tile("clients", f"{bound}{whole['clients'] or 0:,}", _change(whole, before, "clients")),
+        Tile("countries", f"{sum(len(name) == 2 for name in countries):,}"),
+        Tile("networks", f"{_count(answers['networks']):,}"),
+        Tile("stations", f"{_count(answers['stations']):,}"),
+    ]
+    if "connections" in whole:
+        text = f"{bound}{whole['connections'] or 0:,}"
+        found.append(Tile("connections", text, _change(whole, before, "connections")))
+    else:
+        found.append(
+            Tile("packets", f"{whole['packets'] or 0:,}", _change(whole, before, "packets"))
+        )
+    return found
+
+
+def _count(answer: Answer) -> int:
+    first = answer.rows.column_names[:2]
+    rows = answer.rows.select([name for name in ("network", "station") if name in first])
+    return len(rows.filter(pc.is_valid(rows.columns[-1])))
+
+
+def _change(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> str:
+    """By how much a number has changed, in words; empty where that is not known."""
+    old, new = before.get(name), now.get(name)
+    if not old or new is None or now.get(AT_MOST) or before.get(AT_MOST):
+        return ""
+    percent = 100 * (new - old) / old
+    if abs(percent) < 0.5:
+        return "unchanged"
+    text = f"{percent:+.0f} %" if abs(percent) < 1000 else f"{new / old:,.0f} times"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _totals(series: Series) -> list[int]:
+    totals = dict.fromkeys(series.times, 0)
+    for (time, _), amount in series.amounts.items():
+        totals[time] += amount
+    return list(totals.values())
+
+
+def _points(amounts: Sequence[int]) -> str:
+    """The points of a small line, in a field of 100 by 24."""
+    most = max(amounts, default=0)
+    if len(amounts) < 2 or not most:
+        return ""
+    step = 100 / (len(amounts) - 1)
+    return " ".join(f"{n * step:.1f},{22 - 20 * one / most:.1f}" for n, one in enumerate(amounts))
+
+
+def _series(asker: Asker, view: View, holes: Mapping[str | None, Gaps]) -> Series:
+    """Bytes by time, split as the view says: the largest by themselves, all others together."""
+    rows = asker.answer(view.question(view.step, view.split, measures=("bytes",))).rows.to_pylist()
+    sums: dict[str, int] = {}
+    for row in rows:
+        name = row[view.split] or UNKNOWN
+        sums[name] = sums.get(name, 0) + (row["bytes"] or 0)
+    largest = sorted(sums, key=lambda name: (name == OTHER, -sums[name], name))
+    kept = [name for name in largest if name != OTHER][:_MOST_SERIES]
+    names = kept if len(kept) == len(largest) else [*kept, OTHER]
+    amounts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        name = row[view.split] or UNKNOWN
+        place = row[view.step], name if name in kept else OTHER
+        amounts[place] = amounts.get(place, 0) + (row["bytes"] or 0)
+    times = sorted({time for time, _ in amounts} | {time for time in holes if time})
+    times = times if view.step != "day" else _days(view)
+    told = {time: _hole(holes[time]) for time in times if holes.get(time)}
+    return Series(times, names, amounts, told, _before(asker, view, times))
+
+
+def _days(view: View) -> list[str]:
+    return [(view.first + timedelta(days=n)).isoformat() for n in range(view.days)]
+
+
+def _hole(hole: Gaps) -> str:
+    return _NO_LOG if hole.missing == hole.days else _PARTLY
+
+
+def _before(asker: Asker, view: View, times: Sequence[str]) -> list[int]:
+    """Bytes of the period before, by the same steps; none where they do not fit."""
+    if not view.is_compared or view.step != "day":
+        return []
+    earlier = view.before()
+    rows = asker.answer(earlier.question("day", measures=("bytes",))).rows
+    known = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
+    if not any(known.values()) or len(times) != earlier.days:
+        return []
+    return [known.get(day) or 0 for day in _days(earlier)]
+
+
+def _spots(asker: Asker, view: View, countries: Answer) -> tuple[list[Spot], int]:
+    """Where the bytes went, and how many of them to places that are not known.
+
+    The operator sees cells of a geohash; of others few clients would be seen there, so they see
+    countries.
+    """
+    found: list[Spot] = []
+    nowhere = 0
+    if asker.reader.is_operator:
+        question = view.question("geohash", "city", measures=("bytes", "clients"))
+        for row in asker.answer(question).rows.to_pylist():
+            place = None if row["geohash"] == UNKNOWN else centre_of(row["geohash"])
+            if place is None:
+                nowhere += row["bytes"] or 0
+            else:
+                found.append(Spot(*place, row["bytes"], _spot_text(row["city"], row)))
+    else:
+        places = world()["countries"]
+        for row in countries.rows.to_pylist():
+            place = places.get(row["country"])
+            if place is None:
+                nowhere += row["bytes"] or 0
+            else:
+                text = _spot_text(row["country-name"], row)
+                found.append(Spot(place[0], place[1], row["bytes"], text))
+    found.sort(key=lambda spot: -spot.bytes)
+    return found[:_MOST_SPOTS], nowhere
+
+
+def _spot_text(name: str, row: Mapping[str, Any]) -> str:
+    clients = f"{row['clients']:,} client{'s' if row['clients'] != 1 else ''}"
+    return f"{name}: {human_bytes(row['bytes'])}, {clients}"
+
+
+def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
+    """Bytes by weekday and hour, of servers that log by the hour."""
+    if asker.store.kept_since is not None and asker.store.kept_since > view.first:
+        return {}
+    rows = asker.answer(view.question("weekday", "hour", measures=("bytes",))).rows.to_pylist()
+    return {
+        (int(row["weekday"]), int(row["hour"])): row["bytes"] or 0
+        for row in rows
+        if row["hour"] is not None
+    }
+
+
+def _coverage(asker: Asker, view: View) -> list[dict[str, Any]]:
+    """By server and direction: how many days of each state, and which, where they are not many."""
+    question = Question(
+        first=view.first,
+        last=view.last,
+        filters={n: v for n, v in view.all_filters.items() if n in ("server", "direction")},
+    )
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in coverage(asker.store, question).to_pylist():
+        own = found.setdefault(
+            (row["server"], row["direction"]),
+            {"server": row["server"], "direction": row["direction"], "days": [], "counts": {}},
+        )
+        own["counts"][row["state"]] = own["counts"].get(row["state"], 0) + 1
+        if view.days <= _MOST_STRIP:
+            own["days"].append((row["day"], row["state"]))
+    return list(found.values())
+
+
+def _unread(asker: Asker, view: View) -> list[tuple[str, str]]:
+    """Stations that were fed in, and that nobody read."""
+    if view.all_filters["direction"] != ("TX",) or {"client", "class"} & set(view.filters):
+        return []
+    kept = {n: v for n, v in view.all_filters.items() if n in ("server", "network", "station")}
+    sides = []
+    for direction in ("RX", "TX"):
+        question = view.question(
+            "network",
+            "station",
+            measures=("transfers",),
+            filters={**kept, "direction": (direction,)},
+        )
+        rows = asker.answer(question).rows.to_pylist()
+        sides.append({(row["network"], row["station"]) for row in rows if row["station"]})
+    return sorted(pair for pair in sides[0] - sides[1] if all(pair))
+
+
+def _moved(asker: Asker, view: View) -> str:
+    """How many clients came and went since the period before; for the operator alone."""
+    if not (asker.reader.is_operator and view.is_compared):
+        return ""
+    sides = [
+        set(asker.answer(one.question("client", measures=("bytes",))).rows["client"].to_pylist())
+        for one in (view, view.before())
+    ]
+    new, gone = len(sides[0] - sides[1]), len(sides[1] - sides[0])
+    return f"{new:,} new, {gone:,} gone since the period before" if sides[1] else ""
+
+
+def _notes(asker: Asker, view: View, answers: Mapping[str, Answer]) -> list[str]:
+    found: list[str] = []
+    told = known(asker.store)
+    if len(told.classes) > 1 and "class" not in view.all_filters:
+        found.append(f"clients of all classes: {', '.join(told.classes)}")
+    question = view.question(measures=("bytes",))
+    rejected = rejects(asker.store, question, ("server", "direction"))
+    if len(rejected):
+        found.append(f"{len(rejected):,} places in logs of this period were rejected")
+    if any(source.startswith("DBIP") for source in told.place_sources):
+        found.append("places: IP Geolocation by DB-IP (https://db-ip.com)")
+    near = sorted({name for answer in answers.values() for name in answer.nearest})
+    if near:
+        found.append(
+            "none was operating on some days, which count as the nearest network: "
+            + ", ".join(near)
+        )
+    left = sorted({note for answer in answers.values() for note in answer.left_out})
+    return [*found, *left]

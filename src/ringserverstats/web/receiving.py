@@ -1,0 +1,236 @@
+"""A log that is posted: written to a file while it comes, then read as any other file.
+
+So a slow sender holds neither a thread nor the store, and a log that breaks off, is too large or
+unpacks to too much leaves nothing.
+"""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.ingest import Receipt, ingest
+from ringserverstats.logs.names import FileName, check_server_name, read_name
+from ringserverstats.logs.source import Source, unpacked_size
+from ringserverstats.opening import load_rules, open_geography
+from ringserverstats.web.access import check_ingest
+from ringserverstats.web.answers import RefusedError, refused, told
+
+if TYPE_CHECKING:
+    from ringserverstats.web.service import Service
+
+_ENCODINGS = {"": b"", "identity": b"", "gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b"}
+_ENCODINGS["zstd"] = b"\x28\xb5\x2f\xfd"
+_PARAMETERS = ("server", "name")
+_LABEL = "posted log"
+#: Logs that are taken at the same time; of these some are read while the others come.
+MOST_POSTS = 16
+_MOST_READ = 2
+_IDLE = 60  # seconds within which something has to come
+_PIECE = 1 << 20
+_DRAINED = 16 << 20  # of a log that is refused, so that the sender comes to read why
+_LATER = 30  # seconds, after which a refused sender may try again
+
+log = logging.getLogger("ringserverstats.web")
+
+
+class Receiver:
+    """Takes logs, some at a time."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+        self._posts = 0
+        self._reading = CapacityLimiter(_MOST_READ)
+
+    async def __call__(self, request: Request) -> Response:
+        """Count what is posted; the answer is the receipt."""
+        body = _body(request)
+        try:
+            return await self._take(request, body)
+        except RefusedError as error:
+            await _drain(body)
+            log.info("post refused status=%d", error.status)
+            return refused(error.status, str(error), retry_after=_retry_after(error.status))
+        except ClientDisconnect:
+            log.info("post broken off")
+            return refused(400, "the log broke off; nothing of it was counted")
+
+    async def _take(self, request: Request, body: AsyncIterator[bytes]) -> Response:
+        settings = self._service.settings
+        tokens = await to_thread.run_sync(self._service.tokens)
+        check_ingest(request, tokens, settings)
+        server, name = _named(request)
+        magic = _magic(request)
+        _check_size(int(request.headers.get("content-length") or 0), settings.most_posted)
+        if self._posts >= MOST_POSTS:
+            raise RefusedError(429, "too many logs come at the same time; try again later")
+        self._posts += 1
+        try:
+            with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as file:
+                size = await _spool(body, file.file, settings.most_posted)
+                path = Path(file.name)
+                await to_thread.run_sync(_check_content, path, magic, settings.most_posted)
+                source = Source(path, name, size, server, _LABEL)
+                receipt = await to_thread.run_sync(self._read, source, limiter=self._reading)
+        finally:
+            self._posts -= 1
+        status = _status(receipt)
+        log.info(
+            "post read status=%d entries=%d known=%d rejected=%d",
+            status,
+            receipt.entries,
+            receipt.known,
+            receipt.rejected,
+        )
+        return told(_receipt(receipt, status), status)
+
+    def _read(self, source: Source) -> Receipt:
+        settings = self._service.settings
+        try:
+            return ingest(
+                [source],
+                self._service.store(),
+                ipv6_prefix=settings.ipv6_prefix,
+                keep_hosts=settings.keep_hosts,
+                geography=open_geography(settings),
+                rules=load_rules(settings),
+            )
+        except StoreError as error:
+            log.warning("store away while a log was read")
+            raise RefusedError(
+                503, f"{error}; send the same again, which counts nothing twice"
+            ) from None
+        except UsageError as error:
+            raise RefusedError(400, str(error)) from None
+
+
+def _retry_after(status: int) -> int | None:
+    return _LATER if status in (429, 503) else None
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    """The pieces of a body; it is an error where none comes for long."""
+    pieces = request.stream().__aiter__()
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(pieces), _IDLE)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise RefusedError(
+                408, f"nothing came for {_IDLE} s; nothing of the log was counted"
+            ) from None
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Take the beginning of what is not wanted: who still sends would not read the answer."""
+    size = 0
+    try:
+        async for piece in body:
+            size += len(piece)
+            if size > _DRAINED:
+                return
+    except (RefusedError, ClientDisconnect, RuntimeError):
+        return
+
+
+async def _spool(body: AsyncIterator[bytes], file: IO[bytes], most: int) -> int:
+    """Write ``body`` into ``file``; returns its size in bytes."""
+    size, held, pieces = 0, 0, list[bytes]()
+    async for piece in body:
+        size += len(piece)
+        _check_size(size, most)
+        pieces.append(piece)
+        held += len(piece)
+        if held >= _PIECE:
+            await to_thread.run_sync(file.writelines, pieces)
+            held, pieces = 0, []
+    await to_thread.run_sync(file.writelines, pieces)
+    await to_thread.run_sync(file.flush)
+    return size
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise RefusedError(
+            413,
+            f"the log has more than {most:,} bytes; send it in parts, or let the operator raise "
+            "RINGSERVERSTATS_POST_LIMIT",
+        )
+
+
+def _magic(request: Request) -> bytes:
+    """With what the body has to begin, by the headers."""
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith("multipart/"):
+        raise RefusedError(
+            415, "send the log itself, not a form: curl --data-binary @FILE, wget --post-file FILE"
+        )
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise RefusedError(
+            415, "the Content-Encoding is none that is known here; known: gzip, zstd"
+        )
+    return _ENCODINGS[encoding]
+
+
+def _named(request: Request) -> tuple[str, FileName]:
+    """The server and the log's name that the address tells."""
+    given = request.query_params
+    for name in given:
+        if name not in _PARAMETERS or len(given.getlist(name)) > 1:
+            known = " and ".join(_PARAMETERS)
+            raise RefusedError(400, f"{name[:40]!a} cannot be told here; {known} can, once each")
+    server, name = given.get("server", ""), given.get("name", "")
+    try:
+        if server:
+            check_server_name(server)
+    except UsageError as error:
+        raise RefusedError(400, str(error)) from None
+    found = read_name(name.rpartition("/")[2])
+    if name and found.start is None:
+        raise RefusedError(
+            400,
+            "name tells no interval; write it as the log is called: "
+            "txlog-20261124T0000-20261125T0000",
+        )
+    return server, found
+
+
+def _check_content(path: Path, magic: bytes, most: int) -> None:
+    with open(path, "rb") as file:
+        begin = file.read(4)
+    if not begin:
+        raise RefusedError(
+            400, "the body is empty; send a log: wget --post-file FILE, curl --data-binary @FILE"
+        )
+    if not begin.startswith(magic):
+        raise RefusedError(400, "the body is not packed as its Content-Encoding says")
+    _check_size(unpacked_size(path, most=most), most)
+
+
+def _status(receipt: Receipt) -> int:
+    if receipt.entries:
+        return 201
+    was_read = receipt.known + receipt.empty + receipt.imported + receipt.access_lines
+    return 200 if was_read or receipt.incomplete else 400
+
+
+def _receipt(receipt: Receipt, status: int) -> dict[str, Any]:
+    rejects = [
+        {"line": one.line, "lines": one.lines, "reason": one.reason} for _, one in receipt.rejects
+    ]
+    found = {**vars(receipt), "rejects": rejects}
+    if status == 400:
+        found["error"] = (
+            "nothing in it is a usage log that can be read; curl sends a log as it is with "
+            "--data-binary @FILE, not with -d"
+        )
+    return found

@@ -1,0 +1,223 @@
+"""What a page shows: period, filters and order, all of it told by its address."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.asked import PERIOD, period
+from ringserverstats.statistics.columns import FILTERS
+from ringserverstats.statistics.periods import PRESETS, listed
+from ringserverstats.statistics.questions import Question
+
+#: By what activity is split, the first one unless the address says otherwise.
+SPLITS = ("network", "protocol", "class", "country")
+STEPS = ("day", "week", "month")
+_SORT = "sort-"
+_SINGLE = (*PERIOD, "split", "step", "compare", "all")
+_USUAL_DAYS = 30
+_MOST_DAYS = 36_600
+_MOST_BARS = {"day": 100, "week": 120}
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The first and last day that a store has; of an empty one both are today."""
+
+    first: date
+    last: date
+
+
+@dataclass(frozen=True)
+class View:
+    """A page's address, understood.
+
+    Args:
+        first: first day, and ``last`` last one.
+        words: those of its address that are no filter, in order.
+        filters: values of each.
+        fixed: filters that the path tells, not the query.
+    """
+
+    first: date
+    last: date
+    words: Mapping[str, str] = field(default_factory=dict)
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What two views that show the same have in common."""
+        told = (sorted(part.items()) for part in (self.other_words(), self.filters, self.fixed))
+        return repr((self.first, self.last, *told))
+
+    @property
+    def days(self) -> int:
+        """How many days its period has."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def split(self) -> str:
+        return self.words.get("split", SPLITS[0])
+
+    @property
+    def step(self) -> str:
+        """The time of a bar: what is asked for, else so that there are not too many."""
+        if "step" in self.words:
+            return self.words["step"]
+        if self.days <= _MOST_BARS["day"]:
+            return "day"
+        return "week" if self.days <= 7 * _MOST_BARS["week"] else "month"
+
+    @property
+    def is_compared(self) -> bool:
+        return self.words.get("compare") != "no"
+
+    @property
+    def all_filters(self) -> dict[str, tuple[str, ...]]:
+        """Filters of path and query; only what was sent (TX) counts, unless they say otherwise."""
+        return {"direction": ("TX",), **self.filters, **self.fixed}
+
+    @property
+    def is_of_received(self) -> bool:
+        return self.all_filters["direction"] == ("RX",)
+
+    def sort(self, table: str) -> str:
+        """By what the rows of a table are sorted; empty: as usual."""
+        return self.words.get(_SORT + table, "")
+
+    def question(self, *by: str, **given: object) -> Question:
+        """The question of the period and filters of this page."""
+        asked = Question(by=by, first=self.first, last=self.last, filters=self.all_filters)
+        return replace(asked, **given)  # type: ignore[arg-type]
+
+    def before(self) -> "View":
+        """The period of the same length that ends where this one begins."""
+        return replace(
+            self, first=self.first - timedelta(days=self.days), last=self.first - _ONE_DAY
+        )
+
+    def after(self) -> "View":
+        """The period of the same length that begins where this one ends."""
+        return replace(self, first=self.last + _ONE_DAY, last=self.last + timedelta(days=self.days))
+
+    def period_words(self) -> dict[str, str]:
+        """The words of its period."""
+        return {name: text for name, text in self.words.items() if name in PERIOD}
+
+    def other_words(self) -> dict[str, str]:
+        """The words of its address that are neither period nor filter."""
+        return {name: text for name, text in self.words.items() if name not in PERIOD}
+
+    def whole_address(self) -> str:
+        """The query that shows the same on pages whose path tells no filter."""
+        fixed = {name: ",".join(values) for name, values in self.fixed.items()}
+        span = {"from": self.first.isoformat(), "to": self.last.isoformat()}
+        return self.address(**span, **fixed)
+
+    def address(self, **changes: str | None) -> str:
+        """The query of this view with other words or filters; None takes one out."""
+        words = {**self.words, **{name: ",".join(v) for name, v in self.filters.items()}}
+        changed = {name.replace("_", "-"): value for name, value in changes.items()}
+        if changed.keys() & set(PERIOD):
+            words = {name: value for name, value in words.items() if name not in PERIOD}
+        words.update({name: value for name, value in changed.items() if value is not None})
+        for name, value in changed.items():
+            if value is None:
+                words.pop(name, None)
+        return "?" + urlencode(words, safe=",*:") if words else "?"
+
+    def asked_words(self) -> dict[str, str]:
+        """The words by which the API, and the command line, are asked for the same."""
+        return {
+            "from": self.first.isoformat(),
+            "to": self.last.isoformat(),
+            **{name: ",".join(values) for name, values in self.all_filters.items()},
+        }
+
+    def command(self, by: Sequence[str], measures: Sequence[str]) -> str:
+        """The command that answers what a table shows."""
+        words = {"by": ",".join(by), **self.asked_words(), "measure": ",".join(measures)}
+        parts = (part for name, value in words.items() for part in (f"--{name}", value))
+        return shlex.join(["ringserverstats", "stats", *parts])
+
+    def api(self, by: Sequence[str], measures: Sequence[str], format_: str) -> str:
+        """The query that the API answers with what a table shows, in another format."""
+        words = {"by": ",".join(by), **self.asked_words(), "measure": ",".join(measures)}
+        return "?" + urlencode({**words, "format": format_}, safe=",*:")
+
+
+def view_of(
+    words: Mapping[str, Sequence[str]],
+    bounds: Bounds,
+    today: date,
+    tables: Sequence[str],
+    fixed: Mapping[str, tuple[str, ...]],
+) -> View:
+    """The view that the words of an address mean; without a period its last `_USUAL_DAYS` days.
+
+    Args:
+        words: of the query, each with its values; empty values are none.
+        bounds: of the store.
+        today: the last day of a length of time.
+        tables: names of those that can be sorted.
+        fixed: filters of the path.
+
+    Raises:
+        UsageError: a word is none.
+    """
+    known = (*_SINGLE, *(_SORT + name for name in tables))
+    single: dict[str, str] = {}
+    filters: dict[str, tuple[str, ...]] = {}
+    for name, texts in words.items():
+        values = listed(texts)
+        if name in FILTERS and values and name not in fixed:
+            filters[name] = values
+        elif name in known and values:
+            if len(texts) > 1:
+                raise UsageError(f"{name} is told twice; tell it once")
+            single[name] = texts[0].strip()
+        elif name not in FILTERS and name not in known:
+            raise UsageError(f"there is no parameter {name!a}")
+    for name, choices in (("split", SPLITS), ("step", STEPS), ("compare", ("no", "yes"))):
+        if single.get(name, choices[0]) not in choices:
+            raise UsageError(f"there is no {name} {single[name]!a}; known: {', '.join(choices)}")
+    first, last = period(single, today)
+    end = last or (min(today, bounds.last) if not first else max(first, min(today, bounds.last)))
+    has_period = bool(single.keys() & set(PERIOD))
+    usual = end - timedelta(days=_USUAL_DAYS - 1)
+    begin = first or (min(bounds.first, end) if has_period else usual)
+    if (end - begin).days > _MOST_DAYS:
+        raise UsageError("a page shows up to 100 years; choose a shorter period")
+    if end < begin:
+        raise UsageError(f"the period ends ({end}) before it starts ({begin})")
+    return View(begin, end, single, filters, fixed)
+
+
+def presets(today: date, bounds: Bounds) -> list[tuple[str, dict[str, str]]]:
+    """Periods to choose, each with the words that mean it."""
+    whole = {"from": bounds.first.isoformat(), "to": bounds.last.isoformat()}
+    return [
+        *((label, {"last": length}) for length, label in PRESETS.items()),
+        ("this year", {"year": f"{today.year}"}),
+        ("last year", {"year": f"{today.year - 1}"}),
+        ("all", whole),
+    ]
+
+
+def today() -> date:
+    """The date of now, UTC: lengths of time end with it."""
+    return datetime.now(UTC).date()
+
+
+def words_of(request: Request) -> dict[str, list[str]]:
+    """The words of the query, each with its values."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, []).append(value)
+    return found
