@@ -2,6 +2,19 @@
 
 from ringserverstats.statistics.charts import UNITS
 
+_LARGE = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
+_LONG = 10**7
+
+
+def human_count(count: int) -> str:
+    """``count`` with its digits, from ten millions on with three of them: 2.20 billion."""
+    for size, word in _LARGE:
+        if count >= max(size, _LONG):
+            parts = count / size
+            digits = 2 if parts < 10 else 1 if parts < 100 else 0
+            return f"{parts:.{digits}f} {word}"
+    return f"{count:,}"
+
 
 def human_bytes(count: int) -> str:
     """``count`` in decimal units, three digits: 1.20 GB."""

@@ -17,7 +17,7 @@ from ringserverstats.statistics.coverage import Gaps, coverage, gaps
 from ringserverstats.statistics.published import Answer, Policy, Reader, answer_for
 from ringserverstats.statistics.questions import Question
 from ringserverstats.statistics.rejects import rejects
-from ringserverstats.statistics.sizes import human_bytes
+from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
 from ringserverstats.web.tables import SHOWN, Shown, shown, tables_for
 from ringserverstats.web.view import View
@@ -145,7 +145,7 @@ def _tiles(
         found.append(Tile("connections", text, _change(whole, before, "connections")))
     else:
         found.append(
-            Tile("packets", f"{whole['packets'] or 0:,}", _change(whole, before, "packets"))
+            Tile("packets", human_count(whole["packets"] or 0), _change(whole, before, "packets"))
         )
     return found
 
