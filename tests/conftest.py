@@ -112,6 +112,7 @@ def assert_whole(store: Store) -> None:
 
 #: Modules whose tests with a `store` or `run` are run with both kinds of stores.
 BOTH = (
+    "test_web",
     "test_clients",
     "test_corrections",
     "test_coverage",

@@ -1,0 +1,490 @@
+"""The web service takes logs exactly, lets in whom it should, and answers as the command does."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from conftest import DATA, REGISTRY, CommandLine, assert_whole, dump, make_store, read_into
+from model import block
+from service import ELSEWHERE, add_token, bearer, client_of, settings_of
+from starlette.testclient import TestClient
+
+from ringserverstats.settings import Settings
+from ringserverstats.statistics.columns import GROUPS
+from ringserverstats.store.base import Store
+from ringserverstats.web import receiving
+
+REAL = DATA / "v4.5.3-midnight-paris"
+LOGS = sorted(REAL.glob("txlog*"))
+LOG = max(LOGS, key=lambda path: path.stat().st_size)
+
+
+@pytest.fixture
+def settings(store: Store, kind: str, request: pytest.FixtureRequest) -> Settings:
+    if kind == "postgresql":
+        return settings_of(store, uri=request.getfixturevalue("database"))
+    return settings_of(store)
+
+
+@pytest.fixture
+def web(settings: Settings) -> TestClient:
+    return client_of(settings)
+
+
+def named(path: Path) -> str:
+    return f"/?server=a&name={path.name}"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/x-www-form-urlencoded", "text/plain", None],
+)
+def test_a_posted_log_counts_as_a_file_does_whatever_its_content_type(
+    web: TestClient, store: Store, tmp_path: Path, content_type: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = web.post(named(LOG), content=LOG.read_bytes(), headers=headers)
+    assert answer.status_code == 201
+    (tmp_path / "other").mkdir()
+    other = make_store(tmp_path / "other" / "store.duckdb")
+    receipt = read_into(other, LOG, server="a")
+    told = answer.json()
+    for name in ("entries", "transfers", "bytes", "packets", "connections", "known", "rejected"):
+        assert told[name] == getattr(receipt, name)
+    assert totals_of(store) == totals_of(other)
+    assert_whole(store)
+
+
+def totals_of(store: Store) -> list[dict]:
+    return store.ask(
+        "SELECT day, direction::text AS direction, sum(bytes) AS bytes, sum(packets) AS packets,"
+        " sum(entries) AS entries FROM connection_by_day GROUP BY 1, 2 ORDER BY 1, 2"
+    ).to_pylist()
+
+
+def test_the_same_post_again_changes_nothing(web: TestClient, store: Store) -> None:
+    assert web.post(named(LOG), content=LOG.read_bytes()).status_code == 201
+    before = dump(store)
+    again = web.put(named(LOG), content=LOG.read_bytes())
+    assert again.status_code == 200
+    assert again.json()["entries"] == 0
+    assert again.json()["known"] > 0
+    assert dump(store) == before
+
+
+def packed(encoding: str, data: bytes) -> bytes:
+    return gzip.compress(data) if encoding == "gzip" else pa.compress(data, "zstd", asbytes=True)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_packed_bodies_are_read_whether_they_say_so_or_not(
+    web: TestClient, store: Store, encoding: str, is_told: bool
+) -> None:
+    headers = {"Content-Encoding": encoding} if is_told else {}
+    data = LOG.read_bytes()
+    if encoding == "zstd":
+        codec = pa.Codec("zstd")
+        body = codec.compress(data, asbytes=True)
+    else:
+        body = gzip.compress(data)
+    plain = read_into(make_store(store.options.secrets / "plain.duckdb"), LOG, server="a")
+    answer = web.post(named(LOG), content=body, headers=headers)
+    assert answer.status_code == 201
+    assert answer.json()["bytes"] == plain.bytes
+
+
+def test_a_body_in_chunks_needs_no_length(web: TestClient) -> None:
+    def pieces() -> Iterator[bytes]:
+        data = LOG.read_bytes()
+        for start in range(0, len(data), 1000):
+            yield data[start : start + 1000]
+
+    assert web.post(named(LOG), content=pieces()).status_code == 201
+
+
+def test_concurrent_posts_of_overlapping_logs_count_each_entry_once(
+    web: TestClient, store: Store, tmp_path: Path
+) -> None:
+    paths = [*sorted(REAL.glob("*log*")), *LOGS]
+    answers: list[int] = []
+
+    def post(number: int) -> None:
+        for path in paths[number:] + paths[:number]:
+            answers.append(web.post(named(path), content=path.read_bytes()).status_code)
+
+    threads = [threading.Thread(target=post, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) <= {200, 201}
+    (tmp_path / "other").mkdir()
+    other = make_store(tmp_path / "other" / "store.duckdb")
+    read_into(other, *sorted(REAL.glob("*log*")), server="a")
+    assert totals_of(store) == totals_of(other)
+    assert_whole(store)
+
+
+@pytest.mark.of_duckdb
+@pytest.mark.parametrize(
+    "path, body, headers, status",
+    [
+        ("/", b"", {}, 400),
+        ("/", b"this is no log\n", {}, 400),
+        ("/", b"\x00" * 1000, {}, 400),
+        ("/?server=../../etc", b"x", {}, 400),
+        ("/?server=a&server=b", b"x", {}, 400),
+        ("/?what=ever", b"x", {}, 400),
+        ("/?name=notes.txt", b"x", {}, 400),
+        ("/", b"plain", {"Content-Encoding": "gzip"}, 400),
+        ("/", b"x", {"Content-Encoding": "br"}, 415),
+        ("/", b"x", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ("/", b"x", {"Content-Length": "99999999999"}, 413),
+    ],
+)
+def test_what_is_no_log_is_refused_with_a_reason(
+    web: TestClient, path: str, body: bytes, headers: dict, status: int
+) -> None:
+    answer = web.post(path, content=body, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_rejected_entries_come_back_with_line_and_reason(web: TestClient) -> None:
+    good, bad = block("2026-06-30 10:00:00"), block("2026-06-30 11:00:00")
+    bad = bad.replace("END CLIENT", "END KLIENT")
+    name = "/?server=a&name=txlog-20260630T0000-20260701T0000"
+    answer = web.post(name, content=(good + bad).encode())
+    assert answer.status_code == 201
+    told = answer.json()
+    assert told["entries"] == 1
+    assert told["rejects"][0]["line"] == good.count("\n") + 1
+    assert "END" in told["rejects"][0]["reason"]
+    assert "192.0.2" not in answer.text.replace(good, "")
+
+
+@pytest.mark.of_duckdb
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_a_body_over_the_limit_leaves_nothing(store: Store, unpacked: bool) -> None:
+    body = gzip.compress(b"0" * 3_000_000) if unpacked else b"0" * 2_000_001
+    web = client_of(settings_of(store, post_limit="2MB"))
+    answer = web.post("/", content=iter([body]))
+    assert answer.status_code == 413
+    assert not store.exists()
+
+
+@pytest.mark.of_duckdb
+def test_too_many_at_once_are_sent_away(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "MOST_POSTS", 0)
+    answer = web.post("/", content=b"x")
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.of_duckdb
+def test_a_store_that_is_away_is_told_and_the_log_counts_later(
+    store: Store, tmp_path: Path
+) -> None:
+    away = settings_of(store, database="postgresql://nobody@127.0.0.1:1/none")
+    answer = client_of(away).post(named(LOG), content=LOG.read_bytes())
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert client_of(away).get("/readyz").status_code == 503
+    assert client_of(away).get("/healthz").status_code == 200
+    page = client_of(away).get("/", headers={"Accept": "text/html"})
+    assert page.status_code == 503
+    assert "127.0.0.1" not in page.text  # where the store is, is nobody's business
+
+
+@pytest.mark.of_duckdb
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({}, 201),
+        ({"Host": "127.0.0.1:8000"}, 201),
+        ({"Host": "[::1]:8000"}, 201),
+        ({"Host": "evil.example"}, 401),
+        ({"Host": "localhost.evil.example"}, 401),
+        ({"X-Forwarded-For": "127.0.0.1"}, 401),
+        ({"Forwarded": "for=127.0.0.1"}, 401),
+        ({"X-Real-IP": "127.0.0.1"}, 401),
+        ({"Origin": "http://localhost:8000"}, 201),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+    ],
+)
+def test_without_a_token_only_this_machine_itself_posts(
+    web: TestClient, headers: dict, status: int
+) -> None:
+    answer = web.post(named(LOG), content=LOG.read_bytes(), headers=headers)
+    assert answer.status_code == status
+    if status == 401:
+        assert "ringserverstats token add" in answer.json()["error"]
+        assert "Bearer" in answer.headers["www-authenticate"]
+
+
+@pytest.mark.of_duckdb
+def test_from_elsewhere_a_token_is_needed_unless_it_is_opened(store: Store) -> None:
+    body = LOG.read_bytes()
+    usual, opened = settings_of(store), settings_of(store, open_ingest=True)
+    assert client_of(usual, at=ELSEWHERE).post("/", content=body).status_code == 401
+    assert client_of(opened, at=ELSEWHERE).post("/", content=body).status_code == 201
+    foreign = {"Origin": "https://evil.example"}
+    opened_by_page = client_of(opened).post("/", content=body, headers=foreign)
+    assert opened_by_page.status_code == 403
+
+
+def test_tokens_let_in_until_they_are_revoked(store: Store, settings: Settings) -> None:
+    token, owner = add_token(store, "node-a", ingest=True), add_token(store, "owner")
+    body = LOG.read_bytes()
+    web = client_of(settings, at=ELSEWHERE)
+    assert web.post("/", content=body, headers=bearer(token)).status_code == 201
+    assert web.post("/", content=body, headers=bearer(owner)).status_code == 403
+    assert web.post("/", content=body, headers=bearer(token[:-1] + "x")).status_code == 401
+    assert web.post("/", content=body, headers=bearer("")).status_code == 401
+    assert client_of(settings).post("/", content=body).status_code == 401  # here too, from now on
+    store.remove_token("node-a")
+    later = client_of(settings, at=ELSEWHERE)
+    assert later.post("/", content=body, headers=bearer(token)).status_code == 401
+
+
+def test_of_a_token_only_its_digest_is_kept(run: CommandLine) -> None:
+    made = run("token", "add", "node-a", "--ingest")
+    assert made.returncode == 0
+    token = made.stdout.strip()
+    rows = run.store.ask("SELECT * FROM token").to_pylist()
+    assert len(rows[0]["digest"]) == 64
+    assert token not in json.dumps(rows, default=str)
+    assert token not in run("token", "list").stdout
+    assert run("token", "add", "node-a").returncode == 2
+    assert run("token", "revoke", "node-a").returncode == 0
+    assert run("token", "revoke", "node-a").returncode == 2
+    assert "no tokens" in run("token", "list").stdout
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = make_store(tmp_path_factory.mktemp("web") / "store.duckdb", memory="1GB")
+    read_into(store, DATA)
+    store.set_registry(REGISTRY)
+    return store
+
+
+QUESTIONS = [
+    {"by": "month,network", "measure": "bytes,clients"},
+    {"by": "network,station", "network": "FR,X?", "top": "5", "sort": "clients"},
+    {"by": "day", "from": "2018", "to": "2026-11", "direction": "TX,RX"},
+    {"by": "client", "measure": "bytes,entries,connections"},
+    {"by": "weekday,hour"},
+    {"year": "2026", "measure": "bytes-per-day"},
+    {},
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_api_answers_an_operator_as_the_command_does(
+    sample: Store, question: dict, run: CommandLine
+) -> None:
+    web = client_of(settings_of(sample))
+    operator = bearer(operator_of(sample))
+    options = [part for name, value in question.items() for part in (f"--{name}", value)]
+    run.environment["DATABASE_URI"] = f"duckdb://{sample._path}"
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    told = run("stats", *options, "--format", "json")
+    answer = web.get("/api/v1/stats", params=question, headers=operator)
+    assert answer.status_code == 200
+    assert answer.json() == json.loads(told.stdout)
+    as_csv = web.get("/api/v1/stats", params={**question, "format": "csv"}, headers=operator)
+    assert as_csv.text == run("stats", *options, "--format", "csv").stdout
+    as_parquet = web.get(
+        "/api/v1/stats", params={**question, "format": "parquet"}, headers=operator
+    )
+    rows = pa.parquet.read_table(pa.BufferReader(as_parquet.content)).to_pylist()
+    assert json.loads(json.dumps(rows, default=int)) == answer.json()
+
+
+OPERATORS: dict[str, str] = {}
+
+
+def operator_of(store: Store) -> str:
+    """A token of an operator, made once for a store."""
+    label = store.label
+    if label not in OPERATORS:
+        OPERATORS[label] = add_token(store, "operator")
+    return OPERATORS[label]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/stats?by=nothing",
+        "/api/v1/stats?sort=bytes&sort=clients",
+        "/api/v1/stats?top=0",
+        "/api/v1/stats?top=-1",
+        "/api/v1/stats?top=%D9%A1",
+        "/api/v1/stats?from=yesterday",
+        "/api/v1/stats?last=1000000y",
+        "/api/v1/stats?format=xml",
+        "/api/v1/stats?by=client",
+        "/api/v1/coverage?by=year",
+        "/api/v1/coverage?network=FR",
+    ],
+)
+def test_a_wrong_question_is_told_so(sample: Store, path: str) -> None:
+    answer = client_of(settings_of(sample)).get(path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_everybody_and_owners_are_told_no_more_than_they_may_know(sample: Store) -> None:
+    settings = settings_of(sample, embargo=("1T", "XP"), small_counts=3)
+    web = client_of(settings)
+    owner = bearer(OWNERS.setdefault("1T", add_token(sample, "owner-1t", networks=("1T",))))
+    of_all = web.get("/api/v1/stats?by=network", headers=bearer(operator_of(sample))).json()
+    names = {row["network"] for row in of_all if row["network"]}
+    assert any(name.startswith("1T") for name in names)
+    public = {row["network"] for row in web.get("/api/v1/stats?by=network").json()}
+    assert not any(name and name.startswith(("1T", "XP")) for name in public)
+    own = {row["network"] for row in web.get("/api/v1/stats?by=network", headers=owner).json()}
+    assert own == {name for name in names if name.startswith("1T")}
+    total = sum(row["bytes"] for row in of_all if (row["network"] or "").startswith("1T"))
+    assert web.get("/api/v1/stats", headers=owner).json()[0]["bytes"] == total
+    other = web.get("/api/v1/stats?network=FR", headers=owner).json()[0]
+    assert other["bytes"] == 0
+    assert web.get("/api/v1/stats?by=client", headers=owner).status_code == 400
+    assert web.get("/api/v1/rejects", headers=owner).status_code == 403
+    assert web.get("/api/v1/rejects").status_code == 403
+    assert web.get("/api/v1/rejects", headers=bearer(operator_of(sample))).status_code == 200
+    assert "entries" not in web.get("/api/v1/coverage").json()[0]
+    for path in ("/", "/tables/networks", "/tables/stations", "/network/FR"):
+        page = web.get(path, headers={"Accept": "text/html"}, params=WHOLE).text
+        assert "1T20" not in page
+        assert "XP20" not in page
+    assert "1T20" in web.get("/", headers=owner, params=WHOLE).text
+
+
+OWNERS: dict[str, str] = {}
+WHOLE = {"from": "2018", "to": "2026"}
+
+
+def test_reading_may_need_a_token(sample: Store) -> None:
+    web = client_of(settings_of(sample, reading="token"))
+    for path in ("/api/v1/stats", "/api/v1/coverage", "/api/v1/servers", "/metrics"):
+        assert web.get(path).status_code == 401
+        assert web.get(path, headers=bearer(operator_of(sample))).status_code == 200
+    page = web.get("/", headers={"Accept": "text/html"})
+    assert page.status_code == 401
+    assert 'name="token"' in page.text
+    signed = web.post("/sign-in", data={"token": operator_of(sample)})
+    assert signed.status_code == 303
+    cookie = signed.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert web.get("/", params=WHOLE).status_code == 200  # the client keeps the cookie
+    assert web.post("/sign-out").status_code == 303
+    assert web.get("/").status_code == 401
+    assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
+
+
+def test_metrics_tell_what_the_store_holds(sample: Store) -> None:
+    text = client_of(settings_of(sample)).get("/metrics").text
+    numbers = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if not line.startswith("#")
+    }
+    rows = sample.ask(
+        "SELECT v.name AS server, f.direction::text AS direction, sum(f.bytes) AS bytes"
+        " FROM connection_by_day f JOIN server v USING (server) GROUP BY 1, 2"
+    ).to_pylist()
+    for row in rows:
+        name = f'ringserverstats_bytes_total{{direction="{row["direction"]}",server="{row["server"]}"}}'
+        other = f'ringserverstats_bytes_total{{server="{row["server"]}",direction="{row["direction"]}"}}'
+        assert numbers.get(name, numbers.get(other)) == row["bytes"]
+    assert sum(
+        value for name, value in numbers.items() if name.startswith("ringserverstats_entries_total")
+    ) == len(sample.ask("SELECT entry FROM seen"))
+    assert any(name.startswith("ringserverstats_lag_seconds") for name in numbers)
+
+
+def test_pages_are_made_anew_only_when_their_days_change(
+    web: TestClient, store: Store, log: Callable[..., Path]
+) -> None:
+    read_into(store, log(block("2026-06-30 10:00:00")), server="a")
+    service = web.app.state.service
+    made: list[object] = []
+    real = service.pages.get
+
+    def counted(key: object, version: str, make: Callable[[], object]) -> object:
+        return real(key, version, lambda: made.append(key) or make())
+
+    service.pages.get = counted
+    june = {"from": "2026-06-30", "to": "2026-06-30", "compare": "no"}
+    first = web.get("/", params=june).text
+    assert web.get("/", params=june).text == first
+    assert len(made) == 1
+    other = log(block("2026-03-02 10:00:00"), "txlog-20260302T0000-20260303T0000")
+    read_into(store, other, server="a")
+    web.get("/", params=june)
+    assert len(made) == 1
+    later = log(block("2026-06-30 12:00:00"), "txlog-20260630T0000-20260701T0000-2")
+    read_into(store, later, server="a")
+    assert web.get("/", params=june).text != first
+    assert len(made) == 2
+    store.set_registry(REGISTRY)
+    web.get("/", params=june)
+    assert len(made) == 3
+
+
+def test_every_group_can_be_asked(sample: Store) -> None:
+    web = client_of(settings_of(sample))
+    for group in GROUPS:
+        answer = web.get("/api/v1/stats", params={"by": group})
+        assert answer.status_code == (400 if group == "client" else 200)
+
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_what_strangers_write_into_logs_is_only_text(
+    web: TestClient, store: Store, log: Callable[..., Path]
+) -> None:
+    text = block("2026-06-30 10:00:00", client=f"{HOSTILE}=HYPERLINK(1)")
+    read_into(store, log(text), server="a")
+    for path in ("/", "/tables/agents", "/docs"):
+        page = web.get(path, headers={"Accept": "text/html"}).text
+        assert HOSTILE not in page
+    named = web.get("/tables/agents").text
+    assert "&lt;script&gt;" in named
+    wrong = web.get(f"/network/{HOSTILE}", headers={"Accept": "text/html"}).text
+    assert HOSTILE not in wrong
+    told = web.get("/api/v1/stats", params={"by": HOSTILE})
+    assert told.headers["content-type"] == "application/json"
+    assert told.headers["x-content-type-options"] == "nosniff"
+
+
+def test_addresses_that_are_no_pages_are_not_found(web: TestClient, store: Store) -> None:
+    read_into(store, LOG, server="a")
+    for path in (
+        "/static/../service.py",
+        "/static/%2e%2e/service.py",
+        "/static/..%2fservice.py",
+        "/tables/passwd",
+        "/charts/activity.exe",
+        "/nothing",
+        "/network/*",
+    ):
+        answer = web.get(path)
+        assert answer.status_code == 404
+        assert "import" not in answer.text
