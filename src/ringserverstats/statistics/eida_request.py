@@ -1,7 +1,7 @@
 """What a query to EIDA's statistics service asks for: its public parameters, checked.
 
-What they mean: the service's OpenAPI description (1.0.0), ``/dataselect/public``. A query comes from
-anybody: nothing of it is used, or told again, that is not checked or made safe here.
+What they mean: the service's OpenAPI description (1.0.0), ``/dataselect/public``. A query comes
+from anybody: nothing of it is used, or told again, that is not checked or made safe here.
 """
 
 import re
