@@ -33,14 +33,20 @@ JOIN stream s ON s.stream = f.stream
 LEFT JOIN network_on n ON n.code = s.network AND f.day BETWEEN n.first_day AND n.last_day
 """
 #: SQL that begins a SELECT from ``served``, in which each row is one request, of ``{networks}``.
-#: A country is two letters, or nothing; the words for what is not known are longer.
+#: Many transfers are summed by numbers first, which takes PostgreSQL half as long as by texts. A
+#: country is two letters, or nothing; the words for what is not known are longer.
 SERVED = f"""
-WITH served AS (
-    SELECT date_trunc('month', f.day)::date AS month, {NETWORK} AS network, f.stream, f.connection,
-           o.client, CASE WHEN length(o.country) = 2 THEN o.country ELSE '' END AS country,
+WITH sent AS (
+    SELECT date_trunc('month', f.day)::date AS month, f.stream, f.connection, f.origin,
+           n.network AS meant, sum(f.bytes) AS bytes
+      FROM transfer f {CODES}
+     WHERE {{where}} AND {NETWORK} IN ({{networks}}) GROUP BY 1, 2, 3, 4, 5
+), served AS (
+    SELECT f.month, coalesce(f.meant, s.network) AS network, f.stream, f.connection, o.client,
+           CASE WHEN length(o.country) = 2 THEN o.country ELSE '' END AS country,
            sum(f.bytes) AS bytes
-      FROM transfer f {CODES} JOIN origin o ON o.origin = f.origin
-     WHERE {{where}} AND {NETWORK} IN ({{networks}}) GROUP BY 1, 2, 3, 4, 5, 6
+      FROM sent f JOIN stream s ON s.stream = f.stream JOIN origin o ON o.origin = f.origin
+     GROUP BY 1, 2, 3, 4, 5, 6
 )
 """
 
