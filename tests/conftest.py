@@ -117,6 +117,7 @@ BOTH = (
     "test_corrections",
     "test_coverage",
     "test_eida",
+    "test_eida_service",
     "test_exactly_once",
     "test_forget",
     "test_networks",

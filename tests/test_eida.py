@@ -47,16 +47,9 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import UsageError
 from ringserverstats.keys import derive
 from ringserverstats.statistics import eida
-from ringserverstats.statistics.eida import (
-    ASKED,
-    NO_CODES,
-    NOT_RESOLVED,
-    PROTOCOLS,
-    Figures,
-    figures,
-    payload,
-)
+from ringserverstats.statistics.eida import Figures, figures, payload
 from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.served import ASKED, NO_CODES, NOT_RESOLVED, PROTOCOLS
 from ringserverstats.statistics.sketches import maker, registers, united
 from ringserverstats.store.base import Store
 

@@ -103,7 +103,7 @@ def eida(
 
 def _tell(found: Figures, node: str, classes: tuple[str, ...]) -> None:
     """What is in the figures and what is not, on standard error."""
-    from ringserverstats.statistics.eida import ASKED, NO_CODES, NOT_RESOLVED
+    from ringserverstats.statistics.served import ASKED, NO_CODES, NOT_RESOLVED
 
     month = f"{found.month:%Y-%m}"
     click.echo(

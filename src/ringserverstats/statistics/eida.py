@@ -1,8 +1,7 @@
 """A month as a payload of EIDA's statistics: by stream and country, with sketches of clients.
 
 What its fields mean: the service's OpenAPI description (1.0.0), and `eida-statistics-aggregator`
-0.8.1 (``EidaStatistic.to_dict``, ``StatCollection.to_json``). A request is one stream that was
-served to one connection, once a month; entries would depend on how often a server writes its log.
+0.8.1 (``EidaStatistic.to_dict``, ``StatCollection.to_json``). What counts: `served`.
 """
 
 import json
@@ -11,24 +10,26 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats import __version__
-from ringserverstats.enrich.networks import is_temporary
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.networks import is_one_of
-from ringserverstats.statistics.questions import Question, conditions
-from ringserverstats.statistics.sketches import Registers, hashes, registers, united
+from ringserverstats.statistics.questions import Question
+from ringserverstats.statistics.served import (
+    CODES,
+    NETWORK,
+    SERVED,
+    answered,
+    reading,
+    reason_against,
+    with_registers,
+)
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.sums import month_of
 
-#: Ways of reading; who sent no command took nothing.
-PROTOCOLS = ("SeedLink", "DataLink", "HTTP")
 #: One row for each stream (without its packet type) and country; ``registers`` as of `united`.
 ROWS = pa.schema(
     [
@@ -42,10 +43,6 @@ ROWS = pa.schema(
         ("registers", pa.large_binary()),
     ]
 )
-#: Why something is left out.
-NO_CODES = "streams that are no source identifiers"
-NOT_RESOLVED = "temporary networks that the registry does not tell of"
-ASKED = "networks under embargo"
 
 _PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
 _ROWS_AT_ONCE = 1000
@@ -63,37 +60,18 @@ SELECT (SELECT count(*) FROM connection_by_day
 _ENTRIES = """
 SELECT coalesce(sum(f.entries), 0) AS entries FROM connection_by_day f WHERE {where}
 """
-_CLIENTS = """
-SELECT DISTINCT o.client AS client
-  FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE {where} ORDER BY 1
-"""
-# Which network a stream's code stood for on the day of `f`.
-_NETWORK = "coalesce(n.network, s.network)"
-_CODES = """
-JOIN stream s ON s.stream = f.stream
-LEFT JOIN network_on n ON n.code = s.network AND f.day BETWEEN n.first_day AND n.last_day
-"""
 _NETWORKS = f"""
-SELECT s.network AS code, {_NETWORK} AS network, count(DISTINCT f.stream) AS streams,
+SELECT s.network AS code, {NETWORK} AS network, count(DISTINCT f.stream) AS streams,
        sum(f.bytes) AS bytes, count(*) AS size
-  FROM by_day f {_CODES} WHERE {{where}} GROUP BY 1, 2 ORDER BY 2, 1
+  FROM by_day f {CODES} WHERE {{where}} GROUP BY 1, 2 ORDER BY 2, 1
 """
-# A country is two letters; the words for what is not known are longer. Clients come as texts, as
-# stores hand over no arrays of numbers.
-_ROWS = f"""
-WITH served AS (
-    SELECT {_NETWORK} AS network, f.stream, f.connection, o.client,
-           CASE WHEN length(o.country) = 2 THEN o.country ELSE '' END AS country,
-           sum(f.bytes) AS bytes
-      FROM transfer f {_CODES} JOIN origin o ON o.origin = f.origin
-     WHERE {{where}} AND {_NETWORK} IN ({{networks}}) GROUP BY 1, 2, 3, 4, 5
-), taken AS (
+_ROWS = f"""{SERVED}, taken AS (
     SELECT p.network, s.station, s.location, s.channel, p.country, p.client,
            sum(p.bytes) AS bytes, count(*) AS requests
       FROM served p JOIN stream s ON s.stream = p.stream GROUP BY 1, 2, 3, 4, 5, 6
 )
 SELECT network, station, location, channel, country, sum(bytes) AS bytes,
-       sum(requests) AS requests, array_agg(client::text) AS clients
+       sum(requests) AS requests, array_agg(client::text) AS members
   FROM taken GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
 """
 
@@ -161,20 +139,13 @@ def figures(
     since = store.kept_since
     # Read first: a day is told to be covered only by what is in the figures.
     days = _covered_days(store, first, last)
-    asked = Question(
-        first=first,
-        last=last,
-        filters={"direction": ("TX",), "protocol": PROTOCOLS, "class": tuple(classes)},
-    )
+    asked = reading(first, last, classes)
     with store.reading() as ask:
         _check(ask, first, last, since)
-        entries = _asked(ask, _ENTRIES, asked)["entries"][0].as_py()
-        networks = _asked(ask, _NETWORKS, asked)
-        sizes, left_out = _chosen(networks, leave_out)
-        clients = _asked(ask, _CLIENTS, asked)["client"].to_numpy()
-        own = registers(hashes(clients, key))
+        entries = answered(ask, _ENTRIES, asked)["entries"][0].as_py()
+        sizes, left_out = _chosen(answered(ask, _NETWORKS, asked), leave_out)
         rows = [
-            _rows(_asked(ask, _ROWS, asked, networks=piece), clients, own)
+            with_registers(answered(ask, _ROWS, asked, networks=piece), key).cast(ROWS)
             for piece in _pieces(sizes)
         ]
     return Figures(
@@ -220,36 +191,18 @@ def _check(ask: Ask, first: date, last: date, since: date | None) -> None:
         )
 
 
-def _asked(ask: Ask, sql: str, asked: Question, networks: Sequence[str] = ()) -> pa.Table:
-    """The answer to ``sql``, of the period and clients of ``asked``, and these ``networks``."""
-    parameters: list[object] = []
-    where = " AND ".join(conditions(asked, "f.day", parameters))
-    places = range(len(parameters) + 1, len(parameters) + len(networks) + 1)
-    named = ", ".join(f"${place}::text" for place in places)
-    return ask(sql.format(where=where, networks=named), [*parameters, *networks])
-
-
 def _chosen(networks: pa.Table, leave_out: Sequence[str]) -> tuple[dict[str, int], list[LeftOut]]:
     """The networks that are in the figures, each with the size of its sums, and what is not."""
     sizes: dict[str, int] = {}
     left_out = []
     for row in networks.to_pylist():
         code, network = row["code"], row["network"]
-        reason = _reason(code, network, leave_out)
+        reason = reason_against(code, network, leave_out)
         if reason:
             left_out.append(LeftOut(code, reason, row["streams"], int(row["bytes"])))
         else:
             sizes[network] = sizes.get(network, 0) + row["size"]
     return sizes, left_out
-
-
-def _reason(code: str | None, network: str | None, leave_out: Sequence[str]) -> str | None:
-    """Why a code that stands for ``network`` is left out; None: it is not."""
-    if code is None or network is None:
-        return NO_CODES
-    if is_one_of(code, network, leave_out):
-        return ASKED
-    return NOT_RESOLVED if is_temporary(network) else None
 
 
 def _pieces(sizes: dict[str, int]) -> Iterator[list[str]]:
@@ -263,22 +216,6 @@ def _pieces(sizes: dict[str, int]) -> Iterator[list[str]]:
         size += sizes[network]
     if piece:
         yield piece
-
-
-def _rows(found: pa.Table, clients: npt.NDArray[np.int64], own: Registers) -> pa.Table:
-    """The answer to `_ROWS` in schema `ROWS`.
-
-    Args:
-        found: the answer.
-        clients: all clients of the month, sorted.
-        own: the register that each of them sets.
-    """
-    lists = found["clients"].combine_chunks()
-    of_row = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
-    ids = pc.list_flatten(lists).cast(pa.int64()).to_numpy()
-    sketched = united(of_row, own[np.searchsorted(clients, ids)], len(found))
-    columns = found.drop_columns(["clients"]).append_column("registers", sketched)
-    return columns.cast(ROWS)
 
 
 def payload(

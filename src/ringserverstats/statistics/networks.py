@@ -254,12 +254,17 @@ def those_of(ask: Ask, allowed: Sequence[str], asked: Sequence[str]) -> tuple[st
 
 def idle_patterns(store: Readable, patterns: Sequence[str]) -> list[str]:
     """Those of ``patterns`` that let in no network of the store, nor one of the registry."""
-    rows = store.ask(_ALL).to_pylist()
+    known = codes_of(store.ask)
     return [
         pattern
         for pattern in patterns
-        if not any(is_one_of(row["code"].upper(), row["network"], (pattern,)) for row in rows)
+        if not any(is_one_of(code.upper(), network, (pattern,)) for code, network in known)
     ]
+
+
+def codes_of(ask: Ask) -> list[tuple[str, str]]:
+    """All codes of a store, each with all networks that it may stand for, as the registry tells."""
+    return [(row["code"], row["network"]) for row in ask(_ALL).to_pylist()]
 
 
 def matches(word: str, pattern: str) -> bool:
