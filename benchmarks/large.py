@@ -20,6 +20,7 @@ import pyarrow as pa
 from ringserverstats.enrich import rows
 from ringserverstats.enrich.agents import parse_agent
 from ringserverstats.enrich.clients import number, pseudonym
+from ringserverstats.enrich.geography import geohash
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.opening import open_store
@@ -38,6 +39,9 @@ STATION_COUNT, CHANNELS = 600, ("HHZ", "HHN", "HHE", "BHZ", "LHZ")
 STREAM_COUNT = STATION_COUNT * len(CHANNELS)
 FAMILIES = ["slarchive", "slinktool", "chain_plugin", "obspy", "seiscomp", "jamaseis"]
 FAMILIES += ["slink2dali", "ringserver", "swarm", "earthworm", "dalitool", "curl"]
+
+COUNTRIES = ("FR", "DE", "IT", "US", "JP", "CL", "GR", "CH", "ES", "TR", "NZ", "CN", "GB", "MX")
+PLACES = range(150)
 
 # One row for each day and subscriber that is active on it: an entry of a log.
 ENTRY = f"""
@@ -106,16 +110,35 @@ def names(keys: Keys, rng: random.Random) -> dict[str, pa.Table]:
         for one, client in enumerate(clients)
         for agent in rng.sample(agents, 2 if one % 7 == 0 else 1)
     ]
-    origins = [
-        {"origin": rows.origin_id(keys, *pair, None), "client": pair[0], "agent": pair[1]}
-        for pair in pairs
-    ]
+    origins = [origin(keys, *pair, rng.choice(PLACES)) for pair in pairs]
     return {
         "stream": streams(keys),
         "agent": pa.Table.from_pylist(agents, rows.AGENTS),
         "client": pa.Table.from_pylist(clients, rows.CLIENTS),
         "origin": pa.Table.from_pylist(origins, rows.ORIGINS),
     }
+
+
+def origin(keys: Keys, client: int, agent: int, place: int) -> dict[str, object]:
+    """Who reads, in one of some made-up places."""
+    country = COUNTRIES[place % len(COUNTRIES)]
+    latitude, longitude = place * 37 % 120 - 50.0, place * 53 % 340 - 170.0
+    known = {
+        "client": client,
+        "agent": agent,
+        "direction": "TX",
+        "country": country,
+        "country_name": f"Country {country}",
+        "city": f"City {place}",
+        "latitude": latitude,
+        "longitude": longitude,
+        "geohash": geohash(latitude, longitude, 5),
+        "place_source": "GeoLite2-City",
+        "domain": f"institute{place}.example",
+    }
+    of = rows.origin_id(keys, [known.get(name) for name in rows.AS_READ])
+    told = {"class": "external", "institution": known["domain"], "institution_from": "domain"}
+    return {"origin": of, **known, **told}
 
 
 def subscribers(origins: list[int], transfers: int, rng: random.Random) -> pa.Table:

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import httpx
 from conftest import SECRET, CommandLine
 from starlette.testclient import TestClient
 
@@ -80,9 +80,9 @@ def served(run: CommandLine, *command: str, folder: Path) -> Iterator[str]:
     try:
         for _ in range(300):
             try:
-                urllib.request.urlopen(f"{url}/healthz", timeout=5).read()
+                httpx.get(f"{url}/healthz", timeout=5)
                 break
-            except OSError:
+            except httpx.TransportError:
                 assert process.poll() is None, (folder / "service.log").read_text()
                 time.sleep(0.1)
         yield url

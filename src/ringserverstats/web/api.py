@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
+from ringserverstats.statistics import eida_service
 from ringserverstats.statistics.asked import PERIOD, question_of
 from ringserverstats.statistics.coverage import PERIODS, coverage
 from ringserverstats.statistics.formats import FORMATS
@@ -117,6 +118,19 @@ def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
     return words
 
 
+def eida(service: "Service", request: Request) -> Response:
+    """What EIDA's statistics of dataselect answer, of real-time data."""
+    service.guest(request)
+    reply = eida_service.answer(
+        service.store(),
+        request.url.query,
+        node=service.settings.node,
+        policy=service.policy,
+        today=today(),
+    )
+    return StreamingResponse(reply.body, reply.status, media_type=reply.media_type)
+
+
 def metrics(service: "Service", request: Request) -> Response:
     """The store in numbers, for Prometheus."""
     if service.guest(request).reader.networks:
@@ -151,6 +165,8 @@ ROUTES: dict[str, Callable[["Service", Request], Response]] = {
     "/api/v1/coverage": coverage_of,
     "/api/v1/rejects": rejected,
     "/api/v1/servers": servers,
+    "/eidaws/statistics/1/seedlink/public": eida,
+    "/eidaws/statistics/1/health": health,
     "/metrics": metrics,
     "/healthz": health,
     "/readyz": ready,

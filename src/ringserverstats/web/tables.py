@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from ringserverstats.statistics.columns import OTHER
 from ringserverstats.statistics.published import Answer, Reader
 from ringserverstats.statistics.questions import Question
 from ringserverstats.statistics.sizes import human_bytes
@@ -130,7 +131,7 @@ def shown(table: Table, view: View, answer: Answer, most: int) -> Shown:
 
 def _line(table: Table, view: View, row: Mapping[str, Any], largest: int) -> Line:
     keys = [row[name] for name in table.keys]
-    is_one = all(keys) and not any(key.startswith("<") for key in keys)
+    is_one = all(keys) and not any(key.startswith("<") or key == OTHER for key in keys)
     filters = {name: pattern_of(row[name]) for name in table.keys} if is_one else {}
     page = table.page.format(*(quote(key, safe="") for key in keys)) if is_one else ""
     texts = tuple(row[name] or _NOT_TOLD for name in table.by if name != "network-doi")
