@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,3 +95,22 @@ def served(run: CommandLine, *command: str, folder: Path) -> Iterator[str]:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def read_often(url: str, readers: str) -> None:
+    """Read pages and answers by some ``readers`` at once; tells how many, and how many failed."""
+    paths = ["/", "/?split=protocol", "/network/FR", "/api/v1/stats?by=month", "/tables/stations"]
+    answers: list[int] = []
+
+    def read(number: int) -> None:
+        with httpx.Client(timeout=60) as client:
+            for n in range(5):
+                path = paths[(number + n) % len(paths)]
+                answers.append(client.get(url + path).status_code)
+
+    threads = [threading.Thread(target=read, args=(n,)) for n in range(int(readers))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(len(answers), sum(status != 200 for status in answers))

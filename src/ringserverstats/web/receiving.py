@@ -182,13 +182,14 @@ def _magic(request: Request) -> bytes:
 
 
 def _named(request: Request) -> tuple[str, FileName]:
-    """The server and the log's name that the address tells."""
+    """The server and the log's name that the address tells; ``curl -T`` tells it by its path."""
     given = request.query_params
     for name in given:
         if name not in _PARAMETERS or len(given.getlist(name)) > 1:
             known = " and ".join(_PARAMETERS)
             raise RefusedError(400, f"{name[:40]!a} cannot be told here; {known} can, once each")
-    server, name = given.get("server", ""), given.get("name", "")
+    server = given.get("server", "")
+    name = given.get("name") or request.path_params.get("log", "")
     try:
         if server:
             check_server_name(server)

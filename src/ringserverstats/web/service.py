@@ -128,6 +128,12 @@ def create(settings: Settings) -> Starlette:
             return await receiver(request)
         return await to_thread.run_sync(pages.dashboard, service, request)
 
+    async def uploaded(request: Request) -> Response:
+        """``curl -T LOG URL/`` puts the log's name behind the address."""
+        if request.method == "GET":
+            raise HTTPException(404, "there is no such page")
+        return await receiver(request)
+
     def of(answer: Callable[[Service, Request], Response]) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
             return answer(service, request)
@@ -145,6 +151,7 @@ def create(settings: Settings) -> Starlette:
             for path, answer in documentation.ROUTES.items()
         ),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        Route("/{log}", uploaded, methods=["GET", "PUT"]),
     ]
     app = Starlette(
         routes=routes,

@@ -1,6 +1,4 @@
 // What pages can do without: values under the pointer, short addresses, a link to copy, and "live".
-"use strict";
-
 const LIVE_EVERY = 30_000;
 
 const tip = document.createElement("div");

@@ -1,0 +1,166 @@
+"""The service as its users start it and post to it: with their own programs."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import DATA, SECRET, CommandLine, assert_whole, make_store, read_into
+from service import add_token, bearer, served
+
+LOG = DATA / "v4.5.3-midnight-paris" / "txlog-20260630T0000-20260701T0000"
+BIN = Path(sys.executable).parent
+RUNNERS = {
+    "serve": (),
+    "uvicorn": (str(BIN / "uvicorn"), "--port", "{port}", "ringserverstats.web:app"),
+    "gunicorn": (
+        str(BIN / "gunicorn"),
+        *("-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "127.0.0.1:{port}"),
+        "ringserverstats.web:app",
+    ),
+}
+POSTING = {
+    "curl": ("curl", "-sS", "--data-binary", "@{log}", "{url}"),
+    "curl, chunked": ("curl", "-sS", "-T", "-", "-X", "POST", "{url}"),
+    "curl, upload": ("curl", "-sS", "-T", "{log}", "{place}/?server=a"),
+    "wget": ("wget", "-q", "-O", "-", "--post-file", "{log}", "{url}"),
+    "http": (str(BIN / "http"), "--ignore-netrc", "--body", "{url}"),
+}
+
+
+@pytest.fixture
+def running(run: CommandLine) -> CommandLine:
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    return run
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runner: str) -> None:
+    store = running.store
+    read_into(store, LOG, server="a")
+    token = add_token(store, "operator")
+    with served(running, *RUNNERS[runner], folder=tmp_path) as url:
+        page = httpx.get(url, headers={"Accept": "text/html"}, timeout=60)
+        assert page.status_code == 200
+        assert page.text.count("<svg") > 5
+        answer = httpx.get(f"{url}/api/v1/stats?by=client", headers=bearer(token))
+        assert answer.json() == json.loads(
+            running("stats", "--by", "client", "--format", "json").stdout
+        )
+        assert httpx.get(f"{url}/nothing?q=secret-word", headers=bearer(token)).status_code == 404
+    log = (tmp_path / "service.log").read_text()
+    for secret in (token, "127.0.0.1 -", '"GET', "secret-word"):
+        assert secret not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("program", POSTING)
+def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path, program: str) -> None:
+    assert shutil.which(POSTING[program][0])
+    with served(running, folder=tmp_path) as url:
+        target = f"{url}/?server=a&name={LOG.name}"
+        words = [word.format(log=LOG, url=target, place=url) for word in POSTING[program]]
+        for expected in (4, 0):
+            with open(LOG, "rb") as file:
+                told = subprocess.run(
+                    words, stdin=file, capture_output=True, timeout=60, check=True
+                ).stdout
+            assert json.loads(told)["entries"] == expected
+    assert_whole(running.store)
+    assert running.store.ask("SELECT count(*) AS n FROM seen")["n"][0].as_py() == 4
+
+
+def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path) -> None:
+    with served(running, folder=tmp_path) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(5):
+            with socket.create_connection((host, int(port))) as sender:
+                sender.sendall(
+                    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+                    + LOG.read_bytes()
+                )
+                time.sleep(0.05)
+        held = socket.create_connection((host, int(port)))  # and one that never goes on
+        held.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nSTART")
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        posted = httpx.post(f"{url}/?server=a&name={LOG.name}", content=LOG.read_bytes())
+        assert posted.json()["entries"] == 4
+        held.close()
+    assert_whole(running.store)
+
+
+def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
+    running: CommandLine, tmp_path: Path
+) -> None:
+    logs = sorted((DATA / "v4.5.3-midnight-paris").glob("*log-*"))
+    body = b"".join(path.read_bytes() for path in logs if "access" not in path.name)
+    with served(running, folder=tmp_path) as url:
+        host, port = url.removeprefix("http://").split(":")
+        sender = socket.create_connection((host, int(port)))
+        head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        sender.sendall(head.encode() + body)
+        time.sleep(0.15)
+        subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+        sender.close()
+    with served(running, folder=tmp_path) as url:
+        again = httpx.post(f"{url}/?server=a", content=body, timeout=60)
+        assert again.status_code in (200, 201)
+    plain = make_store(tmp_path / "plain.duckdb")
+    (tmp_path / "all").write_bytes(body)
+    read_into(plain, tmp_path / "all", server="a")
+    count = "SELECT count(*) AS n, sum(bytes) AS bytes FROM seen"
+    assert running.store.ask(count).to_pylist() == plain.ask(count).to_pylist()
+    assert_whole(running.store)
+
+
+def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -> None:
+    store = running.store
+    read_into(store, *sorted((DATA / "v4.5.3-midnight-paris").glob("*log-*")), server="a")
+    with served(running, folder=tmp_path) as url:
+        client = "from service import read_often; import sys; read_often(*sys.argv[1:])"
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-c", client, url, "10"],
+                cwd=Path(__file__).parent,
+                stdout=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        more = DATA / "v4.5.3-text"
+        for path in sorted(more.glob("*log-*")):
+            posted = httpx.post(f"{url}/?server=b", content=path.read_bytes(), timeout=60)
+            assert posted.status_code in (200, 201)
+        told = [reader.communicate(timeout=120)[0].decode().split() for reader in readers]
+    assert [reader.returncode for reader in readers] == [0, 0]
+    assert all(int(failed) == 0 and int(done) >= 50 for done, failed in told)
+
+
+def test_a_thousand_strange_requests_find_nothing_that_fails(
+    running: CommandLine, tmp_path: Path
+) -> None:
+    read_into(running.store, LOG, server="a")
+    with served(running, folder=tmp_path) as url:
+        told = subprocess.run(
+            [
+                *(str(BIN / "schemathesis"), "run", f"{url}/openapi.json"),
+                *("--checks", "not_a_server_error,status_code_conformance"),
+                *("--max-examples", "100", "--phases", "examples,coverage,fuzzing"),
+                *("--seed", "1", "--suppress-health-check", "all", "--no-color"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=400,
+            cwd=tmp_path,
+        )
+        assert httpx.get(f"{url}/healthz").status_code == 200
+    assert told.returncode == 0, told.stdout[-6000:]
+    tried = re.search(r"(\d+) generated", told.stdout)
+    assert tried
+    assert int(tried[1]) >= 1000
+    assert "Traceback" not in (tmp_path / "service.log").read_text()
