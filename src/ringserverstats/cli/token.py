@@ -30,7 +30,12 @@ def command() -> None:
     """
 
 
-@command.command("add")
+@command.command(
+    "add",
+    epilog="Examples:\n\n\b\n"
+    "  ringserverstats token add node-a --ingest\n"
+    "  ringserverstats token add owner-of-xp --network XP2014,FR",
+)
 @click.argument("name")
 @click.option(
     "--ingest", is_flag=True, help="It may post logs; what it reads is what everybody may read."
@@ -74,7 +79,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...], database: str | None)
     )
 
 
-@command.command("list")
+@command.command("list", epilog="Examples:\n\n\b\n  ringserverstats token list")
 @database_option
 def list_(database: str | None) -> None:
     """List the tokens, without what they are."""
@@ -89,7 +94,7 @@ def list_(database: str | None) -> None:
     show(made, console())
 
 
-@command.command("revoke")
+@command.command("revoke", epilog="Examples:\n\n\b\n  ringserverstats token revoke node-a")
 @click.argument("name")
 @database_option
 def revoke(name: str, database: str | None) -> None:
