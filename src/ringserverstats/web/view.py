@@ -20,8 +20,11 @@ STEPS = ("day", "week", "month")
 _SORT = "sort-"
 _SINGLE = (*PERIOD, "split", "step", "compare", "all")
 _USUAL_DAYS = 30
+# Days of a period up to which a step is taken by itself, and up to which it may be asked for.
+_USUAL_STEPS = {"day": 100, "week": 840}
+_FINEST_STEPS = {"day": 400, "week": 2_800}
 _MOST_DAYS = 36_600
-_MOST_BARS = {"day": 100, "week": 120}
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _ONE_DAY = timedelta(days=1)
 
 
@@ -67,12 +70,12 @@ class View:
 
     @property
     def step(self) -> str:
-        """The time of a bar: what is asked for, else so that there are not too many."""
-        if "step" in self.words:
-            return self.words["step"]
-        if self.days <= _MOST_BARS["day"]:
-            return "day"
-        return "week" if self.days <= 7 * _MOST_BARS["week"] else "month"
+        """The time of a bar: what is asked for, but none that would make too many bars."""
+        asked = self.words.get("step", "")
+        if self.days <= _FINEST_STEPS.get(asked, 0):
+            return asked
+        fitting = (step for step, most in _USUAL_STEPS.items() if self.days <= most)
+        return next(fitting, "month")
 
     @property
     def is_compared(self) -> bool:
@@ -192,6 +195,8 @@ def view_of(
     has_period = bool(single.keys() & set(PERIOD))
     usual = end - timedelta(days=_USUAL_DAYS - 1)
     begin = first or (min(bounds.first, end) if has_period else usual)
+    if begin.year < _FIRST_YEAR or end.year > _LAST_YEAR:
+        raise UsageError(f"pages show the years from {_FIRST_YEAR} to {_LAST_YEAR}")
     if (end - begin).days > _MOST_DAYS:
         raise UsageError("a page shows up to 100 years; choose a shorter period")
     if end < begin:

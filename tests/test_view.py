@@ -1,0 +1,97 @@
+"""What the address of a page means, and that it says all that the page shows."""
+
+from datetime import date
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.columns import FILTERS
+from ringserverstats.web.tables import TABLES
+from ringserverstats.web.view import Bounds, View, view_of
+
+TODAY = date(2026, 11, 26)
+BOUNDS = Bounds(date(2024, 1, 1), date(2026, 11, 20))
+
+
+def view(address: str = "", **fixed: tuple[str, ...]) -> View:
+    return view_of(parse_qs(address.lstrip("?")), BOUNDS, TODAY, tuple(TABLES), fixed)
+
+
+def test_without_a_period_the_last_days_of_the_store_are_shown() -> None:
+    assert (view().first, view().last) == (date(2026, 10, 22), date(2026, 11, 20))
+
+
+@pytest.mark.parametrize(
+    "address, first, last",
+    [
+        ("last=7d", date(2026, 11, 20), TODAY),
+        ("month=2026-02", date(2026, 2, 1), date(2026, 2, 28)),
+        ("from=2025-03&to=2025-03-09", date(2025, 3, 1), date(2025, 3, 9)),
+        ("from=2026-11-25", date(2026, 11, 25), date(2026, 11, 25)),
+        ("to=2024-02", date(2024, 1, 1), date(2024, 2, 29)),
+    ],
+)
+def test_a_period_is_understood(address: str, first: date, last: date) -> None:
+    assert (view(address).first, view(address).last) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "address, step",
+    [
+        ("last=30d", "day"),
+        ("last=12m", "week"),
+        ("last=12m&step=day", "day"),
+        ("from=2000&to=2026", "month"),
+        ("from=2000&to=2026&step=day", "month"),
+        ("last=7d&step=month", "day"),
+    ],
+)
+def test_bars_are_never_too_many(address: str, step: str) -> None:
+    assert view(address).step == step
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "from=0001",
+        "to=9999",
+        "from=1900&to=2100",
+        "last=7d&month=2026-02",
+        "split=client",
+        "step=hour",
+        "nothing=1",
+        "split=network&split=class",
+        "sort-nothing=bytes",
+    ],
+)
+def test_what_no_page_shows_is_refused(address: str) -> None:
+    with pytest.raises(UsageError):
+        view(address)
+
+
+TEXTS = st.text(min_size=1, max_size=8).map(lambda text: text.replace(",", "").strip())
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(FILTERS)), TEXTS.filter(bool), max_size=4),
+    st.sampled_from(["", "last=7d", "month=2026-02", "split=class", "sort-networks=clients"]),
+)
+def test_its_own_address_means_the_same_view(filters: dict[str, str], more: str) -> None:
+    begin = view(more)
+    words = {name.replace("-", "_"): text for name, text in filters.items()}
+    shown = view(begin.address(**words))
+    assert view(shown.address()).key == shown.key
+    assert shown.address() == view(shown.address()).address()
+    for name, text in filters.items():
+        assert shown.filters[name] == (text,)
+    without = view(shown.address(**dict.fromkeys(words)))
+    assert without.key == begin.key
+
+
+def test_a_path_tells_filters_that_the_query_cannot_change() -> None:
+    shown = view("network=G&country=FR", network=("FR",))
+    assert shown.all_filters == {"direction": ("TX",), "network": ("FR",), "country": ("FR",)}
+    assert "network=FR" in shown.whole_address()
