@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.columns import FILTERS
-from ringserverstats.web.tables import TABLES
+from ringserverstats.web.tables import SORTS
 from ringserverstats.web.view import Bounds, View, view_of
 
 TODAY = date(2026, 11, 26)
@@ -17,7 +17,7 @@ BOUNDS = Bounds(date(2024, 1, 1), date(2026, 11, 20))
 
 
 def view(address: str = "", **fixed: tuple[str, ...]) -> View:
-    return view_of(parse_qs(address.lstrip("?")), BOUNDS, TODAY, tuple(TABLES), fixed)
+    return view_of(parse_qs(address.lstrip("?")), BOUNDS, TODAY, SORTS, fixed)
 
 
 def test_without_a_period_the_last_days_of_the_store_are_shown() -> None:

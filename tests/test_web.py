@@ -169,7 +169,7 @@ def test_rejected_entries_come_back_with_line_and_reason(web: TestClient) -> Non
     assert told["entries"] == 1
     assert told["rejects"][0]["line"] == 1
     assert "END" in told["rejects"][0]["reason"]
-    assert "192.0.2" not in answer.text.replace(good, "")
+    assert "192.0.2" not in answer.text
 
 
 @pytest.mark.of_duckdb
@@ -473,7 +473,7 @@ def test_what_strangers_write_into_logs_is_only_text(
     told = web.get("/api/v1/stats", params={"by": HOSTILE})
     assert told.headers["content-type"] == "application/json"
     as_csv = web.get("/api/v1/stats?by=agent&format=csv", headers=headers).text
-    assert "\"'=HYPERLINK" in as_csv or "'=HYPERLINK" in as_csv
+    assert "'=HYPERLINK" in as_csv
     assert told.headers["x-content-type-options"] == "nosniff"
 
 

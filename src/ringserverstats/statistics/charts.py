@@ -52,14 +52,15 @@ class Series:
         names: of series in the order in which they are stacked.
         amounts: bytes by time and name.
         holes: by time what is not known of it.
-        before: bytes by time of the period before, in all; none: it is not compared.
+        before: bytes by time of the period before, in all, None where they are not known; none:
+            it is not compared.
     """
 
     times: Sequence[str]
     names: Sequence[str]
     amounts: Mapping[tuple[str, str], int]
     holes: Mapping[str, str]
-    before: Sequence[int] = ()
+    before: Sequence[int | None] = ()
 
 
 def coloured(names: Sequence[str], order: Sequence[str]) -> dict[str, str]:
@@ -83,7 +84,7 @@ def activity(
     totals = dict.fromkeys(series.times, 0)
     for (time, _), amount in series.amounts.items():
         totals[time] += amount
-    size, unit = unit_of(max([*totals.values(), *series.before], default=0))
+    size, unit = unit_of(max([*totals.values(), *(one or 0 for one in series.before)], default=0))
     bars = [
         {
             "time": time,
@@ -134,6 +135,7 @@ def activity(
         before = [
             {"time": time, "amount": amount / size, "text": f"the period before: {told[amount]}"}
             for time, amount in pairs
+            if amount is not None
         ]
         layers.append(
             {

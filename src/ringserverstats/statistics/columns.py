@@ -177,6 +177,7 @@ GROUPS = {
             label="lpad(k::text, 2, '0')",
             is_short=True,
             of_hour=True,
+            of_few=True,
         ),
         Group(
             "network",

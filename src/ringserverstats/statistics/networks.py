@@ -1,6 +1,5 @@
 """What codes of streams stand for in a question: networks by day, and those that are not named."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -268,9 +267,26 @@ def codes_of(ask: Ask) -> list[tuple[str, str]]:
 
 
 def matches(word: str, pattern: str) -> bool:
-    """Whether ``word`` is what ``pattern``, with wildcards ``*`` and ``?``, lets in."""
-    parts = (re.escape(sign).replace(r"\*", ".*").replace(r"\?", ".") for sign in pattern)
-    return re.fullmatch("".join(parts), word, re.DOTALL) is not None
+    """Whether ``word`` is what ``pattern``, with wildcards ``*`` and ``?``, lets in.
+
+    Goes back to the last ``*`` alone, so that no pattern of a stranger takes long.
+    """
+    at = place = 0
+    star, retry = -1, 0
+    while at < len(word):
+        sign = pattern[place : place + 1]
+        if sign == "*":
+            star, retry = place, at
+            place += 1
+        elif sign in ("?", word[at]):
+            place += 1
+            at += 1
+        elif star >= 0:
+            retry += 1
+            place, at = star + 1, retry
+        else:
+            return False
+    return not pattern[place:].strip("*")
 
 
 def like(pattern: str) -> str:

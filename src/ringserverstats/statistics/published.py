@@ -27,6 +27,7 @@ _TOGETHER = (
     "<{least}: groups of fewer than {least} clients each, together with the smallest others; their"
     " figures only where that tells of no few"
 )
+_MOST_ROWS = 100_000  # which have to be compared with one another
 _AT_LEAST = 2  # networks, or groups, that are told together: of one alone that would tell it
 
 Row = dict[str, Any]
@@ -76,6 +77,9 @@ def answer_for(reader: Reader, store: Readable, question: Question, policy: Poli
     if reader.is_operator:
         return answer_all(store, question)
     if not reader.networks:
+        if policy.embargoed and "network" not in question.filters:
+            # Totals without what no split tells: else a split less than its total would tell it.
+            question = replace(question, filters={**question.filters, "network": ("*",)})
         return answer_public(store, question, policy)
     with store.reading(limited=True) as read:
         own = those_of(read, reader.networks, question.filters.get("network", ()))
@@ -102,10 +106,15 @@ def answer_public(store: Readable, question: Question, policy: Policy) -> Answer
     if "client" in (*question.by, *question.filters):
         raise UsageError("single clients are for the operator alone; ask without them")
     check_kept(store, question)
-    asked = replace(question, top=None, measures=_with_clients(question))
+    asked = replace(question, top=_MOST_ROWS + 1, measures=_with_clients(question))
     with store.reading(limited=True) as read:  # one state of the store for all that is compared
         table = answer_in(read, asked, embargoed=policy.embargoed)
         total = answer_in(read, ungrouped(asked), embargoed=policy.embargoed).to_pylist()[0]
+        if len(table) > _MOST_ROWS:
+            raise UsageError(
+                f"the answer has more than {_MOST_ROWS:,} rows; ask with fewer groups, or for a "
+                "shorter period"
+            )
         rows = table.to_pylist()
         kept = _without_single(read, asked, policy, rows)
     whole, left_out = total if question.by else None, list[str]()

@@ -43,6 +43,8 @@ WORDS = {"direction": DIRECTIONS, "protocol": PROTOCOLS}
 #: Filters of what coverage is known of.
 OF_SERVER = ("server", "direction")
 _ONE_DAY = timedelta(days=1)
+# Of a filter: what more of takes seconds, or more, wherever it comes from.
+_MOST_VALUES, _LONGEST_VALUE, _MOST_STARS = 500, 200, 10
 _LATEST = date(9998, 12, 31)  # behind which there is no next month
 _CHEAP = ("bytes", "packets", "transfers", "clients")
 
@@ -79,6 +81,12 @@ class Question:
                     near = get_close_matches(name.lower(), known, n=1)
                     hint = f"did you mean {near[0]!r}? Known" if near else "known"
                     raise UsageError(f"there is no {kind} {name!r}; {hint}: {', '.join(known)}")
+        for name, values in self.filters.items():
+            if len(values) > _MOST_VALUES or any(_is_long(value) for value in values):
+                raise UsageError(
+                    f"{name} has too many values, or too long ones: up to {_MOST_VALUES}, of "
+                    f"{_LONGEST_VALUE} signs and {_MOST_STARS} wildcards * each"
+                )
         for name, words in WORDS.items():
             for value in self.filters.get(name, ()):
                 if not any(_matches(word, (value,)) for word in words):
@@ -377,6 +385,10 @@ def _filters(
         choice = f"({' OR '.join(choices) or 'false'})"
         found.append(choice if is_own else one.sql.format(choice))
     return found
+
+
+def _is_long(value: str) -> bool:
+    return len(value) > _LONGEST_VALUE or value.count("*") > _MOST_STARS
 
 
 def _matches(word: str, values: tuple[str, ...]) -> bool:

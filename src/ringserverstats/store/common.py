@@ -241,6 +241,7 @@ class SQLStore(ABC):
             gone = delete(session, named(session, server), first, last)
             if gone.entries or gone.rejects:
                 self._changed(session)
+            raise_versions(session)  # also of days that only logs without entries covered
             return gone
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:

@@ -5,14 +5,16 @@ it. A batch is one transaction, so that a process killed at any moment has count
 """
 
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError
@@ -33,7 +35,6 @@ from ringserverstats.store.file import (
 from ringserverstats.store.gate import held_among_threads
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
 from ringserverstats.store.servers import identity, new_generation
-from ringserverstats.store.session import Session
 
 _BREATH = 0.03  # between two batches, a few times what others pause before they try again
 
@@ -94,9 +95,16 @@ class DuckDBStore(SQLStore):
             self._written = time.monotonic()
 
     @contextmanager
-    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - none has one
+    def reading(self, *, limited: bool = False) -> Iterator[Ask]:
+        patience = self.options.patience if limited else 0
         with self._session() as session:
-            yield session.table
+            try:
+                yield _limited(session, patience) if patience else session.table
+            except duckdb.InterruptException:
+                raise StoreError(
+                    f"{self.label}: the question took longer than {patience:g} s; ask for a "
+                    "shorter period, or raise RINGSERVERSTATS_PATIENCE"
+                ) from None
 
     def backup(self, target: Path) -> None:
         target = Path(os.path.realpath(target))
@@ -216,7 +224,7 @@ class DuckDBStore(SQLStore):
         write: bool = False,
         undo: bool = False,
         servers: set[int] | None = None,  # noqa: ARG002 - one process has the whole file
-    ) -> Iterator[Session]:
+    ) -> Iterator[DuckDBSession]:
         if not self.exists():
             raise StoreError(
                 f"there is no store {self._path} yet; read logs into it with: "
@@ -238,3 +246,17 @@ class DuckDBStore(SQLStore):
     def _open(self, path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
         given = self.options
         return open_file(path, write=write, memory=given.memory, wait=given.wait, tell=given.tell)
+
+
+def _limited(session: DuckDBSession, patience: float) -> Ask:
+    """What asks, and is stopped after ``patience`` seconds."""
+
+    def ask(sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        timer = threading.Timer(patience, session.interrupt)
+        timer.start()
+        try:
+            return session.table(sql, parameters)
+        finally:
+            timer.cancel()
+
+    return ask

@@ -30,6 +30,5 @@ class Snapshot:
 @contextmanager
 def snapshot(store: Readable) -> Iterator[Readable]:
     """One state of ``store``."""
-    kept_since = store.kept_since
     with store.reading(limited=True) as read:
-        yield Snapshot(store.label, kept_since, read)
+        yield Snapshot(store.label, store.kept_since, read)

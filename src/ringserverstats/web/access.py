@@ -14,7 +14,8 @@ from ringserverstats.web.answers import RefusedError
 
 #: The cookie in which a browser keeps the token.
 COOKIE = "ringserverstats"
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED = ("forwarded", "x-real-ip", "via", "true-client-ip", "x-client-ip", "cf-connecting-ip")
+_FORWARDED_ALL = ("x-forwarded-", "x-cluster-")
 _OWN_SITES = ("same-origin", "none")
 _MAKE = "make a token with: ringserverstats token add NAME --ingest"
 
@@ -61,7 +62,7 @@ def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> N
     Raises:
         RefusedError: it may not.
     """
-    if _is_foreign(request):
+    if is_foreign(request):
         raise RefusedError(403, "a page of another site sends this; logs are not taken from there")
     given = given_token(request)
     if given:
@@ -83,11 +84,11 @@ def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> N
         )
 
 
-def _is_foreign(request: Request) -> bool:
+def is_foreign(request: Request) -> bool:
     """Whether a browser sends ``request`` for a page of another site, which any page can."""
     site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in _OWN_SITES:
-        return True
+    if site is not None:  # which no page can set; a proxy may have changed the host
+        return site not in _OWN_SITES
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
@@ -97,7 +98,10 @@ def _is_local(request: Request) -> bool:
 
     The name of the host is looked at because a page may let a name of its own mean this machine.
     """
-    if any(name in request.headers for name in _FORWARDED) or request.client is None:
+    names = request.headers.keys()
+    if any(name in _FORWARDED or name.startswith(_FORWARDED_ALL) for name in names):
+        return False
+    if request.client is None or request.scope["http_version"] == "1.0":  # as old proxies speak
         return False
     try:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""

@@ -15,9 +15,8 @@ from ringserverstats.statistics.asked import PERIOD, question_of
 from ringserverstats.statistics.coverage import PERIODS, coverage
 from ringserverstats.statistics.formats import FORMATS
 from ringserverstats.statistics.published import answer_for
-from ringserverstats.statistics.questions import OF_SERVER, check_kept
+from ringserverstats.statistics.questions import OF_SERVER
 from ringserverstats.statistics.rejects import rejects
-from ringserverstats.statistics.summary import summary
 from ringserverstats.web.answers import RefusedError, told
 from ringserverstats.web.metrics import measured, metrics_text
 from ringserverstats.web.view import today, words_of
@@ -25,6 +24,11 @@ from ringserverstats.web.view import today, words_of
 if TYPE_CHECKING:
     from ringserverstats.web.service import Service
 
+_SERVERS = """
+SELECT v.name AS server, coalesce(nullif(v.timezone, ''), 'UTC') AS timezone,
+       min(f.day)::text AS first_day, max(f.day)::text AS last_day
+  FROM server v LEFT JOIN connection_by_day f ON f.server = v.server GROUP BY 1, 2 ORDER BY 1
+"""
 #: Media types of formats.
 TYPES = {
     "json": "application/json",
@@ -60,9 +64,9 @@ def stats(service: "Service", request: Request) -> Response:
     guest = service.guest(request)
     words, _, format_ = _split(request)
     question = question_of(words, today())
-    with service.reading() as store:
-        check_kept(store, question)
-        answer = answer_for(guest.reader, store, question, service.policy)
+    with service.reading():  # whether there is a store; what follows holds it no longer than needed
+        pass
+    answer = answer_for(guest.reader, service.store(), question, service.policy)
     return _answered(answer.rows, format_, "stats", answer.left_out)
 
 
@@ -91,36 +95,25 @@ def rejected(service: "Service", request: Request) -> Response:
 
 def servers(service: "Service", request: Request) -> Response:
     """The servers, and the days that are known of each."""
-    guest = service.guest(request)
-    _split(request)
-    _only(words_of(request), "format")
-    found = [
-        {
-            "server": one.name,
-            "timezone": one.timezone or "UTC",
-            "first_day": one.first_day,
-            "last_day": one.last_day,
-            **(
-                {"bytes_sent": one.bytes_sent, "bytes_received": one.bytes_received}
-                if not guest.reader.networks
-                else {}
-            ),
-        }
-        for one in summary(service.store()).servers
-    ]
-    return _answered(pa.Table.from_pylist(found), _split(request)[2], "servers", [])
+    service.guest(request)
+    words, _, format_ = _split(request)
+    _only(words)
+    with service.reading() as store:
+        return _answered(store.ask(_SERVERS), format_, "servers", [])
 
 
 def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
     for name in words:
         if name not in names:
-            raise UsageError(f"there is no parameter {name!a} here; known: {', '.join(names)}")
+            known = ", ".join((*names, "format"))
+            raise UsageError(f"there is no parameter {name!a} here; known: {known}")
     return words
 
 
 def eida(service: "Service", request: Request) -> Response:
     """What EIDA's statistics of dataselect answer, of real-time data."""
-    service.guest(request)
+    if service.guest(request).reader.networks and service.settings.reading != "public":
+        raise RefusedError(403, "this tells of all networks, your token of some")
     reply = eida_service.answer(
         service.store(),
         request.url.query,
@@ -133,8 +126,9 @@ def eida(service: "Service", request: Request) -> Response:
 
 def metrics(service: "Service", request: Request) -> Response:
     """The store in numbers, for Prometheus."""
-    if service.guest(request).reader.networks:
-        raise RefusedError(403, "metrics are of all networks")
+    reader = service.guest(request).reader
+    if not reader.is_operator and (reader.networks or service.policy.embargoed):
+        raise RefusedError(403, "these are sums over all networks: for the operator")
     with service.reading() as store:
         version = service.version(store, None, None)
         found = service.metrics.get("metrics", version, lambda: measured(store))
@@ -142,7 +136,7 @@ def metrics(service: "Service", request: Request) -> Response:
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def health(_: "Service", request: Request) -> Response:  # noqa: ARG001
+async def health(_: Request) -> Response:
     """The process is there."""
     return told({"status": "ok", "version": __version__})
 
@@ -166,8 +160,8 @@ ROUTES: dict[str, Callable[["Service", Request], Response]] = {
     "/api/v1/rejects": rejected,
     "/api/v1/servers": servers,
     "/eidaws/statistics/1/seedlink/public": eida,
-    "/eidaws/statistics/1/health": health,
     "/metrics": metrics,
-    "/healthz": health,
     "/readyz": ready,
 }
+#: Where `health` answers.
+HEALTH = ("/healthz", "/eidaws/statistics/1/health")

@@ -161,7 +161,7 @@ def description() -> dict[str, Any]:
                 _eida(),
                 {
                     "200": {"description": "Rows, as JSON or CSV"},
-                    "204": {"description": "No rows"},
+                    "501": {"description": "Sketches are not to be had here"},
                     **_refusals(),
                 },
             ),

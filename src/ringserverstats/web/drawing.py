@@ -4,13 +4,18 @@ And a text that the library cannot draw ends that process alone.
 """
 
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from ringserverstats.statistics.charts import Spec, png, ranking, svg
+
+_PATIENCE = 60  # seconds
+_WATCH = 2  # seconds
 
 _Drawn = TypeVar("_Drawn", str, bytes)
 
@@ -43,15 +48,30 @@ class Drawer:
 
     def _drawn(self, draw: Callable[[Spec], _Drawn], specs: list[Spec]) -> list[_Drawn]:
         try:
-            return [future.result() for future in [self._submit(draw, spec) for spec in specs]]
+            return self._results(draw, specs)
         except BrokenProcessPool:  # by this chart or another; a new process knows nothing of it
             with self._lock:
                 self._pool = None
-            return [future.result() for future in [self._submit(draw, spec) for spec in specs]]
+            return self._results(draw, specs)
+
+    def _results(self, draw: Callable[[Spec], _Drawn], specs: list[Spec]) -> list[_Drawn]:
+        futures = [self._submit(draw, spec) for spec in specs]
+        return [future.result(_PATIENCE) for future in futures]
 
     def _submit(self, draw: Callable[[Spec], _Drawn], spec: Spec) -> "Future[_Drawn]":
         with self._lock:
             if self._pool is None:
                 spawn = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, mp_context=spawn)
+                self._pool = ProcessPoolExecutor(1, spawn, _end_with, (os.getpid(),))
             return self._pool.submit(draw, spec)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when ``parent`` has, also when that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -25,6 +25,8 @@ from ringserverstats.web.view import View
 _MOST_SERIES = 7
 _MOST_SPOTS = 300
 _MOST_STRIP = 92  # days that are shown one by one
+# The part of days that may lack logs where two periods are compared.
+_FAIR = 0.05
 _NO_LOG = "no log"
 _PARTLY = "logs are not all in"
 
@@ -80,8 +82,10 @@ def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
     answers = {
         name: asker.answer(table.question(view)) for name, table in tables_for(asker.reader).items()
     }
-    before = _whole(asker, view.before()) if view.is_compared else {}
-    series = _series(asker, view, holes)
+    earlier = gaps(asker.store, view.before().question("day")) if view.is_compared else {}
+    is_fair = _lost(holes) <= _FAIR and _lost(earlier) <= _FAIR
+    before = _whole(asker, view.before()) if view.is_compared and is_fair else {}
+    series = _series(asker, view, holes, earlier)
     spots, nowhere = _spots(asker, view, answers["countries"])
     return Figures(
         tiles=_tiles(view, whole, before, answers, series),
@@ -99,6 +103,12 @@ def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
         moved=_moved(asker, view),
         notes=_notes(asker, view, answers),
     )
+
+
+def _lost(holes: Mapping[str | None, Gaps]) -> float:
+    """Which part of the days of servers is not covered."""
+    days = sum(one.days for one in holes.values())
+    return sum(one.incomplete + one.missing for one in holes.values()) / days if days else 1.0
 
 
 def colours_order(asker: Asker) -> list[str]:
@@ -184,7 +194,12 @@ def _points(amounts: Sequence[int]) -> str:
     return " ".join(f"{n * step:.1f},{22 - 20 * one / most:.1f}" for n, one in enumerate(amounts))
 
 
-def _series(asker: Asker, view: View, holes: Mapping[str | None, Gaps]) -> Series:
+def _series(
+    asker: Asker,
+    view: View,
+    holes: Mapping[str | None, Gaps],
+    earlier: Mapping[str | None, Gaps],
+) -> Series:
     """Bytes by time, split as the view says: the largest by themselves, all others together."""
     rows = asker.answer(view.question(view.step, view.split, measures=("bytes",))).rows.to_pylist()
     sums: dict[str, int] = {}
@@ -202,7 +217,7 @@ def _series(asker: Asker, view: View, holes: Mapping[str | None, Gaps]) -> Serie
     times = sorted({time for time, _ in amounts} | {time for time in holes if time})
     times = times if view.step != "day" else _days(view)
     told = {time: _hole(holes[time]) for time in times if holes.get(time)}
-    return Series(times, names, amounts, told, _before(asker, view, times))
+    return Series(times, names, amounts, told, _before(asker, view, times, earlier))
 
 
 def _days(view: View) -> list[str]:
@@ -213,16 +228,17 @@ def _hole(hole: Gaps) -> str:
     return _NO_LOG if hole.missing == hole.days else _PARTLY
 
 
-def _before(asker: Asker, view: View, times: Sequence[str]) -> list[int]:
-    """Bytes of the period before, by the same steps; none where they do not fit."""
-    if not view.is_compared or view.step != "day":
+def _before(
+    asker: Asker, view: View, times: Sequence[str], holes: Mapping[str | None, Gaps]
+) -> list[int | None]:
+    """Bytes of the days before, None where their logs are not all in; nothing but by day."""
+    if not view.is_compared or view.step != "day" or len(times) != view.days:
         return []
-    earlier = view.before()
-    rows = asker.answer(earlier.question("day", measures=("bytes",))).rows
+    rows = asker.answer(view.before().question("day", measures=("bytes",))).rows
     known = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
-    if not any(known.values()) or len(times) != earlier.days:
+    if not any(known.values()):
         return []
-    return [known.get(day) or 0 for day in _days(earlier)]
+    return [None if holes.get(day) else known.get(day) or 0 for day in _days(view.before())]
 
 
 def _spots(asker: Asker, view: View, countries: Answer) -> tuple[list[Spot], int]:
@@ -267,7 +283,7 @@ def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
     return {
         (int(row["weekday"]), int(row["hour"])): row["bytes"] or 0
         for row in rows
-        if row["hour"] is not None
+        if row["hour"] is not None and row["hour"].isdigit()  # else of few clients
     }
 
 
@@ -305,7 +321,7 @@ def _unread(asker: Asker, view: View) -> list[tuple[str, str]]:
         )
         rows = asker.answer(question).rows.to_pylist()
         sides.append({(row["network"], row["station"]) for row in rows if row["station"]})
-    return sorted(pair for pair in sides[0] - sides[1] if all(pair))
+    return sorted(pair for pair in sides[0] - sides[1] if all(pair) and OTHER not in pair)
 
 
 def _moved(asker: Asker, view: View) -> str:
@@ -327,7 +343,7 @@ def _notes(asker: Asker, view: View, answers: Mapping[str, Answer]) -> list[str]
         found.append(f"clients of all classes: {', '.join(told.classes)}")
     question = view.question(measures=("bytes",))
     rejected = rejects(asker.store, question, ("server", "direction"))
-    if len(rejected):
+    if len(rejected) and asker.reader.is_operator:
         found.append(f"{len(rejected):,} places in logs of this period were rejected")
     if any(source.startswith("DBIP") for source in told.place_sources):
         found.append("places: IP Geolocation by DB-IP (https://db-ip.com)")

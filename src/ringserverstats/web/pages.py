@@ -20,10 +20,10 @@ from ringserverstats.statistics.published import Reader
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Readable
 from ringserverstats.store.tokens import find_token
-from ringserverstats.web.access import COOKIE, Guest
+from ringserverstats.web.access import COOKIE, Guest, is_foreign
 from ringserverstats.web.answers import RefusedError
 from ringserverstats.web.overview import Asker, Figures, colours_order, figures
-from ringserverstats.web.tables import MOST, TABLES, pattern_of, shown, tables_for
+from ringserverstats.web.tables import MOST, SORTS, TABLES, pattern_of, shown, tables_for
 from ringserverstats.web.view import (
     SPLITS,
     STEPS,
@@ -116,9 +116,9 @@ def _page(
     heading: Heading | None,
 ) -> Response:
     guest = service.guest(request)
-    with _opened(service) as store:
+    with service.reading() as store:
         bounds = service.bounds(store)
-        view = view_of(words_of(request), bounds, today(), tuple(TABLES), fixed)
+        view = view_of(words_of(request), bounds, today(), SORTS, fixed)
         key = guest.reader, view.key
         version = service.version(store, view.before().first, view.last)
         servers = store.ask("SELECT name FROM server ORDER BY name")["name"].to_pylist()
@@ -139,19 +139,6 @@ def _page(
         steps=STEPS,
         choices=_choices(content),
     )
-
-
-def _opened(service: "Service") -> Any:
-    """One state of the store.
-
-    Raises:
-        HTTPException: there is none yet.
-    """
-    if not service.store().exists():
-        raise HTTPException(
-            404, "there is nothing here yet: no log was read; ringserverstats ingest FILE..."
-        )
-    return service.reading()
 
 
 def _choices(content: Content) -> dict[str, list[str]]:
@@ -217,9 +204,9 @@ def table(service: "Service", request: Request) -> Response:
     """All rows of one table."""
     guest = service.guest(request)
     chosen = _table_of(request, guest)
-    with _opened(service) as store:
+    with service.reading() as store:
         bounds = service.bounds(store)
-        view = view_of(words_of(request), bounds, today(), tuple(TABLES), {})
+        view = view_of(words_of(request), bounds, today(), SORTS, {})
         answer = Asker(store, guest.reader, service.policy).answer(chosen.question(view))
     return _rendered(
         "table.html",
@@ -248,8 +235,8 @@ def chart(service: "Service", request: Request) -> Response:
     name, format_ = request.path_params["name"], request.path_params["format"]
     if format_ not in _FILES:
         raise HTTPException(404, "there is no such file; charts are svg or png")
-    with _opened(service) as store:
-        view = view_of(words_of(request), service.bounds(store), today(), tuple(TABLES), {})
+    with service.reading() as store:
+        view = view_of(words_of(request), service.bounds(store), today(), SORTS, {})
         version = service.version(store, view.before().first, view.last)
     drawn = service.files.get(
         (name, format_, guest.reader, view.key),
@@ -331,17 +318,20 @@ def signing_in(service: "Service") -> Callable[[Request], Awaitable[Response]]:
                 raise RefusedError(413, "that is no token")
         token = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
         tokens = await to_thread.run_sync(service.tokens)
-        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        if is_foreign(request):
             raise RefusedError(403, "sign in on the page of this service")
-        if find_token(tokens, token) is None:
+        found = find_token(tokens, token)
+        if found is None:
             return _sign_in_page(service, request, "This token is not known, or was revoked.", 403)
+        if found.may_ingest and not found.networks:
+            return _sign_in_page(service, request, "This token posts logs, and shows no more.", 403)
         answer = RedirectResponse(_base(request) + "/", 303)
         answer.set_cookie(
             COOKIE,
             token,
             max_age=_MONTH,
             path=_base(request) + "/",
-            secure=request.url.scheme == "https",
+            secure=request.headers.get("origin", str(request.url)).startswith("https:"),
             httponly=True,
             samesite="lax",
         )
@@ -362,6 +352,8 @@ def _sign_in_page(
 
 def sign_out(request: Request) -> Response:
     """Let the browser forget the token."""
+    if is_foreign(request):
+        raise RefusedError(403, "sign out on the page of this service")
     answer = RedirectResponse(_base(request) + "/", 303)
     answer.delete_cookie(COOKIE, path=_base(request) + "/")
     return answer

@@ -7,6 +7,7 @@ unpacks to too much leaves nothing.
 import asyncio
 import logging
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
 from ringserverstats.logs.source import Source, unpacked_size
@@ -30,12 +31,19 @@ _ENCODINGS = {"": b"", "identity": b"", "gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8
 _ENCODINGS["zstd"] = b"\x28\xb5\x2f\xfd"
 _PARAMETERS = ("server", "name")
 _LABEL = "posted log"
+_AWAY = (
+    "the store is away, or this service is not set up right, which its operator's log tells; parts"
+    " of the log may be counted already: send the same again later, which counts nothing twice"
+)
 #: Logs that are taken at the same time; of these some are read while the others come.
 MOST_POSTS = 16
 _MOST_READ = 2
 _IDLE = 60  # seconds within which something has to come
+_SLOWEST = 1000  # bytes a second, in the long run
+_TOO_SLOW = "the log came too slowly, or no more; nothing of it was counted"
 _PIECE = 1 << 20
 _DRAINED = 16 << 20  # of a log that is refused, so that the sender comes to read why
+_DRAINING = 10  # seconds
 _LATER = 30  # seconds, after which a refused sender may try again
 
 log = logging.getLogger("ringserverstats.web")
@@ -61,6 +69,9 @@ class Receiver:
         except ClientDisconnect:
             log.info("post broken off")
             return refused(400, "the log broke off; nothing of it was counted")
+        except OSError as error:  # no room for the log, most likely
+            log.warning("log not taken: %s", error.strerror)
+            return refused(503, "there is no room for the log here just now", retry_after=_LATER)
 
     async def _take(self, request: Request, body: AsyncIterator[bytes]) -> Response:
         settings = self._service.settings
@@ -73,9 +84,9 @@ class Receiver:
             raise RefusedError(429, "too many logs come at the same time; try again later")
         self._posts += 1
         try:
-            with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as file:
-                size = await _spool(body, file.file, settings.most_posted)
-                path = Path(file.name)
+            with tempfile.TemporaryFile() as file:  # without a name, which a kill would leave
+                size = await _spool(body, file, settings.most_posted)
+                path = Path(f"/proc/self/fd/{file.fileno()}")
                 await to_thread.run_sync(_check_content, path, magic, settings.most_posted)
                 source = Source(path, name, size, server, _LABEL)
                 receipt = await to_thread.run_sync(self._read, source, limiter=self._reading)
@@ -94,21 +105,23 @@ class Receiver:
     def _read(self, source: Source) -> Receipt:
         settings = self._service.settings
         try:
-            return ingest(
+            rules = load_rules(settings)
+            geography = open_geography(settings)
+            receipt = ingest(
                 [source],
                 self._service.store(),
                 ipv6_prefix=settings.ipv6_prefix,
                 keep_hosts=settings.keep_hosts,
-                geography=open_geography(settings),
-                rules=load_rules(settings),
+                geography=geography,
+                rules=rules,
             )
-        except StoreError as error:
-            log.warning("store away while a log was read")
-            raise RefusedError(
-                503, f"{error}; send the same again, which counts nothing twice"
-            ) from None
-        except UsageError as error:
-            raise RefusedError(400, str(error)) from None
+        except (RingserverStatsError, OSError) as error:  # which name places here: not for senders
+            log.warning("log not read: %s", error)
+            raise RefusedError(503, _AWAY) from None
+        for problem in geography.problems:
+            log.warning("places: %s", problem)
+        receipt.notes = [note for note in receipt.notes if note not in geography.problems]
+        return receipt
 
 
 def _retry_after(status: int) -> int | None:
@@ -116,26 +129,29 @@ def _retry_after(status: int) -> int | None:
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
-    """The pieces of a body; it is an error where none comes for long."""
+    """The pieces of a body; it is an error where they come too slowly."""
     pieces = request.stream().__aiter__()
+    begin, size = time.monotonic(), 0
     while True:
         try:
-            yield await asyncio.wait_for(anext(pieces), _IDLE)
+            piece = await asyncio.wait_for(anext(pieces), _IDLE)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise RefusedError(
-                408, f"nothing came for {_IDLE} s; nothing of the log was counted"
-            ) from None
+            raise RefusedError(408, _TOO_SLOW) from None
+        size += len(piece)
+        if size < _SLOWEST * (time.monotonic() - begin - _IDLE):
+            raise RefusedError(408, _TOO_SLOW)
+        yield piece
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:
     """Take the beginning of what is not wanted: who still sends would not read the answer."""
-    size = 0
+    size, end = 0, time.monotonic() + _DRAINING
     try:
         async for piece in body:
             size += len(piece)
-            if size > _DRAINED:
+            if size > _DRAINED or time.monotonic() > end:
                 return
     except (RefusedError, ClientDisconnect, RuntimeError):
         return

@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -52,6 +53,7 @@ _REMEMBERED = 1.0  # seconds for which tokens are, so that a revoked one is refu
 _PAGES = 256  # that are kept
 _DAYS = "SELECT min(day) AS first, max(day) AS last FROM connection_by_day"
 _THREADS = 40
+_READERS = 8  # that are answered at the same time; others wait, and hold no thread
 
 log = logging.getLogger("ringserverstats.web")
 
@@ -69,16 +71,33 @@ class Service:
         self.drawer = Drawer()
         self._lock = threading.Lock()
         self._tokens: tuple[float, list[Token]] = (-_REMEMBERED, [])
+        self._coming: Future[list[Token]] | None = None
 
     def store(self) -> Store:
         """The store, for one use."""
-        return open_store(self.settings, answers=True, tell=log.info)
+        return open_store(self.settings, answers=True, tell=log.warning)
 
     @contextmanager
     def reading(self) -> Iterator[Readable]:
-        """One state of the store."""
-        with snapshot(self.store()) as found:
+        """One state of the store.
+
+        Raises:
+            HTTPException: there is none yet.
+        """
+        store = self.store()
+        if not store.exists():
+            raise HTTPException(404, "there is nothing here yet: no log was read")
+        with snapshot(store) as found:
             yield found
+
+    def prepare(self) -> None:
+        """Bring a store that an older version made up to date, as far as that may be done here."""
+        try:
+            store = self.store()
+            if store.exists() and not all(store.steps().values()):
+                store.migrate()
+        except RingserverStatsError as error:
+            log.error("the store is not ready: %s", error)
 
     def tokens(self) -> list[Token]:
         """Who may come in; none where there is no store yet."""
@@ -86,10 +105,22 @@ class Service:
             since, known = self._tokens
             if time.monotonic() - since < _REMEMBERED:
                 return known
+            coming, is_mine = self._coming or Future(), self._coming is None
+            self._coming = coming
+        if is_mine:  # all who come meanwhile wait for the same answer
+            self._read_tokens(coming)
+        return coming.result()
+
+    def _read_tokens(self, coming: "Future[list[Token]]") -> None:
+        try:
             store = self.store()
             known = store.tokens() if store.exists() else []
             self._tokens = time.monotonic(), known
-            return known
+            self._coming = None
+            coming.set_result(known)
+        except BaseException as error:
+            self._coming = None
+            coming.set_exception(error)
 
     def guest(self, request: Request) -> Guest:
         """Who asks by ``request``.
@@ -113,6 +144,8 @@ def create(settings: Settings) -> Starlette:
     """The service with these ``settings``, as an ASGI application."""
     service = Service(settings)
     receiver = Receiver(service)
+    readers = CapacityLimiter(_READERS)
+    _set_up_log()
     for noisy in ("uvicorn.access", "gunicorn.access"):  # they would tell addresses of clients
         logging.getLogger(noisy).disabled = True
 
@@ -120,13 +153,14 @@ def create(settings: Settings) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await to_thread.run_sync(service.drawer.start)
+        await to_thread.run_sync(service.prepare)
         yield
         await to_thread.run_sync(service.drawer.stop)
 
     async def root(request: Request) -> Response:
         if request.method in ("POST", "PUT"):
             return await receiver(request)
-        return await to_thread.run_sync(pages.dashboard, service, request)
+        return await of(pages.dashboard)(request)
 
     async def uploaded(request: Request) -> Response:
         """``curl -T LOG URL/`` puts the log's name behind the address."""
@@ -134,9 +168,11 @@ def create(settings: Settings) -> Starlette:
             raise HTTPException(404, "there is no such page")
         return await receiver(request)
 
-    def of(answer: Callable[[Service, Request], Response]) -> Callable[[Request], Response]:
-        def endpoint(request: Request) -> Response:
-            return answer(service, request)
+    def of(
+        answer: Callable[[Service, Request], Response],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            return await to_thread.run_sync(answer, service, request, limiter=readers)
 
         return endpoint
 
@@ -150,14 +186,14 @@ def create(settings: Settings) -> Starlette:
             Route(path, of(answer), methods=["GET"])
             for path, answer in documentation.ROUTES.items()
         ),
+        *(Route(path, api.health, methods=["GET"]) for path in api.HEALTH),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/{log}", uploaded, methods=["GET", "PUT"]),
     ]
-    app = Starlette(
+    app = _Application(
         routes=routes,
         lifespan=lifespan,
         middleware=[
-            Middleware(_Headers),
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
         ],
         exception_handlers={
@@ -204,6 +240,23 @@ def _status_of(error: Exception) -> tuple[int, str]:
     return 500, "something went wrong here; the operator's log says what"
 
 
+class _Application(Starlette):
+    """One whose answers all have the headers, also those to what went wrong."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return _Headers(super().build_middleware_stack())
+
+
+def _set_up_log() -> None:
+    """Let the operator see what this service tells, unless logging was set up already."""
+    top = logging.getLogger("ringserverstats")
+    if not top.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        top.addHandler(handler)
+        top.setLevel(logging.INFO)
+
+
 class _Headers:
     """Adds the headers that every answer has."""
 
@@ -220,9 +273,15 @@ class _Headers:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name.lower() for name, _ in message["headers"]}
-                added = [(name, text) for name, text in usual.items() if name not in there]
-                message["headers"] = [*message["headers"], *added]
+                given = [(name.lower(), text) for name, text in message["headers"]]
+                there = {name for name, _ in given}
+                # What answers vary by adds up.
+                added = [
+                    (name, text)
+                    for name, text in usual.items()
+                    if name not in there or name == b"vary"
+                ]
+                message["headers"] = [*given, *added]
             await send(message)
 
         await self._app(scope, receive, sending)

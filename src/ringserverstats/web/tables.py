@@ -36,11 +36,8 @@ class Table:
 
     def question(self, view: View) -> Question:
         """What its rows are the answer to, all of them, in the order that is asked for."""
-        sort = view.sort(self.name)
-        known = (*self.measures, self.by[0])
-        return view.question(
-            *self.by, measures=self.measures, sort=sort if sort in known else self.measures[0]
-        )
+        sort = view.sort(self.name) or self.measures[0]
+        return view.question(*self.by, measures=self.measures, sort=sort)
 
 
 TABLES = {
@@ -80,6 +77,10 @@ TABLES = {
         ),
     )
 }
+
+
+#: By what each table can be sorted.
+SORTS = {name: (*table.measures, table.by[0]) for name, table in TABLES.items()}
 
 
 @dataclass(frozen=True)

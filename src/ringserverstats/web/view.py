@@ -18,7 +18,7 @@ from ringserverstats.statistics.questions import Question
 SPLITS = ("network", "protocol", "class", "country")
 STEPS = ("day", "week", "month")
 _SORT = "sort-"
-_SINGLE = (*PERIOD, "split", "step", "compare", "all")
+_SINGLE = PERIOD
 _USUAL_DAYS = 30
 # Days of a period up to which a step is taken by itself, and up to which it may be asked for.
 _USUAL_STEPS = {"day": 100, "week": 840}
@@ -56,7 +56,7 @@ class View:
     @property
     def key(self) -> str:
         """What two views that show the same have in common."""
-        told = (sorted(part.items()) for part in (self.other_words(), self.filters, self.fixed))
+        told = (sorted(part.items()) for part in (self.words, self.filters, self.fixed))
         return repr((self.first, self.last, *told))
 
     @property
@@ -159,7 +159,7 @@ def view_of(
     words: Mapping[str, Sequence[str]],
     bounds: Bounds,
     today: date,
-    tables: Sequence[str],
+    sorts: Mapping[str, Sequence[str]],
     fixed: Mapping[str, tuple[str, ...]],
 ) -> View:
     """The view that the words of an address mean; without a period its last `_USUAL_DAYS` days.
@@ -168,13 +168,15 @@ def view_of(
         words: of the query, each with its values; empty values are none.
         bounds: of the store.
         today: the last day of a length of time.
-        tables: names of those that can be sorted.
+        sorts: by table what it can be sorted by.
         fixed: filters of the path.
 
     Raises:
         UsageError: a word is none.
     """
-    known = (*_SINGLE, *(_SORT + name for name in tables))
+    choices = {_SORT + name: known for name, known in sorts.items()}
+    choices |= {"split": SPLITS, "step": STEPS, "compare": ("no", "yes")}
+    known = (*_SINGLE, *choices)
     single: dict[str, str] = {}
     filters: dict[str, tuple[str, ...]] = {}
     for name, texts in words.items():
@@ -187,9 +189,9 @@ def view_of(
             single[name] = texts[0].strip()
         elif name not in FILTERS and name not in known:
             raise UsageError(f"there is no parameter {name!a}")
-    for name, choices in (("split", SPLITS), ("step", STEPS), ("compare", ("no", "yes"))):
-        if single.get(name, choices[0]) not in choices:
-            raise UsageError(f"there is no {name} {single[name]!a}; known: {', '.join(choices)}")
+    for name, one_of in choices.items():
+        if single.get(name, one_of[0]) not in one_of:
+            raise UsageError(f"there is no {name} {single[name]!a}; known: {', '.join(one_of)}")
     first, last = period(single, today)
     end = last or (min(today, bounds.last) if not first else max(first, min(today, bounds.last)))
     has_period = bool(single.keys() & set(PERIOD))

@@ -4,15 +4,14 @@
 DO $do$
 DECLARE
     name text;
+    role text;
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
-        GRANT SELECT ON migration, token TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON day_version TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
-        GRANT SELECT ON network_by_day TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON pruned TO ringserverstats_writer;
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
@@ -25,18 +24,20 @@ BEGIN
             GRANT INSERT ON transfer_hypertable TO ringserverstats_writer;
         END IF;
     END IF;
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_reader') THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_reader', current_schema());
-        GRANT SELECT ON migration, token, day_version, store, server, seen, stream, agent, origin, transfer, by_day,
-            by_month, station_by_day, station_by_month, network_by_day, connection_by_day, covered,
-            coverage, covered_day, reject, imported, registry, network_on, pruned,
-            ringserver_events TO ringserverstats_reader;
-        -- Not the addresses and hosts that keep_hosts keeps.
-        GRANT SELECT (client, pseudonym) ON client TO ringserverstats_reader;
-        FOREACH name IN ARRAY ARRAY['transfers_by_day', 'transfers_by_month'] LOOP
-            IF to_regclass(name) IS NOT NULL THEN
-                EXECUTE format('GRANT SELECT ON %I TO ringserverstats_reader', name);
+    -- Who writes may read too: the web service does both.
+    FOREACH role IN ARRAY ARRAY['ringserverstats_writer', 'ringserverstats_reader'] LOOP
+        CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
+        FOREACH name IN ARRAY ARRAY['migration', 'token', 'day_version', 'store', 'server', 'seen',
+            'stream', 'agent', 'origin', 'transfer', 'by_day', 'by_month', 'station_by_day',
+            'station_by_month', 'network_by_day', 'connection_by_day', 'covered', 'coverage',
+            'covered_day', 'reject', 'imported', 'registry', 'network_on', 'pruned',
+            'ringserver_events', 'transfers_by_day', 'transfers_by_month'] LOOP
+            IF to_regclass(name) IS NOT NULL THEN  -- the last two are TimescaleDB's
+                EXECUTE format('GRANT SELECT ON %I TO %I', name, role);
             END IF;
         END LOOP;
-    END IF;
+        -- Not the addresses and hosts that keep_hosts keeps.
+        EXECUTE format('GRANT SELECT (client, pseudonym) ON client TO %I', role);
+    END LOOP;
 END $do$;
