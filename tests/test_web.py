@@ -1,20 +1,38 @@
 """The web service takes logs exactly, lets in whom it should, and answers as the command does."""
 
+import contextlib
 import gzip
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
+import duckdb
 import httpx
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from conftest import DATA, REGISTRY, SECRET, CommandLine, assert_whole, dump, make_store, read_into
+from conftest import (
+    DATA,
+    REGISTRY,
+    SECRET,
+    CommandLine,
+    another,
+    assert_whole,
+    dump,
+    make_postgresql,
+    make_store,
+    read_into,
+)
 from model import block
+from servers import Server
 from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
+from ringserverstats.errors import StoreError
 from ringserverstats.settings import Settings
 from ringserverstats.statistics.columns import GROUPS
 from ringserverstats.store.base import Store
@@ -491,3 +509,130 @@ def test_addresses_that_are_no_pages_are_not_found(web: TestClient, store: Store
         answer = web.get(path)
         assert answer.status_code == 404
         assert "import" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["protocol", "network", "station", "agent", "server"])
+def test_no_pattern_of_a_stranger_takes_long(sample: Store, name: str) -> None:
+    web = client_of(settings_of(sample))
+    begin = time.monotonic()
+    for value in ("*" * 60 + "x", "*a" * 90, "a" * 300, ",".join(map(str, range(600)))):
+        assert web.get("/api/v1/stats", params={name: value}).status_code == 400
+    assert web.get("/api/v1/stats", params={name: "*a*b*c*d*e*f*"}).status_code in (200, 400)
+    assert time.monotonic() - begin < 10
+
+
+def test_totals_tell_nothing_of_the_only_network_under_embargo(sample: Store) -> None:
+    operator = bearer(operator_of(sample))
+    web = client_of(settings_of(sample, embargo=("G",)))
+    for by in ("server", "day", "protocol", "country"):
+        split = web.get("/api/v1/stats", params={"by": f"{by},network"}).json()
+        whole = web.get("/api/v1/stats", params={"by": by}).json()
+        assert sum(row["bytes"] for row in whole) == sum(row["bytes"] for row in split)
+        assert "G" not in {row["network"] for row in split}
+    assert web.get("/metrics").status_code == 403
+    assert web.get("/metrics", headers=operator).status_code == 200
+    assert not [name for name in web.get("/api/v1/servers").json()[0] if "bytes" in name]
+
+
+def test_an_owner_is_not_told_of_all_networks_where_reading_needs_a_token(sample: Store) -> None:
+    owner = bearer(OWNERS.setdefault("G", add_token(sample, "owner-g", networks=("G",))))
+    web = client_of(settings_of(sample, reading="token"))
+    address = "/eidaws/statistics/1/seedlink/public?start=2026-06"
+    assert web.get(address, headers=owner).status_code == 403
+    assert web.get(address, headers=bearer(operator_of(sample))).status_code == 200
+
+
+def test_every_answer_has_the_headers_that_keep_it_safe(
+    sample: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = client_of(settings_of(sample))
+    answers = [web.get(path) for path in ("/", "/nothing", "/api/v1/stats?by=x", "/healthz")]
+    service = web.app.state.service
+    monkeypatch.setattr(service, "guest", lambda _: 1 / 0)
+    broken = web.get("/")
+    assert broken.status_code == 500
+    assert "division" not in broken.text
+    for answer in (*answers, broken):
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "private" in answer.headers["cache-control"]
+        assert "Authorization" in answer.headers["vary"]
+
+
+def test_a_day_that_only_logs_without_entries_covered_is_made_anew_when_it_is_deleted(
+    web: TestClient, store: Store, log: Callable[..., Path]
+) -> None:
+    read_into(store, log(block(log_time=JUNE)), server="a")
+    read_into(store, log("", "txlog-20260629T0000-20260630T0000"), server="a")
+    june = {"from": "2026-06-29", "to": "2026-06-30"}
+    assert "2026-06-29: empty" in web.get("/", params=june).text
+    store.delete("a", date(2026, 6, 29), date(2026, 6, 29), try_only=False)
+    assert "2026-06-29: missing" in web.get("/", params=june).text
+
+
+def test_periods_whose_logs_are_not_in_are_not_compared(
+    web: TestClient, store: Store, log: Callable[..., Path]
+) -> None:
+    for day in (29, 30):
+        text = block(log_time=JUNE - (30 - day) * 86_400, host=f"h{day}.example")
+        name = (
+            f"txlog-202606{day}T0000-202606{day + 1}T0000"
+            if day < 30
+            else ("txlog-20260630T0000-20260701T0000")
+        )
+        read_into(store, log(text, name), server="a")
+    assert 'class="change"><span' in web.get("/?from=2026-06-30&to=2026-06-30").text
+    assert 'class="change"><span' not in web.get("/?from=2026-06-29&to=2026-06-30").text
+
+
+def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
+    read_into(store, LOG, server="a")
+    slow = (
+        "SELECT count(*) AS n FROM generate_series(1, 3000000) a(x), generate_series(1, 900) b(y)"
+    )
+    hurried = another(store, patience=0.2)
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match="took longer than"):
+        hurried.ask(slow + " WHERE (x * y) % 7 = 3")
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.of_duckdb
+def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None:
+    read_into(store, LOG, server="a")
+    with duckdb.connect(store._path) as connection:
+        connection.execute("DROP TABLE token; DROP TABLE day_version")
+        connection.execute("DELETE FROM migration WHERE number = 6")
+    with client_of(settings_of(store)) as web:
+        assert web.get("/readyz").status_code == 200
+        assert web.get("/api/v1/stats").json()[0]["bytes"] > 0
+
+
+@pytest.mark.of_duckdb
+def test_senders_are_told_no_places(store: Store, tmp_path: Path) -> None:
+    read_into(store, LOG, server="a")
+    (tmp_path / "rules.toml").write_text("this is no rule")
+    broken = client_of(settings_of(store, rules=tmp_path / "rules.toml"))
+    without = client_of(settings_of(store, geoip_city=tmp_path / "none.mmdb"))
+    for web, status in ((broken, 503), (without, 200)):
+        answer = web.post(named(LOG), content=LOG.read_bytes())
+        assert answer.status_code == status
+        assert str(tmp_path) not in answer.text
+
+
+def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> None:
+    owner = make_postgresql(database, tmp_path)
+    with contextlib.suppress(psycopg.errors.DuplicateObject):
+        server.execute("CREATE ROLE ringserverstats_writer")
+    server.execute("CREATE ROLE serving LOGIN IN ROLE ringserverstats_writer")
+    try:
+        owner.migrate()
+        read_into(owner, LOG, server="a")
+        uri = database.replace("owner@", "serving@")
+        web = client_of(settings_of(owner, uri=uri))
+        for path in ("/", "/api/v1/stats?by=month", "/api/v1/servers", "/metrics", "/readyz"):
+            assert web.get(path).status_code == 200
+        other = next(path for path in sorted(REAL.glob("txlog*")) if path != LOG)
+        assert web.post(named(other), content=other.read_bytes()).status_code == 201
+    finally:
+        server.execute("DROP ROLE serving")

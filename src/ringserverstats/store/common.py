@@ -75,7 +75,7 @@ class Options:
         wait: seconds to wait for another process.
         memory: what DuckDB may use, as ``"400MB"``.
         tell: called with a message for the user, such as that another process is waited for.
-        patience: seconds that PostgreSQL may take for a question; 0 is no limit.
+        patience: seconds that a question may take; 0 is no limit.
         timescaledb: whether to use TimescaleDB: auto (where it is there), yes, no.
         keep_days: days that TimescaleDB keeps transfers; 0 is for ever.
     """
