@@ -10,6 +10,7 @@ of the answer alone (``k`` is the key).
 from dataclasses import dataclass, field
 
 from ringserverstats.enrich.words import BY_OPERATOR, PRIVATE, UNKNOWN
+from ringserverstats.store.sums import NO_HOUR
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ GROUPS = {
         ),
         Group(
             "hour",
-            "f.hour",
+            f"nullif(f.hour, {NO_HOUR})",
             "local hour of the server, 00 to 23, where its logs are of an hour",
             label="lpad(k::text, 2, '0')",
             is_short=True,

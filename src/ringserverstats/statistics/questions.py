@@ -31,7 +31,8 @@ _SUMS = {
     "network": ("network_by_day", "station_by_month", ("network",)),
     "station": ("station_by_day", "station_by_month", ("network", "station")),
     "stream": ("by_day", "by_month", ("stream",)),
-    "hour": (_TRANSFERS, None, ("hour", "stream")),
+    "hour": ("hour_by_day", None, ("hour",)),
+    "hour of stream": (_TRANSFERS, None, ("hour", "stream")),
 }
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}
@@ -108,12 +109,13 @@ class Question:
     @property
     def _detail(self) -> str:
         """How much of a stream, or of a day, is asked for: a key of `_SUMS`."""
-        if any(GROUPS[name].of_hour for name in self.by):
-            return "hour"
+        is_of_hours = any(GROUPS[name].of_hour for name in self.by)
         names = [name for name in self.by if GROUPS[name].of_stream]
         names += [name for name in self.filters if FILTERS[name].of_stream]
         if not names:
-            return "nothing"
+            return "hour" if is_of_hours else "nothing"
+        if is_of_hours:
+            return "hour of stream"
         if set(names) <= NETWORKS:
             return "network"
         return "station" if set(names) <= _OF_STATION else "stream"
@@ -141,7 +143,7 @@ class Question:
     @property
     def is_of_transfers(self) -> bool:
         """Whether any of it comes from single transfers."""
-        return self._detail == "hour" or "transfers" in self.parts
+        return self._detail == "hour of stream" or "transfers" in self.parts
 
     @property
     def is_of_streams(self) -> bool:

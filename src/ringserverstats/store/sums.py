@@ -7,6 +7,8 @@ from datetime import date
 from ringserverstats.logs.batch import LARGEST_NUMBER
 
 _WHO = ("server", "direction", "protocol", "origin")
+#: Stands in sums for the hour of a log that is of no single one.
+NO_HOUR = -1
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def month_of(day: date) -> tuple[date, date]:
 
 _PLAIN = {name: name for name in _WHO}
 _DAY, _MONTH = {"day": "day"}, {"month": "date_trunc('month', day)::date"}
+_HOUR = {"hour": f"coalesce(hour, {NO_HOUR})"}  # of logs that are of no single hour
 _STREAM, _NETWORK = {"stream": "stream"}, {"network": "network"}
 _STATION = {**_NETWORK, "station": "station"}
 _ONE = {"bytes": "bytes", "packets": "packets", "transfers": "1"}
@@ -82,9 +85,9 @@ SOURCES = {
     "fresh_transfer": "transfer f",
     "fresh_station": "(SELECT t.*, 1 AS transfers, s.network, s.station FROM transfer t"
     " LEFT JOIN stream s ON s.stream = t.stream) f",
-    "fresh_entry": "(SELECT day, server, direction, protocol, origin, connection, entry,"
+    "fresh_entry": "(SELECT day, hour, server, direction, protocol, origin, connection, entry,"
     " sum(bytes) AS bytes, sum(packets) AS packets, count(*) AS transfers FROM transfer"
-    " GROUP BY day, server, direction, protocol, origin, connection, entry) f",
+    " GROUP BY day, hour, server, direction, protocol, origin, connection, entry) f",
 }
 
 SUMS = (
@@ -99,6 +102,7 @@ SUMS = (
         {**_DAY, **_PLAIN, "connection": "connection"},
         {**_OF_OTHERS, "entries": "count(*)"},
     ),
+    Sum("hour_by_day", "fresh_entry", {**_DAY, **_HOUR, **_PLAIN}, _OF_OTHERS),
 )
 
 

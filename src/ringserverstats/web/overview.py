@@ -277,9 +277,11 @@ def _spot_text(name: str, row: Mapping[str, Any]) -> str:
 
 def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
     """Bytes by weekday and hour, of servers that log by the hour."""
-    if asker.store.kept_since is not None and asker.store.kept_since > view.first:
+    question = view.question("weekday", "hour", measures=("bytes",))
+    kept = asker.store.kept_since
+    if question.is_of_transfers and kept is not None and kept > view.first:
         return {}
-    rows = asker.answer(view.question("weekday", "hour", measures=("bytes",))).rows.to_pylist()
+    rows = asker.answer(question).rows.to_pylist()
     return {
         (int(row["weekday"]), int(row["hour"])): row["bytes"] or 0
         for row in rows

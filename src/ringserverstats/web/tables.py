@@ -23,6 +23,7 @@ class Table:
     by: groups; those of ``keys`` are filters that a row adds, the others tell more of it.
     page: path of the row's own page, with places for the keys; empty: it has none.
     is_private: it is for the operator alone.
+    is_on_pages: it is not only a page of its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Table:
     headings: tuple[str, ...]
     page: str = ""
     is_private: bool = False
+    is_on_pages: bool = True
     measures: tuple[str, ...] = field(default=("bytes", "clients"))
 
     def question(self, view: View) -> Question:
@@ -63,7 +65,14 @@ TABLES = {
         Table("institutions", "Institutions", ("institution",), ("institution",), ("Institution",)),
         Table("cities", "Cities", ("city",), ("city",), ("City",)),
         Table("software", "Software", ("agent-family",), ("agent-family",), ("Software",)),
-        Table("agents", "Versions of software", ("agent",), ("agent",), ("Version",)),
+        Table(
+            "agents",
+            "Versions of software",
+            ("agent",),
+            ("agent",),
+            ("Version",),
+            is_on_pages=False,
+        ),
         Table("classes", "Classes of clients", ("class",), ("class",), ("Class",)),
         Table("servers", "Servers", ("server",), ("server",), ("Server",)),
         Table(
