@@ -145,7 +145,14 @@ def test_filters_periods_and_orders_are_in_the_address(open_page: Callable[..., 
     assert "compare=no" in words_of(page)
     page.get_by_role("link", name="7 days").click()
     assert "last=7d" in words_of(page)
+    expect(page.get_by_text("(7 days")).to_be_visible()
+
+
+def test_an_empty_period_says_what_there_is(open_page: Callable[..., Page]) -> None:
+    page = open_page("/?from=2020-01-01&to=2020-01-02")
     expect(page.get_by_text("No entries in this period")).to_be_visible()
+    page.get_by_role("link", name=re.compile("^20.* to 20")).click()
+    assert tile(page, "sent") != "0 B"
 
 
 def test_a_shared_link_shows_the_same(open_page: Callable[..., Page]) -> None:

@@ -7,14 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import DATA, SECRET, CommandLine, assert_whole, make_store, read_into
+from model import block
 from service import add_token, bearer, served
 
 LOG = DATA / "v4.5.3-midnight-paris" / "txlog-20260630T0000-20260701T0000"
+#: 2026-06-30 10:00 UTC.
+JUNE = 1_782_813_600
 BIN = Path(sys.executable).parent
 RUNNERS = {
     "serve": (),
@@ -144,23 +148,92 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
 def test_a_thousand_strange_requests_find_nothing_that_fails(
     running: CommandLine, tmp_path: Path
 ) -> None:
+    assert _fuzz(running, tmp_path, examples=30) >= 1000
+
+
+def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
+    """Send requests made of the OpenAPI description; returns how many."""
     read_into(running.store, LOG, server="a")
-    with served(running, folder=tmp_path) as url:
+    with served(running, folder=folder) as url:
         told = subprocess.run(
             [
                 *(str(BIN / "schemathesis"), "run", f"{url}/openapi.json"),
                 *("--checks", "not_a_server_error,status_code_conformance"),
-                *("--max-examples", "100", "--phases", "examples,coverage,fuzzing"),
+                *("--max-examples", str(examples), "--phases", "examples,coverage,fuzzing"),
                 *("--seed", "1", "--suppress-health-check", "all", "--no-color"),
             ],
             capture_output=True,
             text=True,
-            timeout=400,
-            cwd=tmp_path,
+            timeout=1200,
+            cwd=folder,
         )
         assert httpx.get(f"{url}/healthz").status_code == 200
     assert told.returncode == 0, told.stdout[-6000:]
+    assert "Traceback" not in (folder / "service.log").read_text()
     tried = re.search(r"(\d+) generated", told.stdout)
     assert tried
-    assert int(tried[1]) >= 1000
-    assert "Traceback" not in (tmp_path / "service.log").read_text()
+    print(tried[0])
+    return int(tried[1])
+
+
+def _large(size: int) -> Iterator[bytes]:
+    """A log of some ``size`` bytes, an entry with 1,000 streams after the other."""
+    streams = [f"FR_S{n:04}_00_HHZ/MSEED" for n in range(1000)]
+    time, done = JUNE, 0
+    while done < size:
+        time += 1
+        transfers = tuple((name, 512 * (time % 97 + 1), time % 97 + 1) for name in streams)
+        text = block(log_time=time, connect_time=JUNE, transfers=transfers).encode()
+        done += len(text)
+        yield text
+
+
+@pytest.mark.soak
+def test_two_gigabytes_are_read_in_bounded_memory(running: CommandLine, tmp_path: Path) -> None:
+    with served(running, folder=tmp_path) as url:
+        posted = httpx.post(f"{url}/?server=a", content=_large(2_000_000_000), timeout=3600)
+        assert posted.status_code == 201
+        told = posted.json()
+        process = subprocess.run(
+            ["pgrep", "-f", f"serve --port {url.rpartition(':')[2]}"],
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        status = Path(f"/proc/{process[0]}/status").read_text()
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    print(f"{told['transfers']:,} transfers, peak {peak / 1000:.0f} MB")
+    assert peak < 1_500_000
+    assert told["transfers"] == told["entries"] * 1000
+    rows = running.store.ask("SELECT sum(bytes) AS bytes FROM connection_by_day").to_pylist()
+    assert rows[0]["bytes"] == told["bytes"]
+
+
+@pytest.mark.soak
+def test_kills_while_logs_are_posted_lose_and_double_nothing(
+    running: CommandLine, tmp_path: Path
+) -> None:
+    body = b"".join(_large(40_000_000))
+    partial = 0
+    for number in range(25):
+        with served(running, folder=tmp_path) as url:
+            host, port = url.removeprefix("http://").split(":")
+            sender = socket.create_connection((host, int(port)))
+            head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+            sender.sendall(head.encode() + b"\r\n\r\n" + body)
+            time.sleep(0.1 * number)
+            subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+            sender.close()
+        if running.store.exists():
+            assert_whole(running.store)
+            partial += 1
+    with served(running, folder=tmp_path) as url:
+        told = httpx.post(f"{url}/?server=a", content=body, timeout=600).json()
+    entries = body.count(b"START CLIENT")
+    assert told["entries"] + told["known"] == entries
+    assert running.store.ask("SELECT count(*) AS n FROM seen")["n"][0].as_py() == entries
+    print(f"25 kills, {partial} with a store behind them; {told['known']} known at the end")
+
+
+@pytest.mark.soak
+def test_many_thousand_strange_requests(running: CommandLine, tmp_path: Path) -> None:
+    _fuzz(running, tmp_path, examples=400)

@@ -601,7 +601,7 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
 def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None:
     read_into(store, LOG, server="a")
     with duckdb.connect(store._path) as connection:
-        connection.execute("DROP TABLE token; DROP TABLE day_version")
+        connection.execute("DROP TABLE token; DROP TABLE day_version; DROP TABLE hour_by_day")
         connection.execute("DELETE FROM migration WHERE number = 6")
     with client_of(settings_of(store)) as web:
         assert web.get("/readyz").status_code == 200
