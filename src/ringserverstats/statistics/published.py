@@ -106,7 +106,9 @@ def answer_public(store: Readable, question: Question, policy: Policy) -> Answer
     if "client" in (*question.by, *question.filters):
         raise UsageError("single clients are for the operator alone; ask without them")
     check_kept(store, question)
-    asked = replace(question, top=_MOST_ROWS + 1, measures=_with_clients(question))
+    is_of_few = _is_of_few((*question.by, *question.filters))
+    measures = _with_clients(question) if is_of_few else question.shown
+    asked = replace(question, top=_MOST_ROWS + 1, measures=measures)
     with store.reading(limited=True) as read:  # one state of the store for all that is compared
         table = answer_in(read, asked, embargoed=policy.embargoed)
         total = answer_in(read, ungrouped(asked), embargoed=policy.embargoed).to_pylist()[0]
@@ -124,7 +126,7 @@ def answer_public(store: Readable, question: Question, policy: Policy) -> Answer
     least = policy.least_clients
     if least > 1 and _is_of_few(question.filters) and total[_CLIENTS] < least:
         kept, whole, left_out = [], None, [_TOO_FEW.format(least=least)]
-    elif least > 1 and _is_of_few((*question.by, *question.filters)):
+    elif least > 1 and is_of_few:
         kept, hidden = _without_few(asked, kept, least)
         left_out += [_TOGETHER.format(least=least)] if hidden else []
     bounds = AT_MOST in table.column_names and DISTINCT & set(question.shown)
