@@ -61,6 +61,8 @@ def _recipes() -> list[str]:
     for text in PAGES.values():
         for block in re.findall(r"```(?:sh|text)\n(.*?)```", text, re.S):
             for line in block.splitlines():
+                if line.startswith("docker build") or "--entrypoint" in line:
+                    continue  # there our name is the image's
                 found += re.findall(r"(?:^|\s)ringserverstats ([^|>&;\s][^|>&;]*)", line)
     return found
 
