@@ -51,7 +51,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
 def facts(sample: DuckDBStore) -> list[dict]:
     """Transfers grouped by all that can be told apart, as the brute force starts from."""
     rows = sample.ask(
-        "SELECT t.day, v.name AS server, t.direction::text AS direction,"
+        "SELECT t.day, t.hour, v.name AS server, t.direction::text AS direction,"
         " t.protocol::text AS protocol, t.entry, t.connection, c.pseudonym AS client,"
         " a.name AS agent, a.family AS agent_family, s.name AS stream, s.network, s.station,"
         " s.location, s.channel, s.type, t.bytes, t.packets, o.class, o.country,"
@@ -70,6 +70,8 @@ def facts(sample: DuckDBStore) -> list[dict]:
             "month": f"{day:%Y-%m}",
             "year": f"{day:%Y}",
             "week": f"{iso.year}-W{iso.week:02d}",
+            "weekday": f"{iso.weekday}",
+            "hour": None if row["hour"] is None else f"{row['hour']:02}",
             **_of_network(row["network"], day),
             "agent-family": row.pop("agent_family"),
             **_of_whom(row),
@@ -164,6 +166,20 @@ def test_every_pair_of_groups(sample: DuckDBStore, facts: list[dict], turn: int)
             continue
         question = Question(by=by, first=first, last=last, filters=filters, measures=ALL)
         assert answer(sample, question) == brute(rows, by), by
+
+
+@pytest.mark.parametrize(
+    "by", [("hour",), ("weekday", "hour"), ("hour", "network"), ("hour", "day")]
+)
+def test_hours_of_servers_that_log_by_the_hour(
+    sample: DuckDBStore, facts: list[dict], by: tuple[str, ...]
+) -> None:
+    rows = [row for row in facts if row["server"] == "node-b" and row["day"] > "2026-09-28"]
+    assert len({row["hour"] for row in rows} - {None}) == 24
+    question = Question(
+        by=by, first=date(2026, 9, 29), filters={"server": ("node-b",)}, measures=ALL
+    )
+    assert answer(sample, question) == brute(rows, by)
 
 
 FILTERED = [

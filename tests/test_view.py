@@ -46,7 +46,7 @@ def test_a_period_is_understood(address: str, first: date, last: date) -> None:
         ("last=12m&step=day", "day"),
         ("from=2000&to=2026", "month"),
         ("from=2000&to=2026&step=day", "month"),
-        ("last=7d&step=month", "day"),
+        ("last=7d&step=month", "month"),
     ],
 )
 def test_bars_are_never_too_many(address: str, step: str) -> None:
@@ -95,3 +95,14 @@ def test_a_path_tells_filters_that_the_query_cannot_change() -> None:
     shown = view("network=G&country=FR", network=("FR",))
     assert shown.all_filters == {"direction": ("TX",), "network": ("FR",), "country": ("FR",)}
     assert "network=FR" in shown.whole_address()
+
+
+def test_months_are_followed_by_months() -> None:
+    october = view("month=2026-10")
+    assert (october.before().first, october.before().last) == (date(2026, 9, 1), date(2026, 9, 30))
+    assert (october.after().first, october.after().last) == (date(2026, 11, 1), date(2026, 11, 30))
+    quarter = view("from=2025-12&to=2026-02")
+    assert (quarter.before().first, quarter.before().last) == (date(2025, 9, 1), date(2025, 11, 30))
+    assert quarter.before().after().key == quarter.key
+    week = view("from=2026-10-05&to=2026-10-11")
+    assert (week.before().first, week.before().last) == (date(2026, 9, 28), date(2026, 10, 4))

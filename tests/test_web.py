@@ -158,6 +158,7 @@ def test_concurrent_posts_of_overlapping_logs_count_each_entry_once(
         ("/", b"", {}, 400),
         ("/", b"this is no log\n", {}, 400),
         ("/", b"\x00" * 1000, {}, 400),
+        ("/", LOG.read_bytes().replace(b"\n", b""), {}, 400),  # as curl -d sends it
         ("/?server=../../etc", b"x", {}, 400),
         ("/?server=a&server=b", b"x", {}, 400),
         ("/?what=ever", b"x", {}, 400),
@@ -636,3 +637,21 @@ def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> 
         assert web.post(named(other), content=other.read_bytes()).status_code == 201
     finally:
         server.execute("DROP ROLE serving")
+
+
+def test_what_is_left_out_of_an_answer_is_told(sample: Store) -> None:
+    web = client_of(settings_of(sample, embargo=("G",)))
+    notes = web.get("/api/v1/stats?from=2026-06-25&to=2026-07-02").headers["x-notes"]
+    assert "embargo" in notes
+    assert "lack logs" in notes
+
+
+def test_pages_are_shown_below_a_path(sample: Store) -> None:
+    web = client_of(settings_of(sample, root_path="/statistics/"))
+    page = web.get("/", params=WHOLE).text
+    assert 'href="/statistics/static/style.css' in page
+    assert 'href="/static' not in page
+    assert web.get("/static/style.css").status_code == 200
+    signed = web.post("/sign-in", data={"token": operator_of(sample)})
+    assert signed.headers["location"] == "/statistics/"
+    assert "Path=/statistics/" in signed.headers["set-cookie"]

@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     open_ingest: bool = False
     post_limit: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?[KMGT]?B$")] = "4GB"
     title: str = "Real-time data"
+    root_path: str = ""
     node: str = "SEEDLINK"
     wait: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""

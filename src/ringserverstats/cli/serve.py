@@ -25,11 +25,8 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
-@click.option(
-    "--root-path", default="", metavar="PATH", help="Where a proxy shows it: /statistics."
-)
 @database_option
-def command(host: str, port: int, root_path: str, database: str | None) -> None:
+def command(host: str, port: int, database: str | None) -> None:
     """Show the pages, answer by HTTP and receive logs, until it is stopped.
 
     The command line may use the same store meanwhile. From elsewhere logs are posted with a token
@@ -60,7 +57,6 @@ def command(host: str, port: int, root_path: str, database: str | None) -> None:
         "ringserverstats.web:app",
         host=host,
         port=port,
-        root_path=root_path,
         access_log=False,  # which would hold addresses
         server_header=False,
         forwarded_allow_ips="",

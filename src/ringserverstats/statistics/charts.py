@@ -225,13 +225,13 @@ def world_map(spots: Sequence[Spot], *, width: int) -> Spec:
 
 
 def hours(amounts: Mapping[tuple[int, int], int], told: Mapping[int, str], *, width: int) -> Spec:
-    """A heat map of bytes by weekday (1 is Monday) and hour."""
+    """A heat map of mean bytes by weekday (1 is Monday) and hour."""
     rows = [
         {
             "day": WEEKDAYS[day - 1],
             "hour": hour,
             "amount": amount,
-            "text": f"{WEEKDAYS[day - 1]} {hour:02}:00 to {hour:02}:59: {told[amount]}",
+            "text": f"{WEEKDAYS[day - 1]} {hour:02}:00 to {hour:02}:59: {told[amount]} on average",
         }
         for (day, hour), amount in sorted(amounts.items())
     ]

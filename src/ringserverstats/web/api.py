@@ -12,11 +12,12 @@ from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.statistics import eida_service
 from ringserverstats.statistics.asked import PERIOD, question_of
-from ringserverstats.statistics.coverage import PERIODS, coverage
+from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.formats import FORMATS
 from ringserverstats.statistics.published import answer_for
-from ringserverstats.statistics.questions import OF_SERVER
+from ringserverstats.statistics.questions import OF_SERVER, Question
 from ringserverstats.statistics.rejects import rejects
+from ringserverstats.store.base import Readable
 from ringserverstats.web.answers import RefusedError, told
 from ringserverstats.web.metrics import measured, metrics_text
 from ringserverstats.web.view import today, words_of
@@ -66,8 +67,20 @@ def stats(service: "Service", request: Request) -> Response:
     question = question_of(words, today())
     with service.reading():  # whether there is a store; what follows holds it no longer than needed
         pass
-    answer = answer_for(guest.reader, service.store(), question, service.policy)
-    return _answered(answer.rows, format_, "stats", answer.left_out)
+    store = service.store()
+    answer = answer_for(guest.reader, store, question, service.policy)
+    notes = [*answer.left_out, *_lost(store, question)]
+    if not guest.reader.is_operator and service.policy.embargoed:
+        notes.append("networks under embargo are in no figure")
+    return _answered(answer.rows, format_, "stats", notes)
+
+
+def _lost(store: Readable, question: Question) -> list[str]:
+    """That logs of the period are not all in."""
+    holes = list(gaps(store, question).values())
+    lost = sum(one.incomplete + one.missing for one in holes)
+    days = sum(one.days for one in holes)
+    return [f"of {days} days of servers {lost} lack logs: see coverage"] if lost else []
 
 
 def coverage_of(service: "Service", request: Request) -> Response:

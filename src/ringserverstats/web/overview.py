@@ -1,5 +1,6 @@
 """What the pages tell: the figures of one view, of one state of the store."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +20,7 @@ from ringserverstats.statistics.questions import Question
 from ringserverstats.statistics.rejects import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
-from ringserverstats.web.tables import SHOWN, Shown, shown, tables_for
+from ringserverstats.web.tables import SHOWN, TABLES, Shown, shown, tables_for
 from ringserverstats.web.view import View
 
 _MOST_SERIES = 7
@@ -27,6 +28,7 @@ _MOST_SPOTS = 300
 _MOST_STRIP = 92  # days that are shown one by one
 # The part of days that may lack logs where two periods are compared.
 _FAIR = 0.05
+_NOT_KNOWN = "–"
 _NO_LOG = "no log"
 _PARTLY = "logs are not all in"
 
@@ -56,6 +58,7 @@ class Figures:
     unread: Sequence[tuple[str, str]] = ()
     moved: str = ""
     notes: Sequence[str] = ()
+    rejected: int = 0
     is_empty: bool = False
 
 
@@ -92,7 +95,7 @@ def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
         series=series,
         order=order,
         tables={
-            name: shown(tables_for(asker.reader)[name], view, answer, SHOWN)
+            name: shown(TABLES[name], view, answer, SHOWN, asker.reader)
             for name, answer in answers.items()
         },
         spots=spots,
@@ -102,6 +105,7 @@ def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
         unread=_unread(asker, view),
         moved=_moved(asker, view),
         notes=_notes(asker, view, answers),
+        rejected=_rejected(asker, view),
     )
 
 
@@ -146,7 +150,7 @@ def _tiles(
             _points(_totals(series)),
         ),
         Tile("clients", f"{bound}{whole['clients'] or 0:,}", _change(whole, before, "clients")),
-        Tile("countries", f"{sum(len(name) == 2 for name in countries):,}"),
+        Tile("countries", f"{sum(len(name) == 2 for name in countries) or _NOT_KNOWN}"),
         Tile("networks", f"{_count(answers['networks']):,}"),
         Tile("stations", f"{_count(answers['stations']):,}"),
     ]
@@ -217,7 +221,7 @@ def _series(
     times = sorted({time for time, _ in amounts} | {time for time in holes if time})
     times = times if view.step != "day" else _days(view)
     told = {time: _hole(holes[time]) for time in times if holes.get(time)}
-    return Series(times, names, amounts, told, _before(asker, view, times, earlier))
+    return Series(times, names, amounts, told, _before(asker, view, earlier))
 
 
 def _days(view: View) -> list[str]:
@@ -228,11 +232,9 @@ def _hole(hole: Gaps) -> str:
     return _NO_LOG if hole.missing == hole.days else _PARTLY
 
 
-def _before(
-    asker: Asker, view: View, times: Sequence[str], holes: Mapping[str | None, Gaps]
-) -> list[int | None]:
+def _before(asker: Asker, view: View, holes: Mapping[str | None, Gaps]) -> list[int | None]:
     """Bytes of the days before, None where their logs are not all in; nothing but by day."""
-    if not view.is_compared or view.step != "day" or len(times) != view.days:
+    if not view.is_compared or view.step != "day" or view.before().days != view.days:
         return []
     rows = asker.answer(view.before().question("day", measures=("bytes",))).rows
     known = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
@@ -276,14 +278,17 @@ def _spot_text(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
-    """Bytes by weekday and hour, of servers that log by the hour."""
+    """Mean bytes by weekday and hour, of servers that log by the hour."""
     question = view.question("weekday", "hour", measures=("bytes",))
     kept = asker.store.kept_since
     if question.is_of_transfers and kept is not None and kept > view.first:
         return {}
     rows = asker.answer(question).rows.to_pylist()
+    days = Counter((view.first + timedelta(days=n)).isoweekday() for n in range(view.days))
     return {
-        (int(row["weekday"]), int(row["hour"])): row["bytes"] or 0
+        (int(row["weekday"]), int(row["hour"])): round(
+            (row["bytes"] or 0) / days[int(row["weekday"])]
+        )
         for row in rows
         if row["hour"] is not None and row["hour"].isdigit()  # else of few clients
     }
@@ -338,15 +343,18 @@ def _moved(asker: Asker, view: View) -> str:
     return f"{new:,} new, {gone:,} gone since the period before" if sides[1] else ""
 
 
+def _rejected(asker: Asker, view: View) -> int:
+    """How many places in logs were rejected; for the operator alone."""
+    if not asker.reader.is_operator:
+        return 0
+    return len(rejects(asker.store, view.question(), ("server", "direction")))
+
+
 def _notes(asker: Asker, view: View, answers: Mapping[str, Answer]) -> list[str]:
     found: list[str] = []
     told = known(asker.store)
     if len(told.classes) > 1 and "class" not in view.all_filters:
         found.append(f"clients of all classes: {', '.join(told.classes)}")
-    question = view.question(measures=("bytes",))
-    rejected = rejects(asker.store, question, ("server", "direction"))
-    if len(rejected) and asker.reader.is_operator:
-        found.append(f"{len(rejected):,} places in logs of this period were rejected")
     if any(source.startswith("DBIP") for source in told.place_sources):
         found.append("places: IP Geolocation by DB-IP (https://db-ip.com)")
     near = sorted({name for answer in answers.values() for name in answer.nearest})

@@ -213,7 +213,7 @@ def table(service: "Service", request: Request) -> Response:
         request,
         service,
         guest,
-        table=shown(chosen, view, answer, MOST),
+        table=shown(chosen, view, answer, MOST, guest.reader),
         view=view,
         most=MOST,
         heading=Heading(chosen.title),
@@ -243,7 +243,8 @@ def chart(service: "Service", request: Request) -> Response:
         version,
         lambda: _file(service, request, guest, view, name, format_),
     )
-    headers = {"Content-Disposition": f'attachment; filename="ringserverstats-{name}.{format_}"'}
+    told = f"{name}-{view.first}-{view.last}.{format_}"
+    headers = {"Content-Disposition": f'attachment; filename="{told}"'}
     return Response(drawn, media_type=_FILES[format_], headers=headers)
 
 

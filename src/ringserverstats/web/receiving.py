@@ -237,7 +237,7 @@ def _status(receipt: Receipt) -> int:
     if receipt.entries:
         return 201
     was_read = receipt.known + receipt.empty + receipt.imported + receipt.access_lines
-    return 200 if was_read or receipt.incomplete else 400
+    return 200 if was_read else 400
 
 
 def _receipt(receipt: Receipt, status: int) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _receipt(receipt: Receipt, status: int) -> dict[str, Any]:
     found = {**vars(receipt), "rejects": rejects}
     if status == 400:
         found["error"] = (
-            "nothing in it is a usage log that can be read; curl sends a log as it is with "
-            "--data-binary @FILE, not with -d"
+            "no whole entry of a usage log is in it, and nothing was counted; curl sends a log as "
+            "it is with --data-binary @FILE, not with -d"
         )
     return found

@@ -194,6 +194,7 @@ def create(settings: Settings) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         middleware=[
+            Middleware(_Below, path=settings.root_path.rstrip("/")),
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
         ],
         exception_handlers={
@@ -238,6 +239,20 @@ def _status_of(error: Exception) -> tuple[int, str]:
         return error.status_code, str(error.detail)
     log.error("failed", exc_info=error)
     return 500, "something went wrong here; the operator's log says what"
+
+
+class _Below:
+    """Tells pages under which path a proxy shows them; the proxy takes it away."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does below the path."""
+        if self._path and scope["type"] == "http":
+            scope = {**scope, "root_path": self._path, "path": self._path + scope["path"]}
+        await self._app(scope, receive, send)
 
 
 class _Application(Starlette):

@@ -124,7 +124,7 @@ def tables_for(reader: Reader) -> dict[str, Table]:
     }
 
 
-def shown(table: Table, view: View, answer: Answer, most: int) -> Shown:
+def shown(table: Table, view: View, answer: Answer, most: int, reader: Reader) -> Shown:
     """The first ``most`` rows of ``answer``, the one to the question of ``table``."""
     rows = answer.rows.slice(0, most).to_pylist()
     largest = max((row[table.measures[0]] or 0 for row in rows), default=0) or 1
@@ -134,7 +134,7 @@ def shown(table: Table, view: View, answer: Answer, most: int) -> Shown:
         len(answer.rows),
         view.sort(table.name) or table.measures[0],
         answer.left_out,
-        view.command(table.by, table.measures),
+        view.command(table.by, table.measures, public=not reader.is_operator),
         view.api(table.by, table.measures, "csv"),
     )
 

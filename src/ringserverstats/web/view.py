@@ -13,6 +13,7 @@ from ringserverstats.statistics.asked import PERIOD, period
 from ringserverstats.statistics.columns import FILTERS
 from ringserverstats.statistics.periods import PRESETS, listed
 from ringserverstats.statistics.questions import Question
+from ringserverstats.store.sums import month_of
 
 #: By what activity is split, the first one unless the address says otherwise.
 SPLITS = ("network", "protocol", "class", "country")
@@ -22,8 +23,8 @@ _SINGLE = PERIOD
 _USUAL_DAYS = 30
 # Days of a period up to which a step is taken by itself, and up to which it may be asked for.
 _USUAL_STEPS = {"day": 100, "week": 840}
-_FINEST_STEPS = {"day": 400, "week": 2_800}
 _MOST_DAYS = 36_600
+_FINEST_STEPS = {"day": 400, "week": 2_800, "month": _MOST_DAYS}
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _ONE_DAY = timedelta(days=1)
 
@@ -72,7 +73,7 @@ class View:
     def step(self) -> str:
         """The time of a bar: what is asked for, but none that would make too many bars."""
         asked = self.words.get("step", "")
-        if self.days <= _FINEST_STEPS.get(asked, 0):
+        if asked and self.days <= _FINEST_STEPS[asked]:
             return asked
         fitting = (step for step, most in _USUAL_STEPS.items() if self.days <= most)
         return next(fitting, "month")
@@ -99,15 +100,32 @@ class View:
         asked = Question(by=by, first=self.first, last=self.last, filters=self.all_filters)
         return replace(asked, **given)  # type: ignore[arg-type]
 
+    @property
+    def _months(self) -> int:
+        """How many whole months its period is; 0: it is none."""
+        if self.first.day != 1 or self.last != month_of(self.last)[1]:
+            return 0
+        return (self.last.year - self.first.year) * 12 + self.last.month - self.first.month + 1
+
     def before(self) -> "View":
-        """The period of the same length that ends where this one begins."""
-        return replace(
-            self, first=self.first - timedelta(days=self.days), last=self.first - _ONE_DAY
+        """The period of the same length that ends where this one begins; of months, months."""
+        last = self.first - _ONE_DAY
+        first = (
+            _moved(last.replace(day=1), 1 - self._months)
+            if self._months
+            else (self.first - timedelta(days=self.days))
         )
+        return replace(self, first=first, last=last)
 
     def after(self) -> "View":
-        """The period of the same length that begins where this one ends."""
-        return replace(self, first=self.last + _ONE_DAY, last=self.last + timedelta(days=self.days))
+        """The period of the same length that begins where this one ends; of months, months."""
+        first = self.last + _ONE_DAY
+        last = (
+            month_of(_moved(first, self._months - 1))[1]
+            if self._months
+            else (self.last + timedelta(days=self.days))
+        )
+        return replace(self, first=first, last=last)
 
     def period_words(self) -> dict[str, str]:
         """The words of its period."""
@@ -143,11 +161,11 @@ class View:
             **{name: ",".join(values) for name, values in self.all_filters.items()},
         }
 
-    def command(self, by: Sequence[str], measures: Sequence[str]) -> str:
+    def command(self, by: Sequence[str], measures: Sequence[str], *, public: bool) -> str:
         """The command that answers what a table shows."""
         words = {"by": ",".join(by), **self.asked_words(), "measure": ",".join(measures)}
         parts = (part for name, value in words.items() for part in (f"--{name}", value))
-        return shlex.join(["ringserverstats", "stats", *parts])
+        return shlex.join(["ringserverstats", "stats", *parts, *(["--public"] if public else [])])
 
     def api(self, by: Sequence[str], measures: Sequence[str], format_: str) -> str:
         """The query that the API answers with what a table shows, in another format."""
@@ -206,11 +224,19 @@ def view_of(
     return View(begin, end, single, filters, fixed)
 
 
+def _moved(first: date, months: int) -> date:
+    """The first day of a month, ``months`` later."""
+    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
+    return date(year, month + 1, 1)
+
+
 def presets(today: date, bounds: Bounds) -> list[tuple[str, dict[str, str]]]:
     """Periods to choose, each with the words that mean it."""
     whole = {"from": bounds.first.isoformat(), "to": bounds.last.isoformat()}
     return [
         *((label, {"last": length}) for length, label in PRESETS.items()),
+        ("this month", {"month": f"{today:%Y-%m}"}),
+        ("last month", {"month": f"{_moved(today.replace(day=1), -1):%Y-%m}"}),
         ("this year", {"year": f"{today.year}"}),
         ("last year", {"year": f"{today.year - 1}"}),
         ("all", whole),
