@@ -109,7 +109,7 @@ def test_its_figures_are_those_of_the_command(open_page: Callable[..., Page], si
     by_network = asked(site[2], "--by", "network", "--from", FIRST, "--to", LAST)
     rows = page.locator("section[aria-labelledby=h-networks] tbody tr")
     shown = [row.locator("td").all_inner_texts() for row in rows.all()]
-    assert [(row[0].removesuffix(" →"), row[-2], row[-1]) for row in shown] == [
+    assert [(row[0].removesuffix("\xa0→"), row[-2], row[-1]) for row in shown] == [
         (row["network"], human_bytes(row["bytes"]), f"{row['clients']:,}") for row in by_network
     ]
     command = page.locator("section[aria-labelledby=h-networks] code").text_content()
