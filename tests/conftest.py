@@ -1,20 +1,25 @@
 """What all tests share: a store of its own for each, and the command line on it."""
 
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import duckdb
 import psycopg
 import pytest
 from servers import MUST, PROGRAMS, WITHOUT, Server
 
+from ringserverstats import cli
 from ringserverstats.enrich.networks import Network
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.source import find
@@ -163,7 +168,11 @@ def dump(store: Store) -> dict[str, list[tuple]]:
 
 @dataclass
 class CommandLine:
-    """Runs the program in a process of its own."""
+    """Runs the program within this process, or as one of its own where that matters.
+
+    To start one takes longer than most commands do. That both answer the same is tested for each
+    command: tests/test_program.py.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -178,7 +187,34 @@ class CommandLine:
             **self.environment,
         }
 
-    def __call__(self, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: object, input: str | bytes = b"", text: bool = True
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run it here. What it does not expect is raised, where a process shows its traceback."""
+        given = input.encode() if isinstance(input, str) else input
+        told = {
+            name: io.TextIOWrapper(io.BytesIO(given if name == "stdin" else b""), "utf-8")
+            for name in ("stdin", "stdout", "stderr")
+        }
+        words = [cli.PROGRAM, *map(str, args)]
+        with ExitStack() as changed:
+            changed.enter_context(mock.patch.dict(os.environ, self.environment, clear=True))
+            changed.enter_context(mock.patch.multiple(sys, argv=words, **told))
+            changed.enter_context(mock.patch.object(cli, "gc"))  # which is of all tests here
+            try:
+                cli.main()
+                code: object = 0
+            except SystemExit as end:
+                code = end.code or 0
+        said = []
+        for name in ("stdout", "stderr"):
+            told[name].flush()
+            raw = told[name].buffer.getvalue()
+            said.append(raw.decode().replace("\r\n", "\n").replace("\r", "\n") if text else raw)
+        return subprocess.CompletedProcess(words, code, *said)
+
+    def process(self, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run it as a process, with ``options`` for that."""
         given = {"capture_output": True, "text": True, "timeout": 120, "env": self.environment}
         return subprocess.run(
             [sys.executable, "-m", "ringserverstats", *map(str, args)], **{**given, **options}

@@ -285,12 +285,12 @@ def test_start_up_is_quick(run: CommandLine) -> None:
         durations = []
         for _ in range(5):
             begin = time.perf_counter()
-            done = run(*args)
+            done = run.process(*args)
             durations.append(time.perf_counter() - begin)
             assert done.returncode == 0
         # A loaded machine is slower: the quickest of five tells what it costs.
         assert min(durations) < limit, args
-    assert __version__ in run("--version").stdout
+    assert __version__ in run.process("--version").stdout
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in _COMMANDS), ("server", "add")])
@@ -394,7 +394,7 @@ def test_what_users_do(run: CommandLine, command: tuple[object, ...], code: int,
 def test_answer_that_cannot_be_written(run: CommandLine, command: tuple[str, ...]) -> None:
     run(TXLOG)
     with open("/dev/full", "w") as full:
-        answer = run(*command, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        answer = run.process(*command, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert answer.returncode == 2
     assert "No space left" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -411,7 +411,7 @@ def test_a_word_in_the_path_is_no_lock(run: CommandLine, tmp_path: Path) -> None
 
 
 def test_module_is_a_program_too(run: CommandLine) -> None:
-    assert run("--version").stdout.startswith("ringserverstats, version")
+    assert run.process("--version").stdout.startswith("ringserverstats, version")
 
 
 @pytest.mark.parametrize(
@@ -535,8 +535,12 @@ def test_completion_of_server_names(run: CommandLine) -> None:
     run("--as", "node-a", REAL)
     for line in ("stats --server no", "server rename no", "coverage --server no"):
         words = f"ringserverstats {line}"
-        given = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-        done = run(env={**run.environment, "_RINGSERVERSTATS_COMPLETE": "bash_complete", **given})
+        run.environment |= {
+            "_RINGSERVERSTATS_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        done = run()
         assert done.stdout == "plain,node-a\n"
         assert done.stderr == ""
 

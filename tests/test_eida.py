@@ -790,7 +790,7 @@ def test_it_is_put_packed_with_both_headers(sender: CommandLine) -> None:
 @pytest.mark.of_duckdb
 def test_without_a_terminal_and_yes_nothing_is_sent(sender: CommandLine) -> None:
     with serving(200) as service:
-        told = sender(*sending(service.url), stdin=subprocess.DEVNULL)
+        told = sender.process(*sending(service.url), stdin=subprocess.DEVNULL)
     assert told.returncode == 2
     assert service.requests == []
     for word in (service.url, "EXAMPLE", "2026-11", "rows", "dataselect", "replace", "--yes"):
@@ -804,7 +804,7 @@ def test_on_a_terminal_it_asks(sender: CommandLine, answer: str, code: int, sent
     try:
         os.write(mine, answer.encode())
         with serving(200) as service:
-            told = sender(*sending(service.url), stdin=its)
+            told = sender.process(*sending(service.url), stdin=its)
     finally:
         os.close(mine)
         os.close(its)

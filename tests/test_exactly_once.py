@@ -296,7 +296,7 @@ def test_a_process_waits_for_another_with_a_message(run: CommandLine) -> None:
         connection.close()
         os._exit(0)
     os.read(reader, 4)
-    answer = run("stats", "--format", "json")
+    answer = run.process("stats", "--format", "json")
     os.waitpid(child, 0)
     assert answer.returncode == 0
     assert "waiting for another process" in answer.stderr
