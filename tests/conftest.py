@@ -35,13 +35,15 @@ CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", 
 SECRET = bytes(range(32))
 
 
-def sample_logs(folder: Path, *, days: int) -> Path:
-    """Logs as `make demo` reads them."""
+def sample_logs(folder: Path, *, days: int, one_in: int = 1) -> Path:
+    """Logs as `make demo` reads them, of one in ``one_in`` of its clients."""
     script = Path(__file__).parents[1] / "examples" / "make_sample.py"
     spec = importlib.util.spec_from_file_location("make_sample", script)
     module = importlib.util.module_from_spec(spec)
     sys.modules["make_sample"] = module
     spec.loader.exec_module(module)
+    everyone = module.clients
+    module.clients = lambda rng: everyone(rng)[::one_in]
     module.write(folder, days=days)
     return folder
 

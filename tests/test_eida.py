@@ -27,6 +27,7 @@ from conftest import (
     SECRET,
     CommandLine,
     execute,
+    held_open,
     make_postgresql,
     make_store,
     read_into,
@@ -84,7 +85,9 @@ needs_hll = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+def stores(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, Store]]:
     """All logs that real servers wrote, with places, in both kinds of stores."""
     folder = tmp_path_factory.mktemp("eida")
     made = (
@@ -94,7 +97,8 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     for store in made:
         read_into(store, DATA, geography=Geography(CITY, ASN, precision=5), rules=RULES)
         store.set_registry(REGISTRY)
-    return made
+    with held_open(made[0]):
+        yield made
 
 
 def stats_of(found: Figures) -> list[dict]:
@@ -747,7 +751,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(status: int, text: bytes = b"", location: str | None = None) -> Iterator[Service]:
     service = Service(status, text, location)
-    thread = threading.Thread(target=service.serve_forever, daemon=True)
+    thread = threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield service
