@@ -242,9 +242,10 @@ class CommandLine:
         return make_postgresql(uri, self.folder)
 
     def popen(self, *args: object, batch: int) -> subprocess.Popen[bytes]:
-        """Start it and go on; ``batch`` rows are written at once."""
+        """Start it and go on; ``batch`` rows are written at once, of a short log too."""
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
+            " from ringserverstats.logs import source; source.CHUNK = 1 << 19;"
             " from ringserverstats.cli import main; main()"
         )
         return subprocess.Popen(
