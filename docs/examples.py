@@ -2,7 +2,7 @@
 
 A block of ``console`` holds commands, each behind ``$ ``, and what they print; a line of ``...``
 stands for anything. Each page has a home of its own, with the sample's logs in ``demo/logs``, and,
-unless it adds the servers itself, a store in which they are.
+unless it adds the servers and reads the logs itself, a store in which they are.
 """
 
 import os
@@ -30,21 +30,31 @@ class Homes:
     folder: Path
 
     def prepare(self) -> None:
-        """Write the sample's logs, and read them once."""
-        logs = self.folder / "logs"
+        """Write the sample's logs."""
         script = ROOT / "examples" / "make_sample.py"
+        logs = self.folder / "logs"
         subprocess.run([sys.executable, script, logs], check=True, stdout=subprocess.DEVNULL)
-        read = self._new(self.folder / "read")
-        for server in ("node-a", "node-b", "node-c"):
-            self.run(read, f"ringserverstats server add {server} --timezone Europe/Paris")
-        self.run(read, "ringserverstats demo/logs")
 
     def make(self, name: str, *, is_read: bool) -> Path:
         """A home of that ``name``."""
         home = self.folder / name
-        if is_read:
-            return Path(shutil.copytree(self.folder / "read", home, symlinks=True))
-        return self._new(home)
+        if not is_read:
+            return self._new(home)
+        if not self._read.exists():
+            self._new(self._read)
+            for server in ("node-a", "node-b", "node-c"):
+                self.run(self._read, f"ringserverstats server add {server} --timezone Europe/Paris")
+            self.run(self._read, "ringserverstats demo/logs")
+        return Path(shutil.copytree(self._read, home, symlinks=True))
+
+    def keep(self, home: Path) -> None:
+        """Start others from what the examples of a page left in ``home``: it takes long to read."""
+        if not self._read.exists():
+            shutil.copytree(home, self._read, symlinks=True)
+
+    @property
+    def _read(self) -> Path:
+        return self.folder / "read"
 
     def _new(self, home: Path) -> Path:
         (home / "demo").mkdir(parents=True)
@@ -67,7 +77,8 @@ class Homes:
             text=True,
             check=True,
         )
-        text = done.stdout.replace(str(home), HOME).replace(str(self.folder / "read"), HOME)
+        # A store may tell of the home in which logs were read.
+        text = re.sub(rf"{re.escape(str(self.folder))}/\w+", HOME, done.stdout)
         lines = (line.rstrip() for line in text.strip("\n").splitlines())
         return "".join(f"{line}\n" for line in lines)
 
@@ -93,12 +104,21 @@ def run_page(page: str, home: Path, homes: Homes) -> str:
             lines.append(f"$ {command}\n{shown}")
         return "".join(lines)
 
-    return _BLOCK.sub(run_block, page)
+    shown = _BLOCK.sub(run_block, page)
+    if not is_read_first(page):
+        homes.keep(home)
+    return shown
 
 
 def is_read_first(page: str) -> bool:
     """Whether the examples of ``page`` ask a store in which the sample is."""
     return "$ ringserverstats server add" not in page
+
+
+def with_examples() -> list[Path]:
+    """Pages with examples, the one that reads the sample before those that start from there."""
+    found = [path for path in PAGES if examples(path.read_text())]
+    return sorted(found, key=lambda path: is_read_first(path.read_text()))
 
 
 def _fits(output: str, printed: str) -> bool:
@@ -112,11 +132,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         homes = Homes(Path(folder))
         homes.prepare()
-        for path in PAGES:
+        for path in with_examples():
             text = path.read_text()
-            if examples(text):
-                home = homes.make(path.stem, is_read=is_read_first(text))
-                path.write_text(run_page(text, home, homes))
+            home = homes.make(path.stem, is_read=is_read_first(text))
+            path.write_text(run_page(text, home, homes))
 
 
 if __name__ == "__main__":

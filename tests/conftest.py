@@ -1,20 +1,25 @@
 """What all tests share: a store of its own for each, and the command line on it."""
 
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import duckdb
 import psycopg
 import pytest
 from servers import MUST, PROGRAMS, WITHOUT, Server
 
+from ringserverstats import cli
 from ringserverstats.enrich.networks import Network
 from ringserverstats.ingest import Receipt, ingest
 from ringserverstats.logs.source import find
@@ -30,13 +35,15 @@ CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", 
 SECRET = bytes(range(32))
 
 
-def sample_logs(folder: Path, *, days: int) -> Path:
-    """Logs as `make demo` reads them."""
+def sample_logs(folder: Path, *, days: int, one_in: int = 1) -> Path:
+    """Logs as `make demo` reads them, of one in ``one_in`` of its clients."""
     script = Path(__file__).parents[1] / "examples" / "make_sample.py"
     spec = importlib.util.spec_from_file_location("make_sample", script)
     module = importlib.util.module_from_spec(spec)
     sys.modules["make_sample"] = module
     spec.loader.exec_module(module)
+    everyone = module.clients
+    module.clients = lambda rng: everyone(rng)[::one_in]
     module.write(folder, days=days)
     return folder
 
@@ -105,9 +112,20 @@ FACTS = ("seen", "transfer", *(one.table for one in SUMS), "covered", "reject")
 TABLES = (*FACTS, "stream", "agent", "client", "origin")
 
 
+@contextmanager
+def held_open(store: Store) -> Iterator[None]:
+    """Nothing writes into ``store`` meanwhile; each question is spared the opening of the file.
+
+    That takes DuckDB longer than most answers do, unless the process has it open already.
+    """
+    with store.reading() if isinstance(store, DuckDBStore) else nullcontext():
+        yield
+
+
 def assert_whole(store: Store) -> None:
     """All tables of ``store`` tell of the same entries."""
-    assert audit(store, store.open(create=False).keys) == []
+    with held_open(store):
+        assert audit(store, store.open(create=False).keys) == []
 
 
 #: Modules whose tests with a `store` or `run` are run with both kinds of stores.
@@ -156,16 +174,21 @@ def read_into(store: Store, *paths: object, **options: object) -> Receipt:
 
 def dump(store: Store) -> dict[str, list[tuple]]:
     """All facts and sums of a store, in an order that does not depend on how they came there."""
-    found = {}
-    for table in TABLES:
-        rows = store.ask(f"SELECT * FROM {table}", []).to_pylist()
-        found[table] = sorted((tuple(map(str, row.values())) for row in rows), key=repr)
-    return found
+    with store.reading() as ask:
+        tables = {table: ask(f"SELECT * FROM {table}").to_pylist() for table in TABLES}
+    return {
+        table: sorted((tuple(map(str, row.values())) for row in rows), key=repr)
+        for table, rows in tables.items()
+    }
 
 
 @dataclass
 class CommandLine:
-    """Runs the program in a process of its own."""
+    """Runs the program within this process, or as one of its own where that matters.
+
+    To start one takes longer than most commands do. That both answer the same is tested for each
+    command: tests/test_program.py.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -180,7 +203,34 @@ class CommandLine:
             **self.environment,
         }
 
-    def __call__(self, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: object, input: str | bytes = b"", text: bool = True
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run it here. What it does not expect is raised, where a process shows its traceback."""
+        given = input.encode() if isinstance(input, str) else input
+        told = {
+            name: io.TextIOWrapper(io.BytesIO(given if name == "stdin" else b""), "utf-8")
+            for name in ("stdin", "stdout", "stderr")
+        }
+        words = [cli.PROGRAM, *map(str, args)]
+        with ExitStack() as changed:
+            changed.enter_context(mock.patch.dict(os.environ, self.environment, clear=True))
+            changed.enter_context(mock.patch.multiple(sys, argv=words, **told))
+            changed.enter_context(mock.patch.object(cli, "gc"))  # which is of all tests here
+            try:
+                cli.main()
+                code: object = 0
+            except SystemExit as end:
+                code = end.code or 0
+        said = []
+        for name in ("stdout", "stderr"):
+            told[name].flush()
+            raw = told[name].buffer.getvalue()
+            said.append(raw.decode().replace("\r\n", "\n").replace("\r", "\n") if text else raw)
+        return subprocess.CompletedProcess(words, code, *said)
+
+    def process(self, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run it as a process, with ``options`` for that."""
         given = {"capture_output": True, "text": True, "timeout": 120, "env": self.environment}
         return subprocess.run(
             [sys.executable, "-m", "ringserverstats", *map(str, args)], **{**given, **options}
@@ -194,9 +244,10 @@ class CommandLine:
         return make_postgresql(uri, self.folder)
 
     def popen(self, *args: object, batch: int) -> subprocess.Popen[bytes]:
-        """Start it and go on; ``batch`` rows are written at once."""
+        """Start it and go on; ``batch`` rows are written at once, of a short log too."""
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
+            " from ringserverstats.logs import source; source.CHUNK = 1 << 19;"
             " from ringserverstats.cli import main; main()"
         )
         return subprocess.Popen(

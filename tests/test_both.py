@@ -1,6 +1,7 @@
 """Both kinds of stores give the same answers to all questions, and tell the same of a store."""
 
 import itertools
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import (
     REGISTRY,
     assert_whole,
     dump,
+    held_open,
     make_postgresql,
     make_store,
     read_into,
@@ -82,10 +84,12 @@ RULES = Rules(
 
 
 @pytest.fixture(scope="module")
-def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+def stores(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, Store]]:
     """The same sample in both, with logs that real servers wrote and some that are damaged."""
     folder = tmp_path_factory.mktemp("both")
-    logs = sample_logs(folder / "logs", days=3)
+    logs = sample_logs(folder / "logs", days=3, one_in=3)
     duck = make_store(folder / "store.duckdb", memory="1GB")
     geography = Geography(CITY, ASN, precision=5)
     read_into(duck, logs, DATA, geography=geography, rules=RULES)
@@ -93,7 +97,8 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     read_into(postgresql, logs, DATA, geography=geography, rules=RULES)
     for store in (duck, postgresql):
         store.set_registry(REGISTRY)
-    return duck, postgresql
+    with held_open(duck):
+        yield duck, postgresql
 
 
 def alike(stores: tuple[Store, Store], question: Question) -> None:

@@ -40,9 +40,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> examples.Homes:
     return homes
 
 
-@pytest.mark.parametrize(
-    "path", [p for p, text in PAGES.items() if examples.examples(text)], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", examples.with_examples(), ids=lambda path: path.stem)
 def test_examples_print_what_they_show(path: Path, homes: examples.Homes) -> None:
     home = homes.make(path.stem, is_read=examples.is_read_first(PAGES[path]))
     assert examples.run_page(PAGES[path], home, homes) == PAGES[path], "run: make docs"

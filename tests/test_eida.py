@@ -27,6 +27,7 @@ from conftest import (
     SECRET,
     CommandLine,
     execute,
+    held_open,
     make_postgresql,
     make_store,
     read_into,
@@ -77,7 +78,9 @@ needs_hll = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+def stores(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, Store]]:
     """All logs that real servers wrote, with places, in both kinds of stores."""
     folder = tmp_path_factory.mktemp("eida")
     made = (
@@ -87,7 +90,8 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     for store in made:
         read_into(store, DATA, geography=Geography(CITY, ASN, precision=5), rules=RULES)
         store.set_registry(REGISTRY)
-    return made
+    with held_open(made[0]):
+        yield made
 
 
 def stats_of(found: Figures) -> list[dict]:
@@ -740,7 +744,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(status: int, text: bytes = b"", location: str | None = None) -> Iterator[Service]:
     service = Service(status, text, location)
-    thread = threading.Thread(target=service.serve_forever, daemon=True)
+    thread = threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield service
@@ -783,7 +787,7 @@ def test_it_is_put_packed_with_both_headers(sender: CommandLine) -> None:
 @pytest.mark.of_duckdb
 def test_without_a_terminal_and_yes_nothing_is_sent(sender: CommandLine) -> None:
     with serving(200) as service:
-        told = sender(*sending(service.url), stdin=subprocess.DEVNULL)
+        told = sender.process(*sending(service.url), stdin=subprocess.DEVNULL)
     assert told.returncode == 2
     assert service.requests == []
     for word in (service.url, "EXAMPLE", "2026-11", "rows", "dataselect", "replace", "--yes"):
@@ -797,7 +801,7 @@ def test_on_a_terminal_it_asks(sender: CommandLine, answer: str, code: int, sent
     try:
         os.write(mine, answer.encode())
         with serving(200) as service:
-            told = sender(*sending(service.url), stdin=its)
+            told = sender.process(*sending(service.url), stdin=its)
     finally:
         os.close(mine)
         os.close(its)

@@ -2,13 +2,23 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import DATA, REGISTRY, CommandLine, assert_whole, make_store, read_into
+from conftest import (
+    DATA,
+    REGISTRY,
+    CommandLine,
+    assert_whole,
+    held_open,
+    make_store,
+    read_into,
+)
 from model import START, block
 
 from ringserverstats.enrich.agents import family, parse_agent
@@ -17,6 +27,7 @@ from ringserverstats.errors import RingserverStatsError
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
 from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.sums import SUMS
 from ringserverstats.verify import verify
 
 Log = Callable[..., Path]
@@ -54,19 +65,26 @@ class Proven:
     def copy(self) -> DuckDBStore:
         return make_store(self.folder / "copy.duckdb", secret=None, secrets=self.folder)
 
-    def fault(self, sql: str) -> None:
+    def fault(self, *statements: str) -> None:
         shutil.copy(self.folder / "store.duckdb", self.folder / "copy.duckdb")
         with duckdb.connect(self.folder / "copy.duckdb") as connection:
-            assert connection.execute(sql).fetchall()[0][0] > 0, sql
+            for sql in statements:
+                assert connection.execute(sql).fetchall()[0][0] > 0, sql
+
+    def audited(self) -> set[str]:
+        """The tables in which audit finds something."""
+        store = self.copy
+        with held_open(store):
+            return {one.table for one in audit(store, store.open(create=False).keys)}
 
     def finds(self) -> str:
         """Which of the two finds something: audit, verify, the opening of the store, or none."""
         try:
-            store = self.copy
-            if audit(store, store.open(create=False).keys):
-                return "audit"
-            sources, _ = find([str(self.logs)])
-            return "verify" if verify(sources, store, ipv6_prefix=64).findings else ""
+            with held_open(self.copy):
+                if self.audited():
+                    return "audit"
+                sources, _ = find([str(self.logs)])
+                return "verify" if verify(sources, self.copy, ipv6_prefix=64).findings else ""
         except RingserverStatsError:
             return "open"
 
@@ -77,8 +95,10 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Proven:
     logs = folder / "logs"
     for name in SETS:
         shutil.copytree(DATA / name, logs / name)
-    bad = block().replace("bytes: 1536", "bytes: 1") + "stray\n" + block(log_time=START + 99)
-    (logs / "node-b-txlog-20260131T2300-20260201T0000").write_text(bad)
+    hour = int(datetime(2026, 11, 24, 23, tzinfo=UTC).timestamp())  # of a month that is there
+    good = block(log_time=hour + 99, connect_time=hour)
+    bad = good.replace("bytes: 1536", "bytes: 1").replace("slarchive", "bad") + "stray\n" + good
+    (logs / "node-b-txlog-20261124T2300-20261125T0000").write_text(bad)
     path = folder / "store.duckdb"
     store = make_store(path, secret=None, secrets=folder)
     read_into(store, logs)
@@ -100,22 +120,34 @@ def _tables(proven: Proven) -> dict[str, list[tuple[str, str]]]:
     return tables
 
 
-def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """One fault of each kind and column, each in a row by chance."""
+def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str, str]]:
+    """One fault of each kind and column, each in a row by chance: table, what is wrong, SQL."""
     for table, columns in _tables(proven).items():
         if table in ("imported", "pruned"):  # tests/test_history.py, tests/test_prune.py
             continue
         with duckdb.connect(proven.folder / "store.duckdb", read_only=True) as connection:
             rows = [row for (row,) in connection.execute(f"SELECT rowid FROM {table}").fetchall()]
         where = f"WHERE rowid = {rng.choice(rows)}"
-        yield f"{table} lost", f"DELETE FROM {table} {where}"
+        yield table, "lost", f"DELETE FROM {table} {where}"
         where = f"WHERE rowid = {rng.choice(rows)}"
-        yield f"{table} doubled", f"INSERT INTO {table} SELECT * FROM {table} {where}"
+        yield table, "doubled", f"INSERT INTO {table} SELECT * FROM {table} {where}"
         for column, kind in columns:
             if (table, column) not in FREE:
                 where = f"WHERE rowid = {rng.choice(rows)}"
                 value = _other(column, kind, rng)
-                yield f"{table}.{column} changed", f"UPDATE {table} SET {column} = {value} {where}"
+                yield table, f"{column} changed", f"UPDATE {table} SET {column} = {value} {where}"
+
+
+def _together(faults: Iterable[tuple[str, str, str]]) -> Iterator[list[tuple[str, str, str]]]:
+    """Those of tables of sums, one in each, as each of these is compared with the transfers."""
+    of_sums: dict[str, list[tuple[str, str, str]]] = {one.table: [] for one in SUMS}
+    for fault in faults:
+        if fault[0] in of_sums:
+            of_sums[fault[0]].append(fault)
+        else:
+            yield [fault]
+    for some in zip_longest(*of_sums.values()):
+        yield [fault for fault in some if fault]
 
 
 def _other(column: str, kind: str, rng: random.Random) -> str:
@@ -145,11 +177,15 @@ def test_every_fault_is_found(proven: Proven, rounds: int) -> None:
     rng = random.Random(rounds)
     found: dict[str, int] = {}
     for _ in range(rounds):
-        for name, sql in _faults(proven, rng):
-            proven.fault(sql)
-            by = proven.finds()
-            assert by, f"{name} was not found: {sql}"
-            found[by] = found.get(by, 0) + 1
+        for faults in _together(_faults(proven, rng)):
+            proven.fault(*(sql for *_, sql in faults))
+            if len(faults) > 1:
+                assert {table for table, *_ in faults} <= proven.audited(), faults
+                by = "audit"
+            else:
+                by = proven.finds()
+                assert by, faults
+            found[by] = found.get(by, 0) + len(faults)
     assert found["audit"] > found["verify"] > 0
     print(f"{sum(found.values())} faults, all found: {found}")
 

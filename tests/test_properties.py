@@ -5,7 +5,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
-from conftest import dump, make_store, read_into
+import pytest
+from conftest import dump, held_open, make_store, read_into
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import START, Entry, entries, totals
@@ -16,6 +17,8 @@ from ringserverstats.logs import source
 from ringserverstats.logs.batch import DIRECTIONS, Batch
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.twins import Twins
+from ringserverstats.store import duckdb as embedded
+from ringserverstats.store.base import Store
 
 KEY = b"k" * 32
 LATEST = START + 10 * 86_400
@@ -144,33 +147,48 @@ def test_ids_of_twins_do_not_depend_on_the_cuts(log: list[int], data: st.DataObj
     assert pieces == whole.tolist()
 
 
-@settings(max_examples=25, deadline=None)
-@given(entries(), st.sampled_from(list(FORMATS)), st.data())
+GROWING = given(entries(), st.sampled_from(list(FORMATS)), st.data())
+
+
+@settings(max_examples=10, deadline=None)
+@GROWING
 def test_a_growing_log_read_again_and_again_counts_each_entry_once(
     model: list[Entry], format_: str, data: st.DataObject
 ) -> None:
+    _assert_each_counts_once(model, format_, data)
+
+
+@pytest.mark.soak
+@settings(max_examples=250, deadline=None)
+@GROWING
+def test_soak_of_growing_logs(model: list[Entry], format_: str, data: st.DataObject) -> None:
+    _assert_each_counts_once(model, format_, data)
+
+
+def _assert_each_counts_once(model: list[Entry], format_: str, data: st.DataObject) -> None:
+    """However often a log is read while it grows, and in whatever pieces."""
     written = "".join(map(FORMATS[format_], model)).encode()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = make_store(folder / "store.duckdb")
         path = folder / "txlog-20260201T0000-20260202T0000"
-        before = pipeline.BATCH, source.CHUNK
-        pipeline.BATCH, source.CHUNK = 5, data.draw(st.integers(40, 2000))
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, "BATCH", 5)
+            patch.setattr(source, "CHUNK", data.draw(st.integers(40, 2000)))
+            patch.setattr(embedded, "_BREATH", 0)  # nobody else waits for the file
             for size in sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=3))):
                 path.write_bytes(written[:size])
                 assert read_into(store, path).rejects == []
             path.write_bytes(written)
             read_into(store, path)
-        finally:
-            pipeline.BATCH, source.CHUNK = before
-        _assert_store_holds(store, model)
+        with held_open(store):
+            _assert_store_holds(store, model)
         once = make_store(folder / "once.duckdb")
         read_into(once, path)
         assert dump(once) == dump(store)
 
 
-def _assert_store_holds(store: object, model: list[Entry]) -> None:
+def _assert_store_holds(store: Store, model: list[Entry]) -> None:
     """The ledger, the facts and each table of sums say what the model says."""
     sql = "sum(bytes)::bigint AS b, sum(packets)::bigint AS p"
     count, transfers, size, packets = totals(model)

@@ -1,0 +1,70 @@
+"""As a process of its own each command says and does what it does within the tests.
+
+These run it within their own process where they can (`CommandLine`), which takes a third of the
+time.
+"""
+
+from pathlib import Path
+
+from conftest import DATA, SECRET, CommandLine, dump
+
+from ringserverstats.cli import _COMMANDS
+
+REAL = DATA / "v4.5.3-midnight-paris"
+TEXT = DATA / "v4.5.3-text"
+DAY = ("--from", "2026-06-30", "--to", "2026-06-30")
+ADDRESS = "216.160.83.56"
+#: In this order, on one store; `FOLDER` is where that is, `-` is `ADDRESS`.
+COMMANDS: tuple[tuple[object, ...], ...] = (
+    ("info",),  # of no store yet
+    ("ingest", TEXT),
+    (REAL,),
+    ("stats", "--by", "month,network"),
+    ("stats", "--by", "planet"),
+    ("info",),
+    ("server", "add", "b", "--timezone", "Europe/Paris"),
+    ("clients", "check-rules", TEXT),
+    ("networks", "refresh", DATA / "networks" / "fdsn.json"),
+    ("export", "eida", "--month", "2026-11", "--node", "N"),
+    ("coverage", "--month", "2026-06"),
+    ("rejects",),
+    ("audit",),
+    ("verify", REAL),
+    ("backup", "FOLDER/backup.duckdb"),
+    ("delete", "--server", "default", *DAY, "--yes"),
+    ("restore", "--yes", "FOLDER/backup.duckdb"),
+    ("copy", "--to", "duckdb://FOLDER/copy.duckdb"),
+    ("forget", "-"),
+    ("prune", "--keep", "1mo", "--yes"),
+    ("stats", "--format", "csv"),
+    ("migrate",),
+    ("import-0.17",),
+    ("completion", "bash"),
+    ("--help",),
+    ("inges",),
+)
+
+
+def test_each_command_is_here() -> None:
+    assert {words[0] for words in COMMANDS} >= set(_COMMANDS)
+
+
+def test_each_command_says_and_does_the_same_as_a_process(tmp_path: Path) -> None:
+    here, away = (
+        CommandLine(tmp_path / name, {"RINGSERVERSTATS_SECRET": SECRET.hex()})
+        for name in ("here", "away")
+    )
+    for one in (here, away):
+        one.folder.mkdir()
+    for words in COMMANDS:
+        given = {"input": f"{ADDRESS}\n"} if words[-1] == "-" else {}
+        told = []
+        for one, run in ((here, here), (away, away.process)):
+            folder = str(one.folder)
+            done = run(*(str(word).replace("FOLDER", folder) for word in words), **given)
+            said = (text.replace(folder, "") for text in (done.stdout, done.stderr))
+            told.append((done.returncode, *said))
+        assert told[0] == told[1], words
+    left = dump(here.store), dump(away.store)
+    for table in ("seen", "stream", "covered"):  # whoever was forgotten has ids made of nothing
+        assert left[0][table] == left[1][table]
