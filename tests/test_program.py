@@ -4,6 +4,7 @@ These run it within their own process where they can (`CommandLine`), which take
 time.
 """
 
+import re
 from pathlib import Path
 
 from conftest import DATA, SECRET, CommandLine, dump
@@ -13,6 +14,7 @@ from ringserverstats.cli import _COMMANDS
 REAL = DATA / "v4.5.3-midnight-paris"
 TEXT = DATA / "v4.5.3-text"
 DAY = ("--from", "2026-06-30", "--to", "2026-06-30")
+CLOCK = re.compile(r"\d\d:\d\d:\d\d")
 ADDRESS = "216.160.83.56"
 #: In this order, on one store; `FOLDER` is where that is, `-` is `ADDRESS`.
 COMMANDS: tuple[tuple[object, ...], ...] = (
@@ -64,7 +66,7 @@ def test_each_command_says_and_does_the_same_as_a_process(tmp_path: Path) -> Non
         for one, run in ((here, here), (away, away.process)):
             folder = str(one.folder)
             done = run(*(str(word).replace("FOLDER", folder) for word in words), **given)
-            said = (text.replace(folder, "") for text in (done.stdout, done.stderr))
+            said = (CLOCK.sub("", text.replace(folder, "")) for text in (done.stdout, done.stderr))
             told.append((done.returncode, *said))
         assert told[0] == told[1], words
     left = dump(here.store), dump(away.store)
