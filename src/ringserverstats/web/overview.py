@@ -49,7 +49,6 @@ class Figures:
 
     tiles: Sequence[Tile] = ()
     series: Series | None = None
-    order: Sequence[str] = ()
     tables: Mapping[str, Shown] = field(default_factory=dict)
     spots: Sequence[Spot] = ()
     nowhere: int = 0
@@ -75,15 +74,17 @@ class Asker:
         return answer_for(self.reader, self.store, question, self.policy)
 
 
-def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
-    """The figures of a page; ``order`` is that in which networks get colours."""
+def figures(asker: Asker, view: View) -> Figures:
+    """The figures of a page."""
     whole = _whole(asker, view)
     holes = gaps(asker.store, view.question(view.step))
     days = _coverage(asker, view)
     if not (whole["bytes"] or whole["clients"]):
         return Figures(coverage=days, is_empty=True)
     answers = {
-        name: asker.answer(table.question(view)) for name, table in tables_for(asker.reader).items()
+        name: asker.answer(table.question(view))
+        for name, table in tables_for(asker.reader).items()
+        if table.is_on_pages
     }
     earlier = gaps(asker.store, view.before().question("day")) if view.is_compared else {}
     is_fair = _lost(holes) <= _FAIR and _lost(earlier) <= _FAIR
@@ -93,7 +94,6 @@ def figures(asker: Asker, view: View, order: Sequence[str]) -> Figures:
     return Figures(
         tiles=_tiles(view, whole, before, answers, series),
         series=series,
-        order=order,
         tables={
             name: shown(TABLES[name], view, answer, SHOWN, asker.reader)
             for name, answer in answers.items()

@@ -182,7 +182,7 @@ def _figures(service: "Service", guest: Guest, view: View) -> tuple[Figures, dic
         version = store.ask("SELECT generation FROM store")["generation"][0].as_py()
         key = guest.reader, today()  # colours may change from day to day, no more often
         order = service.orders.get(key, version, lambda: colours_order(asker))
-        found = figures(asker, view, order)
+        found = figures(asker, view)
     names = found.series.names if found.series else ()
     fixed = order if view.split == "network" else ()
     colours = charts.coloured([name for name in names if name != "other"], fixed)

@@ -37,12 +37,13 @@ from ringserverstats.web.receiving import Receiver
 from ringserverstats.web.view import Bounds, today
 
 STATIC = Path(__file__).parent / "static"
-_POLICY = (
+#: What pages may load and do: what this service itself has, and nothing else.
+POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
-    b"content-security-policy": _POLICY.encode(),
+    b"content-security-policy": POLICY.encode(),
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
