@@ -1,7 +1,7 @@
 """Charts drawn by the server as SVG, against charts drawn by Vega in the browser.
 
 A page with a month of eight networks, a map with 200 places and a week of hours, under the policy
-that our pages have. Needs npm, Chromium, and for the browser's way, in the folder `benchmarks/made`:
+that our pages have. Needs npm and Chromium; for the browser's way, in the folder `benchmarks/made`:
 npm install esbuild vega vega-lite vega-interpreter
 """
 
