@@ -10,6 +10,7 @@ import pytest
 from conftest import (
     DATA,
     CommandLine,
+    Filled,
     another,
     assert_whole,
     dump,
@@ -52,6 +53,17 @@ def week(log: Log) -> Path:
     return log(text, "a-week")
 
 
+@pytest.fixture
+def read(store: Store, week: Path, filled: Filled) -> Store:
+    """A store in which the week is of two servers, of one with logs of others before and after."""
+
+    def fill(store: Store) -> None:
+        read_into(store, week, DATA)
+        read_into(store, week, server="other")
+
+    return filled(store, "a week and more", fill)
+
+
 @pytest.mark.parametrize(
     ("first", "last"),
     [
@@ -62,11 +74,9 @@ def week(log: Log) -> Path:
     ],
 )
 def test_delete_and_read_again_gives_the_same_store(
-    store: Store, week: Path, first: date, last: date
+    read: Store, week: Path, first: date, last: date
 ) -> None:
-    read_into(store, week, DATA)
-    read_into(store, week, server="other")
-    before = dump(store)
+    store, before = read, dump(read)
     gone = store.delete("default", first, last, try_only=False)
     assert_whole(store)
     assert gone.entries > 0
@@ -99,12 +109,8 @@ def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
     assert_whole(store)
 
 
-def test_trying_and_failing_change_nothing(
-    store: Store, week: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_into(store, week, DATA)
-    read_into(store, week, server="other")
-    before = dump(store)
+def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, before = read, dump(read)
     would = store.delete("default", *ALL, try_only=True)
     store.merge_servers("other", "default", once=True, try_only=True)
     with pytest.raises(UsageError, match="no server 'nobody'"):

@@ -1,13 +1,22 @@
 """Which days are covered: no log is not zero."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import DATA, CommandLine, assert_whole, execute, make_store, read_into
+from conftest import (
+    DATA,
+    CommandLine,
+    Filled,
+    assert_whole,
+    execute,
+    make_store,
+    read_into,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import block
@@ -258,16 +267,28 @@ def test_months_count_days(store: Store) -> None:
         coverage(store, Question(), by="year")
 
 
-@settings(max_examples=40, deadline=None)
-@given(
+SPANS = given(
     st.lists(
         st.tuples(st.integers(0, 1439), st.integers(1, 1440)).filter(lambda p: p[0] < p[1]),
         max_size=8,
     )
 )
-def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -> None:
-    import tempfile
 
+
+@settings(max_examples=15, deadline=None)
+@SPANS
+def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -> None:
+    _assert_minutes_are_of_the_union(spans)
+
+
+@pytest.mark.soak
+@settings(max_examples=400, deadline=None)
+@SPANS
+def test_soak_of_minutes_of_a_day(spans: list[tuple[int, int]]) -> None:
+    _assert_minutes_are_of_the_union(spans)
+
+
+def _assert_minutes_are_of_the_union(spans: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store.duckdb")
         logs = []
@@ -287,8 +308,12 @@ def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -
 
 
 @pytest.fixture
-def gappy(store: Store, log: Log) -> Store:
+def gappy(store: Store, log: Log, filled: Filled) -> Store:
     """Two servers, June: a covers 1, 2 (nothing sent) and 3 (a part); b covers 1 to 4."""
+    return filled(store, "with gaps", lambda store: _fill_with_gaps(store, log))
+
+
+def _fill_with_gaps(store: Store, log: Log) -> None:
     for server, number, streams in (
         ("a", 1, 100),
         ("a", 2, 0),
@@ -306,7 +331,6 @@ def gappy(store: Store, log: Log) -> Store:
         if part == "2400":
             name = f"txlog-202606{number:02d}T0000-202606{number + 1:02d}T0000"
         read_into(store, log(text, name), server=server)
-    return store
 
 
 def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> None:

@@ -26,6 +26,7 @@ from conftest import (
     DATA,
     SECRET,
     CommandLine,
+    Filled,
     execute,
     held_open,
     make_postgresql,
@@ -667,9 +668,10 @@ def test_command_writes_the_same_to_a_file_a_packed_file_and_standard_output(
         (("--month", "2026-11", "--node", "N", "--url", "https://h/"), "EIDA_TOKEN"),
     ],
 )
-def test_what_is_wrong_is_told(run: CommandLine, arguments: tuple[str, ...], problem: str) -> None:
-    assert run("ingest", TEXT).returncode == 0
-    told = run("export", "eida", *arguments)
+def test_what_is_wrong_is_told(
+    reader: CommandLine, arguments: tuple[str, ...], problem: str
+) -> None:
+    told = reader("export", "eida", *arguments)
     assert (told.returncode, told.stdout) == (2, "")
     assert problem in told.stderr
     assert "hunter2" not in told.stderr
@@ -755,10 +757,17 @@ def serving(status: int, text: bytes = b"", location: str | None = None) -> Iter
 
 
 @pytest.fixture
-def sender(run: CommandLine) -> CommandLine:
-    assert run("ingest", TEXT).returncode == 0
-    run.environment["RINGSERVERSTATS_EIDA_TOKEN"] = TOKEN
+def reader(run: CommandLine, filled: Filled) -> CommandLine:
+    """Who has read a log."""
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    filled(run.store, "of a text", lambda store: read_into(store, TEXT))
     return run
+
+
+@pytest.fixture
+def sender(reader: CommandLine) -> CommandLine:
+    reader.environment["RINGSERVERSTATS_EIDA_TOKEN"] = TOKEN
+    return reader
 
 
 def sending(url: str, *more: object) -> tuple[object, ...]:

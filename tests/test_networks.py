@@ -217,6 +217,7 @@ def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: dat
     assert told == ([meant.name] if meant else [])
 
 
+@pytest.mark.of_duckdb
 @pytest.mark.parametrize(
     "url",
     ["http://localhost:abc/x", "http://[::1/x", "http://user:pa/ss@localhost/", "http://", "{}"],

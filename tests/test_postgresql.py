@@ -76,8 +76,8 @@ def test_each_role_does_its_part_and_no_more(
     assert ask(reader, Question(by=("network",))).to_pylist()
     assert ask(reader, Question(by=("station",), measures=("connections",))).to_pylist()
     for sql in (
-        "SELECT * FROM transfer",
         "SELECT * FROM transfer_packed",
+        "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01')",
         "CREATE TABLE theirs (one integer)",
         "DROP TABLE seen",
         "DELETE FROM seen",

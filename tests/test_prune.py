@@ -20,6 +20,7 @@ from conftest import (
     DATA,
     SECRET,
     CommandLine,
+    Filled,
     another,
     assert_whole,
     dump,
@@ -64,11 +65,13 @@ WITHIN = [
 
 
 @pytest.fixture
-def read(store: Store) -> Store:
-    geography = Geography(CITY, ASN, precision=5)
-    read_into(store, DATA, geography=geography, rules=RULES)
-    read_into(store, DATA / "v4.5.3-text", server="other", geography=geography)
-    return store
+def read(store: Store, filled: Filled) -> Store:
+    def fill(store: Store) -> None:
+        geography = Geography(CITY, ASN, precision=5)
+        read_into(store, DATA, geography=geography, rules=RULES)
+        read_into(store, DATA / "v4.5.3-text", server="other", geography=geography)
+
+    return filled(store, "to be pruned", fill)
 
 
 def answers(store: Store) -> list[list[dict]]:

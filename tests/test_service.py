@@ -145,10 +145,8 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
     assert all(int(failed) == 0 and int(done) >= 50 for done, failed in told)
 
 
-def test_a_thousand_strange_requests_find_nothing_that_fails(
-    running: CommandLine, tmp_path: Path
-) -> None:
-    assert _fuzz(running, tmp_path, examples=30) >= 1000
+def test_strange_requests_find_nothing_that_fails(running: CommandLine, tmp_path: Path) -> None:
+    assert _fuzz(running, tmp_path, examples=30) >= 500
 
 
 def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
@@ -235,5 +233,5 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
 
 
 @pytest.mark.soak
-def test_many_thousand_strange_requests(running: CommandLine, tmp_path: Path) -> None:
-    _fuzz(running, tmp_path, examples=400)
+def test_thousands_of_strange_requests(running: CommandLine, tmp_path: Path) -> None:
+    assert _fuzz(running, tmp_path, examples=400) >= 3000
