@@ -368,6 +368,7 @@ def test_a_wrong_question_is_told_so(sample: Store, path: str) -> None:
 
 
 def test_everybody_and_owners_are_told_no_more_than_they_may_know(sample: Store) -> None:
+    operator_of(sample)
     settings = settings_of(sample, embargo=("1T", "XP"), small_counts=3)
     web = client_of(settings)
     owner = bearer(OWNERS.setdefault("1T", add_token(sample, "owner-1t", networks=("1T",))))
@@ -399,6 +400,7 @@ WHOLE = {"from": "2018", "to": "2026"}
 
 
 def test_reading_may_need_a_token(sample: Store) -> None:
+    operator_of(sample)  # before the service reads who may come in
     web = client_of(settings_of(sample, reading="token"))
     for path in ("/api/v1/stats", "/api/v1/coverage", "/api/v1/servers", "/metrics"):
         assert web.get(path).status_code == 401
@@ -537,10 +539,11 @@ def test_totals_tell_nothing_of_the_only_network_under_embargo(sample: Store) ->
 
 def test_an_owner_is_not_told_of_all_networks_where_reading_needs_a_token(sample: Store) -> None:
     owner = bearer(OWNERS.setdefault("G", add_token(sample, "owner-g", networks=("G",))))
+    operator = bearer(operator_of(sample))
     web = client_of(settings_of(sample, reading="token"))
     address = "/eidaws/statistics/1/seedlink/public?start=2026-06"
     assert web.get(address, headers=owner).status_code == 403
-    assert web.get(address, headers=bearer(operator_of(sample))).status_code == 200
+    assert web.get(address, headers=operator).status_code == 200
 
 
 def test_every_answer_has_the_headers_that_keep_it_safe(

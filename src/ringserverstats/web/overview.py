@@ -102,7 +102,7 @@ def figures(asker: Asker, view: View) -> Figures:
         nowhere=nowhere,
         hours=_hours(asker, view),
         coverage=days,
-        unread=_unread(asker, view),
+        unread=_unread(asker, view, answers["stations"]),
         moved=_moved(asker, view),
         notes=_notes(asker, view, answers),
         rejected=_rejected(asker, view),
@@ -313,22 +313,25 @@ def _coverage(asker: Asker, view: View) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _unread(asker: Asker, view: View) -> list[tuple[str, str]]:
-    """Stations that were fed in, and that nobody read."""
+def _unread(asker: Asker, view: View, shown_stations: Answer) -> list[tuple[str, str]]:
+    """Stations that were fed in, and that nobody read.
+
+    Those that somebody read are in ``shown_stations``, unless a filter chooses among readers.
+    """
     if view.all_filters["direction"] != ("TX",) or {"client", "class"} & set(view.filters):
         return []
     kept = {n: v for n, v in view.all_filters.items() if n in ("server", "network", "station")}
-    sides = []
-    for direction in ("RX", "TX"):
-        question = view.question(
-            "network",
-            "station",
-            measures=("transfers",),
-            filters={**kept, "direction": (direction,)},
-        )
-        rows = asker.answer(question).rows.to_pylist()
-        sides.append({(row["network"], row["station"]) for row in rows if row["station"]})
-    return sorted(pair for pair in sides[0] - sides[1] if all(pair) and OTHER not in pair)
+
+    def stations(direction: str) -> set[tuple[str, str]]:
+        filters = {**kept, "direction": (direction,)}
+        is_shown = direction == "TX" and set(view.all_filters) == set(filters)
+        question = view.question("network", "station", measures=("transfers",), filters=filters)
+        rows = (shown_stations if is_shown else asker.answer(question)).rows.to_pylist()
+        return {(row["network"], row["station"]) for row in rows if row["station"]}
+
+    fed = stations("RX")
+    unread = fed - stations("TX") if fed else fed
+    return sorted(pair for pair in unread if all(pair) and OTHER not in pair)
 
 
 def _moved(asker: Asker, view: View) -> str:
