@@ -30,20 +30,12 @@ from ringserverstats.statistics.charts import (
     svg,
     world_map,
 )
-from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.web.service import POLICY
 
 HERE = Path(__file__).parent
 MADE = HERE / "made" / "charts"
 TIMES = 30
 LOADED = "addEventListener('load', () => { window.drawn = performance.now(); });"
-
-
-class Words(dict):
-    """Numbers of bytes in words."""
-
-    def __missing__(self, count: int) -> str:
-        return human_bytes(count)
 
 
 def specs() -> dict[str, dict]:
@@ -61,9 +53,9 @@ def specs() -> dict[str, dict]:
     ]
     week = {(day, hour): 10**9 * (day * hour + 1) for day in range(1, 8) for hour in range(24)}
     return {
-        "activity": activity(series, coloured(names, names), Words(), width=WIDE),
+        "activity": activity(series, coloured(names, names), width=WIDE),
         "map": world_map(spots, width=HALF),
-        "hours": hours(week, Words(), width=HALF),
+        "hours": hours(week, width=HALF),
     }
 
 

@@ -64,7 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def most_posted(self) -> int:
         """Bytes of a posted log, as it comes and unpacked, at most."""
-        number, unit = re.fullmatch(r"([\d.]+) ?([KMGT]?)B", self.post_limit).groups()  # type: ignore[union-attr]
+        number = self.post_limit.rstrip(" KMGTB")
+        unit = self.post_limit.removeprefix(number).strip().removesuffix("B")
         return int(float(number) * 1000 ** " KMGT".index(unit or " "))
 
     @property

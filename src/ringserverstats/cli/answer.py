@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ringserverstats.cli.common import show, table, width
 from ringserverstats.errors import StoreError
-from ringserverstats.statistics.bounds import AT_MOST, DISTINCT, pruned_months
-from ringserverstats.statistics.clients import known
-from ringserverstats.statistics.columns import GROUPS, PLACES
+from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
+from ringserverstats.statistics.columns import GROUPS
 from ringserverstats.statistics.coverage import Gaps, gaps
+from ringserverstats.statistics.notes import of_clients, of_logs, of_networks
 from ringserverstats.statistics.published import Answer, Row
 from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.statistics.rejects import rejects
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -31,9 +29,6 @@ _BOUND = "≤ "
 _AT_MOST_NOTE = (
     f"{_BOUND}at most: of pruned months it is not known who was in several of them, or came again"
 )
-#: What of clients is not kept of pruned months.
-_PRUNED_AWAY = frozenset({"client", "city", "geohash", "asn", "institution", "agent"})
-_DBIP = "DBIP"  # with which the kinds of its databases begin; its licence asks to be named
 
 
 def print_answer(store: Store, question: Question, answer: Answer, on: Console) -> None:
@@ -72,12 +67,7 @@ def notes(store: Store, question: Question, answer: Answer) -> list[str]:
 
 
 def _of_answer(answer: Answer) -> list[str]:
-    told = ", ".join(answer.nearest)
-    near = (
-        f"none was operating on some days, which count as the nearest network: {told}: "
-        "ringserverstats networks unknown"
-    )
-    return [*([near] if told else []), *answer.left_out]
+    return [*map(str, of_networks(answer.nearest)), *answer.left_out]
 
 
 def _rows(
@@ -177,64 +167,8 @@ def _caption(question: Question, *, is_whole: bool = True) -> str:
 
 
 def _notes(store: Store, question: Question, holes: dict[str | None, Gaps]) -> list[str]:
-    found = []
-    incomplete = sum(one.incomplete for one in holes.values())
-    missing = sum(one.missing for one in holes.values())
-    if incomplete + missing:
-        days = sum(one.days for one in holes.values())
-        states = ((incomplete, "incomplete"), (missing, "missing"))
-        told = ", ".join(f"{count} {state}" for count, state in states if count)
-        found.append(f"server days: {told} of {days}: {_command('coverage', question)}")
-    rejected = rejects(store, question, ("server", "direction"))
-    if len(rejected):
-        lines = rejected["lines"].to_pylist()
-        parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
-        parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
-        found.append(f"rejected: {', '.join(parts)}: {_command('rejects', question)}")
-    return found + _of_pruned(store, question) + _of_whom(store, question)
-
-
-def _of_pruned(store: Store, question: Question) -> list[str]:
-    """That clients of old months are not known, where a question asks about them."""
-    asked = _PRUNED_AWAY & {*question.by, *question.filters}
-    if not asked:
-        return []
-    months = sorted(pruned_months(store.ask, question.first, question.last))
-    if not months:
-        return []
-    return [
-        f"{months[0]:%Y-%m} to {months[-1]:%Y-%m} are pruned: of their clients only country, class "
-        f"and agent family are kept, and what they did is not under {', '.join(sorted(asked))}"
-    ]
-
-
-def _of_whom(store: Store, question: Question) -> list[str]:
-    """Which classes of clients are counted, and whose database tells places."""
-    found = []
-    told = known(store)
-    if "class" in question.filters:
-        found.append(f"clients of class: {', '.join(question.filters['class'])}")
-    elif len(told.classes) > 1 and "class" not in question.by:
-        found.append(f"clients of all classes: {', '.join(told.classes)}")
-    is_of_dbip = any(source.startswith(_DBIP) for source in told.place_sources)
-    if is_of_dbip and PLACES & {*question.by, *question.filters}:
-        found.append("places: IP Geolocation by DB-IP, https://db-ip.com")
-    return found
-
-
-def _command(name: str, question: Question) -> str:
-    """The command that tells more of the period, servers and directions of ``question``."""
-    words = ["ringserverstats", name]
-    if question.first:
-        words += ["--from", question.first.isoformat()]
-    if question.last:
-        words += ["--to", question.last.isoformat()]
-    if "server" in question.filters:
-        words += ["--server", shlex.quote(",".join(question.filters["server"]))]
-    directions = question.filters.get("direction", ())
-    if directions != ("TX",) and name == "coverage":
-        words += ["--direction", ",".join(directions) or "TX,RX"]
-    return " ".join(words)
+    found = [*of_logs(store, question, holes, with_rejects=True), *of_clients(store, question)]
+    return [str(note) for note in found]
 
 
 def _empty(store: Store, question: Question) -> str:

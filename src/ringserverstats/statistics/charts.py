@@ -13,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ringserverstats.statistics.sizes import UNITS, human_bytes
+
 Spec = dict[str, Any]
 
 #: Of series, in the order in which they are taken.
@@ -20,7 +22,6 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 #: Of all others together.
 REST = "#999999"
 ACCENT = COLOURS[0]
-UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 #: How wide charts are drawn, in pixels: for a whole page, half of one, and a telephone.
 WIDE, HALF, NARROW = 1100, 540, 330
@@ -70,15 +71,12 @@ def coloured(names: Sequence[str], order: Sequence[str]) -> dict[str, str]:
     return {name: fixed.get(name) or next(free, REST) for name in names}
 
 
-def activity(
-    series: Series, colours: Mapping[str, str], told: Mapping[int, str], *, width: int
-) -> Spec:
+def activity(series: Series, colours: Mapping[str, str], *, width: int) -> Spec:
     """Bars of bytes by time, stacked by name.
 
     Args:
         series: what is shown.
         colours: of each name.
-        told: each amount in words.
         width: pixels.
     """
     totals = dict.fromkeys(series.times, 0)
@@ -91,8 +89,8 @@ def activity(
             "series": name,
             "order": number,
             "amount": series.amounts[time, name] / size,
-            "text": f"{time}: {name} {told[series.amounts[time, name]]}, "
-            f"in all {told[totals[time]]}",
+            "text": f"{time}: {name} {human_bytes(series.amounts[time, name])}, "
+            f"in all {human_bytes(totals[time])}",
         }
         for number, name in enumerate(series.names)
         for time in series.times
@@ -133,7 +131,11 @@ def activity(
     if series.before:
         pairs = zip(series.times, series.before, strict=True)
         before = [
-            {"time": time, "amount": amount / size, "text": f"the period before: {told[amount]}"}
+            {
+                "time": time,
+                "amount": amount / size,
+                "text": f"the period before: {human_bytes(amount)}",
+            }
             for time, amount in pairs
             if amount is not None
         ]
@@ -224,14 +226,15 @@ def world_map(spots: Sequence[Spot], *, width: int) -> Spec:
     return {**whole, "projection": {"type": "equalEarth"}}
 
 
-def hours(amounts: Mapping[tuple[int, int], int], told: Mapping[int, str], *, width: int) -> Spec:
+def hours(amounts: Mapping[tuple[int, int], int], *, width: int) -> Spec:
     """A heat map of mean bytes by weekday (1 is Monday) and hour."""
     rows = [
         {
             "day": WEEKDAYS[day - 1],
             "hour": hour,
             "amount": amount,
-            "text": f"{WEEKDAYS[day - 1]} {hour:02}:00 to {hour:02}:59: {told[amount]} on average",
+            "text": f"{WEEKDAYS[day - 1]} {hour:02}:00 to {hour:02}:59:"
+            f" {human_bytes(amount)} on average",
         }
         for (day, hour), amount in sorted(amounts.items())
     ]
@@ -265,11 +268,11 @@ def hours(amounts: Mapping[tuple[int, int], int], told: Mapping[int, str], *, wi
     return _whole([layer], width, 200)
 
 
-def ranking(rows: Sequence[tuple[str, int]], told: Mapping[int, str], *, width: int) -> Spec:
+def ranking(rows: Sequence[tuple[str, int]], *, width: int) -> Spec:
     """Horizontal bars of bytes, in the order of ``rows``: a name and its bytes each."""
     size, unit = unit_of(max((amount for _, amount in rows), default=0))
     values = [
-        {"name": name, "amount": amount / size, "text": f"{name}: {told[amount]}"}
+        {"name": name, "amount": amount / size, "text": f"{name}: {human_bytes(amount)}"}
         for name, amount in rows
     ]
     layer = {

@@ -46,6 +46,14 @@ def days_of(label: str) -> tuple[date, date]:
     return monday, monday + timedelta(days=6)
 
 
+def label_of(day: date, time: str) -> str:
+    """The ``day``, or its ``week`` or ``month``, as answers tell it."""
+    if time == "week":
+        year, week, _ = day.isocalendar()
+        return f"{year}-W{week:02}"
+    return day.isoformat() if time == "day" else f"{day:%Y-%m}"
+
+
 def months_before(text: str, today: date) -> date:
     """The first day of the months that ``13mo`` or ``2y`` keep, beside the one of ``today``."""
     match = re.fullmatch(r"(\d{1,4})(mo?|y)", text, re.ASCII)

@@ -27,6 +27,7 @@ _TOGETHER = (
     "<{least}: groups of fewer than {least} clients each, together with the smallest others; their"
     " figures only where that tells of no few"
 )
+_IN_NONE = "networks under embargo are in no figure"
 _MOST_ROWS = 100_000  # which have to be compared with one another
 _AT_LEAST = 2  # networks, or groups, that are told together: of one alone that would tell it
 
@@ -77,10 +78,12 @@ def answer_for(reader: Reader, store: Readable, question: Question, policy: Poli
     if reader.is_operator:
         return answer_all(store, question)
     if not reader.networks:
-        if policy.embargoed and "network" not in question.filters:
-            # Totals without what no split tells: else a split less than its total would tell it.
-            question = replace(question, filters={**question.filters, "network": ("*",)})
-        return answer_public(store, question, policy)
+        if not policy.embargoed:
+            return answer_public(store, question, policy)
+        # Totals without what no split tells: else a split less than its total would tell it.
+        filters = {"network": ("*",), **question.filters}
+        found = answer_public(store, replace(question, filters=filters), policy)
+        return replace(found, left_out=[*found.left_out, _IN_NONE])
     with store.reading(limited=True) as read:
         own = those_of(read, reader.networks, question.filters.get("network", ()))
     limited = replace(question, filters={**question.filters, "network": own})

@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
-from ringserverstats.statistics.charts import UNITS
+#: Decimal ones.
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 _LARGE = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 _LONG = 10**7

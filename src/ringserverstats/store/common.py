@@ -303,7 +303,8 @@ class SQLStore(ABC):
         with self._session(write=True, undo=try_only, servers={read.server}) as session:
             self._check_generation(session)
             settled = settle_rejects(session, read)
-            raise_versions(session)
+            if settled:
+                raise_versions(session)
             return settled
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:

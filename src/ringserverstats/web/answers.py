@@ -7,6 +7,9 @@ from starlette.responses import Response
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ringserverstats"'}
 
+_LATER_AGAIN = (429, 503)
+_LATER = 30  # seconds
+
 
 class RefusedError(Exception):
     """Nothing is done for a request; ``status`` is HTTP's, ``message`` says what to do."""
@@ -23,11 +26,15 @@ def told(content: Any, status: int = 200) -> Response:
     return Response(text, status, media_type="application/json")
 
 
-def refused(status: int, message: str, *, retry_after: int | None = None) -> Response:
+def refused(status: int, message: str) -> Response:
     """Why nothing was done."""
-    answer = told({"error": message}, status)
-    if status == 401:
+    return with_hints(told({"error": message}, status))
+
+
+def with_hints(answer: Response) -> Response:
+    """``answer`` with the headers that tell a program what to do: send a token, come later."""
+    if answer.status_code == 401:
         answer.headers.update(_CHALLENGE)
-    if retry_after is not None:
-        answer.headers["Retry-After"] = str(retry_after)
+    if answer.status_code in _LATER_AGAIN:
+        answer.headers["Retry-After"] = str(_LATER)
     return answer

@@ -14,10 +14,10 @@ from ringserverstats.statistics import eida_service
 from ringserverstats.statistics.asked import PERIOD, question_of
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.formats import FORMATS
+from ringserverstats.statistics.notes import of_clients, of_logs, of_networks
 from ringserverstats.statistics.published import answer_for
-from ringserverstats.statistics.questions import OF_SERVER, Question
+from ringserverstats.statistics.questions import OF_SERVER
 from ringserverstats.statistics.rejects import rejects
-from ringserverstats.store.base import Readable
 from ringserverstats.web.answers import RefusedError, told
 from ringserverstats.web.metrics import measured, metrics_text
 from ringserverstats.web.view import today, words_of
@@ -65,22 +65,16 @@ def stats(service: "Service", request: Request) -> Response:
     guest = service.guest(request)
     words, _, format_ = _split(request)
     question = question_of(words, today())
-    with service.reading():  # whether there is a store; what follows holds it no longer than needed
-        pass
-    store = service.store()
+    store = service.existing()  # not of one reading: what follows holds it no longer than needed
     answer = answer_for(guest.reader, store, question, service.policy)
-    notes = [*answer.left_out, *_lost(store, question)]
-    if not guest.reader.is_operator and service.policy.embargoed:
-        notes.append("networks under embargo are in no figure")
-    return _answered(answer.rows, format_, "stats", notes)
-
-
-def _lost(store: Readable, question: Question) -> list[str]:
-    """That logs of the period are not all in."""
-    holes = list(gaps(store, question).values())
-    lost = sum(one.incomplete + one.missing for one in holes)
-    days = sum(one.days for one in holes)
-    return [f"of {days} days of servers {lost} lack logs: see coverage"] if lost else []
+    is_operator = guest.reader.is_operator
+    notes = [
+        *of_logs(store, question, gaps(store, question), with_rejects=is_operator),
+        *of_clients(store, question),
+        *of_networks(answer.nearest),
+    ]
+    texts = [*(note.text for note in notes), *answer.left_out]
+    return _answered(answer.rows, format_, "stats", texts)
 
 
 def coverage_of(service: "Service", request: Request) -> Response:
@@ -128,7 +122,7 @@ def eida(service: "Service", request: Request) -> Response:
     if service.guest(request).reader.networks and service.settings.reading != "public":
         raise RefusedError(403, "this tells of all networks, your token of some")
     reply = eida_service.answer(
-        service.store(),
+        service.existing(),
         request.url.query,
         node=service.settings.node,
         policy=service.policy,

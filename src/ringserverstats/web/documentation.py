@@ -191,7 +191,7 @@ def _eida() -> list[dict[str, Any]]:
     ]
 
 
-def openapi(_: "Service", request: Request) -> Response:  # noqa: ARG001
+def openapi(_service: "Service", _request: Request) -> Response:
     """The description for programs."""
     return told(description())
 

@@ -29,7 +29,7 @@ class Drawer:
 
     def start(self) -> None:
         """Be ready before somebody waits: the library takes half a second to load."""
-        self._submit(svg, ranking([], {}, width=100))
+        self._submit(svg, ranking([], width=100))
 
     def svg(self, specs: list[Spec]) -> list[str]:
         """``specs`` as SVG."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -12,11 +12,12 @@ from ringserverstats.enrich.geography import centre_of
 from ringserverstats.enrich.words import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import Series, Spot, world
-from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import OTHER
-from ringserverstats.statistics.coverage import Gaps, coverage, gaps
+from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.notes import of_clients, of_networks
+from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.published import Answer, Policy, Reader, answer_for
-from ringserverstats.statistics.questions import Question
+from ringserverstats.statistics.questions import OF_SERVER, Question
 from ringserverstats.statistics.rejects import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
@@ -29,6 +30,7 @@ _MOST_STRIP = 92  # days that are shown one by one
 # The part of days that may lack logs where two periods are compared.
 _FAIR = 0.05
 _NOT_KNOWN = "–"
+_UNCOVERED = {"incomplete", "missing"}
 _NO_LOG = "no log"
 _PARTLY = "logs are not all in"
 
@@ -77,8 +79,13 @@ class Asker:
 def figures(asker: Asker, view: View) -> Figures:
     """The figures of a page."""
     whole = _whole(asker, view)
-    holes = gaps(asker.store, view.question(view.step))
-    days = _coverage(asker, view)
+    earlier = view.before()
+    known = _known_days(asker, view, earlier.first if view.is_compared else view.first)
+    then, now = (
+        [row for row in known if (row["day"] >= view.first.isoformat()) is is_now]
+        for is_now in (False, True)
+    )
+    days = _coverage(view, now)
     if not (whole["bytes"] or whole["clients"]):
         return Figures(coverage=days, is_empty=True)
     answers = {
@@ -86,10 +93,9 @@ def figures(asker: Asker, view: View) -> Figures:
         for name, table in tables_for(asker.reader).items()
         if table.is_on_pages
     }
-    earlier = gaps(asker.store, view.before().question("day")) if view.is_compared else {}
-    is_fair = _lost(holes) <= _FAIR and _lost(earlier) <= _FAIR
-    before = _whole(asker, view.before()) if view.is_compared and is_fair else {}
-    series = _series(asker, view, holes, earlier)
+    is_fair = view.is_compared and max(_lost(now), _lost(then)) <= _FAIR
+    before = _whole(asker, earlier) if is_fair else {}
+    series = _series(asker, view, _holes(now, view.step), _holes(then, "day"))
     spots, nowhere = _spots(asker, view, answers["countries"])
     return Figures(
         tiles=_tiles(view, whole, before, answers, series),
@@ -109,10 +115,29 @@ def figures(asker: Asker, view: View) -> Figures:
     )
 
 
-def _lost(holes: Mapping[str | None, Gaps]) -> float:
-    """Which part of the days of servers is not covered."""
-    days = sum(one.days for one in holes.values())
-    return sum(one.incomplete + one.missing for one in holes.values()) / days if days else 1.0
+def _known_days(asker: Asker, view: View, first: date) -> list[dict[str, Any]]:
+    """What is known of each day from ``first`` on, of each server and direction, by day."""
+    kept = {name: view.all_filters[name] for name in OF_SERVER if name in view.all_filters}
+    question = Question(first=first, last=view.last, filters=kept)
+    rows: list[dict[str, Any]] = coverage(asker.store, question).to_pylist()
+    return sorted(rows, key=lambda row: row["day"])
+
+
+def _lost(days: Sequence[Mapping[str, Any]]) -> float:
+    """Which part of ``days`` is not covered."""
+    return sum(row["state"] in _UNCOVERED for row in days) / len(days) if days else 1.0
+
+
+def _holes(days: Sequence[Mapping[str, Any]], step: str) -> dict[str, str]:
+    """What is not known of a time, in words, by the times of which that is so."""
+    states: dict[str, list[str]] = {}
+    for row in days:
+        states.setdefault(label_of(date.fromisoformat(row["day"]), step), []).append(row["state"])
+    return {
+        time: _NO_LOG if set(own) == {"missing"} else _PARTLY
+        for time, own in states.items()
+        if _UNCOVERED & set(own)
+    }
 
 
 def colours_order(asker: Asker) -> list[str]:
@@ -199,10 +224,7 @@ def _points(amounts: Sequence[int]) -> str:
 
 
 def _series(
-    asker: Asker,
-    view: View,
-    holes: Mapping[str | None, Gaps],
-    earlier: Mapping[str | None, Gaps],
+    asker: Asker, view: View, holes: Mapping[str, str], earlier: Mapping[str, str]
 ) -> Series:
     """Bytes by time, split as the view says: the largest by themselves, all others together."""
     rows = asker.answer(view.question(view.step, view.split, measures=("bytes",))).rows.to_pylist()
@@ -218,29 +240,25 @@ def _series(
         name = row[view.split] or UNKNOWN
         place = row[view.step], name if name in kept else OTHER
         amounts[place] = amounts.get(place, 0) + (row["bytes"] or 0)
-    times = sorted({time for time, _ in amounts} | {time for time in holes if time})
-    times = times if view.step != "day" else _days(view)
-    told = {time: _hole(holes[time]) for time in times if holes.get(time)}
-    return Series(times, names, amounts, told, _before(asker, view, earlier))
+    times = list(dict.fromkeys(label_of(day, view.step) for day in _days(view)))
+    return Series(times, names, amounts, holes, _before(asker, view, earlier))
 
 
-def _days(view: View) -> list[str]:
-    return [(view.first + timedelta(days=n)).isoformat() for n in range(view.days)]
+def _days(view: View) -> list[date]:
+    return [view.first + timedelta(days=n) for n in range(view.days)]
 
 
-def _hole(hole: Gaps) -> str:
-    return _NO_LOG if hole.missing == hole.days else _PARTLY
-
-
-def _before(asker: Asker, view: View, holes: Mapping[str | None, Gaps]) -> list[int | None]:
+def _before(asker: Asker, view: View, holes: Mapping[str, str]) -> list[int | None]:
     """Bytes of the days before, None where their logs are not all in; nothing but by day."""
-    if not view.is_compared or view.step != "day" or view.before().days != view.days:
+    earlier = view.before()
+    if not view.is_compared or view.step != "day" or earlier.days != view.days:
         return []
-    rows = asker.answer(view.before().question("day", measures=("bytes",))).rows
-    known = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
-    if not any(known.values()):
-        return []
-    return [None if holes.get(day) else known.get(day) or 0 for day in _days(view.before())]
+    rows = asker.answer(earlier.question("day", measures=("bytes",))).rows
+    sums = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
+    days = [day.isoformat() for day in _days(earlier)]
+    return (
+        [None if day in holes else sums.get(day) or 0 for day in days] if any(sums.values()) else []
+    )
 
 
 def _spots(asker: Asker, view: View, countries: Answer) -> tuple[list[Spot], int]:
@@ -284,7 +302,7 @@ def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
     if question.is_of_transfers and kept is not None and kept > view.first:
         return {}
     rows = asker.answer(question).rows.to_pylist()
-    days = Counter((view.first + timedelta(days=n)).isoweekday() for n in range(view.days))
+    days = Counter(day.isoweekday() for day in _days(view))
     return {
         (int(row["weekday"]), int(row["hour"])): round(
             (row["bytes"] or 0) / days[int(row["weekday"])]
@@ -294,23 +312,19 @@ def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
     }
 
 
-def _coverage(asker: Asker, view: View) -> list[dict[str, Any]]:
+def _coverage(view: View, days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By server and direction: how many days of each state, and which, where they are not many."""
-    question = Question(
-        first=view.first,
-        last=view.last,
-        filters={n: v for n, v in view.all_filters.items() if n in ("server", "direction")},
-    )
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in coverage(asker.store, question).to_pylist():
+    for row in days:
+        server, direction, state = row["server"], row["direction"], row["state"]
         own = found.setdefault(
-            (row["server"], row["direction"]),
-            {"server": row["server"], "direction": row["direction"], "days": [], "counts": {}},
+            (server, direction),
+            {"server": server, "direction": direction, "days": [], "counts": Counter()},
         )
-        own["counts"][row["state"]] = own["counts"].get(row["state"], 0) + 1
+        own["counts"][state] += 1
         if view.days <= _MOST_STRIP:
-            own["days"].append((row["day"], row["state"]))
-    return list(found.values())
+            own["days"].append((row["day"], state))
+    return [found[key] for key in sorted(found)]
 
 
 def _unread(asker: Asker, view: View, shown_stations: Answer) -> list[tuple[str, str]]:
@@ -354,17 +368,8 @@ def _rejected(asker: Asker, view: View) -> int:
 
 
 def _notes(asker: Asker, view: View, answers: Mapping[str, Answer]) -> list[str]:
-    found: list[str] = []
-    told = known(asker.store)
-    if len(told.classes) > 1 and "class" not in view.all_filters:
-        found.append(f"clients of all classes: {', '.join(told.classes)}")
-    if any(source.startswith("DBIP") for source in told.place_sources):
-        found.append("places: IP Geolocation by DB-IP (https://db-ip.com)")
+    groups = {group for name in answers for group in TABLES[name].by}
     near = sorted({name for answer in answers.values() for name in answer.nearest})
-    if near:
-        found.append(
-            "none was operating on some days, which count as the nearest network: "
-            + ", ".join(near)
-        )
+    notes = [*of_clients(asker.store, view.question(*sorted(groups))), *of_networks(near)]
     left = sorted({note for answer in answers.values() for note in answer.left_out})
-    return [*found, *left]
+    return [*(note.text for note in notes), *left]

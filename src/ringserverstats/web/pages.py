@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ringserverstats import __version__
+from ringserverstats.errors import RingserverStatsError
 from ringserverstats.statistics import charts
-from ringserverstats.statistics.columns import FILTERS
 from ringserverstats.statistics.networks import registry
 from ringserverstats.statistics.published import Reader
 from ringserverstats.statistics.sizes import human_bytes
@@ -23,7 +23,7 @@ from ringserverstats.store.tokens import find_token
 from ringserverstats.web.access import COOKIE, Guest, is_foreign
 from ringserverstats.web.answers import RefusedError
 from ringserverstats.web.overview import Asker, Figures, colours_order, figures
-from ringserverstats.web.tables import MOST, SORTS, TABLES, pattern_of, shown, tables_for
+from ringserverstats.web.tables import MOST, SORTS, TABLES, Table, pattern_of, shown, tables_for
 from ringserverstats.web.view import (
     SPLITS,
     STEPS,
@@ -44,16 +44,7 @@ _MONTH = 31 * 86_400
 _LONGEST_FORM = 10_000
 _TITLES = {"activity": "Activity", "map": "From where", "hours": "When"}
 _DOI = "https://doi.org/"
-
-
-class _Words(dict[int, str]):
-    """Numbers of bytes in words."""
-
-    def __missing__(self, count: int) -> str:
-        return human_bytes(count)
-
-
-_WORDS = _Words()
+_NOBODY = Guest("", Reader())
 
 _templates = Environment(
     loader=PackageLoader("ringserverstats.web"),
@@ -62,8 +53,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals.update(version=__version__, doi=_DOI)
-_templates.globals.update(pattern=pattern_of)
+_templates.globals.update(version=__version__, doi=_DOI, pattern=pattern_of)
 _templates.filters["bytes"] = human_bytes
 _templates.filters["segment"] = lambda text: quote(text, safe="")
 
@@ -194,10 +184,10 @@ def _spec(name: str, found: Figures, colours: Mapping[str, str], width: int) -> 
     if found.series is None:
         return None
     if name == "activity":
-        return charts.activity(found.series, colours, _WORDS, width=width)
+        return charts.activity(found.series, colours, width=width)
     if name == "map":
         return charts.world_map(found.spots, width=width) if found.spots else None
-    return charts.hours(found.hours, _WORDS, width=width) if found.hours else None
+    return charts.hours(found.hours, width=width) if found.hours else None
 
 
 def table(service: "Service", request: Request) -> Response:
@@ -220,7 +210,7 @@ def table(service: "Service", request: Request) -> Response:
     )
 
 
-def _table_of(request: Request, guest: Guest) -> Any:
+def _table_of(request: Request, guest: Guest) -> Table:
     name = request.path_params["name"]
     if name not in TABLES:
         raise HTTPException(404, "there is no such page")
@@ -263,7 +253,7 @@ def _file(
             (" ".join(str(row[name] or "–") for name in chosen.keys), row["bytes"] or 0)
             for row in answer.rows.to_pylist()
         ]
-        spec, title = charts.ranking(rows, _WORDS, width=charts.WIDE), chosen.title
+        spec, title = charts.ranking(rows, width=charts.WIDE), chosen.title
     if spec is None:
         raise HTTPException(404, "there is nothing to draw in this period")
     whole = charts.for_file(spec, f"{service.settings.title}: {title}", _subtitle(view))
@@ -281,18 +271,25 @@ def documentation_page(
     service: "Service", request: Request, description: Mapping[str, Any]
 ) -> Response:
     """What the service can be asked, for people."""
-    guest = Guest("", Reader())
     heading = Heading("How to ask this service")
     return _rendered(
         "docs.html",
         request,
         service,
-        guest,
+        _guest_or_nobody(service, request),
         heading=heading,
         description=description,
         origin=f"{request.url.scheme}://{request.url.netloc}",
         example=_example,
     )
+
+
+def _guest_or_nobody(service: "Service", request: Request) -> Guest:
+    """Who asks, of what everybody may read anyhow."""
+    try:
+        return service.guest(request)
+    except (RefusedError, RingserverStatsError):
+        return _NOBODY
 
 
 def _example(operation: Mapping[str, Any]) -> str:
@@ -344,9 +341,8 @@ def signing_in(service: "Service") -> Callable[[Request], Awaitable[Response]]:
 def _sign_in_page(
     service: "Service", request: Request, problem: str = "", status: int = 200
 ) -> Response:
-    guest = Guest("", Reader())
     heading = Heading("Sign in")
-    found = _rendered("sign_in.html", request, service, guest, heading=heading, problem=problem)
+    found = _rendered("sign_in.html", request, service, _NOBODY, heading=heading, problem=problem)
     found.status_code = status
     return found
 
@@ -374,12 +370,11 @@ def error_page(service: "Service", request: Request, status: int, message: str) 
         if COOKIE in request.cookies:
             found.delete_cookie(COOKIE, path=_base(request) + "/")
         return found
-    guest = Guest("", Reader())
     found = _rendered(
         "error.html",
         request,
         service,
-        guest,
+        _NOBODY,
         heading=Heading("That did not work" if status != 404 else "Not found"),
         message=_sentence(message),
     )
@@ -403,7 +398,6 @@ def _rendered(
             base=_base(request),
             site=service.settings.title,
             guest=guest,
-            filters=FILTERS,
             today=today(),
             **values,
         )

@@ -27,8 +27,8 @@ from ringserverstats.web.answers import RefusedError, refused, told
 if TYPE_CHECKING:
     from ringserverstats.web.service import Service
 
-_ENCODINGS = {"": b"", "identity": b"", "gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b"}
-_ENCODINGS["zstd"] = b"\x28\xb5\x2f\xfd"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ENCODINGS = {"": b"", "identity": b"", "gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
 _PARAMETERS = ("server", "name")
 _LABEL = "posted log"
 _AWAY = (
@@ -44,7 +44,6 @@ _TOO_SLOW = "the log came too slowly, or no more; nothing of it was counted"
 _PIECE = 1 << 20
 _DRAINED = 16 << 20  # of a log that is refused, so that the sender comes to read why
 _DRAINING = 10  # seconds
-_LATER = 30  # seconds, after which a refused sender may try again
 
 log = logging.getLogger("ringserverstats.web")
 
@@ -65,13 +64,13 @@ class Receiver:
         except RefusedError as error:
             await _drain(body)
             log.info("post refused status=%d", error.status)
-            return refused(error.status, str(error), retry_after=_retry_after(error.status))
+            return refused(error.status, error.message)
         except ClientDisconnect:
             log.info("post broken off")
             return refused(400, "the log broke off; nothing of it was counted")
         except OSError as error:  # no room for the log, most likely
             log.warning("log not taken: %s", error.strerror)
-            return refused(503, "there is no room for the log here just now", retry_after=_LATER)
+            return refused(503, "there is no room for the log here just now")
 
     async def _take(self, request: Request, body: AsyncIterator[bytes]) -> Response:
         settings = self._service.settings
@@ -122,10 +121,6 @@ class Receiver:
             log.warning("places: %s", problem)
         receipt.notes = [note for note in receipt.notes if note not in geography.problems]
         return receipt
-
-
-def _retry_after(status: int) -> int | None:
-    return _LATER if status in (429, 503) else None
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +28,7 @@ from ringserverstats.store.snapshot import snapshot
 from ringserverstats.store.versions import version
 from ringserverstats.web import api, documentation, pages
 from ringserverstats.web.access import Guest, guest_of
-from ringserverstats.web.answers import RefusedError, refused
+from ringserverstats.web.answers import RefusedError, refused, with_hints
 from ringserverstats.web.cache import Cache
 from ringserverstats.web.drawing import Drawer
 from ringserverstats.web.metrics import Measured
@@ -49,8 +49,8 @@ _HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
 }
 _PRIVATE = {b"cache-control": b"private, no-cache", b"vary": b"Cookie, Authorization"}
-_LATER = 30  # seconds after which a store that is away may be back
 _REMEMBERED = 1.0  # seconds for which tokens are, so that a revoked one is refused soon
+_ERRORS = (RefusedError, RingserverStatsError, HTTPException, Exception)
 _PAGES = 256  # that are kept
 _DAYS = "SELECT min(day) AS first, max(day) AS last FROM connection_by_day"
 _THREADS = 40
@@ -78,9 +78,8 @@ class Service:
         """The store, for one use."""
         return open_store(self.settings, answers=True, tell=log.warning)
 
-    @contextmanager
-    def reading(self) -> Iterator[Readable]:
-        """One state of the store.
+    def existing(self) -> Store:
+        """The store, for one use.
 
         Raises:
             HTTPException: there is none yet.
@@ -88,7 +87,12 @@ class Service:
         store = self.store()
         if not store.exists():
             raise HTTPException(404, "there is nothing here yet: no log was read")
-        with snapshot(store) as found:
+        return store
+
+    @contextmanager
+    def reading(self) -> Iterator[Readable]:
+        """One state of the store; see `existing`."""
+        with snapshot(self.existing()) as found:
             yield found
 
     def prepare(self) -> None:
@@ -144,11 +148,7 @@ class Service:
 def create(settings: Settings) -> Starlette:
     """The service with these ``settings``, as an ASGI application."""
     service = Service(settings)
-    receiver = Receiver(service)
-    readers = CapacityLimiter(_READERS)
     _set_up_log()
-    for noisy in ("uvicorn.access", "gunicorn.access"):  # they would tell addresses of clients
-        logging.getLogger(noisy).disabled = True
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -158,16 +158,23 @@ def create(settings: Settings) -> Starlette:
         yield
         await to_thread.run_sync(service.drawer.stop)
 
-    async def root(request: Request) -> Response:
-        if request.method in ("POST", "PUT"):
-            return await receiver(request)
-        return await of(pages.dashboard)(request)
+    app = _Application(
+        routes=_routes(service),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(_Below, path=settings.root_path.rstrip("/")),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
+        ],
+        exception_handlers=dict.fromkeys(_ERRORS, _told(service)),
+    )
+    app.state.service = service
+    return app
 
-    async def uploaded(request: Request) -> Response:
-        """``curl -T LOG URL/`` puts the log's name behind the address."""
-        if request.method == "GET":
-            raise HTTPException(404, "there is no such page")
-        return await receiver(request)
+
+def _routes(service: Service) -> list[BaseRoute]:
+    """What answers which address."""
+    receiver = Receiver(service)
+    readers = CapacityLimiter(_READERS)
 
     def of(
         answer: Callable[[Service, Request], Response],
@@ -177,36 +184,28 @@ def create(settings: Settings) -> Starlette:
 
         return endpoint
 
-    routes = [
+    async def root(request: Request) -> Response:
+        return await (of(pages.dashboard) if request.method == "GET" else receiver)(request)
+
+    async def uploaded(request: Request) -> Response:
+        """``curl -T LOG URL/`` puts the log's name behind the address."""
+        if request.method == "GET":
+            raise HTTPException(404, "there is no such page")
+        return await receiver(request)
+
+    return [
         Route("/", root, methods=["GET", "POST", "PUT"]),
-        *(Route(path, of(answer), methods=["GET"]) for path, answer in pages.ROUTES.items()),
-        Route("/sign-in", pages.signing_in(service), methods=["GET", "POST"]),
-        Route("/sign-out", pages.sign_out, methods=["POST"]),
-        *(Route(path, of(answer), methods=["GET"]) for path, answer in api.ROUTES.items()),
         *(
             Route(path, of(answer), methods=["GET"])
-            for path, answer in documentation.ROUTES.items()
+            for room in (pages, api, documentation)
+            for path, answer in room.ROUTES.items()
         ),
         *(Route(path, api.health, methods=["GET"]) for path in api.HEALTH),
+        Route("/sign-in", pages.signing_in(service), methods=["GET", "POST"]),
+        Route("/sign-out", pages.sign_out, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/{log}", uploaded, methods=["GET", "PUT"]),
     ]
-    app = _Application(
-        routes=routes,
-        lifespan=lifespan,
-        middleware=[
-            Middleware(_Below, path=settings.root_path.rstrip("/")),
-            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
-        ],
-        exception_handlers={
-            RefusedError: _told(service),
-            RingserverStatsError: _told(service),
-            HTTPException: _told(service),
-            Exception: _told(service),
-        },
-    )
-    app.state.service = service
-    return app
 
 
 def _told(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -214,13 +213,9 @@ def _told(service: Service) -> Callable[[Request, Exception], Awaitable[Response
 
     async def answer(request: Request, error: Exception) -> Response:
         status, message = _status_of(error)
-        retry = _LATER if status == 503 else None
         if pages.is_page(request):
-            found = pages.error_page(service, request, status, message)
-            if retry:
-                found.headers["Retry-After"] = str(retry)
-            return found
-        found = refused(status, message, retry_after=retry)
+            return with_hints(pages.error_page(service, request, status, message))
+        found = refused(status, message)
         if isinstance(error, HTTPException):
             found.headers.update(error.headers or {})
         return found
@@ -264,7 +259,12 @@ class _Application(Starlette):
 
 
 def _set_up_log() -> None:
-    """Let the operator see what this service tells, unless logging was set up already."""
+    """Let the operator see what this service tells, unless logging was set up already.
+
+    Not what servers tell of each request: that would hold addresses of clients.
+    """
+    for noisy in ("uvicorn.access", "gunicorn.access"):
+        logging.getLogger(noisy).disabled = True
     top = logging.getLogger("ringserverstats")
     if not top.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler()

@@ -1,7 +1,7 @@
 """The tables of a page, declared once: what they group by, and where their rows lead."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,12 +18,16 @@ SHOWN, MOST = 10, 5000
 
 @dataclass(frozen=True)
 class Table:
-    """Args:
-    name: in addresses, and its ``title``.
-    by: groups; those of ``keys`` are filters that a row adds, the others tell more of it.
-    page: path of the row's own page, with places for the keys; empty: it has none.
-    is_private: it is for the operator alone.
-    is_on_pages: it is not only a page of its own.
+    """What one table shows.
+
+    Args:
+        name: in addresses, and its ``title``.
+        by: groups; those of ``keys`` are filters that a row adds, the others tell more of it.
+        headings: of the groups that are shown.
+        page: path of the row's own page, with places for the keys; empty: it has none.
+        is_private: it is for the operator alone.
+        is_on_pages: it is not only a page of its own.
+        measures: its numbers, those of the bars first.
     """
 
     name: str
@@ -34,7 +38,7 @@ class Table:
     page: str = ""
     is_private: bool = False
     is_on_pages: bool = True
-    measures: tuple[str, ...] = field(default=("bytes", "clients"))
+    measures: tuple[str, ...] = ("bytes", "clients")
 
     def question(self, view: View) -> Question:
         """What its rows are the answer to, all of them, in the order that is asked for."""
@@ -149,9 +153,7 @@ def _line(table: Table, view: View, row: Mapping[str, Any], largest: int) -> Lin
     texts = tuple(row[name] or _NOT_TOLD for name in table.by if name != "network-doi")
     return Line(
         texts,
-        view.address(**{name.replace("-", "_"): text for name, text in filters.items()})
-        if filters
-        else "",
+        view.address(filters) if filters else "",
         page,
         tuple(number(name, row[name]) for name in table.measures),
         (row[table.measures[0]] or 0) / largest,

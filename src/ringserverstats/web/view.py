@@ -19,7 +19,6 @@ from ringserverstats.store.sums import month_of
 SPLITS = ("network", "protocol", "class", "country")
 STEPS = ("day", "week", "month")
 _SORT = "sort-"
-_SINGLE = PERIOD
 _USUAL_DAYS = 30
 # Days of a period up to which a step is taken by itself, and up to which it may be asked for.
 _USUAL_STEPS = {"day": 100, "week": 840}
@@ -95,10 +94,22 @@ class View:
         """By what the rows of a table are sorted; empty: as usual."""
         return self.words.get(_SORT + table, "")
 
-    def question(self, *by: str, **given: object) -> Question:
-        """The question of the period and filters of this page."""
-        asked = Question(by=by, first=self.first, last=self.last, filters=self.all_filters)
-        return replace(asked, **given)  # type: ignore[arg-type]
+    def question(
+        self,
+        *by: str,
+        measures: tuple[str, ...] = (),
+        sort: str = "",
+        filters: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Question:
+        """The question of the period and filters of this page, or of other ``filters``."""
+        return Question(
+            by=by,
+            first=self.first,
+            last=self.last,
+            filters=dict(self.all_filters if filters is None else filters),
+            measures=measures,
+            sort=sort,
+        )
 
     @property
     def _months(self) -> int:
@@ -139,19 +150,16 @@ class View:
         """The query that shows the same on pages whose path tells no filter."""
         fixed = {name: ",".join(values) for name, values in self.fixed.items()}
         span = {"from": self.first.isoformat(), "to": self.last.isoformat()}
-        return self.address(**span, **fixed)
+        return self.address({**span, **fixed})
 
-    def address(self, **changes: str | None) -> str:
+    def address(self, changes: Mapping[str, str | None] | None = None) -> str:
         """The query of this view with other words or filters; None takes one out."""
-        words = {**self.words, **{name: ",".join(v) for name, v in self.filters.items()}}
-        changed = {name.replace("_", "-"): value for name, value in changes.items()}
-        if changed.keys() & set(PERIOD):
-            words = {name: value for name, value in words.items() if name not in PERIOD}
-        words.update({name: value for name, value in changed.items() if value is not None})
-        for name, value in changed.items():
-            if value is None:
-                words.pop(name, None)
-        return "?" + urlencode(words, safe=",*:") if words else "?"
+        changes = changes or {}
+        before = self.other_words() if changes.keys() & set(PERIOD) else self.words
+        filters = {name: ",".join(values) for name, values in self.filters.items()}
+        words = {**before, **filters, **changes}
+        told = {name: value for name, value in words.items() if value is not None}
+        return "?" + urlencode(told, safe=",*:")
 
     def asked_words(self) -> dict[str, str]:
         """The words by which the API, and the command line, are asked for the same."""
@@ -194,7 +202,7 @@ def view_of(
     """
     choices = {_SORT + name: known for name, known in sorts.items()}
     choices |= {"split": SPLITS, "step": STEPS, "compare": ("no", "yes")}
-    known = (*_SINGLE, *choices)
+    known = (*PERIOD, *choices)
     single: dict[str, str] = {}
     filters: dict[str, tuple[str, ...]] = {}
     for name, texts in words.items():
