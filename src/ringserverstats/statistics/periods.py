@@ -54,14 +54,26 @@ def label_of(day: date, time: str) -> str:
     return day.isoformat() if time == "day" else f"{day:%Y-%m}"
 
 
+def month_after(day: date, months: int) -> date:
+    """The first day of the month that is ``months`` behind that of ``day``.
+
+    Raises:
+        ValueError: it is in no year from 1 to 9999.
+    """
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, 1)
+
+
 def months_before(text: str, today: date) -> date:
     """The first day of the months that ``13mo`` or ``2y`` keep, beside the one of ``today``."""
     match = re.fullmatch(r"(\d{1,4})(mo?|y)", text, re.ASCII)
     count = int(match[1]) * (12 if match[2] == "y" else 1) if match else 0
-    year, month = divmod(today.year * 12 + today.month - 1 - count, 12)
-    if count < 1 or year < 1:
-        raise UsageError(f"{text!r} is no number of months to keep; write 13mo or 2y")
-    return date(year, month + 1, 1)
+    try:
+        if count < 1:
+            raise ValueError
+        return month_after(today, -count)
+    except ValueError:
+        raise UsageError(f"{text!r} is no number of months to keep; write 13mo or 2y") from None
 
 
 def last(text: str, today: date) -> tuple[date, date]:
@@ -73,10 +85,9 @@ def last(text: str, today: date) -> tuple[date, date]:
     try:
         if unit in _DAYS:
             return today - timedelta(days=count * _DAYS[unit] - 1), today
-        months = today.year * 12 + today.month - 1 - count * (12 if unit == "y" else 1)
-        year, month = divmod(months, 12)
-        day = min(today.day, monthrange(year, month + 1)[1])
-        return date(year, month + 1, day) + timedelta(days=1), today
+        month = month_after(today, -count * (12 if unit == "y" else 1))
+        day = min(today.day, monthrange(month.year, month.month)[1])
+        return month.replace(day=day) + timedelta(days=1), today
     except (OverflowError, ValueError):
         raise UsageError(f"{text!r} is too long a time; write 30d, 4w, 6m or 1y") from None
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.asked import PERIOD, period
 from ringserverstats.statistics.columns import FILTERS
-from ringserverstats.statistics.periods import PRESETS, listed
+from ringserverstats.statistics.periods import PRESETS, listed, month_after
 from ringserverstats.statistics.questions import Question
 from ringserverstats.store.sums import month_of
 
@@ -122,7 +122,7 @@ class View:
         """The period of the same length that ends where this one begins; of months, months."""
         last = self.first - _ONE_DAY
         first = (
-            _moved(last.replace(day=1), 1 - self._months)
+            month_after(last, 1 - self._months)
             if self._months
             else (self.first - timedelta(days=self.days))
         )
@@ -132,7 +132,7 @@ class View:
         """The period of the same length that begins where this one ends; of months, months."""
         first = self.last + _ONE_DAY
         last = (
-            month_of(_moved(first, self._months - 1))[1]
+            month_of(month_after(first, self._months - 1))[1]
             if self._months
             else (self.last + timedelta(days=self.days))
         )
@@ -232,19 +232,13 @@ def view_of(
     return View(begin, end, single, filters, fixed)
 
 
-def _moved(first: date, months: int) -> date:
-    """The first day of a month, ``months`` later."""
-    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
-    return date(year, month + 1, 1)
-
-
 def presets(today: date, bounds: Bounds) -> list[tuple[str, dict[str, str]]]:
     """Periods to choose, each with the words that mean it."""
     whole = {"from": bounds.first.isoformat(), "to": bounds.last.isoformat()}
     return [
         *((label, {"last": length}) for length, label in PRESETS.items()),
         ("this month", {"month": f"{today:%Y-%m}"}),
-        ("last month", {"month": f"{_moved(today.replace(day=1), -1):%Y-%m}"}),
+        ("last month", {"month": f"{month_after(today, -1):%Y-%m}"}),
         ("this year", {"year": f"{today.year}"}),
         ("last year", {"year": f"{today.year - 1}"}),
         ("all", whole),
