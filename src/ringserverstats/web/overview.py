@@ -12,6 +12,7 @@ from ringserverstats.enrich.geography import centre_of
 from ringserverstats.enrich.words import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import Series, Spot, world
+from ringserverstats.statistics.clients import known
 from ringserverstats.statistics.columns import OTHER
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.notes import of_clients, of_networks
@@ -21,7 +22,7 @@ from ringserverstats.statistics.questions import OF_SERVER, Question
 from ringserverstats.statistics.rejects import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
-from ringserverstats.web.tables import SHOWN, TABLES, Shown, shown, tables_for
+from ringserverstats.web.tables import SHOWN, TABLES, Shown, shown, worth_showing
 from ringserverstats.web.view import View
 
 _MOST_SERIES = 7
@@ -80,19 +81,17 @@ def figures(asker: Asker, view: View) -> Figures:
     """The figures of a page."""
     whole = _whole(asker, view)
     earlier = view.before()
-    known = _known_days(asker, view, earlier.first if view.is_compared else view.first)
+    all_days = _known_days(asker, view, earlier.first if view.is_compared else view.first)
     then, now = (
-        [row for row in known if (row["day"] >= view.first.isoformat()) is is_now]
+        [row for row in all_days if (row["day"] >= view.first.isoformat()) is is_now]
         for is_now in (False, True)
     )
     days = _coverage(view, now)
     if not (whole["bytes"] or whole["clients"]):
         return Figures(coverage=days, is_empty=True)
-    answers = {
-        name: asker.answer(table.question(view))
-        for name, table in tables_for(asker.reader).items()
-        if table.is_on_pages
-    }
+    servers = len({row["server"] for row in all_days})
+    tables = worth_showing(asker.reader, len(known(asker.store).classes), servers)
+    answers = {name: asker.answer(table.question(view)) for name, table in tables.items()}
     is_fair = view.is_compared and max(_lost(now), _lost(then)) <= _FAIR
     before = _whole(asker, earlier) if is_fair else {}
     series = _series(asker, view, _holes(now, view.step), _holes(then, "day"))
@@ -101,7 +100,7 @@ def figures(asker: Asker, view: View) -> Figures:
         tiles=_tiles(view, whole, before, answers, series),
         series=series,
         tables={
-            name: shown(TABLES[name], view, answer, SHOWN, asker.reader)
+            name: shown(tables[name], view, answer, SHOWN, asker.reader)
             for name, answer in answers.items()
         },
         spots=spots,

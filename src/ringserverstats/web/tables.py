@@ -123,6 +123,16 @@ class Shown:
     api: str
 
 
+def worth_showing(reader: Reader, classes: int, servers: int) -> dict[str, Table]:
+    """The tables of a page: those of classes and servers only where there are several of them."""
+    alone = {name for name, count in (("classes", classes), ("servers", servers)) if count < 2}
+    return {
+        name: table
+        for name, table in tables_for(reader).items()
+        if table.is_on_pages and name not in alone
+    }
+
+
 def tables_for(reader: Reader) -> dict[str, Table]:
     """The tables that ``reader`` may see."""
     return {
