@@ -646,7 +646,7 @@ def test_what_is_left_out_of_an_answer_is_told(sample: Store) -> None:
     web = client_of(settings_of(sample, embargo=("G",)))
     notes = web.get("/api/v1/stats?from=2026-06-25&to=2026-07-02").headers["x-notes"]
     assert "embargo" in notes
-    assert "lack logs" in notes
+    assert "14 missing of 16" in notes
 
 
 def test_pages_are_shown_below_a_path(sample: Store) -> None:

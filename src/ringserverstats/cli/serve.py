@@ -60,6 +60,9 @@ def command(host: str, port: int, database: str | None) -> None:
         access_log=False,  # which would hold addresses
         server_header=False,
         forwarded_allow_ips="",
+        # Longer than proxies and clients keep connections (nginx: 60 s), which else use one again
+        # at the moment at which it is closed.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
         log_level="info",
     )

@@ -6,7 +6,7 @@ They are applied by yoyo, by this program or by its own command.
 import time
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors
@@ -14,10 +14,14 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ringserverstats.errors import StoreError
 
+if TYPE_CHECKING:
+    from yoyo.backends.base import DatabaseBackend
+    from yoyo.migrations import Migration
+
 #: First number of all advisory locks. The second one is a server's number, which is greater than
 #: zero, or one of the others.
 LOCKS = 1381192532
-ALL_SERVERS, MIGRATION = 0, -2  # -3 is in the SQL of make_months
+ALL_SERVERS, MIGRATION, STEPS = 0, -2, -4  # -3 is in the SQL of make_months
 
 _PREFIX = "ringserverstats-"
 _PAUSE = 0.2
@@ -131,10 +135,14 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
     uri = DatabaseURI(scheme, None, None, None, None, told.pop("dbname", None), told)
     backend = get_backend_class(scheme)(uri, "_yoyo_migration")
     try:
+        # Held by what makes the tables: of one that was killed a step may still be on its way.
+        backend.execute(f"SELECT pg_advisory_lock({LOCKS}, {STEPS})")
+        backend.commit()
         backend.init_database()
         _hold_off_yoyo(connection, wait)
         backend._is_locked = True  # else it would wait for the lock that we hold
-        backend.apply_migrations(backend.to_apply(read_migrations(str(folder()))))
+        for step in backend.to_apply(read_migrations(str(folder()))):
+            _apply(backend, step)
         connection.commit()
     except (errors.DuplicateTable, errors.DuplicateObject) as error:
         raise StoreError(
@@ -144,6 +152,14 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
     finally:
         backend.connection.close()
     return sorted(applied(connection) - before)
+
+
+def _apply(backend: "DatabaseBackend", step: "Migration") -> None:
+    """Apply a step and note that it was, in one transaction; yoyo's own way has two."""
+    with backend.transaction():
+        step.process_steps(backend, "apply")
+        backend.log_migration(step, "apply")
+        backend.mark_one(step, log=False)
 
 
 def _hold_off_yoyo(connection: psycopg.Connection[Any], wait: float) -> None:
