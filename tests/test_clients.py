@@ -352,6 +352,7 @@ def test_a_database_of_dbip_is_named_with_its_places(
     assert named == [True, True, False]
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_very_many_clients_fit_into_the_memory_for_reading(run: CommandLine, log: Log) -> None:
     blocks = (
