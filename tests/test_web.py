@@ -649,6 +649,17 @@ def test_what_is_left_out_of_an_answer_is_told(sample: Store) -> None:
     assert "14 missing of 16" in notes
 
 
+@pytest.mark.parametrize("asked", ["", " ", "a\r\nX-Evil: 1", "\x00", "é "])
+def test_what_was_asked_makes_no_header_of_its_own(sample: Store, asked: str) -> None:
+    answer = client_of(settings_of(sample)).get("/api/v1/stats", params={"class": asked})
+    assert answer.status_code == 200
+    notes = answer.headers["x-notes"]
+    assert notes.isascii()
+    assert notes.isprintable()
+    assert notes == notes.strip()
+    assert "x-evil" not in answer.headers
+
+
 def test_pages_are_shown_below_a_path(sample: Store) -> None:
     web = client_of(settings_of(sample, root_path="/statistics/"))
     page = web.get("/", params=WHOLE).text

@@ -56,7 +56,8 @@ def _split(request: Request, *own: str) -> tuple[dict[str, list[str]], dict[str,
 def _answered(rows: pa.Table, format_: str, name: str, notes: list[str]) -> Response:
     headers = {"Content-Disposition": f'inline; filename="{name}.{format_}"'}
     if notes:
-        headers["X-Notes"] = "; ".join(notes).encode("ascii", "replace").decode()
+        # They tell what was asked: with a line's end, or a space at its own, it would be no header.
+        headers["X-Notes"] = "; ".join(notes).encode("unicode_escape").decode().strip()
     return StreamingResponse(FORMATS[format_](rows), media_type=TYPES[format_], headers=headers)
 
 
