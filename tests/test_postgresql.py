@@ -416,6 +416,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0002-clients",
         "ringserverstats-0003-networks",
         "ringserverstats-0004-service",
+        "ringserverstats-0005-totals",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"

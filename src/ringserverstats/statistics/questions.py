@@ -34,6 +34,8 @@ _SUMS = {
     "hour": ("hour_by_day", None, ("hour",)),
     "hour of stream": (_TRANSFERS, None, ("hour", "stream")),
 }
+#: Of all clients together, where nothing of them is asked.
+_TOTALS = ("station_total_by_day", None, ("network", "station"))
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}
 _PLAIN = Naming()
@@ -121,6 +123,15 @@ class Question:
         return "station" if set(names) <= _OF_STATION else "stream"
 
     @property
+    def _is_of_origins(self) -> bool:
+        """Whether anything of clients is asked."""
+        return (
+            "clients" in self.shown
+            or any("origin" in GROUPS[name].joins for name in self.by)
+            or any("f.origin" in FILTERS[name].sql for name in self.filters)
+        )
+
+    @property
     def parts(self) -> dict[str, list[str]]:
         """The measures that are shown, by the kind of part of the answer that they come from."""
         single = "connections" if self._detail == "nothing" else "transfers"
@@ -132,7 +143,8 @@ class Question:
 
     def tables(self, kind: str) -> tuple[str, str | None, tuple[str, ...]]:
         """Where a part comes from: tables by day and, if there is one, by month; their columns."""
-        daily, monthly, what = _SUMS[self._detail]
+        of_all = self._detail in ("network", "station") and not self._is_of_origins
+        daily, monthly, what = _TOTALS if of_all else _SUMS[self._detail]
         return {
             "sums": (daily, monthly, (*what, *_AMOUNTS)),
             _MEANS: (daily, None, (*what, *_AMOUNTS)),
@@ -299,7 +311,8 @@ class Question:
             for table, first, last in _pieces(daily, monthly, begin, end):
                 day = "month" if table == monthly else "day"
                 where = " AND ".join(_period(day, first, last, parameters)) or "true"
-                names = ", ".join([f"{day} AS day", *told, *_WHO, *columns])
+                who = _WHO[:-1] if table == _TOTALS[0] else _WHO
+                names = ", ".join([f"{day} AS day", *told, *who, *columns])
                 selects.append(f"SELECT {names} FROM {table} WHERE {where}")
         return f"({' UNION ALL '.join(selects)}) f"
 

@@ -26,7 +26,7 @@ class DuckDBSession:
     """The transaction of ``connection``."""
 
     facts: tuple[str, ...] = ("transfer",)
-    sums: tuple[str, ...] = tuple(one.table for one in SUMS)
+    of_origins: tuple[str, ...] = tuple(one.table for one in SUMS if one.is_of_origins)
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection

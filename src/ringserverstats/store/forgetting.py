@@ -69,7 +69,7 @@ def _rename_origins(session: Session, before: int, after: int, keys: Keys) -> No
     kinds = (pa.int64(), pa.int64(), pa.string())
     arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     session.give("moved", pa.table(arrays, names=["origin", "becomes", "auth_user"]))
-    for table in (*session.facts, *session.sums):
+    for table in (*session.facts, *session.of_origins):
         session.change(
             f"UPDATE {table} SET origin = moved.becomes FROM moved"
             f" WHERE moved.origin = {table}.origin"

@@ -78,7 +78,7 @@ class PostgreSQLSession:
 
     def __init__(self, connection: psycopg.Connection[Any], *, has_hypertable: bool) -> None:
         self._connection = connection
-        self.sums = tuple(f"{one.table}_packed" if one.is_packed else one.table for one in SUMS)
+        self.of_origins = tuple(_table(one) for one in SUMS if one.is_of_origins)
         self.facts: tuple[str, ...] = ("transfer_packed",)
         if has_hypertable:
             self.facts = ("transfer_packed", "transfer_hypertable")
@@ -162,7 +162,7 @@ class PostgreSQLSession:
             count: how many these are.
             days: the first and the last one that they are of.
         """
-        table, arrays = f"{one.table}_packed", (*one.what, *one.values)
+        table, arrays = _table(one), (*one.what, *one.values)
         same = " AND ".join(f"old.{name} = {_cast(f'given.{name}')}" for name in one.who)
         within = f"old.{one.time} BETWEEN $1 AND $2"  # for those partitions alone
         sides = [
@@ -205,13 +205,18 @@ class PostgreSQLSession:
 
     def _put_sums(self, one: Sum, where: str, rows: str, parameters: Sequence[object] = ()) -> None:
         """Put ``rows``, a SELECT, in the place of those of ``where``."""
-        table = f"{one.table}_packed" if one.is_packed else one.table
+        table = _table(one)
         self.change(f"DELETE FROM {table} WHERE {where}", parameters)
         columns = [*one.keys, *one.values]
         if one.is_packed:
             rows = packed(one, rows, pieces=_PIECES, wide="numeric")
             columns = [*one.who, *one.what, *one.values]
         self.change(f"INSERT INTO {table} ({', '.join(columns)}) {rows}", parameters)
+
+
+def _table(one: Sum) -> str:
+    """Where the rows of ``one`` lie."""
+    return f"{one.table}_packed" if one.is_packed else one.table
 
 
 def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:

@@ -81,6 +81,8 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
             session.add_names(name, rows)
         _give_moves(session, coarse, span)
         for one in SUMS:
+            if not one.is_of_origins:
+                continue
             where = _SPAN.format(time=one.time, first=span[0], last=span[1])
             session.replace_sums(one, where, _moved(one, where))
         forget_unused(session)

@@ -16,8 +16,8 @@ class Session(Protocol):
 
     #: The tables of transfers whose rows can be changed, each with the columns of their entry.
     facts: tuple[str, ...]
-    #: The tables of sums whose rows can be changed.
-    sums: tuple[str, ...]
+    #: The tables of sums by origin whose rows can be changed.
+    of_origins: tuple[str, ...]
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a SELECT, or of what a change returns."""

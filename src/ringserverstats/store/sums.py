@@ -40,9 +40,14 @@ class Sum:
         return (self.time, *_WHO)
 
     @property
+    def is_of_origins(self) -> bool:
+        """Whether it tells who read, and not only what all took together."""
+        return "origin" in self.keys
+
+    @property
     def is_packed(self) -> bool:
         """PostgreSQL keeps it in arrays: all rows of the same time and ``who`` in one."""
-        return self.source != "fresh_entry"
+        return self.is_of_origins and self.source != "fresh_entry"
 
     @property
     def what(self) -> tuple[str, ...]:
@@ -56,6 +61,7 @@ def month_of(day: date) -> tuple[date, date]:
 
 
 _PLAIN = {name: name for name in _WHO}
+_TOGETHER = {name: name for name in _WHO if name != "origin"}
 _DAY, _MONTH = {"day": "day"}, {"month": "date_trunc('month', day)::date"}
 _HOUR = {"hour": f"coalesce(hour, {NO_HOUR})"}  # of logs that are of no single hour
 _STREAM, _NETWORK = {"stream": "stream"}, {"network": "network"}
@@ -95,6 +101,7 @@ SUMS = (
     Sum("by_month", "fresh_transfer", {**_MONTH, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
     Sum("station_by_day", "fresh_station", {**_DAY, **_PLAIN, **_STATION}, _OF_OTHERS, _SEVERAL),
     Sum("station_by_month", "fresh_station", {**_MONTH, **_PLAIN, **_STATION}, _OF_OTHERS),
+    Sum("station_total_by_day", "fresh_station", {**_DAY, **_TOGETHER, **_STATION}, _OF_OTHERS),
     Sum("network_by_day", "fresh_station", {**_DAY, **_PLAIN, **_NETWORK}, _OF_OTHERS),
     Sum(
         "connection_by_day",

@@ -16,7 +16,8 @@ BEGIN
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
-            station_by_month_packed, network_by_day_packed, connection_by_day, hour_by_day
+            station_by_month_packed, station_total_by_day, network_by_day_packed,
+            connection_by_day, hour_by_day
             TO ringserverstats_writer;
         GRANT INSERT ON transfer_packed TO ringserverstats_writer;
         GRANT EXECUTE ON FUNCTION make_months(date, date) TO ringserverstats_writer;
@@ -30,8 +31,8 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
         FOREACH name IN ARRAY ARRAY['migration', 'token', 'day_version', 'store', 'server', 'seen',
             'stream', 'agent', 'origin', 'transfer', 'by_day', 'by_month', 'station_by_day',
-            'station_by_month', 'network_by_day', 'connection_by_day', 'hour_by_day', 'covered', 'coverage',
-            'covered_day', 'reject', 'imported', 'registry', 'network_on', 'pruned',
+            'station_by_month', 'station_total_by_day', 'network_by_day', 'connection_by_day',
+            'hour_by_day', 'covered', 'coverage', 'covered_day', 'reject', 'imported', 'registry', 'network_on', 'pruned',
             'ringserver_events', 'transfers_by_day', 'transfers_by_month'] LOOP
             IF to_regclass(name) IS NOT NULL THEN  -- the last two are TimescaleDB's
                 EXECUTE format('GRANT SELECT ON %I TO %I', name, role);
