@@ -15,7 +15,7 @@ from pathlib import Path
 CLIENTS = 300
 NETWORKS = ("FR", "G", "RA", "RD", "MT", "CL", "GL", "WI", "ND", "IU")
 BLOCKS = ("82.64.{}.{}", "129.88.{}.{}", "130.79.{}.{}", "141.14.{}.{}", "193.48.{}.{}")
-FIRST_DAY = datetime(2018, 1, 1)
+FIRST_DAY = "2018-01-01"
 
 
 def subscriptions(rng: random.Random, streams: int) -> list[tuple[str, str, list[str]]]:
@@ -37,11 +37,13 @@ def subscriptions(rng: random.Random, streams: int) -> list[tuple[str, str, list
     return found
 
 
-def entries(lines: int, streams: int) -> Iterator[tuple[datetime, str, str, list[tuple[str, int]]]]:
+def entries(
+    lines: int, streams: int, first: datetime
+) -> Iterator[tuple[datetime, str, str, list[tuple[str, int]]]]:
     """Log time, address, agent and transfers (stream, packets) of each entry."""
     rng = random.Random(20181)
     clients = subscriptions(rng, streams)
-    day = FIRST_DAY
+    day = first
     while lines > 0:
         day += timedelta(days=1)
         for address, agent, own in clients:
@@ -51,11 +53,19 @@ def entries(lines: int, streams: int) -> Iterator[tuple[datetime, str, str, list
             lines -= len(taken)
 
 
-def write(path: Path, lines: int, *, streams: int = 108, json_lines: bool = False) -> None:
-    """Write a log of ``lines`` transfers to ``path``."""
-    connected = FIRST_DAY - timedelta(hours=7)
+def write(
+    path: Path,
+    lines: int,
+    *,
+    streams: int = 108,
+    json_lines: bool = False,
+    first: str = FIRST_DAY,
+) -> None:
+    """Write a log of ``lines`` transfers, from the day ``first`` on, to ``path``."""
+    begin = datetime.fromisoformat(first)
+    connected = begin - timedelta(hours=7)
     with path.open("w") as file:
-        for time, address, agent, transfers in entries(lines, streams):
+        for time, address, agent, transfers in entries(lines, streams, begin):
             total = sum(packets * 512 for _, packets in transfers)
             host = f"host-{address.replace('.', '-')}.example.org"
             if json_lines:
@@ -94,5 +104,6 @@ if __name__ == "__main__":
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--streams", type=int, default=108, help="streams of a client, on average")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--first", default=FIRST_DAY, help="the day with which it begins")
     given = parser.parse_args()
-    write(given.path, given.lines, streams=given.streams, json_lines=given.json)
+    write(given.path, given.lines, streams=given.streams, json_lines=given.json, first=given.first)

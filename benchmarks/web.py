@@ -1,6 +1,7 @@
 """How long pages take, made for the first time and again, and for many readers while a log comes.
 
-The service is started on a store that is there; `--post` counts logs in it, so give it a copy.
+The service is started on a store that is there; `--post` counts a log in it, so give it a copy: the
+log is posted again and again while it grows, so that each post changes what the readers read.
 Readers are threads of another process, so that the service has what is left of the machine.
 """
 
@@ -22,6 +23,7 @@ import httpx
 from large import SECRET, p95
 
 DAYS = 30
+PIECES = 10
 
 
 @contextmanager
@@ -107,15 +109,17 @@ def many(url: str, last: date, readers: int, seconds: float, log: Path | None) -
     for thread in threads:
         thread.start()
     if log:
-        begin, posts = time.monotonic(), 0
-        while time.monotonic() < end:
-            with open(log, "rb") as body:
-                name = f"server=posted{posts}&name=txlog-20260101T0000-20260102T0000"
-                answer = httpx.post(f"{url}/?{name}", content=body, timeout=600)
-            posts += 1
-            if answer.status_code not in (200, 201):
+        begin, body = time.monotonic(), log.read_bytes()
+        for piece in range(1, PIECES + 1):
+            time.sleep(max(0, begin + seconds * piece / (PIECES + 1) - time.monotonic()))
+            part = body[: body.rindex(b"START", 0, len(body) * piece // PIECES)]
+            answer = httpx.post(f"{url}/?server=posted", content=part, timeout=600)
+            if answer.status_code != 201:
                 failed.append(answer.text)
-        print(f"{posts} posts of {log.stat().st_size:,} bytes in {time.monotonic() - begin:.0f} s")
+        print(
+            f"a log of {len(body):,} bytes in {PIECES} growing posts,"
+            f" the last one read {time.monotonic() - begin:.0f} s after the first"
+        )
     for thread in threads:
         thread.join()
     told(f"{readers} readers at once, {len(durations)} pages", durations)

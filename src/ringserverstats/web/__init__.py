@@ -4,7 +4,7 @@
 process, when it is first asked for.
 """
 
-from functools import cache
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> "Starlette":
     return _made()
 
 
-@cache
+@functools.cache
 def _made() -> "Starlette":
     from ringserverstats import settings
     from ringserverstats.web.service import create

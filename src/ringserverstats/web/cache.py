@@ -1,52 +1,80 @@
 """What was worked out once is told again, as long as the days it is of have not changed."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 _Value = TypeVar("_Value")
+# Seconds for which a value is told on while somebody waits for the next one.
+_LENIENT = 10.0
+
+
+@dataclass
+class _Known(Generic[_Value]):
+    """A value, when its making began, and when it was last known to hold."""
+
+    value: _Value
+    version: str
+    begun: float
+    held: float
 
 
 class Cache(Generic[_Value]):
-    """The last ``size`` values; who asks for one that is being made waits for it."""
+    """The last ``size`` values.
+
+    One thread at a time makes a value anew. Others are told what held until just now, so that who
+    reads does not wait for each log that comes; where nothing did, they wait for it.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._known: OrderedDict[object, tuple[str, _Value]] = OrderedDict()
+        self._known: OrderedDict[object, _Known[_Value]] = OrderedDict()
         self._making: dict[object, threading.Lock] = {}
 
     def get(self, key: object, version: str, make: Callable[[], _Value]) -> _Value:
         """The value of ``key``, made by ``make`` where that of ``version`` is not known."""
-        found = self._find(key, version)
+        asked = time.monotonic()
+        found = self._find(key, version, asked)
         if found is not None:
-            return found[0]
+            return found.value
         with self._lock:
             own = self._making.setdefault(key, threading.Lock())
-        with own:
-            found = self._find(key, version)
+            known = self._known.get(key)
+        if known is None or asked - known.held >= _LENIENT:
+            own.acquire()
+        elif not own.acquire(blocking=False):
+            return known.value
+        try:
+            found = self._find(key, version, asked)
             if found is not None:
-                return found[0]
-            try:
-                value = make()
-                self._keep(key, version, value)
-                return value
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
+                return found.value
+            begun = time.monotonic()
+            value = make()
+            self._keep(key, _Known(value, version, begun, begun))
+            return value
+        finally:
+            own.release()
+            with self._lock:
+                self._making.pop(key, None)
 
-    def _find(self, key: object, version: str) -> tuple[_Value] | None:
+    def _find(self, key: object, version: str, asked: float) -> _Known[_Value] | None:
+        """What is of ``version``, or was made since it was ``asked`` for, and so of a later one."""
         with self._lock:
             known = self._known.get(key)
-            if known is None or known[0] != version:
+            if known is None or (known.version != version and known.begun < asked):
                 return None
+            if known.version == version:
+                known.held = asked
             self._known.move_to_end(key)
-            return (known[1],)
+            return known
 
-    def _keep(self, key: object, version: str, value: _Value) -> None:
+    def _keep(self, key: object, known: _Known[_Value]) -> None:
         with self._lock:
-            self._known[key] = version, value
+            self._known[key] = known
             self._known.move_to_end(key)
             while len(self._known) > self._size:
                 self._known.popitem(last=False)
