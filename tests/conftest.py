@@ -139,6 +139,7 @@ BOTH = (
     "test_eida_service",
     "test_exactly_once",
     "test_forget",
+    "test_influxdb",
     "test_networks",
     "test_prune",
     "test_published",

@@ -417,6 +417,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0003-networks",
         "ringserverstats-0004-service",
         "ringserverstats-0005-totals",
+        "ringserverstats-0006-outlets",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"

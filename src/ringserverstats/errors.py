@@ -21,6 +21,19 @@ class ServiceError(RingserverStatsError):
     exit_code = 3
 
 
+class OutletError(ServiceError):
+    """An outlet cannot be reached, or does not take all; ``status`` is that of its answer, or 0."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it would say the same of every day just now."""
+        return self.status in (0, 401, 403, 404, 429) or self.status >= 500
+
+
 class StoreError(RingserverStatsError):
     """The store cannot be used; nothing of the current batch was stored."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringserverstats.errors import StoreError
+from ringserverstats.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from ringserverstats.enrich.geography import Geography
     from ringserverstats.enrich.rules import Rules
+    from ringserverstats.outlets.sending import Outlet
     from ringserverstats.settings import Settings
     from ringserverstats.statistics.published import Policy
     from ringserverstats.store.base import Store
@@ -61,6 +62,31 @@ def open_store(
             "ringserverstats ingest FILE..."
         )
     return store
+
+
+def open_outlet(settings: Settings) -> Outlet | None:
+    """The InfluxDB that ``settings`` name; None: they name none.
+
+    Raises:
+        UsageError: its address is none, or a package is missing.
+    """
+    if not settings.influx_url:
+        return None
+    try:
+        from ringserverstats.outlets.influxdb import open_influxdb
+    except ImportError:
+        raise UsageError(
+            "InfluxDB needs one more package; install it with: "
+            "pip install 'ringserverstats[influxdb]'"
+        ) from None
+    from ringserverstats.outlets.points import Rules
+    from ringserverstats.outlets.sending import Outlet
+
+    database = open_influxdb(
+        settings.influx_url, settings.influx_token, keep_days=settings.influx_keep_days
+    )
+    policy = public_policy(settings) if settings.influx_public else None
+    return Outlet(database, Rules(settings.influx_hosthash, policy))
 
 
 def open_geography(settings: Settings) -> Geography:

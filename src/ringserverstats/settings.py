@@ -21,6 +21,12 @@ _PREFIX = "RINGSERVERSTATS_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 DATABASE_VARIABLE = "DATABASE_URI"
+#: Settings that the environment also tells by names that others use.
+_ALSO = {
+    "database": DATABASE_VARIABLE,
+    "influx_url": "INFLUX_URL",
+    "influx_token": "INFLUXDB_TOKEN",
+}
 _LISTS = {"embargo"}  # which the environment tells with commas
 
 
@@ -58,6 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     title: str = "Real-time data"
     root_path: str = ""
     node: str = "SEEDLINK"
+    influx_url: Secret | None = None
+    influx_token: Secret | None = None
+    influx_hosthash: bool = True
+    influx_public: bool = False
+    influx_keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     wait: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""
 
@@ -147,8 +158,9 @@ def _of_environment() -> dict[str, Any]:
     }
     for name in _LISTS & set(told):
         told[name] = [part for part in told[name].split(",") if part.strip()]
-    if "database" not in told and os.environ.get(DATABASE_VARIABLE):
-        told["database"] = os.environ[DATABASE_VARIABLE]
+    for name, variable in _ALSO.items():
+        if name not in told and os.environ.get(variable):
+            told[name] = os.environ[variable]
     return told
 
 

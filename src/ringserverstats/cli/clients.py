@@ -94,7 +94,7 @@ def reclassify(dry_run: bool, database: str | None) -> None:
             "there are no rules: write them into clients.toml in "
             f"{settings.config_folder}, or set RINGSERVERSTATS_RULES to their file"
         )
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, answers=True, needed=True, changes=not dry_run)
     found = store.reclassify(rules, try_only=dry_run)
     told = table([("class", False), ("clients", True), ("came from", False)])
     for name in sorted(found.clients):

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringserverstats.errors import UsageError
+from ringserverstats.errors import RingserverStatsError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ringserverstats.outlets.sending import Outlet, Sent
     from ringserverstats.settings import Settings
     from ringserverstats.store.base import Store
 
 _UNLIMITED = 10_000
+_MOST_PROBLEMS = 20
 
 
 def load_settings(database: str | None) -> Settings:
@@ -42,17 +44,52 @@ def warn_of_password(uri: str | None) -> None:
 
 
 def open_store(
-    settings: Settings, *, answers: bool, needed: bool = False, quiet: bool = False
+    settings: Settings,
+    *,
+    answers: bool,
+    needed: bool = False,
+    quiet: bool = False,
+    changes: bool = False,
 ) -> Store:
     """The store that ``settings`` name, as `opening.open_store` has it.
 
     Args:
         quiet: it says nothing by itself, as it is made for a moment.
+        changes: days of it may change, and go on to InfluxDB at the end of the command.
     """
     from ringserverstats import opening
 
     tell = (lambda _: None) if quiet else (lambda message: click.echo(message, err=True))
-    return opening.open_store(settings, answers=answers, needed=needed, tell=tell)
+    store = opening.open_store(settings, answers=answers, needed=needed, tell=tell)
+    outlet = opening.open_outlet(settings) if changes else None
+    if outlet is not None:
+        note = outlet.begin(store)
+        if note:
+            click.echo(f"Note: {note}", err=True)
+        click.get_current_context().call_on_close(lambda: _send_due(outlet, store))
+    return store
+
+
+def _send_due(outlet: Outlet, store: Store) -> None:
+    """Let days that changed go on; whatever happens is told, and what the command did stays so."""
+    try:
+        if not store.exists():
+            return
+        with progress_bar("InfluxDB", None) as progress:
+            sent = outlet.send_due(store, progress=lambda done, size: progress(done, total=size))
+        tell_sent(sent, outlet.database.name)
+    except RingserverStatsError as error:
+        click.echo(f"Warning: nothing goes on to InfluxDB just now: {error}", err=True)
+
+
+def tell_sent(sent: Sent, name: str) -> None:
+    """What went on to InfluxDB, and what did not."""
+    if sent.touched:
+        click.echo(f"{name}: {len(sent.touched):,} days, {sent.points:,} points", err=True)
+    for problem in sent.problems[:_MOST_PROBLEMS]:
+        click.echo(f"Warning: {problem}", err=True)
+    if len(sent.problems) > _MOST_PROBLEMS:
+        click.echo(f"Warning: {len(sent.problems) - _MOST_PROBLEMS} more", err=True)
 
 
 def confirm(question: str, *, otherwise: str) -> None:

@@ -12,10 +12,17 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import confirm, load_settings, open_store
+from ringserverstats.cli.common import (
+    confirm,
+    load_settings,
+    open_store,
+    progress_bar,
+    tell_sent,
+)
 from ringserverstats.cli.options import database_option, period
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
+from ringserverstats.opening import open_outlet
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.sizes import human_bytes
 
@@ -27,6 +34,11 @@ _EXAMPLES = (
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE -o 2026-10.json.gz\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --class 'external,mirror'\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --url https://test.example.org/"
+)
+_OF_INFLUXDB = (
+    "Examples:\n\n\b\n"
+    "  INFLUX_URL='http://localhost:8086?db=seismic' ringserverstats export influxdb\n"
+    "  ringserverstats export influxdb --from 2026-11-01 --to 2026-11-24"
 )
 
 
@@ -99,6 +111,34 @@ def eida(
             _write(packed, output)
         if url is not None:
             _send(packed, url, settings.eida_token, f"{node} of {month}", found, yes=yes)
+
+
+@command.command("influxdb", short_help="Fill or repair days in InfluxDB.", epilog=_OF_INFLUXDB)
+@click.option("--from", "first", metavar="DATE", help="First day; without it, of the store.")
+@click.option("--to", "final", metavar="DATE", help="Last day; without it, of the store.")
+@database_option
+def influxdb(first: str | None, final: str | None, database: str | None) -> None:
+    """Let the InfluxDB of the setting `influx_url` have what the store has of these days.
+
+    What else it has of these days under the same measurement goes. Days that logs change go there
+    by themselves, after each ingest; this is for those that were read before it was set, and to
+    repair. It can be run again.
+    """
+    settings = load_settings(database)
+    outlet = open_outlet(settings)
+    if outlet is None:
+        raise UsageError(
+            "there is no InfluxDB: set INFLUX_URL, such as http://localhost:8086?db=NAME"
+        )
+    begin, end = period(first, final, None, None, None)
+    store = open_store(settings, answers=True, needed=True)
+    with progress_bar("InfluxDB", None) as progress:
+        sent = outlet.send_range(
+            store, begin, end, progress=lambda done, size: progress(done, total=size)
+        )
+    tell_sent(sent, outlet.database.name)
+    if sent.problems:
+        click.get_current_context().exit(1)
 
 
 def _tell(found: Figures, node: str, classes: tuple[str, ...]) -> None:

@@ -38,7 +38,7 @@ def command(source: str, dry_run: bool, database: str | None) -> None:
     if source != "-":
         raise UsageError("addresses are read from standard input: ringserverstats forget - < FILE")
     settings = load_settings(database)
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, answers=True, needed=True, changes=not dry_run)
     keys = store.open(create=False).keys
     names = [line.strip() for line in sys.stdin if line.strip()]
     if not names:

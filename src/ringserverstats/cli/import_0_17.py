@@ -46,7 +46,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
     if not settings.is_postgresql:
         raise UsageError("release 0.17 kept its history in PostgreSQL: set DATABASE_URI to that")
     rules = load_rules(settings)
-    store = open_store(settings, answers=False)
+    store = open_store(settings, answers=False, changes=not dry_run)
     named = next((one for one in store.servers() if one.is_called(server)), None)
     if named is None:
         raise UsageError(

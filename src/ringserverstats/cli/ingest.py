@@ -64,7 +64,7 @@ def command(
         raise UsageError("--retry-rejects takes files: standard input has no name to find them by")
     settings = load_settings(database)
     rules = load_rules(settings)
-    store = open_store(settings, answers=False)
+    store = open_store(settings, answers=False, changes=not dry_run)
     sources, others = find_inputs(files, server, name, store)
     with reading(sources) as progress:
         receipt = ingest(

@@ -6,6 +6,7 @@ import click
 
 from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import database_option
+from ringserverstats.opening import open_outlet
 
 _PENDING = 1
 
@@ -26,14 +27,16 @@ def command(status: bool, path: bool, database: str | None) -> None:
 
     A PostgreSQL database is written only when this was run, by the role that is to own the tables;
     a DuckDB file is also brought up to date by whatever writes it. With --status the exit code is 1
-    where steps are to be applied.
+    where steps are to be applied. Where the setting influx_url names an InfluxDB, it also makes
+    there what sums points up for longer times.
     """
     if path:
         from ringserverstats.store.postgresql_schema import folder
 
         click.echo(str(folder()))
         return
-    store = open_store(load_settings(database), answers=True)
+    settings = load_settings(database)
+    store = open_store(settings, answers=True)
     if status:
         steps = store.steps()
         for name, is_applied in steps.items():
@@ -44,3 +47,10 @@ def command(status: bool, path: bool, database: str | None) -> None:
         click.echo(f"applied to {store.label}: {', '.join(done)}")
     else:
         click.echo(f"{store.label} is up to date")
+    outlet = open_outlet(settings)
+    if outlet is not None:
+        for told in outlet.database.set_up():
+            click.echo(told)
+        note = outlet.begin(store)
+        if note:
+            click.echo(f"Note: {note}", err=True)

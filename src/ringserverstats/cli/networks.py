@@ -46,7 +46,7 @@ def refresh(source: str | None, database: str | None) -> None:
     from ringserverstats.statistics.networks import registry, unknown
 
     settings = load_settings(database)
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, answers=True, needed=True, changes=True)
     told = read_registry(source or settings.registry)
     before = len(registry(store))
     store.set_registry(told.networks)

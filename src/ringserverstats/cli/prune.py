@@ -40,7 +40,7 @@ def command(keep: str, dry_run: bool, yes: bool, database: str | None) -> None:
     from ringserverstats.statistics.periods import months_before
 
     before = months_before(keep, date.today())
-    store = open_store(load_settings(database), answers=True, needed=True)
+    store = open_store(load_settings(database), answers=True, needed=True, changes=not dry_run)
     months = store.prunable(before)
     named = ", ".join(f"{month:%Y-%m}" for month in months) or "none"
     if months and not (dry_run or yes):

@@ -32,7 +32,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     from ringserverstats.logs.source import printable
 
     settings = load_settings(database)
-    store = open_store(settings, answers=True)
+    store = open_store(settings, answers=True, changes=True)
     if not settings.is_postgresql and os.path.realpath(file) == os.path.realpath(
         settings.database_path
     ):

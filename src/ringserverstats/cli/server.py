@@ -139,7 +139,7 @@ def list_(as_json: bool, database: str | None) -> None:
 @database_option
 def rename(name: str, new_name: str, timezone: str | None, database: str | None) -> None:
     """Give a server another name; its history stays."""
-    open_store(load_settings(database), answers=False).change_server(
+    open_store(load_settings(database), answers=True, changes=True).change_server(
         name, rename=check_server_name(new_name), timezone=_zone(timezone) if timezone else None
     )
     click.echo(f"server {name!a} is now {new_name}; logs that bear the old name are still its own")
@@ -159,7 +159,7 @@ def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: 
     total changes, unless both have read the same entries: these are told, and merged only with
     --once, which keeps one of each.
     """
-    store = open_store(load_settings(database), answers=True, needed=True)
+    store = open_store(load_settings(database), answers=True, needed=True, changes=True)
     if dry_run or not yes:
         twice = store.merge_servers(name, into, once=once, try_only=True)
         told = _of_both(twice)

@@ -192,6 +192,18 @@ class Token:
     made: date
 
 
+@dataclass(frozen=True)
+class Due:
+    """A day that an outlet has to be given, as of ``number``.
+
+    ``corrected``: something of it may have been taken away since it was given last.
+    """
+
+    day: date
+    number: int
+    corrected: bool
+
+
 class Readable(Protocol):
     """What questions need of a store, or of one state of it."""
 
@@ -324,6 +336,23 @@ class Store(Readable, Protocol):
         """Leave nothing of what `prune` and `forget` took out in the files, as far as it can.
 
         What failed, or was stopped, is done by the next call.
+        """
+
+    def begin_outlet(self, outlet: str, *, all_due: bool) -> bool:
+        """Let days that change from now on, or ``all_due``, be due to go on to ``outlet``.
+
+        Returns:
+            Whether it is a new one.
+        """
+
+    def note_sent(self, outlet: str, one: Due) -> None:
+        """Say that ``outlet`` was given a day."""
+
+    def sending(self) -> AbstractContextManager[None]:
+        """Be the only one who gives days to outlets; another one is waited for.
+
+        Raises:
+            BusyError: it took too long.
         """
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:

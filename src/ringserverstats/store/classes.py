@@ -8,6 +8,7 @@ from ringserverstats.enrich.rules import Kept, Rules
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Reclassified
 from ringserverstats.store.session import Session
+from ringserverstats.store.versions import days_of, raise_versions
 
 _ORIGINS = """
 SELECT o.origin, o.client, coalesce(o.matched, '') AS matched, o.domain, a.name AS agent,
@@ -56,6 +57,8 @@ def reclassify(session: Session, rules: Rules, keys: Keys) -> Reclassified:
         columns = list(zip(*changed, strict=True))
         session.give("given", pa.table(columns, schema=_GIVEN))
         session.change(_CHANGE)
+        days = days_of(session, "f.origin IN (SELECT origin FROM given)")
+        raise_versions(session, days, corrects=True)
     return Reclassified(
         Counter(name for name, _ in classes),
         Counter((old, new) for old, new, _ in moved),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ringserverstats.enrich.clients import number
 from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.enrich.rules import Rules
@@ -20,6 +21,7 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import Keys, derive, load_secret, make_secret
 from ringserverstats.store.base import (
     Ask,
+    Due,
     FileRead,
     Identity,
     Opened,
@@ -47,6 +49,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
+from ringserverstats.store.outlets import begin_outlet, note_sent
 from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
@@ -60,8 +63,9 @@ from ringserverstats.store.servers import (
     remove_server,
 )
 from ringserverstats.store.session import Session
+from ringserverstats.store.sums import month_of
 from ringserverstats.store.tokens import add_token, all_tokens, remove_token
-from ringserverstats.store.versions import raise_versions
+from ringserverstats.store.versions import days_of, raise_versions
 
 
 @dataclass(frozen=True)
@@ -212,10 +216,14 @@ class SQLStore(ABC):
         service: tuple[date | None, date | None] | None = None,
     ) -> None:
         with self._session(write=True) as session:
+            renamed = named(session, name).number
             change_server(
                 session, name, rename=rename, timezone=timezone, paths=paths, service=service
             )
             raise_versions(session)
+            if rename:
+                days = days_of(session, "f.server = $1", [renamed])
+                raise_versions(session, days, corrects=True)
 
     def remove_server(self, name: str) -> None:
         with self._session(write=True) as session:
@@ -234,14 +242,21 @@ class SQLStore(ABC):
             if source == target:
                 raise UsageError(f"{name!r} is one server; name the two that are to become one")
             self._changed(session)
-            return merge(session, source, target, once=once or try_only)
+            days = days_of(session, "f.server = $1", [source.number])
+            gone = merge(session, source, target, once=once or try_only)
+            raise_versions(session, days, corrects=True)
+            return gone
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as session:
-            gone = delete(session, named(session, server), first, last)
+            one = named(session, server)
+            span = [one.number, first, last]
+            days = days_of(session, "f.server = $1 AND f.day BETWEEN $2 AND $3", span)
+            gone = delete(session, one, first, last)
             if gone.entries or gone.rejects:
                 self._changed(session)
             raise_versions(session)  # also of days that only logs without entries covered
+            raise_versions(session, days, corrects=True)
             return gone
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
@@ -260,7 +275,10 @@ class SQLStore(ABC):
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
             self._changed(session)
-            return forget(session, pseudonym, keys)
+            days = days_of(session, "o.client = $1", [number(pseudonym)])
+            gone = forget(session, pseudonym, keys)
+            raise_versions(session, days, corrects=True)
+            return gone
 
     def prunable(self, before: date) -> list[date]:
         with self._session() as session:
@@ -284,6 +302,8 @@ class SQLStore(ABC):
                 if month == months[-1]:
                     end(session, before)
                 raise_versions(session)
+                days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
+                raise_versions(session, days, corrects=True)
         progress(len(months), len(months))
         return Pruned(
             len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
@@ -298,6 +318,17 @@ class SQLStore(ABC):
     @abstractmethod
     def _tidy(self) -> None:
         """Leave nothing of what was taken out in the files, and say so in table ``store``."""
+
+    def begin_outlet(self, outlet: str, *, all_due: bool) -> bool:
+        with self._session(write=True, servers=set()) as session:
+            return begin_outlet(session, outlet, all_due=all_due)
+
+    def note_sent(self, outlet: str, one: Due) -> None:
+        with self._session(write=True, servers=set()) as session:
+            note_sent(session, outlet, one)
+
+    @abstractmethod
+    def sending(self) -> AbstractContextManager[None]: ...
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:

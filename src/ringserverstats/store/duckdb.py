@@ -23,6 +23,7 @@ from ringserverstats.store.base import Ask, Identity, Written
 from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.duckdb_session import DuckDBSession
 from ringserverstats.store.file import (
+    alone,
     copy_file,
     first_line,
     new_beside,
@@ -35,6 +36,7 @@ from ringserverstats.store.file import (
 from ringserverstats.store.gate import held_among_threads
 from ringserverstats.store.schema import check, migrate, migrations, schema_version
 from ringserverstats.store.servers import identity, new_generation
+from ringserverstats.store.versions import days_of, raise_versions
 
 _BREATH = 0.03  # between two batches, a few times what others pause before they try again
 
@@ -129,12 +131,20 @@ class DuckDBStore(SQLStore):
                 session = DuckDBSession(connection)
                 known = identity(session)
                 new_generation(session)
+                if schema_version(connection) == migrations()[-1][0]:  # older: there is no outlet
+                    raise_versions(session, days_of(session), corrects=True)
             self._restore_secret(known, ask)
             put_in_place(new, path, wait=self.options.wait, tell=self.options.tell)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{source} cannot be restored ({first_line(error)})") from None
         finally:
             new.unlink(missing_ok=True)
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        path = Path(f"{os.path.realpath(self._path)}.sending")
+        with alone(path, wait=self.options.wait, tell=self.options.tell):
+            yield
 
     def _tidy(self) -> None:
         path = Path(os.path.realpath(self._path))

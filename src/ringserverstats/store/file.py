@@ -307,6 +307,25 @@ def _held(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None
         yield
 
 
+@contextmanager
+def alone(path: Path, *, wait: float, tell: Callable[[str], None]) -> Iterator[None]:
+    """Be the only one inside, of all processes and their threads; ``path`` is a file for that.
+
+    Raises:
+        BusyError: another one was inside for longer than ``wait`` seconds.
+    """
+
+    def attempt() -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _LockedError from None
+
+    with open(path, "ab") as file:
+        _patiently(attempt, path, wait=wait, tell=tell)
+        yield
+
+
 def _locked(path: Path) -> BinaryIO:
     """The file ``path``, locked, and still the one of that name."""
     file = open(path, "r+b")  # noqa: SIM115 - for the caller to close

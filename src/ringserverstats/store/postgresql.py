@@ -27,6 +27,7 @@ from ringserverstats.store.common import Options, SQLStore
 from ringserverstats.store.postgresql_schema import (
     ALL_SERVERS,
     LOCKS,
+    SENDING,
     applied,
     check,
     first_line,
@@ -301,6 +302,14 @@ class PostgreSQLStore(SQLStore):
                 raise StoreError(
                     f"{self.label}: {first_line(error)}; nothing of this step was stored"
                 ) from None
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        with self._connect() as connection:
+            connection.execute(f"SET lock_timeout = {self._wait}")
+            connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {SENDING})")
+            connection.commit()
+            yield
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 #: First number of all advisory locks. The second one is a server's number, which is greater than
 #: zero, or one of the others.
 LOCKS = 1381192532
-ALL_SERVERS, MIGRATION, STEPS = 0, -2, -4  # -3 is in the SQL of make_months
+#: -3 is in the SQL of make_months.
+ALL_SERVERS, MIGRATION, STEPS, SENDING = 0, -2, -4, -5
 
 _PREFIX = "ringserverstats-"
 _PAUSE = 0.2

@@ -7,7 +7,10 @@ import pyarrow as pa
 from ringserverstats.enrich.networks import Network, spans
 from ringserverstats.store.base import Ask
 from ringserverstats.store.session import Session
+from ringserverstats.store.versions import raise_versions
 
+_SPANS = "SELECT code, first_day, last_day, network FROM network_on"
+_DAYS = "SELECT DISTINCT day FROM network_by_day WHERE network IN (SELECT code FROM given)"
 _REGISTRY = pa.schema(
     [
         ("code", pa.string()),
@@ -34,6 +37,7 @@ def networks_of(ask: Ask) -> list[Network]:
 
 def set_registry(session: Session, networks: Sequence[Network]) -> None:
     """Let ``networks`` be all that there are, and codes stand for them, in all that is stored."""
+    before = set(session.rows(_SPANS))
     for table, rows, schema in (
         ("registry", networks, _REGISTRY),
         ("network_on", spans(networks), _NETWORK_ON),
@@ -42,3 +46,7 @@ def set_registry(session: Session, networks: Sequence[Network]) -> None:
         session.give("given", pa.Table.from_pylist([vars(row) for row in rows], schema))
         names = ", ".join(schema.names)
         session.change(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")
+    changed = sorted({span[0] for span in before ^ set(session.rows(_SPANS))})
+    if changed:
+        session.give("given", pa.table({"code": changed}))
+        raise_versions(session, {day for (day,) in session.rows(_DAYS)}, corrects=True)

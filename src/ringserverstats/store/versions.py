@@ -3,7 +3,7 @@
 All of it runs within the transaction of the caller.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -15,8 +15,13 @@ from ringserverstats.store.session import Session
 ALL = date(1970, 1, 1)
 # In the order of days, so that two writers never wait for each other.
 _RAISE = """
-INSERT INTO day_version (day, number) SELECT day, 1 FROM given ORDER BY day
-ON CONFLICT (day) DO UPDATE SET number = day_version.number + 1
+INSERT INTO day_version (day, number, corrected) SELECT day, 1, {corrects} FROM given ORDER BY day
+ON CONFLICT (day) DO UPDATE SET number = day_version.number + 1,
+    corrected = CASE WHEN excluded.corrected = 1 THEN day_version.number + 1
+                     ELSE day_version.corrected END
+"""
+_DAYS = """
+SELECT DISTINCT f.day FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE {where}
 """
 _VERSION = f"""
 SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(number), 0)::text AS version
@@ -26,15 +31,25 @@ SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(number), 0)::text A
 """
 
 
-def raise_versions(session: Session, days: Iterable[date | None] = (None,)) -> None:
+def raise_versions(
+    session: Session, days: Iterable[date | None] = (None,), *, corrects: bool = False
+) -> None:
     """Say that answers about ``days`` may be others from now on; None stands for all days.
+
+    Days that ``corrects`` takes something away from, or gives another name to what is in them, have
+    to be told one by one: an outlet is given them again.
 
     To be called last in a transaction, as others who write of the same days wait for its end.
     """
     given = pa.table({"day": pa.array(sorted({day or ALL for day in days}), pa.date32())})
     if len(given):
         session.give("given", given)
-        session.change(_RAISE)
+        session.change(_RAISE.format(corrects=int(corrects)))
+
+
+def days_of(session: Session, where: str = "true", parameters: Sequence[object] = ()) -> set[date]:
+    """The days of which there is anything, of those connections ``f`` that ``where`` lets in."""
+    return {day for (day,) in session.rows(_DAYS.format(where=where), parameters)}
 
 
 def version(ask: Ask, first: date | None, last: date | None) -> str:

@@ -117,6 +117,8 @@ class Receiver:
         except (RingserverStatsError, OSError) as error:  # which name places here: not for senders
             log.warning("log not read: %s", error)
             raise RefusedError(503, _AWAY) from None
+        finally:
+            self._service.sender.wake()
         for problem in geography.problems:
             log.warning("places: %s", problem)
         receipt.notes = [note for note in receipt.notes if note not in geography.problems]

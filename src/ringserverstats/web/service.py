@@ -34,6 +34,7 @@ from ringserverstats.web.drawing import Drawer
 from ringserverstats.web.metrics import Measured
 from ringserverstats.web.pages import Content
 from ringserverstats.web.receiving import Receiver
+from ringserverstats.web.sending import Sender
 from ringserverstats.web.view import Bounds, today
 
 STATIC = Path(__file__).parent / "static"
@@ -70,6 +71,7 @@ class Service:
         self.orders: Cache[list[str]] = Cache(_PAGES)
         self.metrics: Cache[Measured] = Cache(1)
         self.drawer = Drawer()
+        self.sender = Sender(self)
         self._lock = threading.Lock()
         self._tokens: tuple[float, list[Token]] = (-_REMEMBERED, [])
         self._coming: Future[list[Token]] | None = None
@@ -155,7 +157,9 @@ def create(settings: Settings) -> Starlette:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await to_thread.run_sync(service.drawer.start)
         await to_thread.run_sync(service.prepare)
+        await to_thread.run_sync(service.sender.start)
         yield
+        service.sender.stop()
         await to_thread.run_sync(service.drawer.stop)
 
     app = _Application(

@@ -1,0 +1,1 @@
+"""Where days go on to after a commit."""

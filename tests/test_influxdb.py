@@ -1,0 +1,544 @@
+"""InfluxDB has of each day what the store has: always, whatever is changed, stopped or killed."""
+
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+from conftest import (
+    CITY,
+    DATA,
+    SECRET,
+    CommandLine,
+    empty,
+    execute,
+    held_open,
+    read_into,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from influx import Influxd, Recording, VictoriaMetrics, recording
+from model import START, block
+from service import client_of, settings_of
+
+from ringserverstats.errors import UsageError
+from ringserverstats.outlets import influxdb, points
+from ringserverstats.outlets.influxdb import open_influxdb
+from ringserverstats.outlets.points import FIELDS, TAGS, Rules, points_of
+from ringserverstats.outlets.sending import Outlet
+from ringserverstats.settings import Secret
+from ringserverstats.statistics.published import Policy
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+
+REAL = DATA / "v4.5.3-midnight-paris"
+TEXT = DATA / "v4.5.3-text"
+DAY = date(2026, 1, 31)
+LONG = 400
+RULES = '[[rule]]\nname = "mirrors"\nclass = "mirror"\nagents = ["*"]\n'
+STRANGE = ["a b", "a,b", "a=b", "a\\b", "a\\", 'a"b', "ä☃", "a\\,b", "a\\ =,b", "#a", "a/b", "'a'"]
+
+
+@pytest.fixture(scope="module")
+def influxd() -> Iterator[Influxd]:
+    server = Influxd()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def db(influxd: Influxd, request: pytest.FixtureRequest) -> str:
+    """A database of its own for each test."""
+    name = re.sub(r"\W", "_", request.node.name)
+    influxd.ask("", f'CREATE DATABASE "{name}"')
+    return name
+
+
+@pytest.fixture
+def run(run: CommandLine, influxd: Influxd, db: str) -> CommandLine:
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    run.environment["INFLUX_URL"] = f"{influxd.url}?db={db}"
+    run.environment["RINGSERVERSTATS_GEOIP_CITY"] = str(CITY)
+    return run
+
+
+def outlet_of(url: str, rules: Rules | None = None, **given: object) -> Outlet:
+    return Outlet(open_influxdb(url, given.pop("token", None), **given), rules or Rules())
+
+
+def there(influxd: Influxd, db: str, *, of: str = points.MEASUREMENT) -> list[tuple]:
+    """All points, as sorted tuples of time, tags and fields; the database tells only non-empty."""
+    names = ["time", *sorted(TAGS.values()), *FIELDS]
+    rows = influxd.ask(db, f'SELECT * FROM "{of}"')
+    return sorted(tuple(str(row.get(name) or "") for name in names) for row in rows)
+
+
+def wanted(store: Store) -> list[tuple]:
+    """The same as the store has it, by the day."""
+    question = Question(by=("day", *TAGS), measures=FIELDS, filters={"direction": ("TX", "RX")})
+    if store.kept_since is None:
+        question = replace(question, by=("day", "hour", *TAGS))
+    rows = ask(store, question).to_pylist()
+    found: dict[tuple, list[int]] = {}
+    tags = {tag: name for name, tag in TAGS.items()}
+    for row in rows:
+        time = f"{row['day']}T{row.get('hour') or '00'}:00:00Z"
+        own = (_as_written(row[tags[tag]]) for tag in sorted(tags))
+        amounts = found.setdefault((time, *own), [0, 0, 0])
+        for place, name in enumerate(FIELDS):
+            amounts[place] += row[name]
+    return sorted((*key, *map(str, amounts)) for key, amounts in found.items())
+
+
+def _as_written(value: str | None) -> str:
+    return re.sub(r"[\\\x00-\x1f\x7f]", "/", value or "")
+
+
+def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: str) -> None:
+    told = run("ingest", DATA)
+    assert told.returncode == 0, told.stderr
+    assert f"database {db}: 7 days" in told.stderr
+    assert there(influxd, db) == wanted(run.store) != []
+    sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
+    whole = influxd.ask(db, f"SELECT {sums} FROM {points.MEASUREMENT}")[0]
+    total = ask(run.store, Question(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+    assert {name: whole[name] for name in FIELDS} == total.to_pylist()[0]
+    assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
+
+
+def test_a_log_that_grows_overwrites_its_points(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "txlog-20260131T0000-20260201T0000"
+    for count in (3, 5, 9):
+        log.write_text("".join(block(log_time=START + n) for n in range(count)))
+        assert run("ingest", log).returncode == 0
+        assert there(influxd, db) == wanted(run.store)
+
+
+def test_each_hour_has_its_points(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    run("server", "add", "default", "--timezone", "UTC")
+    for hour in (3, 17):
+        log = tmp_path / f"txlog-20260131T{hour:02}00-20260131T{hour + 1:02}00"
+        log.write_text(block(log_time=START - (START % 86400) + hour * 3600 + 60))
+        assert run("ingest", log).returncode == 0
+    found = there(influxd, db)
+    assert {row[0][10:] for row in found} == {"T03:00:00Z", "T17:00:00Z"}
+    assert found == wanted(run.store)
+
+
+def test_corrections_are_followed(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    assert run("ingest", "--as", "a", DATA).returncode == 0
+    assert run("ingest", "--as", "b", REAL).returncode == 0
+    rules = Path(run.environment["RINGSERVERSTATS_CONFIG_FOLDER"]) / "clients.toml"
+    rules.parent.mkdir(exist_ok=True)
+    before = there(influxd, db)
+    backup = tmp_path / "backup.duckdb"
+    if run.environment["DATABASE_URI"].startswith("duckdb"):
+        run.store.backup(backup)
+    rules.write_text(RULES)
+    for words in (
+        ("clients", "reclassify"),
+        ("server", "rename", "a", "c"),
+        ("delete", "--server", "b", "--from", "2026-06-30", "--to", "2026-06-30", "--yes"),
+        ("server", "merge", "b", "c", "--once", "--yes"),
+        ("networks", "refresh", DATA / "networks" / "fdsn.json"),
+        ("forget", "-"),
+        ("prune", "--keep", "1mo", "--yes"),
+        ("restore", "--yes", backup),
+    ):
+        if words[0] == "restore" and not backup.exists():
+            continue
+        given = {"input": "216.160.83.56\n"} if words[0] == "forget" else {}
+        told = run(*words, **given)
+        assert told.returncode == 0, (words, told.stderr)
+        assert "points" in told.stderr, (words, told.stderr)
+        now = there(influxd, db)
+        assert now == wanted(run.store), words
+        assert now != before, words
+        before = now
+
+
+def test_what_is_only_tried_changes_nothing(run: CommandLine, influxd: Influxd, db: str) -> None:
+    assert run("ingest", "--as", "a", REAL).returncode == 0
+    before = there(influxd, db)
+    for words in (
+        ("ingest", "--as", "x", TEXT, "--dry-run"),
+        ("delete", "--server", "a", "--from", "2026", "--to", "2026", "--dry-run"),
+        ("prune", "--keep", "1mo", "--dry-run"),
+    ):
+        told = run(*words)
+        assert told.returncode == 0
+        assert "points" not in told.stderr
+    assert there(influxd, db) == before
+
+
+def test_days_of_before_go_there_by_export(run: CommandLine, influxd: Influxd, db: str) -> None:
+    url = run.environment.pop("INFLUX_URL")
+    assert run("ingest", DATA).returncode == 0
+    assert "set INFLUX_URL" in run("export", "influxdb").stderr
+    run.environment["INFLUX_URL"] = url
+    told = run("ingest", "--as", "other", REAL)
+    assert "ringserverstats export influxdb" in told.stderr
+    days = {row[0][:10] for row in there(influxd, db)}
+    assert len(days) == 2  # whole ones, as points of both servers are in them
+    assert there(influxd, db) == [row for row in wanted(run.store) if row[0][:10] in days]
+    assert run("export", "influxdb").returncode == 0
+    assert there(influxd, db) == wanted(run.store)
+
+
+def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> None:
+    assert run("ingest", DATA).returncode == 0
+    whole = there(influxd, db)
+    first, last = sorted({row[0][:10] for row in whole})[1:4:2]
+    wrong = f"{points.MEASUREMENT},server=wrong bytes=1i,packets=1i,transfers=1i"
+    noon = [f"{wrong} {1_767_225_600 + n * 86_400}" for n in range(700)]  # from 2026-01-01 on
+    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content="\n".join(noon))
+    influxd.ask(db, f"DELETE FROM {points.MEASUREMENT} WHERE time = '{first}'")
+    assert run("export", "influxdb", "--from", first, "--to", last).returncode == 0
+    now = there(influxd, db)
+    within = [row for row in now if first <= row[0][:10] <= last]
+    assert within == [row for row in whole if first <= row[0][:10] <= last]
+    assert any("wrong" in row for row in now)
+    assert run("export", "influxdb", "--from", "2026", "--to", "2027").returncode == 0
+    assert there(influxd, db) == whole
+
+
+def _strange(tmp_path: Path) -> Path:
+    log = tmp_path / "txlog-20260131T0000-20260201T0000"
+    log.write_text("".join(block(log_time=START + n, agent=name) for n, name in enumerate(STRANGE)))
+    return log
+
+
+def test_names_of_strangers_are_escaped(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    told = run("ingest", _strange(tmp_path))
+    assert told.returncode == 0, told.stderr
+    assert "Warning" not in told.stderr
+    found = there(influxd, db)
+    assert found == wanted(run.store)
+    assert len({row[1] for row in found}) >= len(STRANGE) - 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30))
+def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -> None:
+    column = pa.chunked_array([pa.array(names, pa.string())])
+    rows = {TAGS[name]: pa.array([""] * len(names)) for name in TAGS}
+    table = pa.table(
+        {name: rows[TAGS[name]] for name in TAGS if name != "network"}
+        | {"network": column}
+        | {name: pa.array(range(1, len(names) + 1), pa.int64()) for name in FIELDS}
+    )
+    made = points._points(table, DAY, tuple(TAGS))
+    influxd.ask("", 'DROP DATABASE "any"')
+    influxd.ask("", 'CREATE DATABASE "any"')
+    writer = open_influxdb(f"{influxd.url}?db=any", None)
+    for lines in made.lines:
+        writer.write(lines)
+    found = influxd.ask("any", f"SELECT network, bytes FROM {points.MEASUREMENT}")
+    expected: dict[str, int] = {}
+    for place, name in enumerate(names, 1):
+        key = _as_written(name)
+        expected[key] = expected.get(key, 0) + place
+    assert {row["network"]: row["bytes"] for row in found} == expected
+
+
+@pytest.mark.of_duckdb
+def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: str) -> None:
+    read_into(store, REAL, server="a")
+    with held_open(store):
+        day = ask(store, Question(by=("day",))).to_pylist()[0]["day"]
+    outlet = outlet_of(f"{influxd.url}?db={db}")
+    execute(store, f"UPDATE by_day SET bytes = 9223372036854775808 WHERE day = '{day}'")
+    execute(store, f"UPDATE transfer SET bytes = 9223372036854775807 WHERE day = '{day}'")
+    sent = outlet.send_due(store)
+    assert any("are left out, whose sums are over 2^63-1" in one for one in sent.problems)
+
+
+def test_away_it_stops_nothing_and_gets_the_days_later(
+    run: CommandLine, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = run.environment["INFLUX_URL"]
+    run.environment["INFLUX_URL"] = good.replace(str(influxd.port), "1")
+    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    told = run("ingest", TEXT)
+    assert told.returncode == 0
+    assert "cannot be reached" in told.stderr
+    assert "are to go there later" in told.stderr
+    execute(run.store, f"UPDATE sent SET outlet = 'InfluxDB {influxd.url}, database {db}'")
+    run.environment["INFLUX_URL"] = good
+    assert run("ingest", REAL).returncode == 0
+    assert there(influxd, db) == wanted(run.store)
+
+
+def _sending(run: CommandLine) -> subprocess.Popen[bytes]:
+    """A process that sends what is due, a point at a time."""
+    words = (
+        "from ringserverstats.outlets import points; points._BATCH = 1;"
+        " from ringserverstats.cli import main; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", words, "ingest", str(TEXT)],
+        env=run.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.soak)])
+def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: int) -> None:
+    server = Influxd()  # its own, as it is killed
+    rng = random.Random(times)
+    run.environment["INFLUX_URL"] = f"{server.url}?db={db}"
+    server.ask("", f'CREATE DATABASE "{db}"')
+    within = 0
+    try:
+        for number in range(times):
+            process = _sending(run)
+            until = time.monotonic() + 60
+            while not there(server, db) and process.poll() is None:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.3))
+            if number % 2:
+                server.kill()
+                time.sleep(rng.uniform(0, 0.3))
+                server.start()
+            else:
+                process.kill()
+            process.wait()
+            within += there(server, db) != wanted(run.store)
+            assert _sending(run).wait() == 0
+            assert there(server, db) == wanted(run.store)
+            server.ask("", f'DROP DATABASE "{db}"')
+            server.ask("", f'CREATE DATABASE "{db}"')
+            empty(run.store)
+    finally:
+        server.remove()
+    print(f"{times} kills, {within} of them with points on their way: exact")
+    assert within
+
+
+def test_what_sums_up_is_made_and_filled(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        told = run("migrate")
+        assert told.returncode == 0, told.stderr
+        assert "sums over 30 days" in told.stdout
+    queries = influxd.ask("", "SHOW CONTINUOUS QUERIES")
+    assert len([row for row in queries if f'ON "{db}"' in str(row) or f"ON {db} " in str(row)]) == 1
+    assert run("ingest", DATA).returncode == 0
+    assert _of_windows(influxd, db) == _by_window(run.store)
+    late = tmp_path / "txlog-20260630T0000-20260701T0000"
+    late.write_text(block(log_time=1_782_820_000, connect_time=1_782_800_000))
+    assert run("ingest", "--as", "late", late).returncode == 0
+    assert run("server", "rename", "late", "later").returncode == 0
+    assert _of_windows(influxd, db) == _by_window(run.store)
+
+
+def _of_windows(influxd: Influxd, db: str) -> dict[tuple[str, str], int]:
+    sums = f"SELECT sum(bytes) AS bytes FROM {influxdb.WINDOWS} GROUP BY time(30d), server"
+    rows = influxd.ask(db, f"{sums} fill(none)")
+    return {(row["time"][:10], row["server"]): row["bytes"] for row in rows}
+
+
+def _by_window(store: Store) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    question = Question(by=("day", "server"), filters={"direction": ("TX", "RX")})
+    for row in ask(store, question).to_pylist():
+        first, _ = influxdb._window(date.fromisoformat(row["day"]))
+        key = (first.isoformat(), row["server"])
+        found[key] = found.get(key, 0) + row["bytes"]
+    return found
+
+
+def test_points_that_are_not_kept_are_not_sent(run: CommandLine, influxd: Influxd, db: str) -> None:
+    run.environment["RINGSERVERSTATS_INFLUX_KEEP_DAYS"] = "10"
+    told = run("migrate")
+    assert "kept for 10 days" in told.stdout
+    assert run("ingest", DATA).returncode == 0
+    assert there(influxd, db) == []
+    policies = influxd.ask(db, "SHOW RETENTION POLICIES")
+    assert {row["name"]: row["duration"] for row in policies}["ringserverstats"] == "240h0m0s"
+
+
+def test_everybody_is_told_no_clients_and_no_embargoed_networks(
+    store: Store, influxd: Influxd, db: str
+) -> None:
+    read_into(store, DATA, server="a")
+    outlet = outlet_of(f"{influxd.url}?db={db}", Rules(policy=Policy(("G",), 5)))
+    assert outlet.send_due(store).problems == []
+    rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
+    assert not {"hosthash", "city", "geohash", "agent"} & {name for row in rows for name in row}
+    networks = {row["network"] for row in rows}
+    assert "G" not in networks
+    assert "FR" in networks or "XP" in networks
+
+
+def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
+    read_into(store, REAL, server="a")
+    day = date(2026, 6, 30)
+    for hosthash in (True, False):
+        lines = b"".join(points_of(store, day, Rules(hosthash=hosthash)).lines)
+        assert (b"hosthash=" in lines) is hosthash
+        assert b",city=" in lines
+
+
+@pytest.mark.of_duckdb
+def test_posted_logs_go_there_too(store: Store, influxd: Influxd, db: str) -> None:
+    log = next(path for path in sorted(REAL.glob("txlog*")))
+    url = Secret(f"{influxd.url}?db={db}")
+    with client_of(settings_of(store, influx_url=url, memory="200MB")) as web:
+        answer = web.post(f"/?server=a&name={log.name}", content=log.read_bytes())
+        assert answer.status_code == 201
+        until = time.monotonic() + 20
+        while there(influxd, db) != wanted(store):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert there(influxd, db)
+
+
+def _second(kept: Recording) -> str:
+    return f"{kept.url}?org=obs&bucket=seismic"
+
+
+def test_the_second_release_is_spoken_to(store: Store) -> None:
+    """Against a recording of what it is sent: its tasks and deletes were not run here."""
+    read_into(store, TEXT, server="a")
+    with recording() as kept:
+        outlet = outlet_of(_second(kept), token="s3cret")  # noqa: S106
+        sent = outlet.send_due(store)
+        assert sent.problems == []
+        writes = kept.of("/api/v2/write")
+        assert len(writes) == len(sent.touched)
+        for one in writes:
+            assert one.fields == {"org": "obs", "bucket": "seismic", "precision": "s"}
+            assert one.headers["authorization"] == "Token s3cret"
+            assert one.headers["content-encoding"] == "gzip"
+        lines = b"".join(one.body for one in writes).decode().splitlines()
+        assert len(lines) == sent.points
+        shape = r"ringserverevents(,[a-z]+=\S+)+ bytes=\d+i,packets=\d+i,transfers=\d+i \d+"
+        assert all(re.fullmatch(shape, line.replace("\\ ", "")) for line in lines)
+        kept.requests.clear()
+        store.delete("a", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
+        assert outlet.send_due(store).problems == []
+        (gone, *_) = kept.of("/api/v2/delete")
+        assert b'"predicate": "_measurement=\\"ringserverevents\\""' in gone.body
+
+
+def test_tasks_and_buckets_are_made_or_changed() -> None:
+    with recording() as kept:
+        kept.answers = [
+            (200, {}, {"orgs": [{"id": "0o"}]}),
+            (404, {}, {"code": "not found", "message": "bucket not found"}),
+            (201, {}, {}),
+            (200, {}, {"tasks": []}),
+            (201, {}, {}),
+        ]
+        database = open_influxdb(_second(kept), "t")
+        assert "by month" in database.set_up()[0]
+        made = [(one.method, one.path) for one in kept.requests]
+        assert made[2:] == [
+            ("POST", "/api/v2/buckets"),
+            ("GET", "/api/v2/tasks"),
+            ("POST", "/api/v2/tasks"),
+        ]
+        task = kept.requests[-1].body.decode()
+        assert "aggregateWindow(every: 1mo" in task
+        kept.answers = [
+            (200, {}, {"orgs": [{"id": "0o"}]}),
+            (200, {}, {"buckets": [{"id": "0b"}]}),
+            (200, {}, {"tasks": [{"id": "0t"}]}),
+        ]
+        kept.otherwise = (200, {}, {})
+        database.set_up()
+        assert (kept.requests[-1].method, kept.requests[-1].path) == (
+            "PATCH",
+            "/api/v2/tasks/0t",
+        )
+
+
+def test_it_is_asked_again_with_growing_pauses(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    read_into(store, TEXT, server="a")
+    with recording() as kept:
+        outlet = outlet_of(_second(kept))
+        kept.answers = [
+            (429, {"Retry-After": "1"}, {"message": "slow down"}),
+            (503, {}, None),
+            (500, {}, None),
+        ]
+        begin = time.monotonic()
+        assert outlet.send_due(store).problems == []
+        assert time.monotonic() - begin >= 1
+        first = kept.of("/api/v2/write")[:4]
+        assert len({one.body for one in first}) == 1
+    with recording() as kept:
+        kept.otherwise = (503, {}, {"message": "maintenance"})
+        sent = outlet_of(_second(kept)).send_due(store)
+        assert len(sent.problems) == 1
+        assert "maintenance" in sent.problems[0]
+        assert "are to go there later" in sent.problems[0]
+        assert len(kept.requests) == 6  # and not as many for each day
+
+
+def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
+    read_into(store, TEXT, server="a")
+    with recording() as kept:
+        url = f"{kept.url}?db=x"
+        kept.otherwise = (400, {}, {"error": "partial write: field type conflict dropped=1"})
+        sent = outlet_of(url).send_due(store)
+        assert sent.problems
+        assert all("field type conflict dropped=1" in one for one in sent.problems)
+        assert sent.touched == set()
+        kept.otherwise = (204, {}, None)
+        assert outlet_of(url).send_due(store).problems == []  # it was still due
+
+
+def test_no_secret_is_told(store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    read_into(store, TEXT, server="a")
+    run.environment["INFLUX_URL"] = "http://me:hunter2@127.0.0.1:1?db=x"
+    told = run("export", "influxdb")
+    assert told.returncode == 3
+    assert "cannot be reached" in told.stderr
+    assert "hunter2" not in told.stderr + told.stdout
+
+
+@pytest.mark.parametrize(
+    "url", ["x", "http://", "ftp://h?db=x", "http://h", "http://h?org=o", "http://h:x?db=a"]
+)
+def test_wrong_addresses_are_refused_without_being_told(url: str) -> None:
+    with pytest.raises(UsageError, match="influx_url") as error:
+        open_influxdb(url, None)
+    assert url not in str(error.value) or url == "x" or url == "http://" or url == "http://h"
+
+
+def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
+    server = VictoriaMetrics()
+    try:
+        run.environment["INFLUX_URL"] = f"{server.url}?org=o&bucket=b"
+        told = run("ingest", DATA)
+        assert "Warning" not in told.stderr, told.stderr
+        total = ask(run.store, Question(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+        for name in FIELDS:
+            assert server.sum_of(f"{points.MEASUREMENT}_{name}") == total.to_pylist()[0][name]
+    finally:
+        server.remove()
