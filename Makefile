@@ -1,10 +1,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help demo test coverage soak image lint bench docs lock clean
+.PHONY: help demo test coverage soak image lint bench docs dashboards lock clean
 
 help:
-	@echo "make demo | test | coverage | lint | bench | soak | image | docs | lock | clean"
+	@echo "make demo | test | coverage | lint | bench | soak | image | docs | dashboards | lock | clean"
 
 .venv/done: pyproject.toml requirements-dev.lock examples/setup
 	sh examples/setup $(PYTHON)
@@ -40,6 +40,10 @@ docs: .venv/done
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/examples.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
+
+# What Grafana reads, of grafana/code.
+dashboards: .venv/done
+	$(BIN)/python grafana/code/make.py
 
 LOCKED = $(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url \
   --no-emit-trusted-host --no-emit-find-links

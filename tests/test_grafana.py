@@ -1,0 +1,414 @@
+"""What each panel of Grafana asks, asked of real databases: its columns, and its totals."""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from conftest import CITY, DATA, REGISTRY, make_postgresql, read_into, sample_logs
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from influx import Influxd
+from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+
+from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.rules import load
+from ringserverstats.outlets.influxdb import open_influxdb
+from ringserverstats.outlets.points import Rules
+from ringserverstats.outlets.sending import Outlet
+from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.store.base import Store
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "grafana" / "code"))
+
+import alerts  # noqa: E402
+import boards  # noqa: E402
+import expand  # noqa: E402
+import influxql  # noqa: E402
+import make  # noqa: E402
+import sql  # noqa: E402
+
+RULES = '[[rule]]\nname = "m"\nclass = "mirror"\nagents = ["slarchive*"]\n'
+CHOICES: dict[str, dict[str, list[str]]] = {
+    "all": {},
+    "networks": {"network": ["FR", "G"]},
+    "a temporary network": {"network": ["1T2024"]},
+    "a station": {"station": ["F00A", "F05B"]},
+    "a country": {"country": ["France", "FR", "private network", "unknown"]},
+    "a class": {"class": ["mirror"]},
+    "an agent": {"agent": ["slarchive"]},
+    "a server": {"server": ["node-b"]},
+    "much": {"network": ["FR"], "class": ["external"], "country": ["unknown"]},
+    "a station of a class": {"station": ["F00A", "F05B"], "class": ["external"]},
+    "a stranger's": {"network": ["'; DROP TABLE seen; --"], "agent": ["a'b\\"]},
+}
+PANELS = {
+    panel.name: panel
+    for board in boards.BOARDS
+    for panel in board.panels
+    if hasattr(sql, panel.name)
+}
+FLOAT, NUMERIC, BIGINT, TEXT, STAMP = 701, 1700, 20, 25, 1114
+
+
+class Filled:
+    """A database of PostgreSQL in which the sample is, and its days."""
+
+    def __init__(self, uri: str, folder: Path, *, timescaledb: bool) -> None:
+        self.uri, self.timescaledb = uri, timescaledb
+        self.store: Store = make_postgresql(uri, folder)
+        self.store.migrate()
+        logs = sample_logs(folder / "logs", days=30, one_in=4)
+        rules = folder / "clients.toml"
+        rules.write_text(RULES)
+        for name in ("node-a", "node-b", "node-c"):
+            self.store.open(create=True)
+            self.store.add_server(name, "Europe/Paris")
+        places = Geography(CITY, None, precision=5)
+        for path in (logs, DATA):  # of the sample no client's place is in the test database
+            read_into(self.store, path, geography=places, rules=load(rules))
+        self.store.set_registry(REGISTRY)
+        days = [date.fromisoformat(row["day"]) for row in ask(self.store, _by("day")).to_pylist()]
+        self.first, self.last = min(days) + timedelta(days=3), max(days)
+        self.client = self.wanted("client")[0]["client"]
+
+    def rows(self, name: str, user: str = "", **chosen: list[str]) -> tuple[list[Any], list[tuple]]:
+        """The columns, each with its type, and the rows of a panel."""
+        given = {"direction": ["TX"], "client": [self.client], **chosen}
+        text = expand.postgresql(
+            getattr(sql, name), self.first, self.last, given, timescaledb=self.timescaledb
+        )
+        with psycopg.connect(self.uri) as connection:
+            if user:
+                connection.execute(f"SET ROLE {user}")
+            cursor = connection.execute(text.encode())
+            columns = [(one.name, one.type_code) for one in cursor.description or ()]
+            return columns, cursor.fetchall()
+
+    def wanted(self, *by: str, measure: str = "bytes", **chosen: list[str]) -> list[dict[str, Any]]:
+        """What `stats` says of the same."""
+        names = {"agent": "agent-family"}
+        filters = {names.get(name, name): tuple(values) for name, values in chosen.items()}
+        question = Question(
+            by=by,
+            first=self.first,
+            last=self.last,
+            filters={"direction": ("TX",), **filters},
+            measures=(measure,),
+        )
+        return ask(self.store, question).to_pylist()
+
+
+def _by(*by: str) -> Question:
+    return Question(by=by, measures=("bytes",))
+
+
+@pytest.fixture(scope="module")
+def timescale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    if not TIMESCALEDB.exists() and not MUST:
+        pytest.skip(WITHOUT_TIMESCALEDB)
+    server = Server(shared_preload_libraries="timescaledb")
+    folder = tmp_path_factory.mktemp("timescale")
+    try:
+        yield Filled(server.make("filled"), folder, timescaledb=True)
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def plain(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    return Filled(server.make("filled"), tmp_path_factory.mktemp("plain"), timescaledb=False)
+
+
+@pytest.fixture(params=["plain", "timescale"])
+def filled(request: pytest.FixtureRequest) -> Filled:
+    return request.getfixturevalue(request.param)
+
+
+def test_files_are_as_the_code_makes_them() -> None:
+    for path, text in make.files().items():
+        assert path.read_text() == text, f"{path.name}: run make dashboards"
+
+
+def test_dashboards_are_what_the_library_reads() -> None:
+    made = [path for path in make.files() if "alerting" not in str(path)]
+    assert len(made) == 9
+    for path in made:
+        told = json.loads(path.read_text())
+        read = Dashboard.from_json(told)
+        assert read.title == told["title"]
+        assert len(told["panels"]) >= 2
+        assert all(panel["targets"] for panel in told["panels"])
+        assert {panel["datasource"]["uid"] for panel in told["panels"]} == {"${source}"}
+        grid = [tuple(sorted(panel["gridPos"].items())) for panel in told["panels"]]
+        assert len(set(grid)) == len(grid)
+
+
+def test_links_lead_to_dashboards_and_variables_that_are_there() -> None:
+    files = make.files()
+    told = [json.loads(text) for path, text in files.items() if "alerting" not in str(path)]
+    known = {one["uid"]: one for one in told if one.get("uid")}
+    links = [
+        link["url"]
+        for one in told
+        for panel in one["panels"]
+        for override in panel.get("fieldConfig", {}).get("overrides", [])
+        for part in override["properties"]
+        if part["id"] == "links"
+        for link in part["value"]
+    ]
+    assert len(links) > 8
+    for url in links:
+        board, _, rest = url.removeprefix("/d/").partition("?var-")
+        variables = {one["name"] for one in known[board]["templating"]["list"]}
+        assert rest.partition("=")[0] in variables
+
+
+def test_provisioning_names_folders_that_compose_has() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    places = [one.split(":") for one in compose["services"]["grafana"]["volumes"]]
+    there = {target: source for source, target, *_ in places}
+    provider = yaml.safe_load(
+        (ROOT / "grafana/provisioning/dashboards/ringserverstats.yaml").read_text()
+    )["providers"][0]
+    path = Path(provider["options"]["path"])
+    source = ROOT / there[str(path.parent)] / path.name
+    assert {one.name for one in source.iterdir()} == {f"{one.uid}.json" for one in boards.BOARDS}
+    assert there["/etc/grafana/provisioning"] == "./grafana/provisioning"
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_columns_are_what_the_panel_needs(filled: Filled, name: str) -> None:
+    columns, rows = filled.rows(name)
+    kind = PANELS[name].kind
+    types = dict(columns)
+    assert rows or name in ("REJECTS", "REASONS")
+    if kind in ("bars", "lines"):
+        assert columns[0][0] == "time"
+        assert columns[0][1] in ((STAMP,) if filled.timescaledb else (NUMERIC,))
+        values = [oid for column, oid in columns if column not in ("time", "metric")]
+        assert values
+        assert set(values) <= {FLOAT, BIGINT}
+        assert types.get("metric", TEXT) == TEXT
+    if kind == "stat":
+        assert [oid for _, oid in columns] in ([FLOAT], [BIGINT])
+        assert len(rows) == 1
+    if kind == "map":
+        assert columns[0] == ("geohash", TEXT)
+    if kind == "categories":
+        assert [oid for _, oid in columns] == [TEXT, FLOAT]
+    for column in PANELS[name].links:
+        if column[0].isupper():
+            assert types[column] == TEXT
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_totals_are_those_of_stats(filled: Filled, choice: str) -> None:
+    chosen = CHOICES[choice]
+    whole = filled.wanted(**chosen)[0]["bytes"]
+    assert filled.rows("TOTAL", **chosen)[1] == [(whole,)]
+    for name in ("ACTIVITY", "BY_MONTH", "STATIONS_BY_DAY"):
+        _, rows = filled.rows(name, **chosen)
+        assert sum(row[-1] for row in rows) == whole, name
+    clients = filled.wanted(measure="clients", **chosen)[0]["clients"]
+    assert filled.rows("CLIENTS", **chosen)[1] == [(clients,)]
+    by_day = filled.wanted("day", measure="clients", **chosen)
+    assert [row[1] for row in filled.rows("BY_DAY", **chosen)[1]] == [
+        row["clients"] for row in by_day
+    ]
+    stations = filled.wanted("network", "station", **chosen)
+    codes = {(row["network"], row["station"]) for row in stations}
+    assert filled.rows("STATIONS", **chosen)[1] == [(len(codes),)]
+    _same_top(filled.rows("TOP_STATIONS", **chosen)[1], stations, ("network", "station"), 2)
+    for name, group in (
+        ("NETWORKS", "network"),
+        ("AGENTS", "agent-family"),
+        ("TOP_COUNTRIES", "country-name"),
+    ):
+        _same_top(filled.rows(name, **chosen)[1], filled.wanted(group, **chosen), (group,), 1)
+    assert (whole > 0) is (choice != "a stranger's")
+
+
+def _same_top(
+    rows: list[tuple], wanted: list[dict[str, Any]], keys: tuple[str, ...], place: int
+) -> None:
+    """The first rows are those of most bytes, whatever the order of equal ones."""
+    told = [(*row[: len(keys)], row[place]) for row in rows]
+    all_of = {(*(row[key] or "unknown" for key in keys), row["bytes"]) for row in wanted}
+    assert set(told) <= all_of
+    assert [one[-1] for one in told] == sorted((one[-1] for one in all_of), reverse=True)[:20]
+
+
+def test_rx_is_told_too(plain: Filled) -> None:
+    assert plain.rows("TOTAL", direction=["RX"])[1][0][0] != plain.rows("TOTAL")[1][0][0]
+
+
+def test_one_client_has_what_stats_says(plain: Filled) -> None:
+    whole = plain.wanted(client=[plain.client])[0]["bytes"]
+    assert whole > 0
+    assert plain.rows("CLIENT_TOTAL")[1] == [(whole,)]
+    for name, place in (("CLIENT_BY_DAY", 2), ("CLIENT_STATIONS", 2), ("CLIENT_AGENTS", 3)):
+        assert sum(row[place] for row in plain.rows(name)[1]) == whole, name
+    days = plain.wanted("day", measure="connections", client=[plain.client])
+    assert [row[1] for row in plain.rows("CLIENT_CONNECTIONS")[1]] == [
+        row["connections"] for row in days
+    ]
+
+
+def test_places_on_the_map_are_those_of_stats(plain: Filled) -> None:
+    wanted = {
+        row["geohash"]: row["bytes"]
+        for row in plain.wanted("geohash")
+        if row["geohash"] not in ("unknown", "private network")
+    }
+    assert {row[0]: row[2] for row in plain.rows("MAP")[1]} == wanted
+
+
+def test_operations_tell_each_server(plain: Filled) -> None:
+    servers = {row["server"]: row["bytes"] for row in plain.wanted("server")}
+    rows = plain.rows("BY_SERVER")[1]
+    assert {name: sum(row[2] for row in rows if row[1] == name) for name in servers} == servers
+    last = {row[0]: row[2] for row in plain.rows("LAST_ENTRY")[1] if row[1] == "TX"}
+    for name in servers:
+        question = Question(by=("day",), filters={"server": (name,), "direction": ("TX",)})
+        days = ask(plain.store, question).to_pylist()
+        assert last[name] == days[-1]["day"]
+    covered = plain.rows("COVERAGE")[1]
+    assert covered
+    assert all(0 <= row[2] <= 100 for row in covered)
+
+
+def test_values_of_variables_are_there(plain: Filled) -> None:
+    with psycopg.connect(plain.uri) as connection:
+        told = {
+            name: {row[0] for row in connection.execute(text.encode()).fetchall()}
+            for name, text in sql.VARIABLES.items()
+        }
+    assert {"node-a", "node-b", "node-c"} <= told["server"]
+    assert {"FR", "G", "1T2024"} <= told["network"]
+    assert "mirror" in told["class"]
+    assert all(told.values())
+
+
+def test_the_reader_may_ask_all_of_it(plain: Filled, server: Server) -> None:
+    roles = server.execute("SELECT 1 FROM pg_roles WHERE rolname = 'ringserverstats_reader'")
+    if not roles:
+        server.execute("CREATE ROLE ringserverstats_reader")
+    plain.store.migrate()
+    for name in PANELS:
+        plain.rows(name, user="ringserverstats_reader")
+    with psycopg.connect(plain.uri) as connection:
+        connection.execute("SET ROLE ringserverstats_reader")
+        for text in (*sql.VARIABLES.values(), sql.SILENT, sql.UNUSUAL, sql.REJECTED):
+            connection.execute(text.encode())
+
+
+def _alarms(store: Store, name: str) -> dict[str, float | None]:
+    with psycopg.connect(store._info) as connection:
+        return dict(connection.execute(getattr(sql, name).encode()).fetchall())
+
+
+def test_alarms_tell_what_is_wrong(database: str, tmp_path: Path) -> None:
+    store = make_postgresql(database, tmp_path)
+    today = date.today()
+    for name in ("steady", "loud", "silent"):
+        store.open(create=True)
+        store.add_server(name, "UTC")
+        for ago in range(12, 0, -1):
+            if name == "silent" and ago < 5:
+                continue
+            day = today - timedelta(days=ago)
+            times = 40 if (name, ago) == ("loud", 1) else 1
+            log = tmp_path / f"txlog-{day:%Y%m%d}T0000-{day + timedelta(days=1):%Y%m%d}T0000"
+            log.write_text("".join(_block(day, number) for number in range(times)))
+            read_into(store, log, server=name)
+    bad = tmp_path / f"txlog-{today:%Y%m%d}T0000-{today + timedelta(days=1):%Y%m%d}T0000"
+    bad.write_text(_block(today, 0).replace("bytes: ", "bytes: 9"))
+    read_into(store, bad, server="steady")
+    silent, unusual, rejected = (_alarms(store, name) for name in ("SILENT", "UNUSUAL", "REJECTED"))
+    rules = {rule["uid"]: rule for rule in alerts.rules()["groups"][0]["rules"]}
+    assert {name for name, days in silent.items() if days and days > 2} == {"silent"}
+    assert {name for name, ratio in unusual.items() if ratio and ratio > 5} == {"loud"}
+    assert {name for name, count in rejected.items() if count} == {"steady"}
+    for uid, question in (
+        ("ringserverstats-server-silent", sql.SILENT),
+        ("ringserverstats-bytes-unusual", sql.UNUSUAL),
+        ("ringserverstats-rejects", sql.REJECTED),
+    ):
+        assert rules[uid]["data"][0]["model"]["rawSql"] == question.strip()
+
+
+def _block(day: date, number: int) -> str:
+    from model import block
+
+    noon = int((day - date(1970, 1, 1)).total_seconds()) + 43_200 + number
+    return block(log_time=noon, connect_time=noon - 100)
+
+
+@pytest.fixture(scope="module")
+def influxd(plain: Filled) -> Iterator[Influxd]:
+    server = Influxd()
+    try:
+        server.ask("", "CREATE DATABASE g")
+        outlet = Outlet(open_influxdb(f"{server.url}?db=g", None), Rules())
+        assert outlet.send_due(plain.store).problems == []
+        yield server
+    finally:
+        server.remove()
+
+
+INFLUX_PANELS = sorted(name for name in PANELS if hasattr(influxql, name))
+
+
+@pytest.mark.parametrize("name", INFLUX_PANELS)
+def test_influxdb_answers_each_panel(plain: Filled, influxd: Influxd, name: str) -> None:
+    chosen = {"direction": ["TX"], "client": [plain.client]}
+    text = expand.influxql(getattr(influxql, name), plain.first, plain.last, chosen)
+    rows = influxd.ask("g", text)
+    assert rows
+    assert all("time" in row for row in rows)
+    if PANELS[name].kind == "map":
+        assert all(row["geohash"] for row in rows)
+    numbers = [value for row in rows for value in row.values() if isinstance(value, int | float)]
+    assert numbers
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_influxdb_has_the_totals_of_stats(plain: Filled, influxd: Influxd, choice: str) -> None:
+    chosen = {"direction": ["TX"], **CHOICES[choice]}
+    whole = plain.wanted(**CHOICES[choice])[0]["bytes"]
+    clients = plain.wanted(measure="clients", **CHOICES[choice])[0]["clients"]
+
+    def ask_of(name: str) -> list[dict[str, Any]]:
+        text = expand.influxql(getattr(influxql, name), plain.first, plain.last, chosen)
+        return influxd.ask("g", text)
+
+    assert sum(row["Sent"] for row in ask_of("TOTAL")) == whole
+    for name in ("NETWORKS", "TOP_STATIONS", "TOP_COUNTRIES", "AGENTS", "TOP_CLIENTS", "MAP"):
+        assert sum(row["Sent"] for row in ask_of(name)) == whole, name
+    for name in ("ACTIVITY", "STATIONS_BY_DAY"):
+        assert sum(row["sum"] for row in ask_of(name)) == whole, name
+    assert sum(row["Clients"] for row in ask_of("CLIENTS")) == clients
+
+
+def test_influxdb_knows_the_values_of_variables(influxd: Influxd) -> None:
+    for name in influxql.VARIABLES:
+        assert influxd.ask("g", influxql.variable(name)), name
+
+
+def test_real_logs_without_codes_are_told(database: str, tmp_path: Path) -> None:
+    """Streams that are no identifiers have no network; they count in every total."""
+    store = make_postgresql(database, tmp_path)
+    read_into(store, DATA, server="a")
+    whole = ask(store, Question(measures=("bytes",), filters={"direction": ("TX",)}))
+    text = expand.postgresql(
+        sql.ACTIVITY, date(2000, 1, 1), date(2100, 1, 1), {"direction": ["TX"]}, timescaledb=False
+    )
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(text.encode()).fetchall()
+    assert sum(row[2] for row in rows) == whole.to_pylist()[0]["bytes"]
