@@ -131,7 +131,10 @@ def test_every_filter(stores: tuple[Store, Store], filters: dict[str, tuple[str,
         alike(stores, Question(by=by, filters=filters, measures=SUMMED))
 
 
-@pytest.mark.parametrize("by", [(), ("server",), ("month",), ("month", "server"), ("network",)])
+@pytest.mark.parametrize(
+    "by",
+    [(), ("server",), ("month",), ("month", "server"), ("network",), ("class", "network")],
+)
 def test_means(stores: tuple[Store, Store], by: tuple[str, ...]) -> None:
     names = tuple(name for name in ALL if name.endswith("-per-day"))
     for span in SPANS:

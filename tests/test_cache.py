@@ -1,6 +1,7 @@
 """What is told again, and what others are told while it is made anew."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -94,3 +95,33 @@ def test_what_fails_is_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         known.get("page", "1", lambda: str(1 / 0))
     assert known.get("page", "1", lambda: "one") == "one"
+
+
+def test_one_thread_at_a_time_makes_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask, and whatever of it changes meanwhile."""
+    monkeypatch.setattr(cache, "_LENIENT", 0.0)
+    known = Cache[str](2)
+    version, at_once, most, made = [0], 0, 0, 0
+    lock, end = threading.Lock(), time.monotonic() + 1
+
+    def make() -> str:
+        nonlocal at_once, most, made
+        with lock:
+            at_once += 1
+            most, made = max(most, at_once), made + 1
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        return "value"
+
+    def ask() -> None:
+        while time.monotonic() < end:
+            version[0] += 1
+            known.get("page", str(version[0]), make)
+
+    with ThreadPoolExecutor(10) as pool:
+        for one in [pool.submit(ask) for _ in range(10)]:
+            one.result()
+    assert most == 1
+    assert made <= 25
+    assert known._making == {}

@@ -356,6 +356,7 @@ def influxd(plain: Filled) -> Iterator[Influxd]:
     try:
         server.ask("", "CREATE DATABASE g")
         outlet = Outlet(open_influxdb(f"{server.url}?db=g", None), Rules())
+        outlet.begin(plain.store, is_new=True)
         assert outlet.send_due(plain.store).problems == []
         yield server
     finally:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
@@ -29,7 +29,7 @@ from influx import Influxd, Recording, VictoriaMetrics, recording
 from model import START, block
 from service import client_of, settings_of
 
-from ringserverstats.errors import UsageError
+from ringserverstats.errors import OutletError, StoreError, UsageError
 from ringserverstats.outlets import influxdb, points
 from ringserverstats.outlets.influxdb import open_influxdb
 from ringserverstats.outlets.points import FIELDS, TAGS, Rules, points_of
@@ -70,8 +70,11 @@ def run(run: CommandLine, influxd: Influxd, db: str) -> CommandLine:
     return run
 
 
-def outlet_of(url: str, rules: Rules | None = None, **given: object) -> Outlet:
-    return Outlet(open_influxdb(url, given.pop("token", None), **given), rules or Rules())
+def outlet_of(url: str, store: Store, rules: Rules | None = None, **given: object) -> Outlet:
+    """An outlet to which all days of ``store`` have to go."""
+    outlet = Outlet(open_influxdb(url, given.pop("token", None), **given), rules or Rules())
+    outlet.begin(store, is_new=True)
+    return outlet
 
 
 def there(influxd: Influxd, db: str, *, of: str = points.MEASUREMENT) -> list[tuple]:
@@ -262,7 +265,7 @@ def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: st
     read_into(store, REAL, server="a")
     with held_open(store):
         day = ask(store, Question(by=("day",))).to_pylist()[0]["day"]
-    outlet = outlet_of(f"{influxd.url}?db={db}")
+    outlet = outlet_of(f"{influxd.url}?db={db}", store)
     execute(store, f"UPDATE by_day SET bytes = 9223372036854775808 WHERE day = '{day}'")
     execute(store, f"UPDATE transfer SET bytes = 9223372036854775807 WHERE day = '{day}'")
     sent = outlet.send_due(store)
@@ -279,7 +282,8 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
     assert told.returncode == 0
     assert "cannot be reached" in told.stderr
     assert "are to go there later" in told.stderr
-    execute(run.store, f"UPDATE sent SET outlet = 'InfluxDB {influxd.url}, database {db}'")
+    for table in ("outlet", "sent"):
+        execute(run.store, f"UPDATE {table} SET outlet = 'InfluxDB {influxd.url}, database {db}'")
     run.environment["INFLUX_URL"] = good
     assert run("ingest", REAL).returncode == 0
     assert there(influxd, db) == wanted(run.store)
@@ -367,21 +371,32 @@ def _by_window(store: Store) -> dict[tuple[str, str], int]:
     return found
 
 
-def test_points_that_are_not_kept_are_not_sent(run: CommandLine, influxd: Influxd, db: str) -> None:
+def test_points_that_are_not_kept_are_not_sent(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
     run.environment["RINGSERVERSTATS_INFLUX_KEEP_DAYS"] = "10"
+    assert "influx_keep_days is too small" in run("migrate").stderr
+    run.environment["RINGSERVERSTATS_INFLUX_KEEP_DAYS"] = "100"
     told = run("migrate")
-    assert "kept for 10 days" in told.stdout
-    assert run("ingest", DATA).returncode == 0
-    assert there(influxd, db) == []
+    assert "kept for 100 days" in told.stdout
+    log = tmp_path / "log"
+    day = date.today() - timedelta(days=1)
+    noon = int((day - date(1970, 1, 1)).total_seconds()) + 43_200
+    log.write_text(block(log_time=noon, connect_time=noon - 9))
+    assert "1 days" in run("ingest", log).stderr
+    told = run("ingest", "--as", "old", REAL)
+    assert "2 days, 0 points" in told.stderr
+    rows = influxd.ask(db, f'SELECT * FROM "ringserverstats"."{points.MEASUREMENT}"')
+    assert {row["time"][:10] for row in rows} == {day.isoformat()}
     policies = influxd.ask(db, "SHOW RETENTION POLICIES")
-    assert {row["name"]: row["duration"] for row in policies}["ringserverstats"] == "240h0m0s"
+    assert {row["name"]: row["duration"] for row in policies}["ringserverstats"] == "2400h0m0s"
 
 
 def test_everybody_is_told_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
     read_into(store, DATA, server="a")
-    outlet = outlet_of(f"{influxd.url}?db={db}", Rules(policy=Policy(("G",), 5)))
+    outlet = outlet_of(f"{influxd.url}?db={db}", store, Rules(policy=Policy(("G",), 5)))
     assert outlet.send_due(store).problems == []
     rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
     assert not {"hosthash", "city", "geohash", "agent"} & {name for row in rows for name in row}
@@ -397,6 +412,102 @@ def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
         lines = b"".join(points_of(store, day, Rules(hosthash=hosthash)).lines)
         assert (b"hosthash=" in lines) is hosthash
         assert b",city=" in lines
+
+
+def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
+    """Else days would stand there twice, and tell what they may tell no more."""
+    assert run("ingest", "--as", "a", DATA).returncode == 0
+    whole = there(influxd, db)
+    assert any(row[8] for row in whole)
+    for setting, value in (("HOSTHASH", "false"), ("PUBLIC", "true"), ("EMBARGO", "G")):
+        name = f"RINGSERVERSTATS_{'' if setting == 'EMBARGO' else 'INFLUX_'}{setting}"
+        run.environment[name] = value
+        told = run("ingest", "--as", "a", DATA)
+        assert "7 days" in told.stderr, told.stderr
+        rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
+        assert not any("hosthash" in row for row in rows)
+        total = sum(row["bytes"] for row in rows)
+        if setting != "EMBARGO":
+            assert total == sum(int(row[-3]) for row in whole)
+    assert not any(row["network"] == "G" for row in rows)
+
+
+def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: str) -> None:
+    assert run("migrate").returncode == 0
+    good = influxdb._First.write
+    calls = 0
+
+    def failing(self: object, lines: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise OutletError("broken", 503)
+        good(self, lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influxdb._First, "write", failing)
+        assert "are to go there later" in run("ingest", "--as", "a", DATA).stderr
+    assert run("ingest", "--as", "a", DATA).returncode == 0
+    assert there(influxd, db) == wanted(run.store)
+    assert _of_windows(influxd, db) == _by_window(run.store)
+
+
+def test_late_logs_of_days_without_hours_replace_those_by_the_hour(
+    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+) -> None:
+    run("server", "add", "default", "--timezone", "UTC")
+    midnight = START - START % 86_400
+    log = tmp_path / "txlog-20260131T0300-20260131T0400"
+    log.write_text(block(log_time=midnight + 3 * 3600 + 60))
+    assert run("ingest", log).returncode == 0
+    execute(run.store, "UPDATE store SET kept_since = '2026-03-01'")
+    late = tmp_path / "txlog-20260131T0500-20260131T0600"
+    late.write_text(block(log_time=midnight + 5 * 3600 + 60))
+    assert run("ingest", late).returncode == 0
+    assert {row[0][10:] for row in there(influxd, db)} == {"T00:00:00Z"}
+    assert there(influxd, db) == wanted(run.store)
+
+
+def test_a_refused_piece_does_not_keep_the_others_back(
+    store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points, "_BATCH", 1)
+    read_into(store, REAL, server="a")
+    outlet = outlet_of(f"{influxd.url}?db={db}", store)
+    good = influxdb._First.write
+    first = [True]
+
+    def failing(self: object, lines: bytes) -> None:
+        if first.pop() if first else False:
+            raise OutletError("field type conflict", 400)
+        good(self, lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influxdb._First, "write", failing)
+        sent = outlet.send_due(store)
+    assert (sent.left, sent.days) == (1, 1)
+    assert len(there(influxd, db)) == len(wanted(store)) - 1
+    assert outlet.send_due(store).left == 0
+    assert there(influxd, db) == wanted(store)
+
+
+def test_a_day_that_cannot_be_asked_keeps_no_other_back(
+    store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ringserverstats.outlets import sending
+
+    read_into(store, REAL, server="a")
+    outlet = outlet_of(f"{influxd.url}?db={db}", store)
+
+    def failing(state: object, day: date, rules: Rules) -> points.Points:
+        if day == date(2026, 6, 30):
+            raise StoreError("out of memory")
+        return points_of(state, day, rules)
+
+    monkeypatch.setattr(sending, "points_of", failing)
+    sent = outlet.send_due(store)
+    assert sent.problems == ["2026-06-30: out of memory"]
+    assert {row[0][:10] for row in there(influxd, db)} == {"2026-07-01"}
 
 
 @pytest.mark.of_duckdb
@@ -421,11 +532,11 @@ def test_the_second_release_is_spoken_to(store: Store) -> None:
     """Against a recording of what it is sent: its tasks and deletes were not run here."""
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        outlet = outlet_of(_second(kept), token="s3cret")  # noqa: S106
+        outlet = outlet_of(_second(kept), store, token="s3cret")  # noqa: S106
         sent = outlet.send_due(store)
         assert sent.problems == []
         writes = kept.of("/api/v2/write")
-        assert len(writes) == len(sent.touched)
+        assert len(writes) == sent.days
         for one in writes:
             assert one.fields == {"org": "obs", "bucket": "seismic", "precision": "s"}
             assert one.headers["authorization"] == "Token s3cret"
@@ -479,7 +590,7 @@ def test_it_is_asked_again_with_growing_pauses(
     monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        outlet = outlet_of(_second(kept))
+        outlet = outlet_of(_second(kept), store)
         kept.answers = [
             (429, {"Retry-After": "1"}, {"message": "slow down"}),
             (503, {}, None),
@@ -492,7 +603,7 @@ def test_it_is_asked_again_with_growing_pauses(
         assert len({one.body for one in first}) == 1
     with recording() as kept:
         kept.otherwise = (503, {}, {"message": "maintenance"})
-        sent = outlet_of(_second(kept)).send_due(store)
+        sent = outlet_of(_second(kept), store).send_due(store)
         assert len(sent.problems) == 1
         assert "maintenance" in sent.problems[0]
         assert "are to go there later" in sent.problems[0]
@@ -504,12 +615,12 @@ def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
     with recording() as kept:
         url = f"{kept.url}?db=x"
         kept.otherwise = (400, {}, {"error": "partial write: field type conflict dropped=1"})
-        sent = outlet_of(url).send_due(store)
+        sent = outlet_of(url, store).send_due(store)
         assert sent.problems
         assert all("field type conflict dropped=1" in one for one in sent.problems)
-        assert sent.touched == set()
+        assert sent.days == 0
         kept.otherwise = (204, {}, None)
-        assert outlet_of(url).send_due(store).problems == []  # it was still due
+        assert outlet_of(url, store).send_due(store).problems == []  # it was still due
 
 
 def test_no_secret_is_told(store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

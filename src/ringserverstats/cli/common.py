@@ -63,18 +63,32 @@ def open_store(
     store = opening.open_store(settings, answers=answers, needed=needed, tell=tell)
     outlet = opening.open_outlet(settings) if changes else None
     if outlet is not None:
-        note = outlet.begin(store)
-        if note:
-            click.echo(f"Note: {note}", err=True)
-        click.get_current_context().call_on_close(lambda: _send_due(outlet, store))
+        existed = store.exists()
+        if existed:
+            begin(outlet, store)
+
+        def send() -> None:
+            # As for answers: what reading logs has of memory is too little to split a day in full.
+            _send_due(outlet, open_store(settings, answers=True, quiet=True), is_new=not existed)
+
+        click.get_current_context().call_on_close(send)
     return store
 
 
-def _send_due(outlet: Outlet, store: Store) -> None:
+def begin(outlet: Outlet, store: Store) -> None:
+    """Let days of ``store`` go on to ``outlet``; says so where it is a new one."""
+    note = outlet.begin(store)
+    if note:
+        click.echo(f"Note: {note}", err=True)
+
+
+def _send_due(outlet: Outlet, store: Store, *, is_new: bool) -> None:
     """Let days that changed go on; whatever happens is told, and what the command did stays so."""
     try:
         if not store.exists():
             return
+        if is_new:
+            outlet.begin(store, is_new=True)
         with progress_bar("InfluxDB", None) as progress:
             sent = outlet.send_due(store, progress=lambda done, size: progress(done, total=size))
         tell_sent(sent, outlet.database.name)
@@ -84,8 +98,8 @@ def _send_due(outlet: Outlet, store: Store) -> None:
 
 def tell_sent(sent: Sent, name: str) -> None:
     """What went on to InfluxDB, and what did not."""
-    if sent.touched:
-        click.echo(f"{name}: {len(sent.touched):,} days, {sent.points:,} points", err=True)
+    if sent.days:
+        click.echo(f"{name}: {sent.days:,} days, {sent.points:,} points", err=True)
     for problem in sent.problems[:_MOST_PROBLEMS]:
         click.echo(f"Warning: {problem}", err=True)
     if len(sent.problems) > _MOST_PROBLEMS:

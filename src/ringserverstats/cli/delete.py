@@ -43,7 +43,7 @@ def command(
     begin, end = first_day(first), last_day(final)
     if end < begin:
         raise UsageError(f"the period ends ({end}) before it starts ({begin})")
-    store = open_store(load_settings(database), answers=True, needed=True, changes=True)
+    store = open_store(load_settings(database), answers=True, needed=True, changes=not dry_run)
     place = f"of server {server!a}, {begin} to {end}"
     if dry_run or not yes:
         told = _amounts(store.delete(server, begin, end, try_only=True))

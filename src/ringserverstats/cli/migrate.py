@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
+from ringserverstats.cli.common import begin, load_settings, open_store
 from ringserverstats.cli.options import database_option
 from ringserverstats.opening import open_outlet
 
@@ -51,6 +51,4 @@ def command(status: bool, path: bool, database: str | None) -> None:
     if outlet is not None:
         for told in outlet.database.set_up():
             click.echo(told)
-        note = outlet.begin(store)
-        if note:
-            click.echo(f"Note: {note}", err=True)
+        begin(outlet, store)

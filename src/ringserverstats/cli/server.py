@@ -159,7 +159,7 @@ def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: 
     total changes, unless both have read the same entries: these are told, and merged only with
     --once, which keeps one of each.
     """
-    store = open_store(load_settings(database), answers=True, needed=True, changes=True)
+    store = open_store(load_settings(database), answers=True, needed=True, changes=not dry_run)
     if dry_run or not yes:
         twice = store.merge_servers(name, into, once=once, try_only=True)
         told = _of_both(twice)

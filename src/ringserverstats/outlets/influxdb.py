@@ -23,9 +23,11 @@ from ringserverstats.outlets.points import FIELDS, MEASUREMENT
 
 #: Days of a window of the sums that 1.x makes: it knows no months.
 WINDOW = 30
+_LEAST_KEPT = 93  # what sums points up looks back at most
 #: What the sums over windows and months are split by.
 KEPT = ("server", "direction", "network", "station", "class", "country")
 WINDOWS, MONTHS = f"{MEASUREMENT}_{WINDOW}d", f"{MEASUREMENT}_by_month"
+_READ = 20.0  # seconds
 _PAUSE = 0.5  # seconds before it is asked again, twice as many each time
 _PACKED = 6  # of gzip's levels
 _SHOWN = 300
@@ -45,9 +47,10 @@ class InfluxDB(ABC):
         self.name = name
         self._pool = urllib3.PoolManager(
             headers={"User-Agent": f"ringserverstats/{__version__}", **headers},
-            timeout=Timeout(connect=5, read=60),
+            timeout=Timeout(connect=5, read=_READ),
             retries=Retry(
                 total=5,
+                read=2,  # of one that hangs, so that a command ends after a minute
                 backoff_factor=_PAUSE,
                 status_forcelist=_AGAIN,
                 allowed_methods=None,  # each request may be made again
@@ -77,6 +80,11 @@ class InfluxDB(ABC):
     def fill(self, first: date, last: date) -> None:
         """Make those sums anew that these days are in, where `set_up` made what they are in."""
 
+    @property
+    def shape(self) -> str:
+        """Where points stand there."""
+        return f"kept {self._keep_days} days" if self._keep_days else ""
+
     def is_kept(self, day: date) -> bool:
         """Whether points of ``day`` are kept there; older ones are refused."""
         return not self._keep_days or day >= _today() - timedelta(days=self._keep_days - 1)
@@ -96,7 +104,8 @@ class InfluxDB(ABC):
             raise OutletError(f"{self.name} cannot be reached ({reason})") from None
         except HTTPError as error:
             raise OutletError(f"{self.name} cannot be reached ({type(error).__name__})") from None
-        told = _told(answer.data)
+        is_json = "json" in answer.headers.get("Content-Type", "json")
+        told = _told(answer.data) if is_json or answer.status >= 300 else {}
         if answer.status >= 300 or (isinstance(told, dict) and told.get("error")):
             raise OutletError(
                 f"{self.name} answered {answer.status}: {_reason(told)}", answer.status
@@ -268,6 +277,7 @@ class _Second(InfluxDB):
             '  |> aggregateWindow(every: 1mo, fn: sum, timeSrc: "_start", createEmpty: false)\n'
             f'  |> set(key: "_measurement", value: "{MONTHS}")\n'
             f"  |> to(bucket: {json.dumps(self._of_months)}, org: {json.dumps(self._org)})\n"
+            "  |> filter(fn: (r) => false)\n"  # else all that was written is answered
         )
 
     def _send(self, method: str, path: str, fields: Mapping[str, str], body: object = None) -> Any:
@@ -304,6 +314,11 @@ def open_influxdb(url: str, token: str | None, *, keep_days: int = 0) -> InfluxD
     elif parts.username:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers = urllib3.make_headers(basic_auth=user)
+    if 0 < keep_days < _LEAST_KEPT:
+        raise UsageError(
+            f"the setting influx_keep_days is too small; what sums points up looks back at them: "
+            f"write 0, or {_LEAST_KEPT} and more"
+        )
     if "db" in told:
         return _First(base, headers, keep_days, told["db"])
     if {"org", "bucket"} <= told.keys():

@@ -5,7 +5,7 @@ time, written as if it were UTC. So a point's date is the day that all other ans
 is one span of 24 hours, and no change of clocks lets two of them fall together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -55,6 +55,12 @@ class Rules:
     policy: Policy | None = None
 
     @property
+    def shape(self) -> str:
+        """What it is told, as one text: where that is another one, points of before do not fit."""
+        embargoed = sorted(self.policy.embargoed) if self.policy else []
+        return " ".join([",".join(TAGS[name] for name in self.groups), *embargoed])
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The groups that are tags."""
         left_out = _OF_FEW if self.policy else () if self.hosthash else ("client",)
@@ -65,9 +71,13 @@ class Rules:
 class Points:
     """The points of a day: ``lines`` in pieces, how many, and those too large for a field."""
 
-    lines: Iterator[bytes]
+    lines: Iterable[bytes]
     count: int
     too_large: int
+
+    def none(self) -> "Points":
+        """Nothing of it."""
+        return Points((), 0, 0)
 
 
 def points_of(store: Readable, day: date, rules: Rules) -> Points:

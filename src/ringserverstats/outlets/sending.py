@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from ringserverstats.errors import OutletError
+from ringserverstats.errors import OutletError, StoreError
 from ringserverstats.outlets.influxdb import InfluxDB
 from ringserverstats.outlets.points import Points, Rules, points_of
 from ringserverstats.store.base import Due, Store
-from ringserverstats.store.outlets import due
+from ringserverstats.store.outlets import due, to_sum_up
 from ringserverstats.store.snapshot import snapshot
 from ringserverstats.store.sums import month_of
 
@@ -24,10 +24,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Sent:
-    """What went out: days and points; ``problems`` say what did not, and why."""
+    """What went out.
 
-    touched: set[date] = field(default_factory=set)
+    Args:
+        days: that were given whole, and ``points`` of them.
+        points: see ``days``.
+        left: days that are due still.
+        problems: what did not go out, and why.
+    """
+
+    days: int = 0
     points: int = 0
+    left: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -38,15 +46,19 @@ class Outlet:
     database: InfluxDB
     rules: Rules
 
-    def begin(self, store: Store) -> str:
+    def begin(self, store: Store, *, is_new: bool = False) -> str:
         """Let days that change from now on go there; to be called before any is changed.
+
+        Args:
+            store: which is there.
+            is_new: it was made just now, so that all of its days go there.
 
         Returns:
             What the user should know: days of before go there by `send_range` alone.
         """
-        if not store.exists() or not store.begin_outlet(self.database.name, all_due=False):
-            return ""
-        if not len(store.ask(_DAYS, [None, None])):
+        shape = f"{self.rules.shape} {self.database.shape}".strip()
+        began = store.begin_outlet(self.database.name, shape, all_due=is_new)
+        if not began or is_new or not len(store.ask(_DAYS, [None, None])):
             return ""
         return (
             f"{self.database.name} gets the days that change from now on; for those that are in "
@@ -54,26 +66,19 @@ class Outlet:
         )
 
     def send_due(self, store: Store, *, progress: Progress = lambda *_: None) -> Sent:
-        """Give it the days that changed; who does the same meanwhile is waited for."""
-        sent, done, left = Sent(), set[date](), 0
-        store.begin_outlet(self.database.name, all_due=True)  # of a store that is new itself
+        """Give it the days that changed until now; who does the same meanwhile is waited for."""
+        sent = Sent()
         with store.sending():
+            days = due(store.ask, self.database.name)
+            sent.left = len(days)
             try:
-                while True:
-                    with snapshot(store) as state:
-                        days = due(state.ask, self.database.name)
-                        days = [one for one in days if one.day not in done]
-                        left = len(days)
-                        progress(len(done), len(done) + left)
-                        if not days:
-                            break
-                        points = points_of(state, days[0].day, self.rules)
-                    if not self._give(store, days[0], points, sent):
-                        done.add(days[0].day)
-                for month in sorted({day.replace(day=1) for day in sent.touched}):
-                    self.database.fill(month, month_of(month)[1])
+                for number, one in enumerate(days):
+                    progress(number, len(days))
+                    if self._give(store, one, sent):
+                        sent.left -= 1
+                self._sum_up(store)
             except OutletError as error:
-                later = f"; {left} days are to go there later" if left else ""
+                later = f"; {sent.left:,} days are to go there later" if sent.left else ""
                 sent.problems.append(f"{error}{later}")
         return sent
 
@@ -88,6 +93,7 @@ class Outlet:
         """Let it have of these days what ``store`` has, and nothing else.
 
         Args:
+            store: the store.
             first: None is the first day of the store, of ``last`` the last one.
             last: see ``first``.
             progress: called with the days done and to do.
@@ -96,53 +102,73 @@ class Outlet:
             OutletError: it cannot be reached.
         """
         sent = Sent()
-        days: list[date] = store.ask(_DAYS, [first, last])["day"].to_pylist()
-        if not days:
-            return sent
-        store.begin_outlet(self.database.name, all_due=False)
-        first, last = first or days[0], last or days[-1]
-        begin = first
+        self.begin(store)
         with store.sending():
+            days: list[date] = store.ask(_DAYS, [first, last])["day"].to_pylist()
+            if not days:
+                return sent
+            begin, last = first or days[0], last or days[-1]
             for number, day in enumerate(days):
                 progress(number, len(days))
                 if begin < day:
                     self.database.delete(begin, day - _ONE_DAY)
                 begin = day + _ONE_DAY
-                with snapshot(store) as state:
-                    changes = state.ask(_NUMBER, [day])["number"][0].as_py()
-                    points = points_of(state, day, self.rules)
-                self._give(store, Due(day, changes, corrected=True), points, sent)
+                self._give(store, Due(day, 0, corrected=True), sent)
             if begin <= last:
                 self.database.delete(begin, last)
-            self.database.fill(first, last)
-            progress(len(days), len(days))
+            self._sum_up(store)
         return sent
 
-    def _give(self, store: Store, one: Due, points: Points, sent: Sent) -> bool:
-        """Give it a day; returns whether it took it whole.
+    def _give(self, store: Store, one: Due, sent: Sent) -> bool:
+        """Give it a day as it is now; returns whether it took it whole.
 
         Raises:
             OutletError: it is away.
         """
-        day, lines = one.day, points.lines if self.database.is_kept(one.day) else ()
+        day = one.day
         try:
-            if one.corrected and not self.database.delete(day, day):
-                sent.problems.append(
-                    f"{day}: {self.database.name} cannot take points away: it keeps those of "
-                    "clients, networks and servers that are called otherwise now"
-                )
-            for piece in lines:
-                self.database.write(piece)
-        except OutletError as error:
-            if error.is_away:
-                raise
+            with snapshot(store, limited=False) as state:
+                number = int(state.ask(_NUMBER, [day])["number"][0].as_py())
+                points = points_of(state, day, self.rules)
+        except StoreError as error:  # of this day; the others are to go out
             sent.problems.append(f"{day}: {error}")
+            return False
+        # Of older days no hours are known any more, whose points may be there.
+        is_cleared = one.corrected or (state.kept_since is not None and day < state.kept_since)
+        if not self.database.is_kept(day):
+            points = points.none()
+        refused = self._write(day, points, is_cleared, sent)
+        if refused:
+            sent.problems.append(f"{day}: {refused[0]}")
             return False
         if points.too_large:
             sent.problems.append(
                 f"{day}: {points.too_large} points are left out, whose sums are over 2^63-1"
             )
-        store.note_sent(self.database.name, one)
-        sent.touched.add(day)
+        store.note_sent(self.database.name, Due(day, number, corrected=False))
+        sent.days += 1
         sent.points += points.count
         return True
+
+    def _write(self, day: date, points: Points, is_cleared: bool, sent: Sent) -> list[OutletError]:
+        """Put the points of a day there; returns why some were refused."""
+        if is_cleared and not self.database.delete(day, day):
+            sent.problems.append(
+                f"{day}: {self.database.name} cannot take points away: it keeps those of "
+                "clients, networks and servers that are called otherwise now"
+            )
+        refused = []
+        for piece in points.lines:
+            try:
+                self.database.write(piece)
+            except OutletError as error:
+                if error.is_away:
+                    raise
+                refused.append(error)
+        return refused
+
+    def _sum_up(self, store: Store) -> None:
+        """Make the sums over longer times anew that days were given of."""
+        for month in to_sum_up(store.ask, self.database.name):
+            self.database.fill(month, month_of(month)[1])
+            store.note_summed_up(self.database.name, month)

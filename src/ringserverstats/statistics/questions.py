@@ -233,7 +233,9 @@ class Question:
         if has_codes:
             joins, *keys = (re.sub(r"\bs\.", "f.", sql) for sql in (joins, *keys))
         if kind == _MEANS:  # summed by the number of days first
-            joins += f" JOIN ({self._covered(parameters)}) d USING (server, direction, day)"
+            joins += f" JOIN ({self._covered(parameters)}) d ON " + " AND ".join(
+                f"d.{name} = f.{name}" for name in ("server", "direction", "day")
+            )
             own = [f"{key} AS k{n}" for n, key in enumerate(keys)]
             source = (
                 f"(SELECT {', '.join([*own, 'd.days', *sums])} FROM {source} {joins} WHERE {where}"

@@ -338,12 +338,20 @@ class Store(Readable, Protocol):
         What failed, or was stopped, is done by the next call.
         """
 
-    def begin_outlet(self, outlet: str, *, all_due: bool) -> bool:
+    def begin_outlet(self, outlet: str, shape: str, *, all_due: bool) -> bool:
         """Let days that change from now on, or ``all_due``, be due to go on to ``outlet``.
+
+        Args:
+            outlet: where to.
+            shape: what it is told of them; where that was another one, all are due.
+            all_due: also those of before.
 
         Returns:
             Whether it is a new one.
         """
+
+    def note_summed_up(self, outlet: str, month: date) -> None:
+        """Say that the sums of ``month`` there are those of its days again."""
 
     def note_sent(self, outlet: str, one: Due) -> None:
         """Say that ``outlet`` was given a day."""

@@ -49,7 +49,7 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
-from ringserverstats.store.outlets import begin_outlet, note_sent
+from ringserverstats.store.outlets import begin_outlet, note_sent, note_summed_up
 from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
@@ -319,13 +319,17 @@ class SQLStore(ABC):
     def _tidy(self) -> None:
         """Leave nothing of what was taken out in the files, and say so in table ``store``."""
 
-    def begin_outlet(self, outlet: str, *, all_due: bool) -> bool:
+    def begin_outlet(self, outlet: str, shape: str, *, all_due: bool) -> bool:
         with self._session(write=True, servers=set()) as session:
-            return begin_outlet(session, outlet, all_due=all_due)
+            return begin_outlet(session, outlet, shape, all_due=all_due)
 
     def note_sent(self, outlet: str, one: Due) -> None:
         with self._session(write=True, servers=set()) as session:
             note_sent(session, outlet, one)
+
+    def note_summed_up(self, outlet: str, month: date) -> None:
+        with self._session(write=True, servers=set()) as session:
+            note_summed_up(session, outlet, month)
 
     @abstractmethod
     def sending(self) -> AbstractContextManager[None]: ...

@@ -131,8 +131,7 @@ class DuckDBStore(SQLStore):
                 session = DuckDBSession(connection)
                 known = identity(session)
                 new_generation(session)
-                if schema_version(connection) == migrations()[-1][0]:  # older: there is no outlet
-                    raise_versions(session, days_of(session), corrects=True)
+                raise_versions(session, days_of(session), corrects=True)
             self._restore_secret(known, ask)
             put_in_place(new, path, wait=self.options.wait, tell=self.options.tell)
         except (OSError, duckdb.Error) as error:

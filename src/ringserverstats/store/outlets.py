@@ -4,20 +4,24 @@ Each change of a day raises its number (`versions`), in the same transaction; an
 day with the number that it had then. So nothing is forgotten, whenever a process is killed.
 """
 
+from datetime import date
+
 from ringserverstats.store.base import Ask, Due
 from ringserverstats.store.session import Session
 from ringserverstats.store.versions import ALL
 
-_KNOWN = f"SELECT count(*) AS known FROM sent WHERE outlet = $1 AND day = '{ALL}'"
-_BEGIN = f"""
-INSERT INTO sent (outlet, day, number)
-SELECT $1, day, number FROM day_version WHERE day <> '{ALL}' AND NOT $2::boolean
- UNION ALL SELECT $1, '{ALL}'::date, 0
-ON CONFLICT DO NOTHING
+_SHAPE = "SELECT shape FROM outlet WHERE outlet = $1"
+_NEW = "INSERT INTO outlet (outlet, shape, clears) VALUES ($1, $2, false)"
+_AS_IT_IS = f"""
+INSERT INTO sent (outlet, day, number) SELECT $1, day, number FROM day_version WHERE day <> '{ALL}'
 """
+_OTHERWISE = "UPDATE outlet SET shape = $2, clears = true WHERE outlet = $1"
 _DUE = f"""
-SELECT v.day, v.number, coalesce(v.corrected, 0) > coalesce(s.number, 0) AS corrected
-  FROM day_version v LEFT JOIN sent s ON s.outlet = $1 AND s.day = v.day
+SELECT v.day, v.number,
+       coalesce(v.corrected > coalesce(s.number, 0), false) OR s.number IS NULL AND o.clears
+           AS corrected
+  FROM day_version v JOIN outlet o ON o.outlet = $1
+  LEFT JOIN sent s ON s.outlet = $1 AND s.day = v.day
  WHERE v.day <> '{ALL}' AND v.number > coalesce(s.number, 0)
  ORDER BY v.day
 """
@@ -25,14 +29,30 @@ _SENT = """
 INSERT INTO sent (outlet, day, number) VALUES ($1, $2::date, $3)
 ON CONFLICT (outlet, day) DO UPDATE SET number = greatest(sent.number, excluded.number)
 """
+_TO_SUM_UP = """
+INSERT INTO to_sum_up (outlet, month) VALUES ($1, $2::date) ON CONFLICT DO NOTHING
+"""
+_MONTHS = "SELECT month FROM to_sum_up WHERE outlet = $1 ORDER BY month"
+_SUMMED_UP = "DELETE FROM to_sum_up WHERE outlet = $1 AND month = $2::date"
 
 
-def begin_outlet(session: Session, outlet: str, *, all_due: bool) -> bool:
-    """Let days that change from now on be due, or all; returns whether it is a new outlet."""
-    if session.rows(_KNOWN, [outlet])[0][0]:
-        return False
-    session.change(_BEGIN, [outlet, all_due])
-    return True
+def begin_outlet(session: Session, outlet: str, shape: str, *, all_due: bool) -> bool:
+    """Let days that change from now on be due, or all.
+
+    All are due too where the outlet was told another ``shape`` of them before.
+
+    Returns:
+        Whether it is new.
+    """
+    known = session.rows(_SHAPE, [outlet])
+    if not known:
+        session.change(_NEW, [outlet, shape])
+        if not all_due:
+            session.change(_AS_IT_IS, [outlet])
+    elif known[0][0] != shape:
+        session.change(_OTHERWISE, [outlet, shape])
+        session.change("DELETE FROM sent WHERE outlet = $1", [outlet])
+    return not known
 
 
 def due(ask: Ask, outlet: str) -> list[Due]:
@@ -41,5 +61,17 @@ def due(ask: Ask, outlet: str) -> list[Due]:
 
 
 def note_sent(session: Session, outlet: str, one: Due) -> None:
-    """Say that ``outlet`` was given a day."""
+    """Say that ``outlet`` was given a day, and that its month has to be summed up there."""
     session.change(_SENT, [outlet, one.day, one.number])
+    session.change(_TO_SUM_UP, [outlet, one.day.replace(day=1)])
+
+
+def to_sum_up(ask: Ask, outlet: str) -> list[date]:
+    """The months that have to be summed up there."""
+    months: list[date] = ask(_MONTHS, [outlet])["month"].to_pylist()
+    return months
+
+
+def note_summed_up(session: Session, outlet: str, month: date) -> None:
+    """Say that this was done."""
+    session.change(_SUMMED_UP, [outlet, month])

@@ -158,6 +158,8 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
 def _apply(backend: "DatabaseBackend", step: "Migration") -> None:
     """Apply a step and note that it was, in one transaction; yoyo's own way has two."""
     with backend.transaction():
+        # Of batches that are on their way now: a new sum is to have them too.
+        backend.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
         step.process_steps(backend, "apply")
         backend.log_migration(step, "apply")
         backend.mark_one(step, log=False)

@@ -28,7 +28,7 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(store: Readable) -> Iterator[Readable]:
-    """One state of ``store``."""
-    with store.reading(limited=True) as read:
+def snapshot(store: Readable, *, limited: bool = True) -> Iterator[Readable]:
+    """One state of ``store``; ``limited`` as `Readable.reading` has it."""
+    with store.reading(limited=limited) as read:
         yield Snapshot(store.label, store.kept_since, read)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 _Value = TypeVar("_Value")
@@ -22,6 +22,14 @@ class _Known(Generic[_Value]):
     held: float
 
 
+@dataclass
+class _Making:
+    """Whoever makes a value, or waits for it, has its lock in hand."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    askers: int = 0
+
+
 class Cache(Generic[_Value]):
     """The last ``size`` values.
 
@@ -33,7 +41,7 @@ class Cache(Generic[_Value]):
         self._size = size
         self._lock = threading.Lock()
         self._known: OrderedDict[object, _Known[_Value]] = OrderedDict()
-        self._making: dict[object, threading.Lock] = {}
+        self._making: dict[object, _Making] = {}
 
     def get(self, key: object, version: str, make: Callable[[], _Value]) -> _Value:
         """The value of ``key``, made by ``make`` where that of ``version`` is not known."""
@@ -42,24 +50,29 @@ class Cache(Generic[_Value]):
         if found is not None:
             return found.value
         with self._lock:
-            own = self._making.setdefault(key, threading.Lock())
+            own = self._making.setdefault(key, _Making())
+            own.askers += 1
             known = self._known.get(key)
-        if known is None or asked - known.held >= _LENIENT:
-            own.acquire()
-        elif not own.acquire(blocking=False):
-            return known.value
         try:
-            found = self._find(key, version, asked)
-            if found is not None:
-                return found.value
-            begun = time.monotonic()
-            value = make()
-            self._keep(key, _Known(value, version, begun, begun))
-            return value
+            if known is not None and asked - known.held < _LENIENT and own.lock.locked():
+                return known.value
+            with own.lock:
+                return self._made(key, version, asked, make)
         finally:
-            own.release()
             with self._lock:
-                self._making.pop(key, None)
+                own.askers -= 1
+                if not own.askers:  # nobody else has it, or comes to have it
+                    del self._making[key]
+
+    def _made(self, key: object, version: str, asked: float, make: Callable[[], _Value]) -> _Value:
+        """The value, made unless another thread did so meanwhile."""
+        found = self._find(key, version, asked)
+        if found is not None:
+            return found.value
+        begun = time.monotonic()
+        value = make()
+        self._keep(key, _Known(value, version, begun, begun))
+        return value
 
     def _find(self, key: object, version: str, asked: float) -> _Known[_Value] | None:
         """What is of ``version``, or was made since it was ``asked`` for, and so of a later one."""

@@ -106,6 +106,7 @@ class Receiver:
         try:
             rules = load_rules(settings)
             geography = open_geography(settings)
+            self._service.sender.begin()
             receipt = ingest(
                 [source],
                 self._service.store(),

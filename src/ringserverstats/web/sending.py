@@ -8,9 +8,11 @@ from ringserverstats.errors import RingserverStatsError
 from ringserverstats.opening import open_outlet
 
 if TYPE_CHECKING:
+    from ringserverstats.outlets.sending import Outlet
     from ringserverstats.web.service import Service
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
+# Also between two rounds, so that days of a busy service are not sent for each log again.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 
 log = logging.getLogger("ringserverstats.web")
 
@@ -21,8 +23,10 @@ class Sender:
     def __init__(self, service: "Service") -> None:
         self._service = service
         self._outlet = open_outlet(service.settings)
+        self._had_store = True
+        self._has_begun = False
         self._woken = threading.Event()
-        self._is_over = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def start(self) -> None:
@@ -30,13 +34,28 @@ class Sender:
         if self._outlet is None:
             return
         try:
-            note = self._outlet.begin(self._service.store())
-            if note:
-                log.warning("%s", note)
+            self.begin()
         except RingserverStatsError as error:
             log.error("the store is not ready: %s", error)
-        self.wake()
+        self._woken.set()
         self._thread.start()
+
+    def begin(self) -> None:
+        """Let days that change from now on be sent; called before a log is read, as often as that.
+
+        Raises:
+            StoreError: the store is away.
+        """
+        if self._outlet is None or self._has_begun:
+            return
+        store = self._service.store()
+        if not store.exists():
+            self._had_store = False  # all of one that comes now is to go there
+            return
+        note = self._outlet.begin(store, is_new=not self._had_store)
+        self._has_begun = True
+        if note:
+            log.warning("%s", note)
 
     def wake(self) -> None:
         """Days may have changed."""
@@ -44,41 +63,38 @@ class Sender:
 
     def stop(self) -> None:
         """Send no more; what is due goes out after the next start."""
-        self._is_over = True
+        self._over.set()
         self.wake()
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
-        while True:
+        pause = _SHORTEST_PAUSE
+        while self._outlet is not None:
             self._woken.wait()
             self._woken.clear()
-            if self._is_over:
+            if self._over.is_set():
                 return
-            if self._send():
-                pause = _FIRST_PAUSE
-                continue
-            if self._woken.wait(pause) and self._is_over:
-                return
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            self.wake()
+            if self._try(self._outlet):
+                pause = _SHORTEST_PAUSE
+            else:
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                self._woken.set()
+            self._over.wait(pause)
 
-    def _send(self) -> bool:
-        """Whether all that is due went out."""
-        if self._outlet is None:
-            return True
+    def _try(self, outlet: "Outlet") -> bool:
+        """Whether nothing is left that is due; errors are told, as a thread has to go on."""
         try:
-            store = self._service.store()
-            sent = self._outlet.send_due(store) if store.exists() else None
+            self.begin()
+            return not self._has_begun or self._send(outlet)
         except RingserverStatsError as error:
             log.warning("nothing goes on to InfluxDB just now: %s", error)
-            return False
-        except Exception:  # a thread that is gone would send nothing any more
+        except Exception:
             log.exception("nothing goes on to InfluxDB just now")
-            return False
-        if sent is None:
-            return True
-        if sent.touched:
-            log.info("sent to InfluxDB days=%d points=%d", len(sent.touched), sent.points)
+        return False
+
+    def _send(self, outlet: "Outlet") -> bool:
+        sent = outlet.send_due(self._service.store())
+        if sent.days:
+            log.info("sent to InfluxDB days=%d points=%d", sent.days, sent.points)
         for problem in sent.problems:
             log.warning("%s", problem)
-        return not sent.problems
+        return not sent.left

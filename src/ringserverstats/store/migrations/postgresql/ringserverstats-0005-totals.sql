@@ -1,6 +1,9 @@
 -- What all clients together took of each station: pages that count no clients ask this small table.
 -- depends: ringserverstats-0004-service
 
+-- Batches that are on their way now are to be in it too, whoever runs this.
+SELECT pg_advisory_xact_lock(1381192532, 0);
+
 CREATE TABLE station_total_by_day (
     day date NOT NULL,
     server integer NOT NULL,
