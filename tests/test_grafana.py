@@ -208,7 +208,16 @@ def test_columns_are_what_the_panel_needs(filled: Filled, name: str) -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_totals_are_those_of_stats(filled: Filled, choice: str) -> None:
+def test_totals_are_those_of_stats(plain: Filled, choice: str) -> None:
+    _same_totals(plain, choice)
+
+
+@pytest.mark.parametrize("choice", ["all", "much"])
+def test_totals_with_timescaledb(timescale: Filled, choice: str) -> None:
+    _same_totals(timescale, choice)
+
+
+def _same_totals(filled: Filled, choice: str) -> None:
     chosen = CHOICES[choice]
     whole = filled.wanted(**chosen)[0]["bytes"]
     assert filled.rows("TOTAL", **chosen)[1] == [(whole,)]

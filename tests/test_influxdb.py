@@ -117,6 +117,7 @@ def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: s
     assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
 
 
+@pytest.mark.of_duckdb
 def test_a_log_that_grows_overwrites_its_points(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_log_that_grows_overwrites_its_points(
         assert there(influxd, db) == wanted(run.store)
 
 
+@pytest.mark.of_duckdb
 def test_each_hour_has_its_points(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_corrections_are_followed(
         before = now
 
 
+@pytest.mark.of_duckdb
 def test_what_is_only_tried_changes_nothing(run: CommandLine, influxd: Influxd, db: str) -> None:
     assert run("ingest", "--as", "a", REAL).returncode == 0
     before = there(influxd, db)
@@ -225,6 +228,7 @@ def _strange(tmp_path: Path) -> Path:
     return log
 
 
+@pytest.mark.of_duckdb
 def test_names_of_strangers_are_escaped(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -303,6 +307,7 @@ def _sending(run: CommandLine) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.of_duckdb
 @pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: int) -> None:
     server = Influxd()  # its own, as it is killed
@@ -337,6 +342,7 @@ def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: i
     assert within
 
 
+@pytest.mark.of_duckdb
 def test_what_sums_up_is_made_and_filled(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -371,6 +377,7 @@ def _by_window(store: Store) -> dict[tuple[str, str], int]:
     return found
 
 
+@pytest.mark.of_duckdb
 def test_points_that_are_not_kept_are_not_sent(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -392,6 +399,7 @@ def test_points_that_are_not_kept_are_not_sent(
     assert {row["name"]: row["duration"] for row in policies}["ringserverstats"] == "2400h0m0s"
 
 
+@pytest.mark.of_duckdb
 def test_everybody_is_told_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
@@ -405,6 +413,7 @@ def test_everybody_is_told_no_clients_and_no_embargoed_networks(
     assert "FR" in networks or "XP" in networks
 
 
+@pytest.mark.of_duckdb
 def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
     read_into(store, REAL, server="a")
     day = date(2026, 6, 30)
@@ -432,6 +441,7 @@ def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: 
     assert not any(row["network"] == "G" for row in rows)
 
 
+@pytest.mark.of_duckdb
 def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: str) -> None:
     assert run("migrate").returncode == 0
     good = influxdb._First.write
@@ -452,6 +462,7 @@ def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: 
     assert _of_windows(influxd, db) == _by_window(run.store)
 
 
+@pytest.mark.of_duckdb
 def test_late_logs_of_days_without_hours_replace_those_by_the_hour(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
@@ -468,6 +479,7 @@ def test_late_logs_of_days_without_hours_replace_those_by_the_hour(
     assert there(influxd, db) == wanted(run.store)
 
 
+@pytest.mark.of_duckdb
 def test_a_refused_piece_does_not_keep_the_others_back(
     store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,6 +503,7 @@ def test_a_refused_piece_does_not_keep_the_others_back(
     assert there(influxd, db) == wanted(store)
 
 
+@pytest.mark.of_duckdb
 def test_a_day_that_cannot_be_asked_keeps_no_other_back(
     store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -528,6 +541,7 @@ def _second(kept: Recording) -> str:
     return f"{kept.url}?org=obs&bucket=seismic"
 
 
+@pytest.mark.of_duckdb
 def test_the_second_release_is_spoken_to(store: Store) -> None:
     """Against a recording of what it is sent: its tasks and deletes were not run here."""
     read_into(store, TEXT, server="a")
@@ -584,6 +598,7 @@ def test_tasks_and_buckets_are_made_or_changed() -> None:
         )
 
 
+@pytest.mark.of_duckdb
 def test_it_is_asked_again_with_growing_pauses(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +625,7 @@ def test_it_is_asked_again_with_growing_pauses(
         assert len(kept.requests) == 6  # and not as many for each day
 
 
+@pytest.mark.of_duckdb
 def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
     read_into(store, TEXT, server="a")
     with recording() as kept:
@@ -623,6 +639,7 @@ def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
         assert outlet_of(url, store).send_due(store).problems == []  # it was still due
 
 
+@pytest.mark.of_duckdb
 def test_no_secret_is_told(store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
     read_into(store, TEXT, server="a")
@@ -642,6 +659,7 @@ def test_wrong_addresses_are_refused_without_being_told(url: str) -> None:
     assert url not in str(error.value) or url == "x" or url == "http://" or url == "http://h"
 
 
+@pytest.mark.of_duckdb
 def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
     server = VictoriaMetrics()
     try:
