@@ -157,12 +157,13 @@ def test_there_are_no_passwords_but_given_ones() -> None:
 
 def test_variables_of_compose_are_in_the_manual() -> None:
     text = (ROOT / "compose.yaml").read_text()
-    used = dict(re.findall(r"\$\{([A-Z_]+):[-?]([^}]*)\}", text))
+    used = dict(re.findall(r"\$\{([A-Z_]+):?[-?]([^}]*)\}", text))
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", MANUAL, re.M))
     assert set(documented) == set(used)
     for name in used:
         is_needed = f"${{{name}:?" in text
-        assert documented[name].startswith("must be given" if is_needed else f"`{used[name]}`")
+        default = f"`{used[name]}`" if used[name] else "none"
+        assert documented[name].startswith("must be given" if is_needed else default)
 
 
 def test_settings_in_compose_and_manual_are_settings() -> None:

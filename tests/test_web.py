@@ -1,6 +1,5 @@
 """The web service takes logs exactly, lets in whom it should, and answers as the command does."""
 
-import contextlib
 import gzip
 import json
 import threading
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import duckdb
 import httpx
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -28,6 +26,7 @@ from conftest import (
     read_into,
 )
 from model import block
+from psycopg.conninfo import conninfo_to_dict
 from servers import Server
 from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
@@ -628,9 +627,10 @@ def test_senders_are_told_no_places(store: Store, tmp_path: Path) -> None:
 
 def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> None:
     owner = make_postgresql(database, tmp_path)
-    with contextlib.suppress(psycopg.errors.DuplicateObject):
-        server.execute("CREATE ROLE ringserverstats_writer")
-    server.execute("CREATE ROLE serving LOGIN IN ROLE ringserverstats_writer")
+    server.execute(
+        "CREATE ROLE ringserverstats_writer",
+        "CREATE ROLE serving LOGIN IN ROLE ringserverstats_writer",
+    )
     try:
         owner.migrate()
         read_into(owner, LOG, server="a")
@@ -641,7 +641,9 @@ def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> 
         other = next(path for path in sorted(REAL.glob("txlog*")) if path != LOG)
         assert web.post(named(other), content=other.read_bytes()).status_code == 201
     finally:
-        server.execute("DROP ROLE serving")
+        name = conninfo_to_dict(database)["dbname"]
+        server.execute("DROP OWNED BY ringserverstats_writer", database=name)
+        server.execute("DROP ROLE serving", "DROP ROLE ringserverstats_writer")
 
 
 def test_what_is_left_out_of_an_answer_is_told(sample: Store) -> None:

@@ -80,6 +80,7 @@ def _rule(
         "for": "0s",
         "noDataState": "OK",
         "execErrState": "Error",
+        "labels": {"program": "ringserverstats", "severity": "warning"},
         "annotations": {"summary": told},
         "data": [
             {

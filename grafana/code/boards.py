@@ -1,7 +1,7 @@
 """The dashboards: which panel stands where, and what it asks of either kind of source."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -53,7 +53,8 @@ class _Target(Builder[Dataquery]):
 class Panel:
     """A panel: ``name`` is that of its question in `sql` and `influxql`.
 
-    ``links`` are columns whose values lead to another dashboard, and to which variable of it.
+    ``in_influxdb`` is its title where InfluxDB has something else to tell. ``links`` are columns
+    whose values lead to another dashboard, and to which variable of it.
     """
 
     title: str
@@ -63,7 +64,7 @@ class Panel:
     height: int = 8
     unit: str = _BYTES
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    help: str = ""
+    in_influxdb: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ OVERVIEW = Board(
         Panel("Stations", "stat", "STATIONS", 6, 4, unit="short"),
         Panel("Activity by day and network", "bars", "ACTIVITY", 24, 9),
         Panel("Clients by day", "bars", "BY_DAY", 12, unit="short"),
-        Panel("By month", "categories", "BY_MONTH", 12),
+        Panel("By month", "categories", "BY_MONTH", 12, in_influxdb="By 30 days"),
         Panel("Where the clients are", "map", "MAP", 12, 12),
         Panel("Countries", "table", "TOP_COUNTRIES", 12, 12),
         Panel("Networks", "table", "NETWORKS", 12, 10, links=_TO_NETWORK),
         Panel("Stations", "table", "TOP_STATIONS", 12, 10, links=_TO_NETWORK),
-        Panel("Institutions", "table", "INSTITUTIONS", 12, 10),
+        Panel("Institutions", "table", "INSTITUTIONS", 12, 10, in_influxdb="Cities"),
         Panel("Software", "table", "AGENTS", 12, 10),
         Panel("Clients, by pseudonym", "table", "TOP_CLIENTS", 24, 10, links=_TO_CLIENT),
     ],
@@ -110,7 +111,7 @@ NETWORK = Board(
         Panel("Stations", "stat", "STATIONS", 6, 4, unit="short"),
         Panel("Activity by day and station", "bars", "STATIONS_BY_DAY", 24, 9),
         Panel("Clients by day", "bars", "BY_DAY", 12, unit="short"),
-        Panel("By month", "categories", "BY_MONTH", 12),
+        Panel("By month", "categories", "BY_MONTH", 12, in_influxdb="By 30 days"),
         Panel("Where the clients are", "map", "MAP", 12, 12),
         Panel("Countries", "table", "TOP_COUNTRIES", 12, 12),
         Panel("Stations", "table", "TOP_STATIONS", 12, 10),
@@ -151,8 +152,8 @@ def uid(board: str, source: str) -> str:
     return f"ringserverstats-{'' if source == POSTGRESQL else 'influxdb-'}{board}"
 
 
-def build(board: Board, source: str) -> models.Dashboard:
-    """``board`` for data sources of the kind ``source``."""
+def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard:
+    """``board`` for data sources of the kind ``source``; ``alone``: the others are not there."""
     where = "" if source == POSTGRESQL else " (InfluxDB)"
     made = (
         dashboard.Dashboard(board.title + where)
@@ -166,13 +167,20 @@ def build(board: Board, source: str) -> models.Dashboard:
     )
     for variable in _variables(board, source):
         made = made.with_variable(variable)
-    for link in _links(source):
+    for link in [] if alone else _links(source):
         made = made.link(link)
     questions: ModuleType = sql if source == POSTGRESQL else influxql
+    x = y = row = 0
     for panel in board.panels:
         text = getattr(questions, panel.name, None)
-        if text is not None:
-            made = made.with_panel(_panel(panel, Query(source, text, _is_table(panel)), source))
+        if text is None:
+            continue
+        if x + panel.width > _WIDTH:
+            x, y, row = 0, y + row, 0
+        place = models.GridPos(h=panel.height, w=panel.width, x=x, y=y)
+        query = Query(source, text, _is_table(panel))
+        made = made.with_panel(_panel(panel, query, source, alone=alone).grid_pos(place))
+        x, row = x + panel.width, max(row, panel.height)
     return made.build()
 
 
@@ -220,11 +228,12 @@ def _choice(name: str, source: str, is_single: bool) -> Builder[models.VariableM
     return made.multi(True).include_all(True).all_value(every).current(chosen)
 
 
-def _panel(panel: Panel, query: Query, source: str) -> Builder[models.Panel]:
-    made = _KINDS[panel.kind](panel, source)
-    made = made.title(panel.title).datasource(models.DataSourceRef(source, "${source}"))
-    made = made.span(panel.width).height(panel.height).with_target(_Target(query))
-    return made.description(panel.help) if panel.help else made
+def _panel(panel: Panel, query: Query, source: str, *, alone: bool) -> Any:
+    made = _KINDS[panel.kind](replace(panel, links={}) if alone else panel, source)
+    title = panel.in_influxdb if source == INFLUXDB and panel.in_influxdb else panel.title
+    made = made.title(title).datasource(models.DataSourceRef(source, "${source}"))
+    made = made.with_target(_Target(query))
+    return made
 
 
 def _stat(panel: Panel, source: str) -> Any:  # noqa: ARG001 - as the others

@@ -18,7 +18,7 @@ def files() -> dict[Path, str]:
         for board in boards.BOARDS:
             path = ROOT / "grafana" / "dashboards" / folder / f"{board.uid}.json"
             made[path] = _json(boards.build(board, source))
-    overview = boards.build(boards.OVERVIEW, boards.POSTGRESQL)
+    overview = boards.build(boards.OVERVIEW, boards.POSTGRESQL, alone=True)
     overview.uid = None  # Grafana gives it one, where those of the folder are there already
     made[ROOT / "grafana-dashboard.json"] = _json(overview)
     made[ROOT / "grafana" / "provisioning" / "alerting" / "ringserverstats.json"] = _json(

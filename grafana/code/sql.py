@@ -272,24 +272,28 @@ SELECT v.name AS server, (current_date - f.day)::float8 AS days
   FROM server v CROSS JOIN (VALUES ('TX'::direction)) AS d (direction) {_LAST}
  WHERE v.last_day IS NULL OR v.last_day >= current_date
 """
+# Of covered days, so that one on which nothing was sent is 0 and no other day's.
 UNUSUAL = """
 WITH day AS (
-    SELECT f.server, f.direction, f.day, sum(f.bytes)::float8 AS bytes
-      FROM station_total_by_day f JOIN covered_day c
-        ON c.server = f.server AND c.direction = f.direction AND c.day = f.day
-     WHERE f.direction = 'TX' AND f.day >= current_date - 36 GROUP BY 1, 2, 3
+    SELECT c.server, c.day, coalesce(sum(f.bytes), 0)::float8 AS bytes
+      FROM covered_day c LEFT JOIN station_total_by_day f
+        ON f.server = c.server AND f.direction = c.direction AND f.day = c.day
+     WHERE c.direction = 'TX' AND c.day >= current_date - 33 GROUP BY 1, 2
 ), last AS (
-    SELECT server, max(day) AS day FROM day GROUP BY 1
+    SELECT server, max(day) AS day FROM day GROUP BY 1 HAVING max(day) >= current_date - 3
 )
 SELECT v.name AS server,
        max(d.bytes) FILTER (WHERE d.day = l.day)
            / nullif(percentile_cont(0.5) WITHIN GROUP (ORDER BY d.bytes)
                     FILTER (WHERE d.day < l.day AND d.day >= l.day - 28), 0) AS ratio
   FROM day d JOIN last l ON l.server = d.server JOIN server v ON v.server = d.server
+ WHERE v.last_day IS NULL OR v.last_day >= current_date
  GROUP BY 1
 """
+# Also of what has no day: broken logs from standard input, or posted.
 REJECTED = """
 SELECT v.name AS server, count(f.server)::float8 AS rejects
-  FROM server v LEFT JOIN reject f ON f.server = v.server AND f.day >= current_date - 2
+  FROM server v LEFT JOIN reject f
+    ON f.server = v.server AND (f.day IS NULL OR f.day >= current_date - 2)
  GROUP BY 1
 """

@@ -61,7 +61,7 @@ def open_store(
 
     tell = (lambda _: None) if quiet else (lambda message: click.echo(message, err=True))
     store = opening.open_store(settings, answers=answers, needed=needed, tell=tell)
-    outlet = opening.open_outlet(settings) if changes else None
+    outlet = _outlet(settings) if changes else None
     if outlet is not None:
         existed = store.exists()
         if existed:
@@ -73,6 +73,17 @@ def open_store(
 
         click.get_current_context().call_on_close(send)
     return store
+
+
+def _outlet(settings: Settings) -> Outlet | None:
+    """The InfluxDB of the settings; what is wrong with it is told, and stops no command."""
+    from ringserverstats import opening
+
+    try:
+        return opening.open_outlet(settings)
+    except UsageError as error:
+        click.echo(f"Warning: nothing goes on to InfluxDB: {error}", err=True)
+        return None
 
 
 def begin(outlet: Outlet, store: Store) -> None:
@@ -91,14 +102,15 @@ def _send_due(outlet: Outlet, store: Store, *, is_new: bool) -> None:
             outlet.begin(store, is_new=True)
         with progress_bar("InfluxDB", None) as progress:
             sent = outlet.send_due(store, progress=lambda done, size: progress(done, total=size))
-        tell_sent(sent, outlet.database.name)
+        if sent.days or sent.problems:
+            tell_sent(sent, outlet.database.name)
     except RingserverStatsError as error:
         click.echo(f"Warning: nothing goes on to InfluxDB just now: {error}", err=True)
 
 
 def tell_sent(sent: Sent, name: str) -> None:
     """What went on to InfluxDB, and what did not."""
-    if sent.days:
+    if sent.days or not sent.problems:
         click.echo(f"{name}: {sent.days:,} days, {sent.points:,} points", err=True)
     for problem in sent.problems[:_MOST_PROBLEMS]:
         click.echo(f"Warning: {problem}", err=True)

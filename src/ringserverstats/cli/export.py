@@ -19,7 +19,7 @@ from ringserverstats.cli.common import (
     progress_bar,
     tell_sent,
 )
-from ringserverstats.cli.options import database_option, period
+from ringserverstats.cli.options import database_option, period, period_options
 from ringserverstats.enrich.words import EXTERNAL
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import open_outlet
@@ -33,7 +33,8 @@ _EXAMPLES = (
     "Examples:\n\n\b\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE -o 2026-10.json.gz\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --class 'external,mirror'\n"
-    "  ringserverstats export eida --month 2026-10 --node EXAMPLE --url https://test.example.org/"
+    "  ringserverstats export eida --month 2026-10 --node EXAMPLE --url https://test.example.org/\n"
+    "  ringserverstats export influxdb --month 2026-10"
 )
 _OF_INFLUXDB = (
     "Examples:\n\n\b\n"
@@ -114,15 +115,21 @@ def eida(
 
 
 @command.command("influxdb", short_help="Fill or repair days in InfluxDB.", epilog=_OF_INFLUXDB)
-@click.option("--from", "first", metavar="DATE", help="First day; without it, of the store.")
-@click.option("--to", "final", metavar="DATE", help="Last day; without it, of the store.")
+@period_options
 @database_option
-def influxdb(first: str | None, final: str | None, database: str | None) -> None:
+def influxdb(
+    first: str | None,
+    final: str | None,
+    month: str | None,
+    year: str | None,
+    length: str | None,
+    database: str | None,
+) -> None:
     """Let the InfluxDB of the setting `influx_url` have what the store has of these days.
 
     What else it has of these days under the same measurement goes. Days that logs change go there
     by themselves, after each ingest; this is for those that were read before it was set, and to
-    repair. It can be run again.
+    repair. Without a period it is all of the store. It can be run again.
     """
     settings = load_settings(database)
     outlet = open_outlet(settings)
@@ -130,7 +137,9 @@ def influxdb(first: str | None, final: str | None, database: str | None) -> None
         raise UsageError(
             "there is no InfluxDB: set INFLUX_URL, such as http://localhost:8086?db=NAME"
         )
-    begin, end = period(first, final, None, None, None)
+    begin, end = period(first, final, month, year, length)
+    if begin and end and end < begin:
+        raise UsageError(f"the period ends ({end}) before it starts ({begin})")
     store = open_store(settings, answers=True, needed=True)
     with progress_bar("InfluxDB", None) as progress:
         sent = outlet.send_range(

@@ -8,7 +8,7 @@ import click
 
 from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option
-from ringserverstats.opening import open_geography
+from ringserverstats.opening import open_geography, open_outlet
 from ringserverstats.statistics.sizes import human_bytes
 
 
@@ -24,7 +24,10 @@ def command(as_json: bool, database: str | None) -> None:
     from ringserverstats.statistics.summary import summary
 
     settings = load_settings(database)
-    found = summary(open_store(settings, answers=True, needed=True))
+    store = open_store(settings, answers=True, needed=True)
+    found = summary(store)
+    outlet = open_outlet(settings)
+    due = outlet.due(store) if outlet else []
     databases = open_geography(settings).databases
     if as_json:
         import json
@@ -40,6 +43,9 @@ def command(as_json: bool, database: str | None) -> None:
             for one in databases
         ]
         whole = {**asdict(found), "databases": told_of}
+        if outlet:
+            oldest = due[0].day.isoformat() if due else None
+            whole["influxdb"] = {"name": outlet.database.name, "due": len(due), "oldest": oldest}
         click.echo(json.dumps(whole, indent=2, default=int))
         return
     told = table([("", False), ("", False)])
@@ -53,6 +59,9 @@ def command(as_json: bool, database: str | None) -> None:
         told.add_row("places", f"{one.path}: {one.problem or f'{one.kind} of {one.built}'}")
     if not databases:
         told.add_row("places", "unknown: no database (settings geoip_city, geoip_asn)")
+    if outlet:
+        left = f"{len(due):,} days are due, the first is {due[0].day}" if due else "nothing is due"
+        told.add_row("influxdb", f"{outlet.database.name}: {left}")
     told.add_row("embargo", ", ".join(ascii(one)[1:-1] for one in settings.embargo) or "none")
     told.add_row("small counts", f"under {settings.small_counts} clients")
     told.add_row("networks", f"{found.networks:,} in the registry")

@@ -31,6 +31,15 @@ _READ = 20.0  # seconds
 _PAUSE = 0.5  # seconds before it is asked again, twice as many each time
 _PACKED = 6  # of gzip's levels
 _SHOWN = 300
+_WORDS = {
+    "NameResolutionError": "no host of that name",
+    "NewConnectionError": "nothing listens there",
+    "ConnectTimeoutError": "no answer in time",
+    "ReadTimeoutError": "no answer in time",
+    "SSLError": "no TLS there, or a certificate that is not known here",
+    "ProtocolError": "the connection broke",
+    "ResponseError": "it goes on to say that it is busy",
+}
 _NOT_THERE = (400, 404, 405, 501)
 _AGAIN = (429, 500, 502, 503, 504)
 _FORM = "http://host:8086?db=NAME (1.x) or https://host:8086?org=NAME&bucket=NAME (2.x and 3)"
@@ -39,6 +48,8 @@ _ONE_DAY = timedelta(days=1)
 
 class InfluxDB(ABC):
     """A database of InfluxDB."""
+
+    _if_not_there = ""
 
     def __init__(self, base: str, headers: Mapping[str, str], keep_days: int, name: str) -> None:
         self._base = base
@@ -100,21 +111,23 @@ class InfluxDB(ABC):
         try:
             answer = self._pool.request(method, url, body=body, headers=headers)
         except MaxRetryError as error:
-            reason = type(error.reason).__name__ if error.reason else "no answer"
-            raise OutletError(f"{self.name} cannot be reached ({reason})") from None
+            raise OutletError(f"{self.name} cannot be reached ({_why(error.reason)})") from None
         except HTTPError as error:
-            raise OutletError(f"{self.name} cannot be reached ({type(error).__name__})") from None
+            raise OutletError(f"{self.name} cannot be reached ({_why(error)})") from None
         is_json = "json" in answer.headers.get("Content-Type", "json")
         told = _told(answer.data) if is_json or answer.status >= 300 else {}
         if answer.status >= 300 or (isinstance(told, dict) and told.get("error")):
+            hint = self._if_not_there if answer.status == 404 else ""
             raise OutletError(
-                f"{self.name} answered {answer.status}: {_reason(told)}", answer.status
+                f"{self.name} answered {answer.status}: {_reason(told)}{hint}", answer.status
             )
         return told
 
 
 class _First(InfluxDB):
     """Of the releases 1.x."""
+
+    _if_not_there = "; if the name is right, make it with: ringserverstats migrate"
 
     def __init__(self, base: str, headers: Mapping[str, str], keep_days: int, db: str) -> None:
         super().__init__(base, headers, keep_days, f"InfluxDB {base}, database {db}")
@@ -132,7 +145,7 @@ class _First(InfluxDB):
 
     def set_up(self) -> list[str]:
         self._ask(f"CREATE DATABASE {_quoted(self._db)}", db="")
-        made = [f"{self.name}: sums over {WINDOW} days ({WINDOWS})"]
+        made = [f"{self.name}: is there, with sums over {WINDOW} days ({WINDOWS})"]
         if self._policy:
             words = f"RETENTION POLICY {self._policy} ON {_quoted(self._db)} DURATION"
             duration = f"{self._keep_days}d"
@@ -355,6 +368,12 @@ def _told(raw: bytes) -> Any:
         return json.loads(raw) if raw.strip() else {}
     except ValueError:
         return {"error": raw[:_SHOWN].decode("utf-8", "replace")} if raw else {}
+
+
+def _why(error: Exception | None) -> str:
+    """Why there was no answer, in words."""
+    name = type(error).__name__
+    return _WORDS.get(name, f"no answer: {name}")
 
 
 def _list(told: Any, name: str) -> list[Any]:

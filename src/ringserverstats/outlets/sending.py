@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from ringserverstats.errors import OutletError, StoreError
 from ringserverstats.outlets.influxdb import InfluxDB
 from ringserverstats.outlets.points import Points, Rules, points_of
-from ringserverstats.store.base import Due, Store
+from ringserverstats.store.base import Due, Readable, Store
 from ringserverstats.store.outlets import due, to_sum_up
 from ringserverstats.store.snapshot import snapshot
 from ringserverstats.store.sums import month_of
@@ -65,11 +65,15 @@ class Outlet:
             "the store already: ringserverstats export influxdb"
         )
 
+    def due(self, store: Readable) -> list[Due]:
+        """The days that have to go there."""
+        return due(store.ask, self.database.name)
+
     def send_due(self, store: Store, *, progress: Progress = lambda *_: None) -> Sent:
         """Give it the days that changed until now; who does the same meanwhile is waited for."""
         sent = Sent()
         with store.sending():
-            days = due(store.ask, self.database.name)
+            days = self.due(store)
             sent.left = len(days)
             try:
                 for number, one in enumerate(days):

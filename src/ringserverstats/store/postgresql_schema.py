@@ -3,6 +3,8 @@
 They are applied by yoyo, by this program or by its own command.
 """
 
+import contextlib
+import io
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -44,7 +46,13 @@ def steps() -> list[str]:
 
 
 def applied(connection: psycopg.Connection[Any]) -> set[str]:
-    """The steps of this program that the database has seen; yoyo may keep others there too."""
+    """The steps of this program that the database has seen; yoyo may keep others there too.
+
+    By the view, which all roles may ask, where it is there.
+    """
+    if connection.execute("SELECT to_regclass('migration') IS NOT NULL").fetchall()[0][0]:
+        numbers = {n for (n,) in connection.execute("SELECT number FROM migration").fetchall()}
+        return {name for name in steps() if _number(name) in numbers}
     there = connection.execute("SELECT to_regclass('_yoyo_migration') IS NOT NULL").fetchall()
     if not there[0][0]:
         return set()
@@ -52,6 +60,10 @@ def applied(connection: psycopg.Connection[Any]) -> set[str]:
         "SELECT migration_id FROM _yoyo_migration WHERE migration_id LIKE %s", [f"{_PREFIX}%"]
     )
     return {name for (name,) in rows.fetchall()}
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix(_PREFIX)[:4])
 
 
 def is_migrated(connection: psycopg.Connection[Any]) -> bool:
@@ -76,7 +88,7 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
         if has_tables
         else set()
     )
-    known = {int(name.removeprefix(_PREFIX)[:4]) for name in steps()}
+    known = {_number(name) for name in steps()}
     if numbers - known:
         raise StoreError(
             f"{label} was written by a newer program (schema {max(numbers)}, this one knows "
@@ -160,7 +172,8 @@ def _apply(backend: "DatabaseBackend", step: "Migration") -> None:
     with backend.transaction():
         # Of batches that are on their way now: a new sum is to have them too.
         backend.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
-        step.process_steps(backend, "apply")
+        with contextlib.redirect_stdout(io.StringIO()):  # the answers of SELECTs
+            step.process_steps(backend, "apply")
         backend.log_migration(step, "apply")
         backend.mark_one(step, log=False)
 

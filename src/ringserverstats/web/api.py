@@ -139,8 +139,9 @@ def metrics(service: "Service", request: Request) -> Response:
         raise RefusedError(403, "these are sums over all networks: for the operator")
     with service.reading() as store:
         version = service.version(store, None, None)
+        due = service.sender.due(store)  # which no version tells
         found = service.metrics.get("metrics", version, lambda: measured(store))
-    text = metrics_text(found, time.time())
+    text = metrics_text(found, time.time(), due)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -51,9 +51,10 @@ def measured(store: Readable) -> Measured:
 class _Collected(Collector):
     """``found`` as metrics, at the moment ``now`` (seconds since 1970)."""
 
-    def __init__(self, found: Measured, now: float) -> None:
+    def __init__(self, found: Measured, now: float, due: int | None) -> None:
         self._found = found
         self._now = now
+        self._due = due
 
     def collect(self) -> Iterator[Metric]:
         for name, help_ in _COUNTED.items():
@@ -87,10 +88,16 @@ class _Collected(Collector):
                 latest.add_metric(who, time)
                 lag.add_metric(who, self._now - time)
         yield from (entries, rejects, latest, lag)
+        if self._due is not None:
+            yield GaugeMetricFamily(
+                "ringserverstats_influxdb_days_due",
+                "Days that changed and have not gone on to InfluxDB",
+                value=self._due,
+            )
 
 
-def metrics_text(found: Measured, now: float) -> str:
-    """What a scrape gets."""
+def metrics_text(found: Measured, now: float, due: int | None = None) -> str:
+    """What a scrape gets; ``due`` are days that have to go on to InfluxDB, where there is one."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(found, now))
+    registry.register(_Collected(found, now, due))
     return generate_latest(registry).decode()

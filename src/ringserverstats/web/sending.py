@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.opening import open_outlet
+from ringserverstats.store.base import Readable
 
 if TYPE_CHECKING:
     from ringserverstats.outlets.sending import Outlet
@@ -17,12 +18,20 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 log = logging.getLogger("ringserverstats.web")
 
 
+def _outlet(service: "Service") -> "Outlet | None":
+    try:
+        return open_outlet(service.settings)
+    except RingserverStatsError as error:
+        log.error("nothing goes on to InfluxDB: %s", error)
+        return None
+
+
 class Sender:
     """Sends when it is woken, and what did not go out later again."""
 
     def __init__(self, service: "Service") -> None:
         self._service = service
-        self._outlet = open_outlet(service.settings)
+        self._outlet = _outlet(service)
         self._had_store = True
         self._has_begun = False
         self._woken = threading.Event()
@@ -56,6 +65,10 @@ class Sender:
         self._has_begun = True
         if note:
             log.warning("%s", note)
+
+    def due(self, store: Readable) -> int | None:
+        """How many days have to go out; None where there is nowhere to go."""
+        return None if self._outlet is None else len(self._outlet.due(store))
 
     def wake(self) -> None:
         """Days may have changed."""
