@@ -148,6 +148,19 @@ BOTH = (
 )
 
 
+def half_in_soak(count: int) -> list[object]:
+    """The turns that `of_turn` has: ``count``, and as many in `make soak`."""
+    later = (pytest.param(turn, marks=pytest.mark.soak) for turn in range(count, 2 * count))
+    return [*range(count), *later]
+
+
+def of_turn(groups: list[tuple[str, ...]], turn: int, count: int) -> Iterator[tuple[str, ...]]:
+    """Single groups in each of the first ``count`` turns, each of the others in one of all."""
+    for number, by in enumerate(groups):
+        if turn < count if len(by) == 1 else number % (2 * count) == turn:
+            yield by
+
+
 def options(folder: Path, **given: object) -> Options:
     usual = {
         "secret": SECRET,

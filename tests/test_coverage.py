@@ -275,7 +275,7 @@ SPANS = given(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @SPANS
 def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -> None:
     _assert_minutes_are_of_the_union(spans)

@@ -218,7 +218,7 @@ def test_connection_is_cut(
     end = f"SELECT count({ends}(pid)) FROM pg_stat_activity WHERE {OURS} AND {within}"
     rng = random.Random(3)
     cuts = partly = 0
-    while cuts < 3:
+    while cuts < 2:
         held = entries(database)
         process = Process(run, "ingest", long_log)
         wait_for(lambda: value(database, "SELECT count(*) FROM store"), process)
@@ -352,7 +352,7 @@ def selections(logs: list[Path], seed: int) -> list[tuple[str, list[Path]]]:
 
 
 @pytest.mark.parametrize(
-    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 9))]
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 9))]
 )
 def test_four_processes_read_overlapping_logs(
     database: str, tmp_path: Path, logs: list[Path], seed: int

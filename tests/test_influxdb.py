@@ -1,5 +1,6 @@
 """InfluxDB has of each day what the store has: always, whatever is changed, stopped or killed."""
 
+import json
 import random
 import re
 import subprocess
@@ -222,6 +223,26 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
     assert there(influxd, db) == whole
 
 
+@pytest.mark.of_duckdb
+def test_an_export_that_breaks_off_leaves_its_day_due(
+    run: CommandLine, influxd: Influxd, db: str
+) -> None:
+    assert run("ingest", DATA).returncode == 0
+    whole = there(influxd, db)
+
+    def failing(*_: object) -> None:
+        raise OutletError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influxdb._First, "write", failing)
+        assert run("export", "influxdb").returncode == 3
+    assert there(influxd, db) != whole
+    assert json.loads(run("info", "--json").stdout)["influxdb"]["due"] == 1
+    assert "1 days" in run("ingest", DATA).stderr
+    assert there(influxd, db) == whole
+    assert "nothing is due" in run("info").stdout
+
+
 def _strange(tmp_path: Path) -> Path:
     log = tmp_path / "txlog-20260131T0000-20260201T0000"
     log.write_text("".join(block(log_time=START + n, agent=name) for n, name in enumerate(STRANGE)))
@@ -240,7 +261,7 @@ def test_names_of_strangers_are_escaped(
     assert len({row[1] for row in found}) >= len(STRANGE) - 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30))
 def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -> None:
     column = pa.chunked_array([pa.array(names, pa.string())])

@@ -193,8 +193,8 @@ def test_addresses_cannot_be_had_back_without_the_secret(tmp_path: Path) -> None
     read_into(store, log)
     identity, _ = store.portrait()
     seen = [identity.id, identity.key_check, identity.generation, "", "ringserverstats"]
-    wrong = [text.encode().ljust(32, b"\0")[:32] for text in seen]
-    wrong += [sha256(text.encode()).digest() for text in seen]
+    wrong = [text.encode().ljust(32, b"\0")[:32] for text in seen[::2]]
+    wrong += [sha256(text.encode()).digest() for text in seen[1::2]]
     guesses = _all_of("198.51.100.64/27", tmp_path)
     ids = _ids(store)
     assert len(ids) > 8

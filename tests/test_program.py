@@ -19,11 +19,9 @@ ADDRESS = "216.160.83.56"
 #: In this order, on one store; `FOLDER` is where that is, `-` is `ADDRESS`.
 COMMANDS: tuple[tuple[object, ...], ...] = (
     ("info",),  # of no store yet
-    ("ingest", TEXT),
-    (REAL,),
+    ("ingest", TEXT, REAL),
     ("stats", "--by", "month,network"),
     ("stats", "--by", "planet"),
-    ("info",),
     ("token", "list"),
     ("server", "add", "b", "--timezone", "Europe/Paris"),
     ("clients", "check-rules", TEXT),
@@ -39,7 +37,6 @@ COMMANDS: tuple[tuple[object, ...], ...] = (
     ("copy", "--to", "duckdb://FOLDER/copy.duckdb"),
     ("forget", "-"),
     ("prune", "--keep", "1mo", "--yes"),
-    ("stats", "--format", "csv"),
     ("migrate",),
     ("import-0.17",),
     ("completion", "bash"),

@@ -88,7 +88,7 @@ def expected(model: list[Entry]) -> list[tuple]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(entries(), st.sampled_from(list(FORMATS)), st.integers(40, 4000), st.booleans())
 def test_what_was_written_is_read(
     model: list[Entry], format_: str, chunk: int, windows: bool
@@ -101,7 +101,7 @@ def test_what_was_written_is_read(
     assert as_model(found) == expected(model)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(entries(most=4), st.sampled_from(list(FORMATS)))), st.integers(40, 4000))
 def test_mixed_formats_in_one_input(runs: list[tuple[list[Entry], str]], chunk: int) -> None:
     """As `cat *` of a folder gives them."""
@@ -111,7 +111,7 @@ def test_mixed_formats_in_one_input(runs: list[tuple[list[Entry], str]], chunk: 
     assert as_model(found) == expected([entry for model, _ in runs for entry in model])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(entries(), st.sampled_from(["old text", "text"]), st.data())
 def test_cut_anywhere_every_line_is_accounted_for(
     model: list[Entry], format_: str, data: st.DataObject

@@ -9,7 +9,17 @@ from fnmatch import fnmatchcase
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from conftest import REGISTRY, execute, held_open, make_store, network_on, read_into, sample_logs
+from conftest import (
+    REGISTRY,
+    execute,
+    half_in_soak,
+    held_open,
+    make_store,
+    network_on,
+    of_turn,
+    read_into,
+    sample_logs,
+)
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
@@ -164,17 +174,15 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("turn", range(len(PERIODS)))
+@pytest.mark.parametrize("turn", half_in_soak(len(PERIODS)))
 def test_every_pair_of_groups(sample: DuckDBStore, facts: pa.Table, turn: int) -> None:
     """Every group in all periods, each pair in one of them."""
-    first, last = PERIODS[turn]
+    first, last = PERIODS[turn % len(PERIODS)]
     day, server = pc.field("day"), pc.field("server")
     rows = facts.filter((day >= first.isoformat()) & (day <= last.isoformat()))
     rows = rows.filter(server != "node-b")
     filters = {"server": ("node-a", "node-c")}
-    for number, by in enumerate(PAIRS):
-        if len(by) > 1 and number % len(PERIODS) != turn:
-            continue
+    for by in of_turn(PAIRS, turn, len(PERIODS)):
         question = Question(by=by, first=first, last=last, filters=filters, measures=ALL)
         assert answer(sample, question) == brute(rows, by), by
 

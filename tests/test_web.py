@@ -32,7 +32,7 @@ from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
 from ringserverstats.errors import StoreError
-from ringserverstats.settings import Settings
+from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.columns import GROUPS
 from ringserverstats.store.base import Store
 from ringserverstats.web import receiving
@@ -416,6 +416,16 @@ def test_reading_may_need_a_token(sample: Store) -> None:
     assert web.post("/sign-out").status_code == 303
     assert web.get("/").status_code == 401
     assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
+
+
+def test_metrics_tell_what_is_due_for_influxdb(store: Store, database: str) -> None:
+    read_into(store, LOG, server="a")
+    uri = {"uri": database} if not hasattr(store, "_path") else {}
+    url = Secret("http://127.0.0.1:1?db=x")
+    web = client_of(settings_of(store, influx_url=url, **uri))
+    assert "ringserverstats_influxdb_days_due 0.0" in web.get("/metrics").text
+    plain = client_of(settings_of(store, **uri))
+    assert "influxdb" not in plain.get("/metrics").text
 
 
 def test_metrics_tell_what_the_store_holds(sample: Store) -> None:

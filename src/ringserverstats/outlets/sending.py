@@ -117,6 +117,7 @@ class Outlet:
                 if begin < day:
                     self.database.delete(begin, day - _ONE_DAY)
                 begin = day + _ONE_DAY
+                store.note_unsent(self.database.name, day)  # a kill may come before it is written
                 self._give(store, Due(day, 0, corrected=True), sent)
             if begin <= last:
                 self.database.delete(begin, last)

@@ -350,6 +350,9 @@ class Store(Readable, Protocol):
             Whether it is a new one.
         """
 
+    def note_unsent(self, outlet: str, day: date) -> None:
+        """Say that ``outlet`` may have nothing, or a part, of a day."""
+
     def note_summed_up(self, outlet: str, month: date) -> None:
         """Say that the sums of ``month`` there are those of its days again."""
 

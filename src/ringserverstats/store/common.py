@@ -49,7 +49,12 @@ from ringserverstats.store.batches import (
 from ringserverstats.store.classes import reclassify
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.forgetting import forget
-from ringserverstats.store.outlets import begin_outlet, note_sent, note_summed_up
+from ringserverstats.store.outlets import (
+    begin_outlet,
+    note_sent,
+    note_summed_up,
+    note_unsent,
+)
 from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.servers import (
@@ -326,6 +331,10 @@ class SQLStore(ABC):
     def note_sent(self, outlet: str, one: Due) -> None:
         with self._session(write=True, servers=set()) as session:
             note_sent(session, outlet, one)
+
+    def note_unsent(self, outlet: str, day: date) -> None:
+        with self._session(write=True, servers=set()) as session:
+            note_unsent(session, outlet, day)
 
     def note_summed_up(self, outlet: str, month: date) -> None:
         with self._session(write=True, servers=set()) as session:

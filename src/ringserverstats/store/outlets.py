@@ -66,6 +66,11 @@ def note_sent(session: Session, outlet: str, one: Due) -> None:
     session.change(_TO_SUM_UP, [outlet, one.day.replace(day=1)])
 
 
+def note_unsent(session: Session, outlet: str, day: date) -> None:
+    """Say that ``outlet`` may have nothing, or a part, of a day."""
+    session.change("DELETE FROM sent WHERE outlet = $1 AND day = $2::date", [outlet, day])
+
+
 def to_sum_up(ask: Ask, outlet: str) -> list[date]:
     """The months that have to be summed up there."""
     months: list[date] = ask(_MONTHS, [outlet])["month"].to_pylist()

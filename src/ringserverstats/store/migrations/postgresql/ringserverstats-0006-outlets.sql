@@ -4,6 +4,10 @@
 -- The number at which something of the day was last taken away, or got another name.
 ALTER TABLE day_version ADD COLUMN corrected bigint DEFAULT 0;
 
+-- Days that were read before days had numbers.
+INSERT INTO day_version (day, number) SELECT DISTINCT day, 1 FROM connection_by_day
+ON CONFLICT DO NOTHING;
+
 -- shape: what of the store it is told. clears: it had another one, so that a day is cleared there
 -- before it is given for the first time.
 CREATE TABLE outlet (
