@@ -37,8 +37,8 @@ _CLIENTS_ARE = " AND ".join(
         ("a.family", "agent"),
     )
 )
-# As an array, which is known before the rows: so it is looked at before these are unpacked. And of a
-# sum, as the index takes twice as long as all rows where a class or country has many clients.
+# As an array, which is known before the rows: so it is looked at before these are unpacked. And of
+# a sum, as with an index it takes twice as long where a class or country has many clients.
 _CHOSEN_CLIENTS = (
     f"({_ALL_CLIENTS} OR (f.origin + 0) = ANY (ARRAY(SELECT o.origin FROM origin o"
     f" JOIN agent a ON a.agent = o.agent WHERE {_CLIENTS_ARE})))"
