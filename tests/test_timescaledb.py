@@ -36,7 +36,13 @@ from ringserverstats.verify import verify
 pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists() and not MUST, reason=WITHOUT_TIMESCALEDB)
 Log = Callable[..., Path]
 REAL = DATA / "v4.5.3-midnight-paris"
-TODAY = datetime.now(UTC).date()
+
+
+def _today() -> date:
+    """Asked by each test, as midnight may come between two."""
+    return datetime.now(UTC).date()
+
+
 #: Each with what it must agree with.
 AGGREGATES = {
     "transfers_by_day": ("day", "station_by_day"),
@@ -152,7 +158,7 @@ def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: 
 def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
     """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
     kept = another(store, keep_days=100)
-    days = [TODAY - timedelta(days=age) for age in (400, 399, 200, 150, 98, 60, 30, 1)]
+    days = [_today() - timedelta(days=age) for age in (400, 399, 200, 150, 98, 60, 30, 1)]
     paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
     read_into(store, *paths)
     before = dump(store)
@@ -163,7 +169,7 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
     run_sql(kept, f"CALL run_job({job})")
     left = run_sql(kept, "SELECT min(day), count(DISTINCT day) FROM transfer_hypertable")
     assert left[0][1] == 4
-    assert kept.kept_since == TODAY - timedelta(days=100)
+    assert kept.kept_since == _today() - timedelta(days=100)
     after = dump(kept)
     for table in before:
         assert table == "transfer" or after[table] == before[table]
@@ -188,7 +194,7 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
 
 
 def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) -> None:
-    first = TODAY.replace(day=1) - timedelta(days=200)
+    first = _today().replace(day=1) - timedelta(days=200)
     days = [first + timedelta(days=20 * number) for number in range(10)]
     paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
     read_into(store, *paths)
@@ -287,7 +293,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
 
 
 def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, log: Log) -> None:
-    days = [TODAY - timedelta(days=age) for age in (300, 1)]
+    days = [_today() - timedelta(days=age) for age in (300, 1)]
     read_into(store, *(log(dated(day), f"log-{day}") for day in days))
     for keep in (100, 200, 0):
         another(store, keep_days=keep).migrate()
@@ -296,7 +302,7 @@ def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, lo
             "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
         ):
             run_sql(store, f"CALL run_job({job})")
-        assert store.kept_since == TODAY - timedelta(days=100)
+        assert store.kept_since == _today() - timedelta(days=100)
     assert audit(store, store.open(create=False).keys) == []
     assert store.delete("default", days[1], date(9999, 12, 31), try_only=False).entries == 1
     with pytest.raises(StoreError, match="at least 63"):
