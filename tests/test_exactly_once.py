@@ -230,7 +230,7 @@ def expected(long_log: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return _totals(whole)
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", [2, pytest.param(100, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_and_run_again(
     run: CommandLine, long_log: Path, expected: dict[str, int], times: int
 ) -> None:

@@ -380,7 +380,7 @@ def steps(logs: list[Path]) -> list[list[object]]:
     ]
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", [2, pytest.param(50, marks=pytest.mark.soak)])
 def test_killed_while_logs_are_read_and_corrected(
     database: str, tmp_path: Path, logs: list[Path], times: int
 ) -> None:

@@ -150,7 +150,7 @@ def test_ids_of_twins_do_not_depend_on_the_cuts(log: list[int], data: st.DataObj
 GROWING = given(entries(), st.sampled_from(list(FORMATS)), st.data())
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @GROWING
 def test_a_growing_log_read_again_and_again_counts_each_entry_once(
     model: list[Entry], format_: str, data: st.DataObject
