@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-class _Program:
+class _Program(ABC):
     """A server of ``program`` with a folder and a port of its own."""
 
     program = ""
@@ -58,8 +59,9 @@ class _Program:
         self._words = self._prepare()
         self.start()
 
+    @abstractmethod
     def _prepare(self) -> list[str]:
-        raise NotImplementedError
+        """Write its configuration; returns the words of its command line."""
 
     @property
     def url(self) -> str:
@@ -150,6 +152,7 @@ class Recording:
     requests: list[Request] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], object]] = field(default_factory=list)
     otherwise: tuple[int, dict[str, str], object] = (204, {}, None)
+    slow: bytes = b"\0"  # what is in requests that take a while
 
     def of(self, path: str) -> list[Request]:
         return [one for one in self.requests if one.path == path]
@@ -168,8 +171,9 @@ def recording() -> Iterator[Recording]:
             parts = urlsplit(self.path)
             fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
             kept.requests.append(Request(self.command, parts.path, fields, headers, body))
-            answer = kept.answers.pop(0) if kept.answers else kept.otherwise
-            status, more, told = answer
+            if kept.slow in body:
+                time.sleep(1)
+            status, more, told = kept.answers.pop(0) if kept.answers else kept.otherwise
             text = b"" if told is None else json.dumps(told).encode()
             self.send_response(status)
             for name, value in {**more, "Content-Length": str(len(text))}.items():

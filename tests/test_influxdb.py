@@ -129,15 +129,18 @@ def test_a_log_that_grows_overwrites_its_points(
         assert there(influxd, db) == wanted(run.store)
 
 
+def _read_hour(run: CommandLine, hour: int) -> None:
+    """A log of one hour, with one entry."""
+    log = run.folder / f"txlog-20260131T{hour:02}00-20260131T{hour + 1:02}00"
+    log.write_text(block(log_time=START - START % 86_400 + hour * 3600 + 60))
+    assert run("ingest", log).returncode == 0
+
+
 @pytest.mark.of_duckdb
-def test_each_hour_has_its_points(
-    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
-) -> None:
+def test_each_hour_has_its_points(run: CommandLine, influxd: Influxd, db: str) -> None:
     run("server", "add", "default", "--timezone", "UTC")
     for hour in (3, 17):
-        log = tmp_path / f"txlog-20260131T{hour:02}00-20260131T{hour + 1:02}00"
-        log.write_text(block(log_time=START - (START % 86400) + hour * 3600 + 60))
-        assert run("ingest", log).returncode == 0
+        _read_hour(run, hour)
     found = there(influxd, db)
     assert {row[0][10:] for row in found} == {"T03:00:00Z", "T17:00:00Z"}
     assert found == wanted(run.store)
@@ -224,7 +227,26 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
 
 
 @pytest.mark.of_duckdb
-def test_an_export_that_breaks_off_leaves_its_day_due(
+def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, db: str) -> None:
+    """Of days of which the store has nothing, and from the sums over longer times."""
+    assert run("migrate").returncode == 0
+    assert run("ingest", DATA).returncode == 0
+    whole, sums = there(influxd, db), _of_windows(influxd, db)
+    wrong = f"{points.MEASUREMENT},server=wrong,direction=TX bytes=1i,packets=1i,transfers=1i"
+    noon = 1_778_000_000  # 2026-05-05, of which there is no log
+    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content=f"{wrong} {noon}")
+    open_influxdb(f"{influxd.url}?db={db}", None).fill(date(2026, 5, 5), date(2026, 5, 5))
+    assert _of_windows(influxd, db) != sums
+    told = run("export", "influxdb", "--month", "2026-05")
+    assert told.returncode == 0
+    assert "0 days, 0 points" in told.stderr
+    assert there(influxd, db) == whole
+    assert _of_windows(influxd, db) == sums
+    assert run("export", "influxdb", "--from", "2026-06", "--to", "2026-05").returncode == 2
+
+
+@pytest.mark.of_duckdb
+def test_an_export_that_breaks_off_leaves_its_days_due(
     run: CommandLine, influxd: Influxd, db: str
 ) -> None:
     assert run("ingest", DATA).returncode == 0
@@ -237,8 +259,8 @@ def test_an_export_that_breaks_off_leaves_its_day_due(
         patch.setattr(influxdb._First, "write", failing)
         assert run("export", "influxdb").returncode == 3
     assert there(influxd, db) != whole
-    assert json.loads(run("info", "--json").stdout)["influxdb"]["due"] == 1
-    assert "1 days" in run("ingest", DATA).stderr
+    assert json.loads(run("info", "--json").stdout)["influxdb"]["due"] == 7
+    assert "7 days" in run("ingest", DATA).stderr
     assert there(influxd, db) == whole
     assert "nothing is due" in run("info").stdout
 
@@ -485,17 +507,12 @@ def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: 
 
 @pytest.mark.of_duckdb
 def test_late_logs_of_days_without_hours_replace_those_by_the_hour(
-    run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
+    run: CommandLine, influxd: Influxd, db: str
 ) -> None:
     run("server", "add", "default", "--timezone", "UTC")
-    midnight = START - START % 86_400
-    log = tmp_path / "txlog-20260131T0300-20260131T0400"
-    log.write_text(block(log_time=midnight + 3 * 3600 + 60))
-    assert run("ingest", log).returncode == 0
+    _read_hour(run, 3)
     execute(run.store, "UPDATE store SET kept_since = '2026-03-01'")
-    late = tmp_path / "txlog-20260131T0500-20260131T0600"
-    late.write_text(block(log_time=midnight + 5 * 3600 + 60))
-    assert run("ingest", late).returncode == 0
+    _read_hour(run, 5)
     assert {row[0][10:] for row in there(influxd, db)} == {"T00:00:00Z"}
     assert there(influxd, db) == wanted(run.store)
 
@@ -644,6 +661,21 @@ def test_it_is_asked_again_with_growing_pauses(
         assert "maintenance" in sent.problems[0]
         assert "are to go there later" in sent.problems[0]
         assert len(kept.requests) == 6  # and not as many for each day
+
+
+def test_sums_may_take_longer_than_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs is given up soon; one that sums up is not asked the same again meanwhile."""
+    monkeypatch.setattr(influxdb, "_READ", 0.3)
+    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    query = {"name": "x", "values": [[influxdb.WINDOWS, ""]]}
+    with recording() as kept:
+        kept.otherwise = (200, {}, {"results": [{"series": [query]}]})
+        kept.slow = b"SELECT+sum"
+        open_influxdb(f"{kept.url}?db=x", None).fill(DAY, DAY)
+        assert len([one for one in kept.requests if b"SELECT+sum" in one.body]) == 1
+        kept.slow = b"bytes="
+        with pytest.raises(OutletError, match="no answer in time"):
+            open_influxdb(f"{kept.url}?db=x", None).write(b"a bytes=1i")
 
 
 @pytest.mark.of_duckdb

@@ -57,13 +57,10 @@ def open_store(
 
         store = DuckDBStore(settings.database_path.absolute(), options)
     if needed and not store.exists():
-        if settings.is_postgresql:
-            raise StoreError(
-                f"there is no store {store.label} yet; make its tables, then read logs into it: "
-                "ringserverstats migrate, ringserverstats ingest FILE..."
-            )
+        tables = "make its tables with: ringserverstats migrate, then "
+        tables = tables if settings.is_postgresql else ""
         raise StoreError(
-            f"there is no store {store.label} yet; read logs into it with: "
+            f"there is no store {store.label} yet; {tables}read logs into it with: "
             "ringserverstats ingest FILE..."
         )
     return store

@@ -138,8 +138,6 @@ def influxdb(
             "there is no InfluxDB: set INFLUX_URL, such as http://localhost:8086?db=NAME"
         )
     begin, end = period(first, final, month, year, length)
-    if begin and end and end < begin:
-        raise UsageError(f"the period ends ({end}) before it starts ({begin})")
     store = open_store(settings, answers=True, needed=True)
     with progress_bar("InfluxDB", None) as progress:
         sent = outlet.send_range(

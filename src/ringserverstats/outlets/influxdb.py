@@ -27,7 +27,7 @@ _LEAST_KEPT = 93  # what sums points up looks back at most
 #: What the sums over windows and months are split by.
 KEPT = ("server", "direction", "network", "station", "class", "country")
 WINDOWS, MONTHS = f"{MEASUREMENT}_{WINDOW}d", f"{MEASUREMENT}_by_month"
-_READ = 20.0  # seconds
+_CONNECT, _READ, _SUMMING = 5.0, 20.0, 300.0  # seconds to wait
 _PAUSE = 0.5  # seconds before it is asked again, twice as many each time
 _PACKED = 6  # of gzip's levels
 _SHOWN = 300
@@ -58,7 +58,6 @@ class InfluxDB(ABC):
         self.name = name
         self._pool = urllib3.PoolManager(
             headers={"User-Agent": f"ringserverstats/{__version__}", **headers},
-            timeout=Timeout(connect=5, read=_READ),
             retries=Retry(
                 total=5,
                 read=2,  # of one that hangs, so that a command ends after a minute
@@ -101,7 +100,14 @@ class InfluxDB(ABC):
         return not self._keep_days or day >= _today() - timedelta(days=self._keep_days - 1)
 
     def _call(
-        self, method: str, path: str, fields: Mapping[str, str], body: bytes = b"", kind: str = ""
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str],
+        body: bytes = b"",
+        kind: str = "",
+        *,
+        wait: float | None = None,
     ) -> Any:
         headers = {**self._pool.headers, **({"Content-Type": kind} if kind else {})}
         if kind.startswith("text/plain"):
@@ -109,7 +115,13 @@ class InfluxDB(ABC):
             body = gzip.compress(body, _PACKED, mtime=0)
         url = f"{self._base}{path}?{urlencode(fields)}"
         try:
-            answer = self._pool.request(method, url, body=body, headers=headers)
+            answer = self._pool.request(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=Timeout(connect=_CONNECT, read=wait or _READ),
+            )
         except MaxRetryError as error:
             raise OutletError(f"{self.name} cannot be reached ({_why(error.reason)})") from None
         except HTTPError as error:
@@ -167,7 +179,7 @@ class _First(InfluxDB):
         if first > last or WINDOWS not in self._queries():
             return
         self._ask(f'DELETE FROM "{WINDOWS}" WHERE {_span(first, last)}')
-        self._ask(self._sum(f"WHERE {_span(first, last)}"))
+        self._ask(self._sum(f"WHERE {_span(first, last)}"), wait=_SUMMING)
 
     def _sum(self, where: str) -> str:
         sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
@@ -184,10 +196,11 @@ class _First(InfluxDB):
         own = [one for one in _list(told, "series") if one["name"] == self._db]
         return {row[0] for one in own for row in _list(one, "values")}
 
-    def _ask(self, query: str, *, db: str | None = None) -> Any:
+    def _ask(self, query: str, *, db: str | None = None, wait: float | None = None) -> Any:
         fields = {"db": self._db if db is None else db}
         body = urlencode({"q": query}).encode()
-        told = self._call("POST", "/query", fields, body, "application/x-www-form-urlencoded")
+        kind = "application/x-www-form-urlencoded"
+        told = self._call("POST", "/query", fields, body, kind, wait=wait)
         for one in _list(told, "results"):
             if "error" in one:
                 raise OutletError(f"{self.name} answered: {_reason(one)}")
@@ -269,7 +282,8 @@ class _Second(InfluxDB):
             return
         self._take_away(self._of_months, MONTHS, first, end - _ONE_DAY)
         query = self._months(f"start: {_midnight(first)}, stop: {_midnight(end)}")
-        self._send("POST", "/api/v2/query", {"org": self._org}, {"query": query, "type": "flux"})
+        body = {"query": query, "type": "flux"}
+        self._send("POST", "/api/v2/query", {"org": self._org}, body, wait=_SUMMING)
 
     @property
     def _of_months(self) -> str:
@@ -293,9 +307,18 @@ class _Second(InfluxDB):
             "  |> filter(fn: (r) => false)\n"  # else all that was written is answered
         )
 
-    def _send(self, method: str, path: str, fields: Mapping[str, str], body: object = None) -> Any:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str],
+        body: object = None,
+        *,
+        wait: float | None = None,
+    ) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
-        return self._call(method, path, fields, raw, "" if body is None else "application/json")
+        kind = "" if body is None else "application/json"
+        return self._call(method, path, fields, raw, kind, wait=wait)
 
 
 def open_influxdb(url: str, token: str | None, *, keep_days: int = 0) -> InfluxDB:

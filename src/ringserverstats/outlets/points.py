@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.statistics.published import Policy
-from ringserverstats.statistics.questions import Question, answer_in, check_kept
+from ringserverstats.statistics.questions import Question, answer_in
 from ringserverstats.store.base import Readable
 
 MEASUREMENT = "ringserverevents"
@@ -75,24 +75,20 @@ class Points:
     count: int
     too_large: int
 
-    def none(self) -> "Points":
-        """Nothing of it."""
-        return Points((), 0, 0)
+
+NOTHING = Points((), 0, 0)
 
 
-def points_of(store: Readable, day: date, rules: Rules) -> Points:
-    """The points of ``day``, of one state of ``store``."""
-    since = store.kept_since
-    with store.reading() as read:
-        is_hourly = (since is None or day >= since) and read(_HOURS, [day])["hours"][0].as_py() > 0
+def points_of(state: Readable, day: date, rules: Rules) -> Points:
+    """The points of ``day``, of one state of a store."""
+    since = state.kept_since  # of days before no hours of streams are known
+    is_hourly = (since is None or day >= since) and state.ask(_HOURS, [day])["hours"][0].as_py() > 0
     groups = (*(["hour"] if is_hourly else []), *rules.groups)
     embargoed = rules.policy.embargoed if rules.policy else ()
     # Without what no split tells: else a total less its split would tell it.
     filters: dict[str, tuple[str, ...]] = {"network": ("*",)} if embargoed else {}
     question = Question(by=groups, first=day, last=day, filters=filters, measures=FIELDS)
-    check_kept(store, question)
-    with store.reading() as read:
-        return _points(answer_in(read, question, embargoed=embargoed), day, groups)
+    return _points(answer_in(state.ask, question, embargoed=embargoed), day, groups)
 
 
 def _points(rows: pa.Table, day: date, groups: Sequence[str]) -> Points:
@@ -105,12 +101,8 @@ def _points(rows: pa.Table, day: date, groups: Sequence[str]) -> Points:
     # Again, as names that differ may be written alike, and one point would replace the other.
     table = pa.table({**columns, "time": time, **amounts}).group_by(keys)
     table = table.aggregate([(name, "sum") for name in FIELDS])
-    fits = pc.less_equal(table["bytes_sum"], pa.scalar(_LARGEST, pa.decimal128(38, 0)))
-    for name in FIELDS[1:]:
-        fits = pc.and_(
-            fits, pc.less_equal(table[f"{name}_sum"], pa.scalar(_LARGEST, pa.decimal128(38, 0)))
-        )
-    whole = table.filter(fits)
+    largest = pc.max_element_wise(*(table[f"{name}_sum"] for name in FIELDS))
+    whole = table.filter(pc.less_equal(largest, pa.scalar(_LARGEST, pa.decimal128(38, 0))))
     return Points(_lines(whole, list(columns)), len(whole), len(table) - len(whole))
 
 

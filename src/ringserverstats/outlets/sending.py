@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from ringserverstats.errors import OutletError, StoreError
 from ringserverstats.outlets.influxdb import InfluxDB
-from ringserverstats.outlets.points import Points, Rules, points_of
+from ringserverstats.outlets.points import NOTHING, Points, Rules, points_of
 from ringserverstats.store.base import Due, Readable, Store
 from ringserverstats.store.outlets import due, to_sum_up
 from ringserverstats.store.snapshot import snapshot
@@ -78,7 +78,7 @@ class Outlet:
             try:
                 for number, one in enumerate(days):
                     progress(number, len(days))
-                    if self._give(store, one, sent):
+                    if self._give(store, one.day, sent, is_cleared=one.corrected):
                         sent.left -= 1
                 self._sum_up(store)
             except OutletError as error:
@@ -109,40 +109,44 @@ class Outlet:
         self.begin(store)
         with store.sending():
             days: list[date] = store.ask(_DAYS, [first, last])["day"].to_pylist()
-            if not days:
-                return sent
-            begin, last = first or days[0], last or days[-1]
+            begin, last = first or min(days, default=last), last or max(days, default=first)
+            if begin is None or last is None:
+                return sent  # the store is empty, and no period was told
+            store.note_unsent(self.database.name, begin, last)  # a kill may come at any moment
             for number, day in enumerate(days):
                 progress(number, len(days))
                 if begin < day:
                     self.database.delete(begin, day - _ONE_DAY)
                 begin = day + _ONE_DAY
-                store.note_unsent(self.database.name, day)  # a kill may come before it is written
-                self._give(store, Due(day, 0, corrected=True), sent)
+                self._give(store, day, sent, is_cleared=True)
             if begin <= last:
                 self.database.delete(begin, last)
             self._sum_up(store)
         return sent
 
-    def _give(self, store: Store, one: Due, sent: Sent) -> bool:
+    def _give(self, store: Store, day: date, sent: Sent, *, is_cleared: bool) -> bool:
         """Give it a day as it is now; returns whether it took it whole.
+
+        Args:
+            store: the store.
+            day: the day.
+            sent: what went out is added to it.
+            is_cleared: points that are there go first.
 
         Raises:
             OutletError: it is away.
         """
-        day = one.day
+        is_kept = self.database.is_kept(day)
         try:
             with snapshot(store, limited=False) as state:
                 number = int(state.ask(_NUMBER, [day])["number"][0].as_py())
-                points = points_of(state, day, self.rules)
+                points = points_of(state, day, self.rules) if is_kept else NOTHING
         except StoreError as error:  # of this day; the others are to go out
             sent.problems.append(f"{day}: {error}")
             return False
         # Of older days no hours are known any more, whose points may be there.
-        is_cleared = one.corrected or (state.kept_since is not None and day < state.kept_since)
-        if not self.database.is_kept(day):
-            points = points.none()
-        refused = self._write(day, points, is_cleared, sent)
+        lost_hours = state.kept_since is not None and day < state.kept_since
+        refused = self._write(day, points, is_cleared or lost_hours, sent)
         if refused:
             sent.problems.append(f"{day}: {refused[0]}")
             return False
@@ -150,7 +154,7 @@ class Outlet:
             sent.problems.append(
                 f"{day}: {points.too_large} points are left out, whose sums are over 2^63-1"
             )
-        store.note_sent(self.database.name, Due(day, number, corrected=False))
+        store.note_sent(self.database.name, day, number)
         sent.days += 1
         sent.points += points.count
         return True

@@ -25,7 +25,7 @@ def period(words: Mapping[str, str], today: date) -> tuple[date | None, date | N
     """The first and last day that the words `PERIOD` mean; None is no limit.
 
     Raises:
-        UsageError: they exclude one another, or are no dates.
+        UsageError: they exclude one another, are no dates, or end before they begin.
     """
     told = {name: words[name] for name in PERIOD if words.get(name)}
     is_span = "from" in told or "to" in told
@@ -38,7 +38,11 @@ def period(words: Mapping[str, str], today: date) -> tuple[date | None, date | N
             raise UsageError(f"{name} {told[name]!r} has another form; write {form}")
     whole = told.get("month") or told.get("year")
     begin, end = whole or told.get("from"), whole or told.get("to")
-    return periods.first_day(begin) if begin else None, periods.last_day(end) if end else None
+    first = periods.first_day(begin) if begin else None
+    final = periods.last_day(end) if end else None
+    if first and final and final < first:
+        raise UsageError(f"the period ends ({final}) before it starts ({first})")
+    return first, final
 
 
 def question_of(words: Words, today: date) -> Question:

@@ -47,6 +47,11 @@ class Filter:
     help: str
     of_stream: bool = False
 
+    @property
+    def of_origin(self) -> bool:
+        """Whether it chooses among who reads."""
+        return "f.origin" in self.sql
+
 
 @dataclass(frozen=True)
 class Measure:

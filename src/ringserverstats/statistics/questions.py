@@ -128,7 +128,7 @@ class Question:
         return (
             "clients" in self.shown
             or any("origin" in GROUPS[name].joins for name in self.by)
-            or any("f.origin" in FILTERS[name].sql for name in self.filters)
+            or any(FILTERS[name].of_origin for name in self.filters)
         )
 
     @property

@@ -194,13 +194,12 @@ class Token:
 
 @dataclass(frozen=True)
 class Due:
-    """A day that an outlet has to be given, as of ``number``.
+    """A day that an outlet has to be given.
 
     ``corrected``: something of it may have been taken away since it was given last.
     """
 
     day: date
-    number: int
     corrected: bool
 
 
@@ -350,14 +349,14 @@ class Store(Readable, Protocol):
             Whether it is a new one.
         """
 
-    def note_unsent(self, outlet: str, day: date) -> None:
-        """Say that ``outlet`` may have nothing, or a part, of a day."""
+    def note_sent(self, outlet: str, day: date, number: int) -> None:
+        """Say that ``outlet`` was given a day, as it was at ``number``."""
+
+    def note_unsent(self, outlet: str, first: date, last: date) -> None:
+        """Say that ``outlet`` may have nothing, or a part, of days from ``first`` to ``last``."""
 
     def note_summed_up(self, outlet: str, month: date) -> None:
         """Say that the sums of ``month`` there are those of its days again."""
-
-    def note_sent(self, outlet: str, one: Due) -> None:
-        """Say that ``outlet`` was given a day."""
 
     def sending(self) -> AbstractContextManager[None]:
         """Be the only one who gives days to outlets; another one is waited for.

@@ -21,7 +21,6 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import Keys, derive, load_secret, make_secret
 from ringserverstats.store.base import (
     Ask,
-    Due,
     FileRead,
     Identity,
     Opened,
@@ -221,14 +220,12 @@ class SQLStore(ABC):
         service: tuple[date | None, date | None] | None = None,
     ) -> None:
         with self._session(write=True) as session:
-            renamed = named(session, name).number
+            changed = named(session, name).number
             change_server(
                 session, name, rename=rename, timezone=timezone, paths=paths, service=service
             )
-            raise_versions(session)
-            if rename:
-                days = days_of(session, "f.server = $1", [renamed])
-                raise_versions(session, days, corrects=True)
+            days = days_of(session, "f.server = $1", [changed]) if rename else ()
+            raise_versions(session, {None, *days}, corrects=True)
 
     def remove_server(self, name: str) -> None:
         with self._session(write=True) as session:
@@ -260,8 +257,8 @@ class SQLStore(ABC):
             gone = delete(session, one, first, last)
             if gone.entries or gone.rejects:
                 self._changed(session)
-            raise_versions(session)  # also of days that only logs without entries covered
-            raise_versions(session, days, corrects=True)
+            # All: also days that only logs without entries covered.
+            raise_versions(session, {None, *days}, corrects=True)
             return gone
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
@@ -306,9 +303,8 @@ class SQLStore(ABC):
                 found.append(prune(session, month, keys))
                 if month == months[-1]:
                     end(session, before)
-                raise_versions(session)
                 days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
-                raise_versions(session, days, corrects=True)
+                raise_versions(session, {None, *days}, corrects=True)
         progress(len(months), len(months))
         return Pruned(
             len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
@@ -328,13 +324,13 @@ class SQLStore(ABC):
         with self._session(write=True, servers=set()) as session:
             return begin_outlet(session, outlet, shape, all_due=all_due)
 
-    def note_sent(self, outlet: str, one: Due) -> None:
+    def note_sent(self, outlet: str, day: date, number: int) -> None:
         with self._session(write=True, servers=set()) as session:
-            note_sent(session, outlet, one)
+            note_sent(session, outlet, day, number)
 
-    def note_unsent(self, outlet: str, day: date) -> None:
+    def note_unsent(self, outlet: str, first: date, last: date) -> None:
         with self._session(write=True, servers=set()) as session:
-            note_unsent(session, outlet, day)
+            note_unsent(session, outlet, first, last)
 
     def note_summed_up(self, outlet: str, month: date) -> None:
         with self._session(write=True, servers=set()) as session:

@@ -4,12 +4,16 @@ Each change of a day raises its number (`versions`), in the same transaction; an
 day with the number that it had then. So nothing is forgotten, whenever a process is killed.
 """
 
-from datetime import date
+from datetime import date, timedelta
+
+import pyarrow as pa
 
 from ringserverstats.store.base import Ask, Due
 from ringserverstats.store.session import Session
+from ringserverstats.store.sums import month_of
 from ringserverstats.store.versions import ALL
 
+_ONE_DAY = timedelta(days=1)
 _SHAPE = "SELECT shape FROM outlet WHERE outlet = $1"
 _NEW = "INSERT INTO outlet (outlet, shape, clears) VALUES ($1, $2, false)"
 _AS_IT_IS = f"""
@@ -17,7 +21,7 @@ INSERT INTO sent (outlet, day, number) SELECT $1, day, number FROM day_version W
 """
 _OTHERWISE = "UPDATE outlet SET shape = $2, clears = true WHERE outlet = $1"
 _DUE = f"""
-SELECT v.day, v.number,
+SELECT v.day,
        coalesce(v.corrected > coalesce(s.number, 0), false) OR s.number IS NULL AND o.clears
            AS corrected
   FROM day_version v JOIN outlet o ON o.outlet = $1
@@ -29,8 +33,9 @@ _SENT = """
 INSERT INTO sent (outlet, day, number) VALUES ($1, $2::date, $3)
 ON CONFLICT (outlet, day) DO UPDATE SET number = greatest(sent.number, excluded.number)
 """
+_UNSENT = "DELETE FROM sent WHERE outlet = $1 AND day BETWEEN $2::date AND $3::date"
 _TO_SUM_UP = """
-INSERT INTO to_sum_up (outlet, month) VALUES ($1, $2::date) ON CONFLICT DO NOTHING
+INSERT INTO to_sum_up (outlet, month) SELECT $1, month FROM given ON CONFLICT DO NOTHING
 """
 _MONTHS = "SELECT month FROM to_sum_up WHERE outlet = $1 ORDER BY month"
 _SUMMED_UP = "DELETE FROM to_sum_up WHERE outlet = $1 AND month = $2::date"
@@ -60,15 +65,24 @@ def due(ask: Ask, outlet: str) -> list[Due]:
     return [Due(**row) for row in ask(_DUE, [outlet]).to_pylist()]
 
 
-def note_sent(session: Session, outlet: str, one: Due) -> None:
+def note_sent(session: Session, outlet: str, day: date, number: int) -> None:
     """Say that ``outlet`` was given a day, and that its month has to be summed up there."""
-    session.change(_SENT, [outlet, one.day, one.number])
-    session.change(_TO_SUM_UP, [outlet, one.day.replace(day=1)])
+    session.change(_SENT, [outlet, day, number])
+    _note_to_sum_up(session, outlet, day, day)
 
 
-def note_unsent(session: Session, outlet: str, day: date) -> None:
-    """Say that ``outlet`` may have nothing, or a part, of a day."""
-    session.change("DELETE FROM sent WHERE outlet = $1 AND day = $2::date", [outlet, day])
+def note_unsent(session: Session, outlet: str, first: date, last: date) -> None:
+    """Say that ``outlet`` may have nothing, or a part, of days, and old sums of their months."""
+    session.change(_UNSENT, [outlet, first, last])
+    _note_to_sum_up(session, outlet, first, last)
+
+
+def _note_to_sum_up(session: Session, outlet: str, first: date, last: date) -> None:
+    months = [first.replace(day=1)]
+    while month_of(months[-1])[1] < last:
+        months.append(month_of(months[-1])[1] + _ONE_DAY)
+    session.give("given", pa.table({"month": pa.array(months, pa.date32())}))
+    session.change(_TO_SUM_UP, [outlet])
 
 
 def to_sum_up(ask: Ask, outlet: str) -> list[date]:

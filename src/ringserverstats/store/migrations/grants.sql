@@ -8,9 +8,8 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
-        GRANT SELECT, INSERT, UPDATE ON day_version, outlet, sent TO ringserverstats_writer;
-        GRANT SELECT, INSERT, DELETE ON to_sum_up TO ringserverstats_writer;
-        GRANT DELETE ON sent TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON day_version, outlet TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sent, to_sum_up TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
@@ -32,10 +31,11 @@ BEGIN
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
         FOREACH name IN ARRAY ARRAY['migration', 'token', 'day_version', 'outlet', 'sent',
-            'to_sum_up', 'store', 'server', 'seen',
-            'stream', 'agent', 'origin', 'transfer', 'by_day', 'by_month', 'station_by_day',
+            'to_sum_up', 'store', 'server', 'seen', 'stream', 'agent', 'origin', 'transfer',
+            'by_day', 'by_month', 'station_by_day',
             'station_by_month', 'station_total_by_day', 'network_by_day', 'connection_by_day',
-            'hour_by_day', 'covered', 'coverage', 'covered_day', 'reject', 'imported', 'registry', 'network_on', 'pruned',
+            'hour_by_day', 'covered', 'coverage', 'covered_day', 'reject', 'imported', 'registry',
+            'network_on', 'pruned',
             'ringserver_events', 'transfers_by_day', 'transfers_by_month'] LOOP
             IF to_regclass(name) IS NOT NULL THEN  -- the last two are TimescaleDB's
                 EXECUTE format('GRANT SELECT ON %I TO %I', name, role);
