@@ -12,6 +12,8 @@ import click
 import pytest
 from conftest import make_store
 
+import examples
+import generate
 from ringserverstats.cli import PROGRAM, cli
 from ringserverstats.logs import jsonl, reasons
 from ringserverstats.settings import Settings
@@ -19,10 +21,6 @@ from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 from ringserverstats.store.audit import _CHECKS
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "docs"))
-
-import examples  # noqa: E402
-import generate  # noqa: E402
 
 PAGES = {path: path.read_text() for path in examples.PAGES}
 MANUAL = {path.stem: text for path, text in PAGES.items() if path.parent.name == "docs"}

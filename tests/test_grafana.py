@@ -1,7 +1,7 @@
 """What each panel of Grafana asks, asked of real databases: its columns, and its totals."""
 
 import json
-import sys
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +15,12 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from influx import Influxd
 from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
+import alerts
+import boards
+import expand
+import influxql
+import make
+import sql
 from ringserverstats.enrich.geography import Geography
 from ringserverstats.enrich.rules import load
 from ringserverstats.outlets.influxdb import open_influxdb
@@ -24,14 +30,6 @@ from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.base import Store
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "grafana" / "code"))
-
-import alerts  # noqa: E402
-import boards  # noqa: E402
-import expand  # noqa: E402
-import influxql  # noqa: E402
-import make  # noqa: E402
-import sql  # noqa: E402
 
 RULES = '[[rule]]\nname = "m"\nclass = "mirror"\nagents = ["slarchive*"]\n'
 CHOICES: dict[str, dict[str, list[str]]] = {
@@ -153,6 +151,31 @@ def test_dashboards_are_what_the_library_reads() -> None:
         ]
         assert len(set(cells)) == len(cells)  # no two lie over each other
         assert max(x for x, _ in cells) < 24
+
+
+def test_series_of_influxdb_are_called_by_a_tag_that_they_have() -> None:
+    named = 0
+    for board in boards.BOARDS:
+        for panel in json.loads(make._json(boards.build(board, boards.INFLUXDB)))["panels"]:
+            for target in panel["targets"]:
+                tag = target.get("alias", "").removeprefix("$tag_")
+                tags = re.findall(r'"(\w+)"', target["query"].rpartition("GROUP BY")[2])
+                is_split = target["resultFormat"] == "time_series" and bool(tags)
+                assert tag == (tags[0] if is_split else "")
+                named += bool(tag)
+    assert named == 4
+
+
+def test_the_time_of_the_last_entry_is_shown() -> None:
+    """Of sums over a period it is hidden, as all of them have the same."""
+    for board, title, hides in (
+        (boards.OPERATIONS, "Last entry", False),
+        (boards.OVERVIEW, "Networks", True),
+    ):
+        made = json.loads(make._json(boards.build(board, boards.INFLUXDB)))
+        (panel,) = [one for one in made["panels"] if one["title"] == title]
+        overrides = panel["fieldConfig"]["overrides"]
+        assert any(one["matcher"].get("options") == "Time" for one in overrides) is hides
 
 
 def test_links_lead_to_dashboards_and_variables_that_are_there() -> None:
@@ -419,7 +442,7 @@ def test_influxdb_has_the_totals_of_stats(plain: Filled, influxd: Influxd, choic
 
 
 def test_influxdb_knows_the_values_of_variables(influxd: Influxd) -> None:
-    for name in influxql.VARIABLES:
+    for name in sql.VARIABLES:
         assert influxd.ask("g", influxql.variable(name)), name
 
 

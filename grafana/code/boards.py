@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-import influxql
-import sql
 from grafana_foundation_sdk.builders import barchart, common, dashboard, geomap, stat, table
 from grafana_foundation_sdk.builders import timeseries as series
 from grafana_foundation_sdk.cog.builder import Builder
@@ -14,31 +12,38 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
 
+import influxql
+import sql
+
 POSTGRESQL, INFLUXDB = "grafana-postgresql-datasource", "influxdb"
 TAGS = ["ringserverstats"]
 _WIDTH = 24
 _BYTES = "decbytes"
+#: Kinds of panels whose rows have no time, or more than a time and a number.
+_TABLES = ("table", "latest", "map", "stat", "categories")
 
 
 @dataclass
 class Query(Dataquery):
-    """A question of a panel, as Grafana's own data sources have it in their JSON."""
+    """A question of a panel, as Grafana's own data sources have it in their JSON.
+
+    ``series`` is the tag by which InfluxDB's series are called; PostgreSQL names them itself.
+    """
 
     source: str
     text: str
     is_table: bool
+    series: str
 
     def to_json(self) -> dict[str, object]:
         """What Grafana keeps of it."""
-        own = {"refId": "A", "datasource": {"type": self.source, "uid": "${source}"}}
-        if self.source == POSTGRESQL:
-            kind = "table" if self.is_table else "time_series"
-            raw = {"rawQuery": True, "rawSql": self.text.strip(), "editorMode": "code"}
-            return {**own, **raw, "format": kind}
+        source = {"type": self.source, "uid": "${source}"}
+        own = {"refId": "A", "datasource": source, "rawQuery": True}
         kind = "table" if self.is_table else "time_series"
-        alias = "$tag_network$tag_station$tag_server"
-        raw = {"rawQuery": True, "query": self.text, "resultFormat": kind}
-        return {**own, **raw, **({} if self.is_table else {"alias": alias})}
+        if self.source == POSTGRESQL:
+            return {**own, "rawSql": self.text.strip(), "editorMode": "code", "format": kind}
+        alias = {"alias": f"$tag_{self.series}"} if self.series else {}
+        return {**own, "query": self.text, "resultFormat": kind, **alias}
 
 
 class _Target(Builder[Dataquery]):
@@ -53,8 +58,9 @@ class _Target(Builder[Dataquery]):
 class Panel:
     """A panel: ``name`` is that of its question in `sql` and `influxql`.
 
-    ``in_influxdb`` is its title where InfluxDB has something else to tell. ``links`` are columns
-    whose values lead to another dashboard, and to which variable of it.
+    ``in_influxdb`` is its title where InfluxDB has something else to tell, ``series`` the tag by
+    which its series are called there. ``links`` are columns whose values lead to another dashboard,
+    and to which variable of it.
     """
 
     title: str
@@ -65,6 +71,7 @@ class Panel:
     unit: str = _BYTES
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     in_influxdb: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,19 +88,25 @@ class Board:
 _TO_NETWORK = {"Network": ("network", "network"), "network": ("network", "network")}
 _TO_CLIENT = {"Client": ("client", "client"), "hosthash": ("client", "client")}
 
+_TOTALS = (
+    Panel("Sent", "stat", "TOTAL", 6, 4),
+    Panel("Clients", "stat", "CLIENTS", 6, 4, unit="short"),
+    Panel("Countries", "stat", "COUNTRIES", 6, 4, unit="short"),
+    Panel("Stations", "stat", "STATIONS", 6, 4, unit="short"),
+)
+_WHEN_AND_WHERE = (
+    Panel("Clients by day", "bars", "BY_DAY", 12, unit="short"),
+    Panel("By month", "categories", "BY_MONTH", 12, in_influxdb="By 30 days"),
+    Panel("Where the clients are", "map", "MAP", 12, 12),
+    Panel("Countries", "table", "TOP_COUNTRIES", 12, 12),
+)
 OVERVIEW = Board(
     "overview",
     "Real-time data: overview",
     [
-        Panel("Sent", "stat", "TOTAL", 6, 4),
-        Panel("Clients", "stat", "CLIENTS", 6, 4, unit="short"),
-        Panel("Countries", "stat", "COUNTRIES", 6, 4, unit="short"),
-        Panel("Stations", "stat", "STATIONS", 6, 4, unit="short"),
-        Panel("Activity by day and network", "bars", "ACTIVITY", 24, 9),
-        Panel("Clients by day", "bars", "BY_DAY", 12, unit="short"),
-        Panel("By month", "categories", "BY_MONTH", 12, in_influxdb="By 30 days"),
-        Panel("Where the clients are", "map", "MAP", 12, 12),
-        Panel("Countries", "table", "TOP_COUNTRIES", 12, 12),
+        *_TOTALS,
+        Panel("Activity by day and network", "bars", "ACTIVITY", 24, 9, series="network"),
+        *_WHEN_AND_WHERE,
         Panel("Networks", "table", "NETWORKS", 12, 10, links=_TO_NETWORK),
         Panel("Stations", "table", "TOP_STATIONS", 12, 10, links=_TO_NETWORK),
         Panel("Institutions", "table", "INSTITUTIONS", 12, 10, in_influxdb="Cities"),
@@ -105,15 +118,9 @@ NETWORK = Board(
     "network",
     "Real-time data: one network",
     [
-        Panel("Sent", "stat", "TOTAL", 6, 4),
-        Panel("Clients", "stat", "CLIENTS", 6, 4, unit="short"),
-        Panel("Countries", "stat", "COUNTRIES", 6, 4, unit="short"),
-        Panel("Stations", "stat", "STATIONS", 6, 4, unit="short"),
-        Panel("Activity by day and station", "bars", "STATIONS_BY_DAY", 24, 9),
-        Panel("Clients by day", "bars", "BY_DAY", 12, unit="short"),
-        Panel("By month", "categories", "BY_MONTH", 12, in_influxdb="By 30 days"),
-        Panel("Where the clients are", "map", "MAP", 12, 12),
-        Panel("Countries", "table", "TOP_COUNTRIES", 12, 12),
+        *_TOTALS,
+        Panel("Activity by day and station", "bars", "STATIONS_BY_DAY", 24, 9, series="station"),
+        *_WHEN_AND_WHERE,
         Panel("Stations", "table", "TOP_STATIONS", 12, 10),
         Panel("Clients, by pseudonym", "table", "TOP_CLIENTS", 12, 10, links=_TO_CLIENT),
     ],
@@ -125,7 +132,7 @@ CLIENT = Board(
     [
         Panel("Sent", "stat", "CLIENT_TOTAL", 6, 4),
         Panel("Its software and class", "table", "CLIENT_AGENTS", 18, 8),
-        Panel("Activity by day and network", "bars", "CLIENT_BY_DAY", 24, 9),
+        Panel("Activity by day and network", "bars", "CLIENT_BY_DAY", 24, 9, series="network"),
         Panel("Connections by day", "bars", "CLIENT_CONNECTIONS", 24, 6, unit="short"),
         Panel("Stations", "table", "CLIENT_STATIONS", 24, 12, links=_TO_NETWORK),
     ],
@@ -136,9 +143,9 @@ OPERATIONS = Board(
     "operations",
     "Real-time data: operations",
     [
-        Panel("Last entry", "table", "LAST_ENTRY", 12, unit="short"),
+        Panel("Last entry", "latest", "LAST_ENTRY", 12, unit="short"),
         Panel("Rejects: why", "table", "REASONS", 12, unit="short"),
-        Panel("By server", "bars", "BY_SERVER", 24, 9),
+        Panel("By server", "bars", "BY_SERVER", 24, 9, series="server"),
         Panel("Part of each day that logs cover", "lines", "COVERAGE", 12, unit="percent"),
         Panel("Rejects by day", "bars", "REJECTS", 12, unit="short"),
     ],
@@ -178,14 +185,10 @@ def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard
         if x + panel.width > _WIDTH:
             x, y, row = 0, y + row, 0
         place = models.GridPos(h=panel.height, w=panel.width, x=x, y=y)
-        query = Query(source, text, _is_table(panel))
+        query = Query(source, text, panel.kind in _TABLES, panel.series)
         made = made.with_panel(_panel(panel, query, source, alone=alone).grid_pos(place))
         x, row = x + panel.width, max(row, panel.height)
     return made.build()
-
-
-def _is_table(panel: Panel) -> bool:
-    return panel.kind in ("table", "map", "stat", "categories")
 
 
 def _links(source: str) -> list[Builder[models.DashboardLink]]:
@@ -232,11 +235,10 @@ def _panel(panel: Panel, query: Query, source: str, *, alone: bool) -> Any:
     made = _KINDS[panel.kind](replace(panel, links={}) if alone else panel, source)
     title = panel.in_influxdb if source == INFLUXDB and panel.in_influxdb else panel.title
     made = made.title(title).datasource(models.DataSourceRef(source, "${source}"))
-    made = made.with_target(_Target(query))
-    return made
+    return made.with_target(_Target(query))
 
 
-def _stat(panel: Panel, source: str) -> Any:  # noqa: ARG001 - as the others
+def _stat(panel: Panel, _: str) -> Any:
     return (
         stat.Panel()
         .unit(panel.unit)
@@ -245,7 +247,7 @@ def _stat(panel: Panel, source: str) -> Any:  # noqa: ARG001 - as the others
     )
 
 
-def _lines(panel: Panel, source: str) -> Any:  # noqa: ARG001 - as the others
+def _lines(panel: Panel, _: str) -> Any:
     return series.Panel().unit(panel.unit).line_width(1).min(0)
 
 
@@ -267,13 +269,18 @@ def _categories(panel: Panel, source: str) -> Any:
 
 
 def _table(panel: Panel, source: str) -> Any:
+    if source == POSTGRESQL:
+        return _latest(panel, source)
+    # Sums over a whole period have its begin as their time.
+    first = common.TableSortByFieldState().display_name("Sent").desc(True)
+    hidden = [models.DynamicConfigValue("custom.hidden", True)]
+    return _latest(panel, source).sort_by([first]).override_by_name("Time", hidden)
+
+
+def _latest(panel: Panel, source: str) -> Any:
     made = table.Panel().override_by_regexp(
         "^(Sent|Bytes.*)$", [models.DynamicConfigValue("unit", _BYTES)]
     )
-    if source == INFLUXDB:
-        first = common.TableSortByFieldState().display_name("Sent").desc(True)
-        hidden = [models.DynamicConfigValue("custom.hidden", True)]
-        made = made.sort_by([first]).override_by_name("Time", hidden)
     for column, (board, variable) in panel.links.items():
         # What leads on is percent-encoded by Grafana, as it may be a stranger's text.
         address = f"/d/{uid(board, source)}?var-{variable}=${{__value.text:percentencode}}"
@@ -282,7 +289,7 @@ def _table(panel: Panel, source: str) -> Any:
     return made
 
 
-def _map(panel: Panel, source: str) -> Any:  # noqa: ARG001 - as the others
+def _map(panel: Panel, _: str) -> Any:
     size = {"field": "Sent", "fixed": 5, "min": 3, "max": 20}
     colour = {"fixed": "blue"}
     where = common.FrameGeometrySource().mode(looks.FrameGeometrySourceMode.GEOHASH)
@@ -303,5 +310,6 @@ _KINDS: dict[str, Callable[[Panel, str], Any]] = {
     "bars": _bars,
     "categories": _categories,
     "table": _table,
+    "latest": _latest,
     "map": _map,
 }

@@ -1,19 +1,21 @@
 """The questions of panels to InfluxDB 1.x; a variable whose value is "All" is `.*`."""
 
+import sql
 from ringserverstats.outlets.points import MEASUREMENT
 
-VARIABLES = ("server", "class", "network", "station", "country", "agent")
-_TAGS = ("server", "direction", *VARIABLES[1:])
-_FROM = f'FROM "{MEASUREMENT}" WHERE $timeFilter AND'
+
+def _is(tag: str, variable: str) -> str:
+    return f'"{tag}" =~ /^(${{{variable}:regex}})$/'
 
 
-def _chosen(*tags: str) -> str:
-    return " AND ".join(f'"{tag}" =~ /^(${{{tag}:regex}})$/' for tag in tags)
-
-
-_ROWS = f"{_FROM} {_chosen(*_TAGS)}"
-_OF_SERVERS = f"{_FROM} {_chosen('server', 'direction')}"
-_CLIENT = f"{_OF_SERVERS} AND {_chosen('client')}".replace('"client"', '"hosthash"')
+_OF_SERVERS = (
+    f'FROM "{MEASUREMENT}" WHERE $timeFilter AND {_is("server", "server")}'
+    f" AND {_is('direction', 'direction')}"
+)
+_ROWS = " AND ".join(
+    [_OF_SERVERS, *(_is(name, name) for name in sql.VARIABLES if name != "server")]
+)
+_CLIENT = f"{_OF_SERVERS} AND {_is('hosthash', 'client')}"
 _DAY = "time(1d)"
 _TOP = 20
 
@@ -68,5 +70,5 @@ CLIENT_AGENTS = f'SELECT sum("bytes") AS "Sent" {_CLIENT} GROUP BY "agent", "cou
 BY_SERVER = f'SELECT sum("bytes") {_OF_SERVERS} GROUP BY {_DAY}, "server" fill(none)'
 LAST_ENTRY = (
     f'SELECT last("bytes") AS "Bytes of the last point" FROM "{MEASUREMENT}"'
-    f' WHERE {_chosen("server")} GROUP BY "server", "direction"'
+    f' WHERE {_is("server", "server")} GROUP BY "server", "direction"'
 )

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
 import alerts
 import boards
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {boards.POSTGRESQL: "postgresql", boards.INFLUXDB: "influxdb"}

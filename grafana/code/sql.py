@@ -113,18 +113,26 @@ STATIONS = (
     'SELECT count(*) AS "Stations" FROM'
     f" (SELECT 1 FROM {together('station')} GROUP BY network, station) s"
 )
-ACTIVITY = f"""
+
+
+def _by_day_and(what: str) -> str:
+    """SQL of bytes by day, of the networks or stations that were sent most, the others together."""
+    return f"""
 WITH rows AS MATERIALIZED (
-    SELECT day, coalesce(network, {UNKNOWN}) AS network, sum(bytes) AS bytes
-      FROM {together("network")} GROUP BY 1, 2
+    SELECT day, coalesce({what}, {UNKNOWN}) AS {what}, sum(bytes) AS bytes
+      FROM {together(what)} GROUP BY 1, 2
 ), top AS (
-    SELECT network FROM rows GROUP BY 1 ORDER BY sum(bytes) DESC, network LIMIT {_SERIES}
+    SELECT {what} FROM rows GROUP BY 1 ORDER BY sum(bytes) DESC, {what} LIMIT {_SERIES}
 )
 SELECT $__timeGroup(day::timestamp, '1d') AS time,
-       CASE WHEN network IN (SELECT network FROM top) THEN network ELSE 'other' END AS metric,
+       CASE WHEN {what} IN (SELECT {what} FROM top) THEN {what} ELSE 'other' END AS metric,
        sum(bytes)::float8 AS value
   FROM rows GROUP BY 1, 2 ORDER BY 1, 2
 """
+
+
+ACTIVITY = _by_day_and("network")
+STATIONS_BY_DAY = _by_day_and("station")
 BY_DAY = f"""
 SELECT $__timeGroup(r.day::timestamp, '1d') AS time, {_CLIENTS} AS "Clients"
   FROM {of_clients()} GROUP BY 1 ORDER BY 1
@@ -141,49 +149,29 @@ SELECT o.geohash, min(coalesce(o.country_name, {UNKNOWN})) AS country,
 """
 
 
-def _of_whom(column: str, name: str) -> str:
-    """SQL of the clients by ``column``, which have sent most first."""
+def _of_whom(column: str, name: str, rows: str = of_clients()) -> str:
+    """SQL of the clients in ``rows`` by ``column``, those that were sent most first."""
     return (
-        f'SELECT {column} AS "{name}", sum(r.bytes)::float8 AS "Sent", {_CLIENTS} AS "Clients"'
-        f" FROM {of_clients()} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_TOP}"
+        f'SELECT coalesce({column}, {UNKNOWN}) AS "{name}", sum(r.bytes)::float8 AS "Sent",'
+        f' {_CLIENTS} AS "Clients" FROM {rows} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_TOP}'
     )
 
 
-NETWORKS = f"""
-SELECT coalesce(r.network, {UNKNOWN}) AS "Network", sum(r.bytes)::float8 AS "Sent",
-       {_CLIENTS} AS "Clients"
-  FROM {of_clients("network")} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_TOP}
-"""
+NETWORKS = _of_whom("r.network", "Network", of_clients("network"))
+TOP_COUNTRIES = _of_whom("o.country_name", "Country")
+INSTITUTIONS = _of_whom("o.institution", "Institution")
+AGENTS = _of_whom("a.family", "Agent", f"{of_clients()} JOIN agent a ON a.agent = o.agent")
 TOP_STATIONS = f"""
 SELECT coalesce(network, {UNKNOWN}) AS "Network", coalesce(station, {UNKNOWN}) AS "Station",
        sum(bytes)::float8 AS "Sent", sum(packets)::float8 AS "Packets"
   FROM {together("station")} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {_TOP}
 """
-TOP_COUNTRIES = _of_whom(f"coalesce(o.country_name, {UNKNOWN})", "Country")
-INSTITUTIONS = _of_whom(f"coalesce(o.institution, {UNKNOWN})", "Institution")
-AGENTS = (
-    f'SELECT a.family AS "Agent", sum(r.bytes)::float8 AS "Sent", {_CLIENTS} AS "Clients"'
-    f" FROM {of_clients()} JOIN agent a ON a.agent = o.agent"
-    f" GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_TOP}"
-)
 TOP_CLIENTS = (
     'SELECT c.pseudonym AS "Client", min(coalesce(o.country_name, '
     f'{UNKNOWN})) AS "Country", sum(r.bytes)::float8 AS "Sent"'
     f" FROM {of_clients()} JOIN client c ON c.client = o.client"
     f" GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {_TOP}"
 )
-STATIONS_BY_DAY = f"""
-WITH rows AS MATERIALIZED (
-    SELECT day, coalesce(station, {UNKNOWN}) AS station, sum(bytes) AS bytes
-      FROM {together("station")} GROUP BY 1, 2
-), top AS (
-    SELECT station FROM rows GROUP BY 1 ORDER BY sum(bytes) DESC, station LIMIT {_SERIES}
-)
-SELECT $__timeGroup(day::timestamp, '1d') AS time,
-       CASE WHEN station IN (SELECT station FROM top) THEN station ELSE 'other' END AS metric,
-       sum(bytes)::float8 AS value
-  FROM rows GROUP BY 1, 2 ORDER BY 1, 2
-"""
 
 _ITS_ORIGINS = (
     "f.origin = ANY (ARRAY(SELECT o.origin FROM origin o JOIN client c ON c.client = o.client"
@@ -217,7 +205,7 @@ SELECT a.name AS "Agent", coalesce(o.country_name, {UNKNOWN}) AS "Country",
   JOIN agent a ON a.agent = o.agent WHERE {_ITS} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1 LIMIT 100
 """
 
-_SERVERS = f"v.server IN (SELECT server FROM server WHERE {_chosen('name', 'server')})"
+_SERVERS = _chosen("v.name", "server")
 # A look at the last row of the index, and not at all of them.
 _LAST = """
 CROSS JOIN LATERAL (
