@@ -105,6 +105,7 @@ def main() -> None:
         )
         (MADE / f"{name}.json").write_text(json.dumps(spec))
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>charts</title>'
+    head += '<link rel="icon" href="data:,">'  # else the browser asks for one
     (MADE / "loaded.js").write_text(LOADED)
     (MADE / "svg.html").write_text(f'{head}<script src="loaded.js"></script>{"".join(drawn)}')
     places = "".join(f'<div id="{name}"></div>' for name in specs())
