@@ -26,6 +26,7 @@ from psycopg.conninfo import conninfo_to_dict
 from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store import postgresql_session
 from ringserverstats.store.base import Store
@@ -409,6 +410,9 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-03', 'TX', 'SeedLink',"
         f" array['FR', 'FR', 'FR', null], array['A', 'B', 'C', null], {amounts}, {amounts},"
         " array[1, 1, 1, 1])",
+        "INSERT INTO station_by_day_packed SELECT origin, 1, '2026-01-04', 'TX', 'SeedLink',"
+        f" array['G'], array['LARGE'], array[{LARGEST_NUMBER}], array[{LARGEST_NUMBER}], array[1]"
+        " FROM generate_series(1, 3) AS origin",
         database=fresh,
     )
     store = make_postgresql(uri, tmp_path)
@@ -418,6 +422,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0004-service",
         "ringserverstats-0005-totals",
         "ringserverstats-0006-outlets",
+        "ringserverstats-0007-packed-totals",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
@@ -426,7 +431,21 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
     )
     assert found.to_pylist() == [
         {"network": "FR", "bytes": 2**60 + 8, "transfers": 3},
+        {"network": "G", "bytes": 3 * LARGEST_NUMBER, "transfers": 3},
         {"network": None, "bytes": 2**60, "transfers": 1},
+    ]
+    found = store.ask(
+        "SELECT day, station, sum(bytes) AS bytes, sum(packets) AS packets, sum(transfers) AS n"
+        " FROM station_total_by_day GROUP BY 1, 2 ORDER BY 1, 2 NULLS LAST",
+        [],
+    )
+    large = 3 * LARGEST_NUMBER
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        (date(2026, 1, 3), "A", 5, 5, 1),
+        (date(2026, 1, 3), "B", 2**60, 2**60, 1),
+        (date(2026, 1, 3), "C", 3, 3, 1),
+        (date(2026, 1, 3), None, 2**60, 2**60, 1),
+        (date(2026, 1, 4), "LARGE", large, large, 3),
     ]
 
 

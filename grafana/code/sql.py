@@ -209,7 +209,7 @@ _SERVERS = _chosen("v.name", "server")
 # A look at the last row of the index, and not at all of them.
 _LAST = """
 CROSS JOIN LATERAL (
-    SELECT f.day FROM station_total_by_day f
+    SELECT f.day FROM hour_by_day f
      WHERE f.server = v.server AND f.direction = d.direction ORDER BY f.day DESC LIMIT 1
 ) f
 """
@@ -265,7 +265,7 @@ SELECT v.name AS server, (current_date - f.day)::float8 AS days
 UNUSUAL = """
 WITH day AS (
     SELECT c.server, c.day, coalesce(sum(f.bytes), 0)::float8 AS bytes
-      FROM covered_day c LEFT JOIN station_total_by_day f
+      FROM covered_day c LEFT JOIN hour_by_day f
         ON f.server = c.server AND f.direction = c.direction AND f.day = c.day
      WHERE c.direction = 'TX' AND c.day >= current_date - 33 GROUP BY 1, 2
 ), last AS (

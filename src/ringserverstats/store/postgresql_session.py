@@ -64,6 +64,8 @@ _ENTRIES = """
 SELECT *, count(*) OVER same = 1 AND NOT bool_or(repeats) OVER same AS alone FROM entry
 WINDOW same AS (PARTITION BY day, server, direction, protocol, origin)
 """
+# Arrays that lie beside their rows are fetched one by one to go on to where they stay.
+_WHOLE_ROWS = "WITH (toast_tuple_target = 8160)"
 _SUM_MEMORY = "256MB"
 #: Has the rows of an entry that is alone as the facts have them.
 _AS_FINE = next(one for one in SUMS if one.single and one.source == "fresh_transfer")
@@ -95,7 +97,7 @@ class PostgreSQLSession:
     def give(self, name: str, rows: pa.Table) -> None:
         columns = ", ".join(f"{field.name} {_type(field.type)}" for field in rows.schema)
         self.change(f"DROP TABLE IF EXISTS pg_temp.{name}")
-        self.change(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
+        self.change(f"CREATE TEMP TABLE {name} ({columns}) {_WHOLE_ROWS} ON COMMIT DROP")
         self.copy(f"pg_temp.{name}", rows)
 
     def keep(self, name: str, select: str) -> None:
@@ -267,13 +269,21 @@ def _sums(memory: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
     memory.execute(f"CREATE VIEW fresh_transfer AS {FRESH['fresh_transfer']}")
     memory.execute(f"CREATE TABLE fresh_station AS {FRESH['fresh_station']}")
     for one in SUMS:
-        where = "NOT alone" if one is _AS_FINE else "true"
-        sql = _packed(one, where) if one.is_packed else _as_texts(one)
+        sql = _packed(one) if one.is_packed else _as_texts(one)
         yield memory.sql(sql).to_arrow_table()
 
 
-def _packed(one: Sum, where: str) -> str:
-    return packed(one, grouped(one, one.source, where), pieces=_PIECES_DUCKDB, wide="hugeint")
+def _packed(one: Sum) -> str:
+    """SQL of the sums ``one`` of the new rows, packed; of an entry that is alone as they are."""
+    where = "NOT alone" if one.single else "true"
+    rows = grouped(one, one.source, where)
+    summed = f"({packed(one, rows, pieces=_PIECES_DUCKDB, wide='hugeint')})"
+    if not one.single or one is _AS_FINE:
+        return summed
+    who = ", ".join(one.who)
+    columns = {**{name: name for name in one.what}, **one.single}
+    arrays = ", ".join(f"array_agg({sql}) AS {name}" for name, sql in columns.items())
+    return f"{summed} UNION ALL SELECT {who}, {arrays} FROM {one.source} WHERE alone GROUP BY {who}"
 
 
 def _as_texts(one: Sum) -> str:

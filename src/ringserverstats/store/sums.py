@@ -37,7 +37,7 @@ class Sum:
     @property
     def who(self) -> tuple[str, ...]:
         """The key columns that a packed row has once."""
-        return (self.time, *_WHO)
+        return (self.time, *(name for name in _WHO if name in self.keys))
 
     @property
     def is_of_origins(self) -> bool:
@@ -47,12 +47,12 @@ class Sum:
     @property
     def is_packed(self) -> bool:
         """PostgreSQL keeps it in arrays: all rows of the same time and ``who`` in one."""
-        return self.is_of_origins and self.source != "fresh_entry"
+        return self.source != "fresh_entry"
 
     @property
     def what(self) -> tuple[str, ...]:
         """The key columns that tell of what a client took."""
-        return tuple(name for name in self.keys if name not in (self.time, *_WHO))
+        return tuple(name for name in self.keys if name not in self.who)
 
 
 def month_of(day: date) -> tuple[date, date]:
@@ -79,7 +79,7 @@ FRESH = {
     " FROM given_transfer t JOIN fresh_entry e USING (row)",
     "fresh_station": "WITH named AS (SELECT stream, network, station, dense_rank() OVER"
     " (ORDER BY network, station) AS number FROM given_stream), summed AS ("
-    "SELECT t.row, n.number, sum(t.bytes) AS bytes, sum(t.packets) AS packets,"
+    "SELECT t.row, n.number, sum(t.bytes)::bigint AS bytes, sum(t.packets)::bigint AS packets,"
     " count(*) AS transfers FROM given_transfer t JOIN named n USING (stream) GROUP BY 1, 2)"
     " SELECT e.* EXCLUDE (number, bytes, packets, transfers), n.network, n.station, g.bytes,"
     " g.packets, g.transfers FROM summed g JOIN fresh_entry e USING (row)"

@@ -17,7 +17,7 @@ BEGIN
         GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
-            station_by_month_packed, station_total_by_day, network_by_day_packed,
+            station_by_month_packed, station_total_by_day_packed, network_by_day_packed,
             connection_by_day, hour_by_day
             TO ringserverstats_writer;
         GRANT INSERT ON transfer_packed TO ringserverstats_writer;
