@@ -84,11 +84,15 @@ class Run:
     cpu: float
 
 
+# What pip installs is compiled; what is changed here is so after the first run, if it may be kept.
+_COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measured(command: list[str], *, says: bool, **environment: str) -> Run:
     """Run ``command``; ``says``: its last line is the number of seconds."""
     with tempfile.TemporaryFile("w+") as output:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, env={**os.environ, **environment})
+        process = subprocess.Popen(command, stdout=output, env={**_COMPILED, **environment})
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - begin

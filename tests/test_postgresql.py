@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -453,6 +454,24 @@ def test_tables_of_between_two_releases_are_refused(server: Server, fresh: str) 
     server.execute("CREATE TABLE transfer_rows ()", database=fresh)
     with pytest.raises(StoreError, match="between two releases"):
         make_postgresql(server.uri(fresh), Path("/nowhere")).migrate()
+
+
+def test_a_session_whose_temporary_tables_were_used_before_will_do(
+    database: str, tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pooler gives it, with what the server takes for them by itself."""
+    connect = psycopg.connect
+
+    def used(*given: Any, **told: Any) -> Any:
+        connection = connect(*given, **told)
+        connection.execute("CREATE TEMP TABLE other AS SELECT 1")
+        connection.commit()
+        return connection
+
+    monkeypatch.setattr(psycopg, "connect", used)
+    store = make_postgresql(database, tmp_path)
+    assert read_into(store, log(block())).entries == 1
+    assert_whole(store)
 
 
 def test_sums_need_no_folder_that_can_be_written(

@@ -55,6 +55,8 @@ _LZ4 = (
     "SELECT set_config(name, 'lz4', true) FROM pg_settings"
     " WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
 )
+# Else what a batch gives to the server is written to temporary files on its way.
+_TEMPORARY = "64MB"
 _CONNECTING = 10  # seconds, unless the URI says otherwise
 
 
@@ -289,6 +291,7 @@ class PostgreSQLStore(SQLStore):
                 connection.execute("SET LOCAL jit = off")
                 if not reads:
                     connection.execute(_LZ4)
+                    _make_room(connection)
                 yield connection
                 if undo:
                     connection.rollback()
@@ -400,6 +403,15 @@ def label_of(info: str) -> str:
     port = f":{told['port']}" if "port" in told else ""
     host = told.get("host", told.get("hostaddr", ""))
     return printable(f"postgresql://{user}{host}{port}/{told.get('dbname', '')}")
+
+
+def _make_room(connection: psycopg.Connection[Any]) -> None:
+    """Let temporary tables have memory, where nothing lay in any yet."""
+    try:
+        with connection.transaction():
+            connection.execute(f"SET LOCAL temp_buffers = '{_TEMPORARY}'")
+    except errors.InvalidParameterValue:
+        pass  # a pooler's session, in which others had some
 
 
 def _lock(connection: psycopg.Connection[Any], servers: set[int] | None) -> None:
