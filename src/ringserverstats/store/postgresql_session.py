@@ -124,11 +124,12 @@ class PostgreSQLSession:
         transfers = _of(entries, transfers)
         days = [pc.min(entries["day"]).as_py(), pc.max(entries["day"]).as_py()]
         with _summing() as (memory, pool):
-            alone = _begin_sums(memory, entries, transfers, streams)
+            found = pool.submit(_begin_sums, memory, entries, transfers, streams)
             sums = _sums(memory)
             pending = [pool.submit(next, sums) for _ in SUMS]  # while the server takes the facts
             self.copy("seen", entries.select(list(_SEEN)))
-            self._add_facts(_facts(entries, transfers).append_column("alone", alone), days)
+            facts = _facts(entries, transfers).append_column("alone", found.result())
+            self._add_facts(facts, days)
             for one in SUMS:
                 rows = pending.pop(0).result()
                 self.give("given", rows)
@@ -295,9 +296,9 @@ def _as_texts(one: Sum) -> str:
 def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """Those of ``transfers`` that are of ``entries``, in the order of these."""
     rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
-    place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-    is_of_them = rows[place] == row
-    if not is_of_them.all():
+    if len(rows) <= row.max(initial=-1):  # else all there are, as they are numbered from 0
+        place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
+        is_of_them = rows[place] == row
         transfers = transfers.filter(pa.array(is_of_them))
         row = row[is_of_them]
     if np.any(np.diff(row) < 0):
