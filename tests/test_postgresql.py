@@ -414,6 +414,8 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "INSERT INTO station_by_day_packed SELECT origin, 1, '2026-01-04', 'TX', 'SeedLink',"
         f" array['G'], array['LARGE'], array[{LARGEST_NUMBER}], array[{LARGEST_NUMBER}], array[1]"
         " FROM generate_series(1, 3) AS origin",
+        "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-05', 'TX', 'SeedLink',"
+        f" array['G'], array['FITS'], array[{LARGEST_NUMBER}], array[0], array[1])",
         database=fresh,
     )
     store = make_postgresql(uri, tmp_path)
@@ -432,7 +434,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
     )
     assert found.to_pylist() == [
         {"network": "FR", "bytes": 2**60 + 8, "transfers": 3},
-        {"network": "G", "bytes": 3 * LARGEST_NUMBER, "transfers": 3},
+        {"network": "G", "bytes": 4 * LARGEST_NUMBER, "transfers": 4},
         {"network": None, "bytes": 2**60, "transfers": 1},
     ]
     found = store.ask(
@@ -447,7 +449,10 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         (date(2026, 1, 3), "C", 3, 3, 1),
         (date(2026, 1, 3), None, 2**60, 2**60, 1),
         (date(2026, 1, 4), "LARGE", large, large, 3),
+        (date(2026, 1, 5), "FITS", LARGEST_NUMBER, 0, 1),
     ]
+    places = "SELECT max(cardinality(bytes)) AS n FROM station_total_by_day_packed WHERE day = $1"
+    assert store.ask(places, [date(2026, 1, 5)])["n"].to_pylist() == [1]
 
 
 def test_tables_of_between_two_releases_are_refused(server: Server, fresh: str) -> None:

@@ -206,7 +206,7 @@ SELECT a.name AS "Agent", coalesce(o.country_name, {UNKNOWN}) AS "Country",
 """
 
 _SERVERS = _chosen("v.name", "server")
-# A look at the last row of the index, and not at all of them.
+# A look at the last row of the index that is of the server and direction.
 _LAST = """
 CROSS JOIN LATERAL (
     SELECT f.day FROM hour_by_day f

@@ -260,6 +260,7 @@ class PostgreSQLStore(SQLStore):
     ) -> Iterator[Session]:
         with self._connection(undo=undo) as connection:
             if write:
+                _make_room(connection)
                 _lock(connection, servers)
             # A hypertable may come while we wait for the lock.
             has_hypertable = check(connection, self.label)
@@ -291,7 +292,6 @@ class PostgreSQLStore(SQLStore):
                 connection.execute("SET LOCAL jit = off")
                 if not reads:
                     connection.execute(_LZ4)
-                    _make_room(connection)
                 yield connection
                 if undo:
                     connection.rollback()

@@ -296,7 +296,7 @@ def _as_texts(one: Sum) -> str:
 def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     """Those of ``transfers`` that are of ``entries``, in the order of these."""
     rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
-    if len(rows) <= row.max(initial=-1):  # else all there are, as they are numbered from 0
+    if entries["transfers"].to_numpy().sum() < len(transfers):
         place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
         is_of_them = rows[place] == row
         transfers = transfers.filter(pa.array(is_of_them))

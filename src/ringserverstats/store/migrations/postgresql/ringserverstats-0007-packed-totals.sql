@@ -31,7 +31,7 @@ END $do$;
 
 -- A place of an array has 64 bits, so that a sum of more is spread over several places.
 WITH piece AS (
-    SELECT *, generate_series(0, div(greatest(bytes, packets), 9223372036854775807)::integer)
+    SELECT *, generate_series(0, div(greatest(bytes, packets) - 1, 9223372036854775807)::integer)
            AS number
       FROM station_total_before
 ), placed AS (
