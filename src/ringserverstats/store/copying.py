@@ -72,10 +72,10 @@ def _fields(column: pa.Array) -> list[Bytes | pa.Array]:
         return _words(column)
     if pa.types.is_list(kind):
         return _lists(column)
+    if pa.types.is_integer(kind) and not column.null_count:
+        return [_numbers(column)]
     if pa.types.is_string(kind):
         found = [_lengths(pc.binary_length(column).fill_null(0)), column.cast(pa.binary())]
-    elif pa.types.is_integer(kind) and not column.null_count:
-        return [_numbers(column)]
     else:
         values = _values(column)
         size = np.broadcast_to(_big(np.array([values.shape[1]]), 4), (len(column), 4))

@@ -73,7 +73,8 @@ _OF_OTHERS = {name: f"sum({sql})" for name, sql in _SEVERAL.items()}
 
 #: DuckDB's SQL of the new rows of a batch: of its transfers, and of these by entry and station,
 #: each with the columns of its entry. They come from ``fresh_entry``, ``given_transfer`` and
-#: ``given_stream`` (in which stations have numbers, as texts are slow to group by).
+#: ``given_stream`` (in which stations have numbers, as texts are slow to group by). What is of one
+#: entry has 64 bits, as all of it has.
 FRESH = {
     "fresh_transfer": "SELECT e.* EXCLUDE (bytes, packets, transfers), t.stream, t.bytes, t.packets"
     " FROM given_transfer t JOIN fresh_entry e USING (row)",

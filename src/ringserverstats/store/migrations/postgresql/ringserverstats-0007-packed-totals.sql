@@ -20,15 +20,6 @@ CREATE TABLE station_total_by_day_packed (
     PRIMARY KEY (day, server, direction, protocol)
 );
 
-DO $do$ BEGIN
-    ALTER TABLE station_total_by_day_packed
-        ALTER network SET COMPRESSION lz4, ALTER station SET COMPRESSION lz4,
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
-        ALTER transfers SET COMPRESSION lz4;
-EXCEPTION WHEN feature_not_supported THEN
-    NULL;  -- a server that was built without lz4 takes its own way
-END $do$;
-
 -- A place of an array has 64 bits, so that a sum of more is spread over several places.
 WITH piece AS (
     SELECT *, generate_series(0, div(greatest(bytes, packets) - 1, 9223372036854775807)::integer)
