@@ -220,9 +220,9 @@ class _Pipeline:
         now = datetime.now(UTC)  # what comes into the file from now on may not be read
         unfinished, good, bad, taken = False, False, False, 0
         digests: list[bytes] = []
-        for chunk in chunks(source):
+        for chunk, batches in self._read(source):
             rejects: list[Reject] = []
-            for batch in read(chunk, key=self.keys.entries, latest=self.latest):
+            for batch in batches:
                 self._count(batch)
                 unfinished |= batch.incomplete > 0
                 good |= len(batch) + batch.empty > 0
@@ -244,6 +244,22 @@ class _Pipeline:
         if chunk.damage is None and source.has_place:
             self._settle(source, name, chunk.position + len(chunk.data), digests)
         self.done += taken
+
+    def _read(self, source: Source) -> Iterator[tuple[Chunk, list[Batch]]]:
+        """The chunks of ``source`` and what is in them, the next of which is read meanwhile."""
+
+        def parse(chunk: Chunk) -> list[Batch]:
+            return list(read(chunk, key=self.keys.entries, latest=self.latest))
+
+        with ThreadPoolExecutor(1) as pool:
+            before: tuple[Chunk, Future[list[Batch]]] | None = None
+            for chunk in chunks(source):  # here, as one that waits for input must be stoppable
+                parsing = pool.submit(parse, chunk)
+                if before is not None:
+                    yield before[0], before[1].result()
+                before = chunk, parsing
+            if before is not None:
+                yield before[0], before[1].result()
 
     def _settle(self, source: Source, name: str, size: int, digests: list[bytes]) -> None:
         number = self.servers.number(name)
