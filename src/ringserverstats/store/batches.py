@@ -119,19 +119,30 @@ def written(
 def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
     fresh = _fresh_entries(rows.entries, new)
-    streams = rows.transfers["stream"]
-    if not new.all():
-        streams = streams.filter(pa.array(new[rows.transfers["row"].to_numpy()]))
+    transfers = _of(fresh, rows.transfers)
     origins = _those(rows.origins, "origin", fresh["origin"])
     names = {
-        "stream": _those(rows.streams, "stream", streams),
+        "stream": _those(rows.streams, "stream", transfers["stream"]),
         "agent": _those(rows.agents, "agent", origins["agent"]),
         "client": _those(rows.clients, "client", origins["client"]),
         "origin": origins,
     }
     for table, given in names.items():
         session.add_names(table, given)
-    session.add_entries(fresh, rows.transfers, names["stream"])
+    session.add_entries(fresh, transfers, names["stream"])
+
+
+def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
+    """Those of ``transfers`` that are of ``entries``, in the order of these."""
+    rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
+    if entries["transfers"].to_numpy().sum() < len(transfers):
+        place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
+        is_of_them = rows[place] == row
+        transfers = transfers.filter(pa.array(is_of_them))
+        row = row[is_of_them]
+    if np.any(np.diff(row) < 0):
+        transfers = transfers.take(pa.array(np.argsort(row, kind="stable")))
+    return transfers
 
 
 def _those(given: pa.Table, key: str, used: pa.ChunkedArray) -> pa.Table:

@@ -27,7 +27,7 @@ def encoded(rows: pa.Table) -> Iterator[bytes]:
     """All of ``rows`` in pieces, from the format's header to its trailer.
 
     Columns may be of integers, 64-bit floats, booleans, dates, timestamps (UTC), UUIDs, texts, and
-    lists of 64-bit integers or texts, whose list itself is not NULL.
+    lists of 64-bit integers or texts, whose list itself is not NULL. Decimals go as texts.
     """
     yield _HEADER
     step = max(1, int(len(rows) * _AT_ONCE / max(rows.nbytes, 1)))
@@ -68,6 +68,8 @@ def _fields(column: pa.Array) -> list[Bytes | pa.Array]:
     if column.null_count == len(column) and not pa.types.is_list(column.type):
         return [np.broadcast_to(np.frombuffer(_NULL, np.uint8), (len(column), 4))]
     kind = column.type
+    if pa.types.is_decimal(kind):
+        return _fields(column.cast(pa.string()))
     if pa.types.is_dictionary(kind):
         return _words(column)
     if pa.types.is_list(kind):
@@ -123,7 +125,9 @@ def _lists(column: pa.Array) -> list[Bytes | pa.Array]:
     """Lists as arrays: dimensions, whether any is NULL, type, length, first number; elements."""
     elements = column.flatten()
     kind = column.type.value_type
-    if pa.types.is_string(kind):  # few words, many times
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    elif pa.types.is_string(kind):  # few words, many times
         elements = elements.dictionary_encode()
     ends = np.concatenate([[0], np.cumsum(column.value_lengths().to_numpy())])
     fields = _fields(elements)
@@ -145,7 +149,7 @@ def _lists(column: pa.Array) -> list[Bytes | pa.Array]:
         )
     lengths = column.value_lengths().to_numpy()
     head = np.zeros((len(column), 5), ">i4")
-    head[:] = (1, int(elements.null_count > 0), _OF_LIST[kind], 0, 1)
+    head[:] = (1, int(pc.any(pc.is_null(elements)).as_py() or 0), _OF_LIST[kind], 0, 1)
     head[:, 3] = lengths
     sizes = pc.binary_length(bodies).to_numpy() + head.shape[1] * 4
     return [_big(sizes, 4), head.view(np.uint8).reshape(len(column), -1), bodies]

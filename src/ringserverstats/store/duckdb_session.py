@@ -10,15 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.store.answers import with_integers
-from ringserverstats.store.sums import FRESH, SUMS, Sum, counted, statements
+from ringserverstats.store.summing import Fresh
+from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
 
-_FRESH_ENTRY = (
-    "CREATE OR REPLACE TEMP VIEW fresh_entry AS SELECT * REPLACE"
-    " (direction::direction AS direction, protocol::protocol AS protocol) FROM given_entry"
-)
-_FRESH = (
-    f"CREATE OR REPLACE TEMP VIEW fresh_transfer AS {FRESH['fresh_transfer']}",
-    f"CREATE OR REPLACE TEMP TABLE fresh_station AS {FRESH['fresh_station']}",
+_WORDS = "direction::direction AS direction, protocol::protocol AS protocol"
+_ENTRIES = f"(SELECT * REPLACE ({_WORDS}) FROM given_entry)"
+_TRANSFERS = (
+    "(SELECT e.* EXCLUDE (bytes, packets, transfers), t.stream, t.bytes, t.packets"
+    f" FROM given_transfer t JOIN {_ENTRIES} e USING (row))"
 )
 
 
@@ -58,40 +57,61 @@ class DuckDBSession:
         self._connection.unregister("given")
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
-        self.give("given_stream", streams)
+        fresh = Fresh(entries, transfers, streams)
         self.give("given_entry", entries)
-        self._connection.execute(_FRESH_ENTRY)
-        alone = pa.array(self._alone(entries))
-        self.give("given_entry", entries.append_column("alone", alone))
+        alone = fresh.are_alone(AS_FINE.who) & ~entries["repeats"].to_numpy()
+        alone &= ~self._are_known(entries)
+        self.give("given_entry", entries.append_column("alone", pa.array(alone)))
         self.give("given_transfer", transfers)
-        self._connection.execute(_FRESH_ENTRY)
-        for sql in _FRESH:
-            self._connection.execute(sql)
         self.change(
             "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers,"
-            " log_time FROM fresh_entry"
+            f" log_time FROM {_ENTRIES}"
         )
         self.change(
             "INSERT INTO transfer SELECT server, day, hour, direction, protocol, origin, stream,"
-            " number, connection, bytes, packets FROM fresh_transfer"
+            f" number, connection, bytes, packets FROM {_TRANSFERS}"
+        )
+        self.change(
+            f"INSERT INTO {AS_FINE.table} SELECT day, server, direction, protocol, origin, stream,"
+            f" bytes, packets, 1 FROM {_TRANSFERS} WHERE alone"
         )
         for one in SUMS:
-            for sql in statements(one):
-                self.change(sql)
+            summed = fresh.sums(one, without=alone if one is AS_FINE else None)
+            self.give("given", summed.table())
+            self._add(one)
+        self._connection.unregister("given")
 
-    def _alone(self, entries: pa.Table) -> npt.NDArray[np.bool_]:
-        """Which new entries are the only ones ever of their day, server, protocol and origin."""
+    def _are_known(self, entries: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which entries have others in the store of their day, server, protocol and origin."""
         days = pc.min_max(entries["day"]).as_py()
-        single = self._connection.execute(
-            "SELECT any_value(row) AS row FROM fresh_entry"
-            " ANTI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
-            " USING (day, server, direction, protocol, origin)"
-            " GROUP BY day, server, direction, protocol, origin HAVING count(*) = 1",
+        rows = self._connection.execute(
+            f"SELECT row FROM {_ENTRIES}"
+            " SEMI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
+            " USING (day, server, direction, protocol, origin)",
             [days["min"], days["max"]],
         ).fetchnumpy()["row"]
-        alone: npt.NDArray[np.bool_] = np.isin(entries["row"].to_numpy(), single)
-        alone[entries["repeats"].to_numpy()] = False
-        return alone
+        known: npt.NDArray[np.bool_] = np.isin(entries["row"].to_numpy(), rows)
+        return known
+
+    def _add(self, one: Sum) -> None:
+        """Add the rows that were given to the sums ``one``."""
+        columns = ", ".join([*one.keys, *one.values])
+        # Codes may be NULL, which is no different from NULL here.
+        same = " AND ".join(
+            f"old.{name} {'IS NOT DISTINCT FROM' if name in one.what else '='} new.{name}"
+            for name in one.keys
+        )
+        added = ", ".join(f"{name} = old.{name} + new.{name}" for name in one.values)
+        casts = ", ".join(
+            [_WORDS, *(f"{name}::hugeint AS {name}" for name in ("bytes", "packets"))]
+        )
+        self.change(
+            f"MERGE INTO {one.table} AS old USING (SELECT * REPLACE ({casts}) FROM given) AS new"
+            f" ON {same}"
+            f" WHEN MATCHED THEN UPDATE SET {added}"
+            f" WHEN NOT MATCHED THEN INSERT ({columns})"
+            f" VALUES ({', '.join('new.' + name for name in [*one.keys, *one.values])})"
+        )
 
     def replace_sums(self, one: Sum, where: str, select: str) -> None:
         self.change(f"CREATE OR REPLACE TEMP TABLE anew AS {select}")

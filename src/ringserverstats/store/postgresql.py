@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import psycopg
 import pyarrow.compute as pc
 from psycopg import errors
@@ -300,10 +299,6 @@ class PostgreSQLStore(SQLStore):
             except UnicodeError:
                 raise UsageError(
                     "a text holds what is no character, which PostgreSQL does not take"
-                ) from None
-            except duckdb.Error as error:  # which sums up a batch
-                raise StoreError(
-                    f"{self.label}: {first_line(error)}; nothing of this step was stored"
                 ) from None
 
     @contextmanager

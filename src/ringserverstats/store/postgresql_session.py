@@ -1,17 +1,12 @@
-"""A transaction of a store in PostgreSQL.
+"""A transaction of a store in PostgreSQL."""
 
-The sums of a batch are made by DuckDB in memory, from the same declarations as those of a DuckDB
-store; the server adds them to what is there already.
-"""
-
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
-import duckdb
 import numpy as np
 import psycopg
 import pyarrow as pa
@@ -21,12 +16,11 @@ from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.answers import with_integers
 from ringserverstats.store.copying import encoded
-from ringserverstats.store.sums import FRESH, SUMS, Sum, counted, grouped, packed
+from ringserverstats.store.summing import Fresh, Mask, Summed
+from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
 
-_PIECES = f"generate_series(0, div(greatest(bytes, packets), {LARGEST_NUMBER})::integer)"
-_PIECES_DUCKDB = (
-    f"unnest(generate_series(0, (greatest(bytes, packets) // {LARGEST_NUMBER})::integer))"
-)
+_AMOUNTS = ("bytes", "packets")
+_TEXTS = ("network", "station")
 _TYPES = {
     pa.int8(): "smallint",
     pa.int16(): "smallint",
@@ -59,16 +53,8 @@ _COLUMNS = {
     1114: pa.timestamp("us"),
     1700: pa.decimal128(38, 0),
 }
-# Alone in the batch: what the store has of the same keys is added to.
-_ENTRIES = """
-SELECT *, count(*) OVER same = 1 AND NOT bool_or(repeats) OVER same AS alone FROM entry
-WINDOW same AS (PARTITION BY day, server, direction, protocol, origin)
-"""
 # Arrays that lie beside their rows are fetched one by one to go on to where they stay.
 _WHOLE_ROWS = "WITH (toast_tuple_target = 8160)"
-_SUM_MEMORY = "256MB"
-#: Has the rows of an entry that is alone as the facts have them.
-_AS_FINE = next(one for one in SUMS if one.single and one.source == "fresh_transfer")
 
 
 class PostgreSQLSession:
@@ -121,17 +107,15 @@ class PostgreSQLSession:
         )
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
-        transfers = _of(entries, transfers)
         days = [pc.min(entries["day"]).as_py(), pc.max(entries["day"]).as_py()]
-        with _summing() as (memory, pool):
-            found = pool.submit(_begin_sums, memory, entries, transfers, streams)
-            sums = _sums(memory)
-            pending = [pool.submit(next, sums) for _ in SUMS]  # while the server takes the facts
+        fresh = Fresh(entries, transfers, streams)
+        # In the batch: what the store has of the same keys is added to.
+        alone = fresh.are_alone(AS_FINE.who) & ~entries["repeats"].to_numpy()
+        with _ahead(_given(fresh, alone)) as sums:  # while the server takes the facts
             self.copy("seen", entries.select(list(_SEEN)))
-            facts = _facts(entries, transfers).append_column("alone", found.result())
+            facts = _facts(entries, transfers).append_column("alone", pa.array(alone))
             self._add_facts(facts, days)
-            for one in SUMS:
-                rows = pending.pop(0).result()
+            for one, rows in zip(SUMS, sums, strict=True):
                 self.give("given", rows)
                 if one.is_packed:
                     self._add_packed(one, "given", len(rows), days)
@@ -145,7 +129,7 @@ class PostgreSQLSession:
         words = ", ".join(_cast(name) for name in (*_OF_ENTRY, *_OF_TRANSFER))
         self.change(f"INSERT INTO {self.facts[-1]} ({columns}) SELECT {words} FROM fact")
         alone = f"(SELECT *, {_ONES} AS transfers FROM fact WHERE alone)"
-        self._add_packed(_AS_FINE, alone, pc.sum(facts["alone"]).as_py(), days)
+        self._add_packed(AS_FINE, alone, pc.sum(facts["alone"]).as_py(), days)
 
     def _add_plain(self, one: Sum) -> None:
         """Add the rows that were given of sums, as texts, to those that are there."""
@@ -180,7 +164,7 @@ class PostgreSQLSession:
         period = [day.replace(day=1) for day in days] if one.time == "month" else days
         done = self.change(
             f"UPDATE {table} AS old SET {', '.join(f'{name} = new.{name}' for name in arrays)}"
-            f" FROM ({packed(one, summed, pieces=_PIECES, wide='numeric')}) new"
+            f" FROM ({_packed(one, summed)}) new"
             f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)} AND {within}",
             period,
         )
@@ -212,7 +196,7 @@ class PostgreSQLSession:
         self.change(f"DELETE FROM {table} WHERE {where}", parameters)
         columns = [*one.keys, *one.values]
         if one.is_packed:
-            rows = packed(one, rows, pieces=_PIECES, wide="numeric")
+            rows = _packed(one, rows)
             columns = [*one.who, *one.what, *one.values]
         self.change(f"INSERT INTO {table} ({', '.join(columns)}) {rows}", parameters)
 
@@ -233,77 +217,87 @@ def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def _summing() -> Iterator[tuple[duckdb.DuckDBPyConnection, ThreadPoolExecutor]]:
-    """A database in memory for the sums of a batch, and a thread that makes them.
-
-    What does not fit goes to the folder of temporary files. Where the server refuses a batch, the
-    sums are given up, as others may wait for its locks.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder,
-        duckdb.connect() as memory,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        memory.execute(f"SET memory_limit = '{_SUM_MEMORY}'")
-        memory.execute("SET temp_directory = $1", [folder])
+def _ahead(rows: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
+    """``rows``, which are made by a thread of their own."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = [pool.submit(next, rows) for _ in SUMS]
         try:
-            yield memory, pool
-        except BaseException:
+            yield (pending.pop(0).result() for _ in SUMS)
+        except BaseException:  # where the server refuses them, others may wait for its locks
             pool.shutdown(wait=False, cancel_futures=True)
-            memory.interrupt()
             raise
 
 
-def _begin_sums(
-    memory: duckdb.DuckDBPyConnection, entries: pa.Table, transfers: pa.Table, streams: pa.Table
-) -> pa.Array:
-    """Put the rows to sum up into ``memory``; returns which of ``entries`` are alone."""
-    memory.register("entry", entries)
-    memory.register("given_transfer", transfers)
-    memory.register("given_stream", streams)
-    memory.execute(f"CREATE TABLE fresh_entry AS {_ENTRIES}")
-    return memory.sql("SELECT alone FROM fresh_entry ORDER BY row").to_arrow_table()["alone"]
-
-
-def _sums(memory: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-    """The rows of each sum, but those that the facts have as well: packed, or as texts."""
-    memory.execute(f"CREATE VIEW fresh_transfer AS {FRESH['fresh_transfer']}")
-    memory.execute(f"CREATE TABLE fresh_station AS {FRESH['fresh_station']}")
+def _given(fresh: Fresh, alone: Mask) -> Iterator[pa.Table]:
+    """The rows of each sum, but those that the facts have as well."""
     for one in SUMS:
-        sql = _packed(one) if one.is_packed else _as_texts(one)
-        yield memory.sql(sql).to_arrow_table()
+        summed = fresh.sums(one, without=alone if one is AS_FINE else None)
+        yield _in_lists(summed) if one.is_packed else summed.table()
 
 
-def _packed(one: Sum) -> str:
-    """SQL of the sums ``one`` of the new rows, packed; of an entry that is alone as they are."""
-    where = "NOT alone" if one.single else "true"
-    rows = grouped(one, one.source, where)
-    summed = f"({packed(one, rows, pieces=_PIECES_DUCKDB, wide='hugeint')})"
-    if not one.single or one is _AS_FINE:
+def _in_lists(summed: Summed) -> pa.Table:
+    """A row for each of ``who``, with all else in lists."""
+    summed = _in_places(summed)
+    ends = pa.array(np.append(0, np.cumsum(summed.lengths)), pa.int32())
+    number = pa.array(summed.number, pa.int32())
+    columns: dict[str, pa.Array] = {}
+    for name in summed.names.column_names:
+        one = summed.names[name].combine_chunks()
+        is_text = pa.types.is_string(one.type)
+        columns[name] = pa.DictionaryArray.from_arrays(number, one) if is_text else one.take(number)
+    columns |= {name: pa.array(value) for name, value in summed.values.items()}
+    found = summed.who
+    for name, column in columns.items():
+        found = found.append_column(name, pa.ListArray.from_arrays(ends, column))
+    return found
+
+
+def _in_places(summed: Summed) -> Summed:
+    """A place of an array has 64 bits, so that a sum of more is spread over several places."""
+    most = np.maximum(*(summed.values[name] for name in _AMOUNTS))
+    if most.dtype != object:
         return summed
-    who = ", ".join(one.who)
-    columns = {**{name: name for name in one.what}, **one.single}
-    arrays = ", ".join(f"array_agg({sql}) AS {name}" for name, sql in columns.items())
-    return f"{summed} UNION ALL SELECT {who}, {arrays} FROM {one.source} WHERE alone GROUP BY {who}"
+    count = np.maximum((most - 1) // LARGEST_NUMBER + 1, 1).astype(np.int64)
+    row = np.repeat(np.arange(len(most)), count)
+    piece = np.arange(len(row)) - (np.cumsum(count) - count)[row]
+    before = piece.astype(object) * LARGEST_NUMBER
+    values = {
+        name: np.clip(summed.values[name][row] - before, 0, LARGEST_NUMBER).astype(np.int64)
+        for name in _AMOUNTS
+    }
+    values["transfers"] = np.where(piece == 0, summed.values["transfers"][row], 0)
+    lengths = np.bincount(summed.group[row], minlength=len(summed.who))
+    return replace(summed, lengths=lengths, number=summed.number[row], values=values)
 
 
-def _as_texts(one: Sum) -> str:
-    """SQL of the sums ``one`` of the new rows; numbers of any size as texts."""
-    texts = ", ".join(f"{name}::text AS {name}" for name in one.values)
-    return f"SELECT {', '.join(one.keys)}, {texts} FROM ({grouped(one, one.source, 'true')})"
+def _packed(one: Sum, rows: str) -> str:
+    """SQL of ``rows`` (a SELECT of the keys and values of ``one``) packed into arrays.
 
-
-def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
-    """Those of ``transfers`` that are of ``entries``, in the order of these."""
-    rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
-    if entries["transfers"].to_numpy().sum() < len(transfers):
-        place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-        is_of_them = rows[place] == row
-        transfers = transfers.filter(pa.array(is_of_them))
-        row = row[is_of_them]
-    if np.any(np.diff(row) < 0):
-        transfers = transfers.take(pa.array(np.argsort(row, kind="stable")))
-    return transfers
+    As of `_in_lists`: in the same order, which makes lists of the same stations equal.
+    """
+    who, what = ", ".join(one.who), ", ".join(one.what)
+    fits = " AND ".join(f"{name} <= {LARGEST_NUMBER}" for name in _AMOUNTS)
+    whole = ", ".join(f"{name}::bigint AS {name}" for name in (*_AMOUNTS, "transfers"))
+    pieces = f"generate_series(0, div(greatest(bytes, packets) - 1, {LARGEST_NUMBER})::integer)"
+    parts = ", ".join(
+        f"least(greatest({name} - {LARGEST_NUMBER}::numeric * piece, 0), {LARGEST_NUMBER})::bigint"
+        f" AS {name}"
+        for name in _AMOUNTS
+    )
+    arrays = ", ".join(
+        f"array_agg({name}) AS {name}" for name in (*one.what, *_AMOUNTS, "transfers")
+    )
+    order = ", ".join(
+        f'{name} COLLATE "C"' if name in _TEXTS else name for name in (*one.who, *one.what)
+    )
+    return (
+        f"WITH summed AS MATERIALIZED ({rows}), placed AS ("
+        f"SELECT {who}, {what}, {whole} FROM summed WHERE {fits}"
+        f" UNION ALL SELECT {who}, {what}, {parts},"
+        " (CASE WHEN piece = 0 THEN transfers ELSE 0 END)::bigint AS transfers"
+        f" FROM (SELECT *, {pieces} AS piece FROM summed WHERE NOT ({fits})) p)"
+        f" SELECT {who}, {arrays} FROM (SELECT * FROM placed ORDER BY {order}) o GROUP BY {who}"
+    )
 
 
 def _cast(column: str) -> str:
@@ -316,7 +310,8 @@ def _type(kind: pa.DataType) -> str:
     """The type of a column that is given."""
     if pa.types.is_list(kind):
         return f"{_type(kind.value_type)}[]"
-    return "text" if pa.types.is_dictionary(kind) else _TYPES[kind]
+    is_text = pa.types.is_dictionary(kind) or pa.types.is_decimal(kind)
+    return "text" if is_text else _TYPES[kind]
 
 
 def _as_table(cursor: psycopg.RawCursor[Any]) -> pa.Table:

@@ -42,7 +42,7 @@ class Session(Protocol):
 
         Args:
             entries: rows of schema `ENTRIES`, with ``row`` and ``number`` (of their transfers).
-            transfers: rows of schema `TRANSFERS`; those of other entries are left out.
+            transfers: rows of schema `TRANSFERS`, those of the entries, in their order.
             streams: rows of schema `STREAMS`, one for each stream of these.
         """
 

@@ -1,0 +1,191 @@
+"""The sums of what is new in a batch, in columns; each kind of store adds them in its own way."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ringserverstats.store.sums import NO_HOUR, Sum
+
+Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+#: Columns of whole numbers, by name: of 64 bits, or Python's where a sum may have more.
+Values = dict[str, npt.NDArray[Any]]
+
+# Whatever sums up to less as floats has 64 bits: these err by far less than the rest.
+_SAFE = 2.0**62
+_WIDE = pa.decimal128(38, 0)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """New rows of a table of sums, those of the same time and who side by side.
+
+    Args:
+        who: a row for each of these: their key columns of time and who, in order.
+        lengths: how many rows each of them has.
+        names: key columns of what was taken, in order; ``number`` tells which of these each row is
+            of, in order within the same ``who``.
+        values: of each row.
+    """
+
+    who: pa.Table
+    lengths: Numbers
+    names: pa.Table
+    number: Numbers
+    values: Values
+
+    @property
+    def group(self) -> Numbers:
+        """Which row of ``who`` each row is of."""
+        return np.repeat(np.arange(len(self.who)), self.lengths)
+
+    def table(self) -> pa.Table:
+        """All rows with all columns; numbers that may have more than 64 bits as decimals."""
+        who, names = self.who.take(pa.array(self.group)), self.names.take(pa.array(self.number))
+        values = {
+            name: pa.array(value, _WIDE if value.dtype == object else pa.int64())
+            for name, value in self.values.items()
+        }
+        columns = {name: table[name] for table in (who, names) for name in table.column_names}
+        return pa.table({**columns, **values})
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is summed up: of each row the number of its entry, and which of ``items`` it is of."""
+
+    entry: Numbers
+    item: Numbers
+    items: pa.Table
+    values: Values
+
+    def without(self, entries: Mask) -> "_Rows":
+        mask = ~entries[self.entry]
+        values = {name: value[mask] for name, value in self.values.items()}
+        return _Rows(self.entry[mask], self.item[mask], self.items, values)
+
+
+class Fresh:
+    """The new entries of a batch.
+
+    Args:
+        entries: rows of schema `ENTRIES`.
+        transfers: rows of schema `TRANSFERS`, those of the entries, in their order.
+        streams: rows of schema `STREAMS`, one for each stream of these.
+    """
+
+    def __init__(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
+        hours = pc.fill_null(entries["hour"].cast(pa.int16()), NO_HOUR)
+        self._entries = (
+            entries.drop_columns("hour")
+            .append_column("hour", hours)
+            .append_column("month", pc.floor_temporal(entries["day"], unit="month"))
+        )
+        self._transfers = transfers
+        self._streams = streams
+        self._groups: dict[tuple[str, ...], tuple[Numbers, pa.Table]] = {}
+
+    def are_alone(self, who: tuple[str, ...]) -> Mask:
+        """Which entries are the only ones with their values of the columns ``who``."""
+        groups, _ = self._grouped(who)
+        alone: Mask = np.bincount(groups)[groups] == 1
+        return alone
+
+    def sums(self, one: Sum, *, without: Mask | None = None) -> Summed:
+        """The new rows of ``one``, but for those of the entries ``without``."""
+        rows = self._rows(one.source)
+        if without is not None:
+            rows = rows.without(without)
+        groups, who = self._grouped(one.who)
+        numbers, names = _numbered(rows.items, one.what)
+        key, values = _summed(groups[rows.entry] * len(names) + numbers[rows.item], rows.values)
+        lengths = np.bincount(key // max(len(names), 1), minlength=len(who))
+        return Summed(
+            who.filter(pa.array(lengths > 0)),
+            lengths[lengths > 0],
+            names,
+            key % max(len(names), 1),
+            {name: values[name] for name in one.values},
+        )
+
+    def _rows(self, source: str) -> _Rows:
+        """What sums of this ``source`` are made of."""
+        if source == "fresh_transfer":
+            return self._of_transfers
+        return self._of_stations if source == "fresh_station" else self._of_entries
+
+    def _grouped(self, who: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
+        if who not in self._groups:
+            self._groups[who] = _numbered(self._entries, who)
+        return self._groups[who]
+
+    @cached_property
+    def _of_transfers(self) -> _Rows:
+        entry = np.repeat(np.arange(len(self._entries)), self._entries["transfers"].to_numpy())
+        item = pc.index_in(self._transfers["stream"], value_set=self._streams["stream"])
+        values = {name: self._transfers[name].to_numpy() for name in ("bytes", "packets")}
+        values["transfers"] = np.ones(len(entry), np.int64)
+        return _Rows(entry, item.to_numpy(), self._streams, values)
+
+    @cached_property
+    def _of_stations(self) -> _Rows:
+        rows = self._of_transfers
+        numbers, stations = _numbered(rows.items, ("network", "station"))
+        key, values = _summed(rows.entry * len(stations) + numbers[rows.item], rows.values)
+        count = max(len(stations), 1)
+        return _Rows(key // count, key % count, stations, values)
+
+    @cached_property
+    def _of_entries(self) -> _Rows:
+        number = np.arange(len(self._entries))
+        values = {
+            name: self._entries[name].to_numpy().astype(np.int64)
+            for name in ("bytes", "packets", "transfers")
+        }
+        return _Rows(number, number, self._entries, {**values, "entries": np.ones_like(number)})
+
+
+def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
+    """A number for each row of ``table``, in the order of ``columns``, and these by the number.
+
+    NULL is a value like others, the last one; texts are ordered by their bytes.
+    """
+    plain = pa.table({name: _plain(table[name]) for name in columns})
+    codes = np.zeros(len(plain), np.int64)
+    for column in plain.columns:
+        encoded = pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
+        codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy()
+    _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
+    found = plain.take(pa.array(first))
+    order = pc.sort_indices(found, sort_keys=[(name, "ascending") for name in columns])
+    place = np.empty(len(order), np.int64)
+    place[order.to_numpy()] = np.arange(len(order))
+    return place[numbers], found.take(order)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``column``, as texts where it has words."""
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+def _summed(key: Numbers, values: Values) -> tuple[Numbers, Values]:
+    """All keys once, in order, and the sums of ``values`` by key."""
+    order = np.argsort(key)
+    key = key[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return key[first], {name: _sums(value[order], first) for name, value in values.items()}
+
+
+def _sums(values: npt.NDArray[Any], first: Numbers) -> npt.NDArray[Any]:
+    """The sums of ``values`` from each index in ``first`` to the next."""
+    if not len(first):
+        return values
+    if np.sum(values, dtype=np.float64) >= _SAFE:
+        values = values.astype(object)
+    sums: npt.NDArray[Any] = np.add.reduceat(values, first)
+    return sums
