@@ -5,13 +5,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.store.answers import with_integers
-from ringserverstats.store.summing import Fresh
-from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
+from ringserverstats.store.summing import Fresh, Mask, Summed, ahead
+from ringserverstats.store.sums import AMOUNTS, AS_FINE, SUMS, Sum, counted
 
 _WORDS = "direction::direction AS direction, protocol::protocol AS protocol"
 _ENTRIES = f"(SELECT * REPLACE ({_WORDS}) FROM given_entry)"
@@ -58,11 +57,19 @@ class DuckDBSession:
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
         fresh = Fresh(entries, transfers, streams)
-        self.give("given_entry", entries)
-        alone = fresh.are_alone(AS_FINE.who) & ~entries["repeats"].to_numpy()
-        alone &= ~self._are_known(entries)
+        known = fresh.have(self._are_known(fresh.keys))
+        alone = fresh.alone & ~known
         self.give("given_entry", entries.append_column("alone", pa.array(alone)))
         self.give("given_transfer", transfers)
+        with ahead(fresh.all_sums(known, alone)) as sums:
+            self._add_facts()
+            for one, (new, others) in zip(SUMS, sums, strict=True):
+                self._append(one, new)
+                self._add(one, others)
+        self._connection.unregister("given")
+
+    def _add_facts(self) -> None:
+        """Add the entries that were given, and what is of alone ones to the sums as fine as they."""
         self.change(
             "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers,"
             f" log_time FROM {_ENTRIES}"
@@ -75,26 +82,30 @@ class DuckDBSession:
             f"INSERT INTO {AS_FINE.table} SELECT day, server, direction, protocol, origin, stream,"
             f" bytes, packets, 1 FROM {_TRANSFERS} WHERE alone"
         )
-        for one in SUMS:
-            summed = fresh.sums(one, without=alone if one is AS_FINE else None)
-            self.give("given", summed.table())
-            self._add(one)
-        self._connection.unregister("given")
 
-    def _are_known(self, entries: pa.Table) -> npt.NDArray[np.bool_]:
-        """Which entries have others in the store of their day, server, protocol and origin."""
-        days = pc.min_max(entries["day"]).as_py()
-        rows = self._connection.execute(
-            f"SELECT row FROM {_ENTRIES}"
+    def _are_known(self, keys: pa.Table) -> Mask:
+        """Which of ``keys`` have sums by day and origin already."""
+        days = pc.min_max(keys["day"]).as_py()
+        self.give("given", keys.append_column("place", pa.array(np.arange(len(keys)))))
+        found = self._connection.execute(
+            f"SELECT place FROM (SELECT * REPLACE ({_WORDS}) FROM given)"
             " SEMI JOIN (SELECT * FROM connection_by_day WHERE day BETWEEN $1 AND $2) old"
-            " USING (day, server, direction, protocol, origin)",
+            f" USING ({', '.join(keys.column_names)})",
             [days["min"], days["max"]],
-        ).fetchnumpy()["row"]
-        known: npt.NDArray[np.bool_] = np.isin(entries["row"].to_numpy(), rows)
+        ).fetchnumpy()["place"]
+        known = np.zeros(len(keys), np.bool_)
+        known[found] = True
         return known
 
-    def _add(self, one: Sum) -> None:
-        """Add the rows that were given to the sums ``one``."""
+    def _append(self, one: Sum, summed: Summed) -> None:
+        """Add ``summed`` to the sums ``one``, which have none of the same keys."""
+        columns = ", ".join([*one.keys, *one.values])
+        self.change(
+            f"INSERT INTO {one.table} ({columns}) SELECT {columns} FROM {self._given(summed)}"
+        )
+
+    def _add(self, one: Sum, summed: Summed) -> None:
+        """Add ``summed`` to the sums ``one``."""
         columns = ", ".join([*one.keys, *one.values])
         # Codes may be NULL, which is no different from NULL here.
         same = " AND ".join(
@@ -102,15 +113,39 @@ class DuckDBSession:
             for name in one.keys
         )
         added = ", ".join(f"{name} = old.{name} + new.{name}" for name in one.values)
-        casts = ", ".join(
-            [_WORDS, *(f"{name}::hugeint AS {name}" for name in ("bytes", "packets"))]
-        )
         self.change(
-            f"MERGE INTO {one.table} AS old USING (SELECT * REPLACE ({casts}) FROM given) AS new"
-            f" ON {same}"
+            f"MERGE INTO {one.table} AS old USING {self._given(summed)} AS new ON {same}"
             f" WHEN MATCHED THEN UPDATE SET {added}"
             f" WHEN NOT MATCHED THEN INSERT ({columns})"
             f" VALUES ({', '.join('new.' + name for name in [*one.keys, *one.values])})"
+        )
+
+    def _given(self, summed: Summed) -> str:
+        """SQL of the rows of ``summed``, which are given."""
+        who = summed.who.append_column("who", pa.array(np.arange(len(summed.who), dtype=np.int32)))
+        names = summed.names.append_column(
+            "name", pa.array(np.arange(len(summed.names), dtype=np.int32))
+        )
+        values = {
+            name: pa.array(value, pa.decimal128(38, 0) if value.dtype == object else pa.int64())
+            for name, value in summed.values.items()
+        }
+        self.give("given_who", who)
+        self.give("given_name", names)
+        self.give(
+            "given",
+            pa.table(
+                {
+                    "who": pa.array(summed.group, pa.int32()),
+                    "name": pa.array(summed.number, pa.int32()),
+                    **values,
+                }
+            ),
+        )
+        casts = ", ".join(f"{name}::hugeint AS {name}" for name in AMOUNTS)
+        return (
+            f"(SELECT * EXCLUDE (who, name) REPLACE ({_WORDS}, {casts}) FROM given"
+            " JOIN given_who USING (who) JOIN given_name USING (name))"
         )
 
     def replace_sums(self, one: Sum, where: str, select: str) -> None:

@@ -1,8 +1,6 @@
 """A transaction of a store in PostgreSQL."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -16,16 +14,16 @@ from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.answers import with_integers
 from ringserverstats.store.copying import encoded
-from ringserverstats.store.summing import Fresh, Mask, Summed
-from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
+from ringserverstats.store.summing import Fresh, Mask, Summed, ahead
+from ringserverstats.store.sums import AMOUNTS, AS_FINE, SUMS, Sum, counted
 
-_AMOUNTS = ("bytes", "packets")
 _TEXTS = ("network", "station")
 _TYPES = {
     pa.int8(): "smallint",
     pa.int16(): "smallint",
     pa.int32(): "integer",
     pa.int64(): "bigint",
+    pa.decimal128(38, 0): "numeric",
     pa.float64(): "double precision",
     pa.bool_(): "boolean",
     pa.date32(): "date",
@@ -57,6 +55,10 @@ _COLUMNS = {
 _WHOLE_ROWS = "WITH (toast_tuple_target = 8160)"
 
 
+#: Rows, and the same as COPY takes them.
+_Given = tuple[pa.Table, list[bytes]]
+
+
 class PostgreSQLSession:
     """The transaction of ``connection``.
 
@@ -80,23 +82,23 @@ class PostgreSQLSession:
     def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
         return psycopg.RawCursor(self._connection).execute(sql, parameters or None).rowcount
 
-    def give(self, name: str, rows: pa.Table) -> None:
+    def give(self, name: str, rows: pa.Table, pieces: Iterable[bytes] | None = None) -> None:
         columns = ", ".join(f"{field.name} {_type(field.type)}" for field in rows.schema)
         self.change(f"DROP TABLE IF EXISTS pg_temp.{name}")
         self.change(f"CREATE TEMP TABLE {name} ({columns}) {_WHOLE_ROWS} ON COMMIT DROP")
-        self.copy(f"pg_temp.{name}", rows)
+        self.copy(f"pg_temp.{name}", rows, pieces)
 
     def keep(self, name: str, select: str) -> None:
         self.change(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {select}")
 
-    def copy(self, table: str, rows: pa.Table) -> None:
-        """Put ``rows`` into ``table``, by the names of its columns."""
+    def copy(self, table: str, rows: pa.Table, pieces: Iterable[bytes] | None = None) -> None:
+        """Put ``rows``, ``encoded`` in ``pieces``, into ``table``, by the names of its columns."""
         if not len(rows):
             return
         columns = ", ".join(rows.column_names)
         cursor = self._connection.cursor()
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)".encode()) as copy:
-            for piece in encoded(rows):
+            for piece in pieces or encoded(rows):
                 copy.write(piece)
 
     def add_names(self, table: str, given: pa.Table) -> None:
@@ -109,18 +111,34 @@ class PostgreSQLSession:
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
         days = [pc.min(entries["day"]).as_py(), pc.max(entries["day"]).as_py()]
         fresh = Fresh(entries, transfers, streams)
-        # In the batch: what the store has of the same keys is added to.
-        alone = fresh.are_alone(AS_FINE.who) & ~entries["repeats"].to_numpy()
-        with _ahead(_given(fresh, alone)) as sums:  # while the server takes the facts
+        known = fresh.have(self._are_known(fresh.keys, days))
+        encoding = _encoded(fresh.all_sums(known, fresh.alone))
+        with ahead(encoding) as sums:  # while the server takes the facts
             self.copy("seen", entries.select(list(_SEEN)))
-            facts = _facts(entries, transfers).append_column("alone", pa.array(alone))
+            facts = _facts(entries, transfers).append_column("alone", pa.array(fresh.alone))
             self._add_facts(facts, days)
-            for one, rows in zip(SUMS, sums, strict=True):
-                self.give("given", rows)
+            for one, (new, others) in zip(SUMS, sums, strict=True):
+                self.copy(_table(one), *new)
+                if not len(others[0]):
+                    continue
+                self.give("given", *others)
                 if one.is_packed:
-                    self._add_packed(one, "given", len(rows), days)
+                    self._add_packed(one, "given", len(others[0]), days)
                 else:
                     self._add_plain(one)
+
+    def _are_known(self, keys: pa.Table, days: list[date]) -> Mask:
+        """Which of ``keys`` have sums by day and origin already."""
+        same = [f"old.{name} = {_cast(f'given.{name}')}" for name in keys.column_names]
+        self.give("given", keys.append_column("place", pa.array(np.arange(len(keys)))))
+        found = self.rows(
+            "SELECT place FROM given WHERE EXISTS (SELECT FROM connection_by_day old"
+            f" WHERE old.day BETWEEN $1 AND $2 AND {' AND '.join(same)})",
+            days,
+        )
+        known = np.zeros(len(keys), np.bool_)
+        known[[place for (place,) in found]] = True
+        return known
 
     def _add_facts(self, facts: pa.Table, days: list[date]) -> None:
         """Add to the facts, and what is of entries that are alone to sums that are as fine."""
@@ -132,13 +150,12 @@ class PostgreSQLSession:
         self._add_packed(AS_FINE, alone, pc.sum(facts["alone"]).as_py(), days)
 
     def _add_plain(self, one: Sum) -> None:
-        """Add the rows that were given of sums, as texts, to those that are there."""
+        """Add the rows that were given to those that are there."""
         added = ", ".join(f"{name} = old.{name} + excluded.{name}" for name in one.values)
         columns = ", ".join([*one.keys, *one.values])
         self.change(
             f"INSERT INTO {one.table} AS old ({columns})"
-            f" SELECT {', '.join(_cast(name) for name in one.keys)},"
-            f" {', '.join(f'{name}::numeric' for name in one.values)} FROM given"
+            f" SELECT {', '.join(map(_cast, [*one.keys, *one.values]))} FROM given"
             f" ON CONFLICT ({', '.join(one.keys)}) DO UPDATE SET {added}"
         )
 
@@ -216,23 +233,11 @@ def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
     return found
 
 
-@contextmanager
-def _ahead(rows: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
-    """``rows``, which are made by a thread of their own."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = [pool.submit(next, rows) for _ in SUMS]
-        try:
-            yield (pending.pop(0).result() for _ in SUMS)
-        except BaseException:  # where the server refuses them, others may wait for its locks
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _given(fresh: Fresh, alone: Mask) -> Iterator[pa.Table]:
-    """The rows of each sum, but those that the facts have as well."""
-    for one in SUMS:
-        summed = fresh.sums(one, without=alone if one is AS_FINE else None)
-        yield _in_lists(summed) if one.is_packed else summed.table()
+def _encoded(sums: Iterable[tuple[Summed, Summed]]) -> Iterator[list[_Given]]:
+    """``sums``, one of each, as they are given to the server."""
+    for one, both in zip(SUMS, sums, strict=True):
+        tables = [_in_lists(summed) if one.is_packed else summed.table() for summed in both]
+        yield [(rows, list(encoded(rows))) for rows in tables]
 
 
 def _in_lists(summed: Summed) -> pa.Table:
@@ -254,7 +259,7 @@ def _in_lists(summed: Summed) -> pa.Table:
 
 def _in_places(summed: Summed) -> Summed:
     """A place of an array has 64 bits, so that a sum of more is spread over several places."""
-    most = np.maximum(*(summed.values[name] for name in _AMOUNTS))
+    most = np.maximum(*(summed.values[name] for name in AMOUNTS))
     if most.dtype != object:
         return summed
     count = np.maximum((most - 1) // LARGEST_NUMBER + 1, 1).astype(np.int64)
@@ -263,7 +268,7 @@ def _in_places(summed: Summed) -> Summed:
     before = piece.astype(object) * LARGEST_NUMBER
     values = {
         name: np.clip(summed.values[name][row] - before, 0, LARGEST_NUMBER).astype(np.int64)
-        for name in _AMOUNTS
+        for name in AMOUNTS
     }
     values["transfers"] = np.where(piece == 0, summed.values["transfers"][row], 0)
     lengths = np.bincount(summed.group[row], minlength=len(summed.who))
@@ -276,16 +281,16 @@ def _packed(one: Sum, rows: str) -> str:
     As of `_in_lists`: in the same order, which makes lists of the same stations equal.
     """
     who, what = ", ".join(one.who), ", ".join(one.what)
-    fits = " AND ".join(f"{name} <= {LARGEST_NUMBER}" for name in _AMOUNTS)
-    whole = ", ".join(f"{name}::bigint AS {name}" for name in (*_AMOUNTS, "transfers"))
+    fits = " AND ".join(f"{name} <= {LARGEST_NUMBER}" for name in AMOUNTS)
+    whole = ", ".join(f"{name}::bigint AS {name}" for name in (*AMOUNTS, "transfers"))
     pieces = f"generate_series(0, div(greatest(bytes, packets) - 1, {LARGEST_NUMBER})::integer)"
     parts = ", ".join(
         f"least(greatest({name} - {LARGEST_NUMBER}::numeric * piece, 0), {LARGEST_NUMBER})::bigint"
         f" AS {name}"
-        for name in _AMOUNTS
+        for name in AMOUNTS
     )
     arrays = ", ".join(
-        f"array_agg({name}) AS {name}" for name in (*one.what, *_AMOUNTS, "transfers")
+        f"array_agg({name}) AS {name}" for name in (*one.what, *AMOUNTS, "transfers")
     )
     order = ", ".join(
         f'{name} COLLATE "C"' if name in _TEXTS else name for name in (*one.who, *one.what)
@@ -310,8 +315,7 @@ def _type(kind: pa.DataType) -> str:
     """The type of a column that is given."""
     if pa.types.is_list(kind):
         return f"{_type(kind.value_type)}[]"
-    is_text = pa.types.is_dictionary(kind) or pa.types.is_decimal(kind)
-    return "text" if is_text else _TYPES[kind]
+    return "text" if pa.types.is_dictionary(kind) else _TYPES[kind]
 
 
 def _as_table(cursor: psycopg.RawCursor[Any]) -> pa.Table:

@@ -1,20 +1,25 @@
 """The sums of what is new in a batch, in columns; each kind of store adds them in its own way."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.store.sums import NO_HOUR, Sum
+from ringserverstats.store.sums import AMOUNTS, AS_FINE, NO_HOUR, SUMS, Sum
 
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 #: Columns of whole numbers, by name: of 64 bits, or Python's where a sum may have more.
 Values = dict[str, npt.NDArray[Any]]
+
+T = TypeVar("T")
 
 # Whatever sums up to less as floats has 64 bits: these err by far less than the rest.
 _SAFE = 2.0**62
@@ -45,14 +50,12 @@ class Summed:
         return np.repeat(np.arange(len(self.who)), self.lengths)
 
     def table(self) -> pa.Table:
-        """All rows with all columns; numbers that may have more than 64 bits as decimals."""
+        """All rows with all columns; those that may have more than 64 bits are of decimals."""
         who, names = self.who.take(pa.array(self.group)), self.names.take(pa.array(self.number))
-        values = {
-            name: pa.array(value, _WIDE if value.dtype == object else pa.int64())
-            for name, value in self.values.items()
-        }
         columns = {name: table[name] for table in (who, names) for name in table.column_names}
-        return pa.table({**columns, **values})
+        for name, value in self.values.items():
+            columns[name] = pa.array(value).cast(_WIDE) if name in AMOUNTS else pa.array(value)
+        return pa.table(columns)
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class _Rows:
     items: pa.Table
     values: Values
 
-    def without(self, entries: Mask) -> "_Rows":
-        mask = ~entries[self.entry]
+    def of(self, entries: Mask) -> "_Rows":
+        mask = entries[self.entry]
         values = {name: value[mask] for name, value in self.values.items()}
         return _Rows(self.entry[mask], self.item[mask], self.items, values)
 
@@ -90,17 +93,42 @@ class Fresh:
         self._streams = streams
         self._groups: dict[tuple[str, ...], tuple[Numbers, pa.Table]] = {}
 
-    def are_alone(self, who: tuple[str, ...]) -> Mask:
-        """Which entries are the only ones with their values of the columns ``who``."""
-        groups, _ = self._grouped(who)
+    @property
+    def keys(self) -> pa.Table:
+        """What sums of days and origins have as `Summed.who`, each once."""
+        return self._grouped(AS_FINE.who)[1]
+
+    def have(self, keys: Mask) -> Mask:
+        """Which entries have those of `keys`."""
+        groups, _ = self._grouped(AS_FINE.who)
+        entries: Mask = keys[groups]
+        return entries
+
+    @property
+    def alone(self) -> Mask:
+        """Which entries are the only ones of their `keys` and name no stream twice."""
+        groups, _ = self._grouped(AS_FINE.who)
         alone: Mask = np.bincount(groups)[groups] == 1
+        alone[self._entries["repeats"].to_numpy()] = False
         return alone
 
-    def sums(self, one: Sum, *, without: Mask | None = None) -> Summed:
-        """The new rows of ``one``, but for those of the entries ``without``."""
+    def all_sums(self, known: Mask, alone: Mask) -> Iterator[tuple[Summed, Summed]]:
+        """The rows of each of `SUMS`: those whose keys the store has not, and all others.
+
+        Args:
+            known: entries of whose `keys` it has sums.
+            alone: entries that `AS_FINE` gets from their transfers, so that they are left out.
+        """
+        for one in SUMS:
+            of = ~alone if one is AS_FINE else np.ones_like(known)
+            new = ~known if one.who == AS_FINE.who else np.zeros_like(known)
+            yield self.sums(one, of & new), self.sums(one, of & ~new)
+
+    def sums(self, one: Sum, of: Mask) -> Summed:
+        """The rows of ``one`` that the entries ``of`` make."""
         rows = self._rows(one.source)
-        if without is not None:
-            rows = rows.without(without)
+        if not of.all():
+            rows = rows.of(of)
         groups, who = self._grouped(one.who)
         numbers, names = _numbered(rows.items, one.what)
         key, values = _summed(groups[rows.entry] * len(names) + numbers[rows.item], rows.values)
@@ -148,6 +176,18 @@ class Fresh:
             for name in ("bytes", "packets", "transfers")
         }
         return _Rows(number, number, self._entries, {**values, "entries": np.ones_like(number)})
+
+
+@contextmanager
+def ahead(rows: Iterator[T]) -> Iterator[Iterator[T]]:
+    """What is made for each of `SUMS`, by a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = [pool.submit(next, rows) for _ in SUMS]
+        try:
+            yield (pending.pop(0).result() for _ in SUMS)
+        except BaseException:  # others may wait for the locks of what failed
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Table]:

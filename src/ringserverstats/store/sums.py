@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 
 _WHO = ("server", "direction", "protocol", "origin")
+#: Values whose sums may have more than 64 bits.
+AMOUNTS = ("bytes", "packets")
 #: Stands in sums for the hour of a log that is of no single one.
 NO_HOUR = -1
 
