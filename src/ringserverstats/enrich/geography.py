@@ -13,14 +13,15 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import maxminddb
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import Address, unmapped
 from ringserverstats.enrich.tree import Tree
 from ringserverstats.enrich.words import PRIVATE, UNKNOWN
+
+if TYPE_CHECKING:
+    import maxminddb
 
 #: Where geoipupdate leaves its files, and under which names, the better ones first.
 FOLDERS = (Path("/var/lib/GeoIP"), Path("/usr/share/GeoIP"), Path("/usr/local/share/GeoIP"))
@@ -31,7 +32,7 @@ _BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 _BITS_OF_LETTER = 5
 _MOST_PLACES = 1 << 16  # kept at hand, of which many addresses share each
 _MOST_NAMES = 1 << 14
-_BROKEN = (maxminddb.InvalidDatabaseError, ValueError, UnicodeError, TypeError)
+_BROKEN = (RuntimeError, ValueError, UnicodeError, TypeError)  # the first is maxminddb's own
 _NO_PLACES = "places and networks of clients stay unknown"
 
 
@@ -68,6 +69,8 @@ class Database:
         self.problem = self.kind = ""
         self.built: date | None = None
         self._reader: maxminddb.Reader | None = None
+        import maxminddb  # here, as it takes its time, and most commands look nothing up
+
         try:
             with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as copy:
                 shutil.copyfile(path, copy.name)

@@ -6,12 +6,9 @@ by the year in which the network started that was operating on that day: ``XP`` 
 """
 
 import csv
-import http.client
 import io
 import json
 import re
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -191,6 +188,10 @@ def read_registry(source: str) -> Registry:
 def _fetched(url: str) -> bytes:
     if "@" in url.split("?")[0]:
         raise SourceError("the URL holds a user or password, which are not sent; leave them out")
+    # Here, as they take their time, and reading logs needs them not.
+    import http.client
+    import urllib.request
+
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "ringserverstats"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http(s)

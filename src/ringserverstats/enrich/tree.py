@@ -8,13 +8,16 @@ Source: MaxMind DB File Format Specification 2.0, "Binary Search Tree Section".
 
 from collections.abc import Sequence
 from mmap import ACCESS_READ, MADV_DONTNEED, mmap
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from maxminddb.reader import Metadata
 
 from ringserverstats.enrich.clients import Address
 from ringserverstats.logs.batch import Int64s
+
+if TYPE_CHECKING:
+    from maxminddb.reader import Metadata
 
 _IPV6 = 6
 _ABOVE_IPV4 = 96  # zeros, below which a tree of IPv6 has IPv4
@@ -28,7 +31,7 @@ class Tree:
         ValueError: the file is shorter than its tree.
     """
 
-    def __init__(self, file: int, told: Metadata) -> None:
+    def __init__(self, file: int, told: "Metadata") -> None:
         self._nodes, self._bits = told.node_count, told.record_size
         self._size = self._bits // 4
         self._file = mmap(file, 0, access=ACCESS_READ)

@@ -69,7 +69,7 @@ class DuckDBSession:
         self._connection.unregister("given")
 
     def _add_facts(self) -> None:
-        """Add the entries that were given, and what is of alone ones to the sums as fine as they."""
+        """Add what was given to the ledger, the facts, and of alone entries to `AS_FINE`."""
         self.change(
             "INSERT INTO seen SELECT server, log_day, entry, day, bytes, packets, transfers,"
             f" log_time FROM {_ENTRIES}"
