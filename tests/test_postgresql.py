@@ -29,7 +29,6 @@ from servers import PASSWORD, Server
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store import postgresql_session
 from ringserverstats.store.base import Store
 from ringserverstats.store.postgresql import connection_info
 from ringserverstats.store.postgresql_schema import folder as migrations_folder
@@ -476,18 +475,6 @@ def test_a_session_whose_temporary_tables_were_used_before_will_do(
     monkeypatch.setattr(psycopg, "connect", used)
     store = make_postgresql(database, tmp_path)
     assert read_into(store, log(block())).entries == 1
-    assert_whole(store)
-
-
-def test_sums_need_no_folder_that_can_be_written(
-    database: str, tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More of them than fit into memory, started where nothing can be written."""
-    path = log("".join(block(log_time=START + n) for n in range(60_000)))
-    monkeypatch.chdir("/proc")
-    monkeypatch.setattr(postgresql_session, "_SUM_MEMORY", "40MB")
-    store = make_postgresql(database, tmp_path)
-    assert read_into(store, path).entries == 60_000
     assert_whole(store)
 
 

@@ -13,15 +13,12 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ringserverstats.enrich.clean import clean
 from ringserverstats.enrich.clients import Address, unmapped
 from ringserverstats.enrich.tree import Tree
 from ringserverstats.enrich.words import PRIVATE, UNKNOWN
-
-if TYPE_CHECKING:
-    import maxminddb
 
 #: Where geoipupdate leaves its files, and under which names, the better ones first.
 FOLDERS = (Path("/var/lib/GeoIP"), Path("/usr/share/GeoIP"), Path("/usr/local/share/GeoIP"))
@@ -65,12 +62,12 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
+        import maxminddb  # here, as it takes its time, and most commands look nothing up
+
         self.path = path
         self.problem = self.kind = ""
         self.built: date | None = None
         self._reader: maxminddb.Reader | None = None
-        import maxminddb  # here, as it takes its time, and most commands look nothing up
-
         try:
             with tempfile.NamedTemporaryFile(prefix="ringserverstats-") as copy:
                 shutil.copyfile(path, copy.name)

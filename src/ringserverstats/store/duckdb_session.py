@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.store.answers import with_integers
-from ringserverstats.store.summing import Fresh, Mask, Summed, ahead
+from ringserverstats.store.summing import Fresh, Mask, Summed, ahead, column
 from ringserverstats.store.sums import AMOUNTS, AS_FINE, SUMS, Sum, counted
 
 _WORDS = "direction::direction AS direction, protocol::protocol AS protocol"
@@ -122,26 +122,12 @@ class DuckDBSession:
 
     def _given(self, summed: Summed) -> str:
         """SQL of the rows of ``summed``, which are given."""
-        who = summed.who.append_column("who", pa.array(np.arange(len(summed.who), dtype=np.int32)))
-        names = summed.names.append_column(
-            "name", pa.array(np.arange(len(summed.names), dtype=np.int32))
-        )
-        values = {
-            name: pa.array(value, pa.decimal128(38, 0) if value.dtype == object else pa.int64())
-            for name, value in summed.values.items()
-        }
-        self.give("given_who", who)
-        self.give("given_name", names)
-        self.give(
-            "given",
-            pa.table(
-                {
-                    "who": pa.array(summed.group, pa.int32()),
-                    "name": pa.array(summed.number, pa.int32()),
-                    **values,
-                }
-            ),
-        )
+        values = {name: column(value) for name, value in summed.values.items()}
+        rows = {"who": pa.array(summed.group), "name": pa.array(summed.number), **values}
+        self.give("given", pa.table(rows))
+        for name, table in (("who", summed.who), ("name", summed.names)):
+            numbers = pa.array(np.arange(len(table)))
+            self.give(f"given_{name}", table.append_column(name, numbers))
         casts = ", ".join(f"{name}::hugeint AS {name}" for name in AMOUNTS)
         return (
             f"(SELECT * EXCLUDE (who, name) REPLACE ({_WORDS}, {casts}) FROM given"

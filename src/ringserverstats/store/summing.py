@@ -26,6 +26,11 @@ _SAFE = 2.0**62
 _WIDE = pa.decimal128(38, 0)
 
 
+def column(numbers: npt.NDArray[Any]) -> pa.Array:
+    """``numbers`` of `Values`: Python's as decimals."""
+    return pa.array(numbers, _WIDE if numbers.dtype == object else None)
+
+
 @dataclass(frozen=True)
 class Summed:
     """New rows of a table of sums, those of the same time and who side by side.
@@ -54,7 +59,7 @@ class Summed:
         who, names = self.who.take(pa.array(self.group)), self.names.take(pa.array(self.number))
         columns = {name: table[name] for table in (who, names) for name in table.column_names}
         for name, value in self.values.items():
-            columns[name] = pa.array(value).cast(_WIDE) if name in AMOUNTS else pa.array(value)
+            columns[name] = column(value).cast(_WIDE) if name in AMOUNTS else column(value)
         return pa.table(columns)
 
 
