@@ -319,7 +319,8 @@ def _mean(column: str) -> dict[str, str]:
     return {"means": f"(CASE {cases} END)::bigint"}
 
 
-#: Kinds of parts: sums (``o`` is there for a measure that counts clients), connections, which of
+#: Kinds of parts: sums (``o`` is there for a measure that counts clients), origins, which tell
+#: who took something but not what, connections, which of
 #: streams are told by single transfers alone, and sums of covered days (``f.days`` is how
 #: many a server has, of the same year, month, ... where that is a group; added in one order, as
 #: the last digit of fractions depends on it).
@@ -340,7 +341,7 @@ MEASURES = {
         Measure(
             "clients",
             "distinct clients (addresses)",
-            {"sums": "count(DISTINCT o.client)"},
+            dict.fromkeys(("sums", "origins"), "count(DISTINCT o.client)"),
         ),
         Measure(
             "entries",

@@ -34,8 +34,10 @@ _SUMS = {
     "hour": ("hour_by_day", None, ("hour",)),
     "hour of stream": (_TRANSFERS, None, ("hour", "stream")),
 }
-#: Of all clients together, where nothing of them is asked.
+#: Of all clients together, where nothing of them is asked, or only how many they are.
 _TOTALS = ("station_total_by_day", None, ("network", "station"))
+#: Who took something of a station, each once in a period: functions of its first and last day.
+_ORIGINS = ("station_origins_by_day", "station_origins_by_month", ("network", "station"))
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}
 _PLAIN = Naming()
@@ -124,12 +126,17 @@ class Question:
 
     @property
     def _is_of_origins(self) -> bool:
-        """Whether anything of clients is asked."""
-        return (
-            "clients" in self.shown
-            or any("origin" in GROUPS[name].joins for name in self.by)
-            or any(FILTERS[name].of_origin for name in self.filters)
+        """Whether anything of clients is asked but how many they are."""
+        return any("origin" in GROUPS[name].joins for name in self.by) or any(
+            FILTERS[name].of_origin for name in self.filters
         )
+
+    @property
+    def _counts_apart(self) -> bool:
+        """Whether clients are counted apart from what they took, in the period as one."""
+        is_of_days = any("f.day" in GROUPS[name].key for name in self.by)
+        is_of_stations = self._detail == "station" and not self._is_of_origins
+        return "clients" in self.shown and is_of_stations and not is_of_days
 
     @property
     def parts(self) -> dict[str, list[str]]:
@@ -139,14 +146,19 @@ class Question:
             kind: [name for name in self.shown if kind in MEASURES[name].sql]
             for kind in ("sums", single, _MEANS)
         }
+        if self._counts_apart:
+            found["sums"].remove("clients")
+            found["origins"] = ["clients"]
         return {kind: names for kind, names in found.items() if names}
 
     def tables(self, kind: str) -> tuple[str, str | None, tuple[str, ...]]:
         """Where a part comes from: tables by day and, if there is one, by month; their columns."""
+        counts_here = "clients" in self.shown and not self._counts_apart
         of_all = self._detail in ("network", "station") and not self._is_of_origins
-        daily, monthly, what = _TOTALS if of_all else _SUMS[self._detail]
+        daily, monthly, what = _TOTALS if of_all and not counts_here else _SUMS[self._detail]
         return {
             "sums": (daily, monthly, (*what, *_AMOUNTS)),
+            "origins": _ORIGINS,
             _MEANS: (daily, None, (*what, *_AMOUNTS)),
             "connections": ("connection_by_day", None, ("connection", "entries")),
             "transfers": ("transfer", None, ("hour", "stream", "entry", "connection")),
@@ -311,6 +323,11 @@ class Question:
         for begin, end, since in naming.segments(self.first, self.last):
             told = [f"'{since}'::date AS since"] if self._names_networks(naming) else []
             for table, first, last in _pieces(daily, monthly, begin, end):
+                if table in _ORIGINS:  # all of these days are like this one
+                    names = ", ".join([f"'{since}'::date AS day", *told, *_WHO, *columns])
+                    limits = _limits(first, last, parameters)
+                    selects.append(f"SELECT {names} FROM {table}({limits})")
+                    continue
                 day = "month" if table == monthly else "day"
                 where = " AND ".join(_period(day, first, last, parameters)) or "true"
                 who = _WHO[:-1] if table == _TOTALS[0] else _WHO
@@ -365,6 +382,12 @@ def _period(day: str, first: date | None, last: date | None, parameters: list[ob
             parameters.append(limit.isoformat())
             found.append(f"{day} {sign} ${len(parameters)}::date")
     return found
+
+
+def _limits(first: date | None, last: date | None, parameters: list[object]) -> str:
+    """SQL of a period's first and last day."""
+    parameters += [(first or date.min).isoformat(), (last or date.max).isoformat()]
+    return f"${len(parameters) - 1}::date, ${len(parameters)}::date"
 
 
 def _filters(
