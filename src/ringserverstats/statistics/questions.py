@@ -36,7 +36,7 @@ _SUMS = {
 }
 #: Of all clients together, where nothing of them is asked, or only how many they are.
 _TOTALS = ("station_total_by_day", None, ("network", "station"))
-#: Who took something of a station, each once in a period: functions of its first and last day.
+#: Who took something of a station in a period: functions of its first and last day.
 _ORIGINS = ("station_origins_by_day", "station_origins_by_month", ("network", "station"))
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}

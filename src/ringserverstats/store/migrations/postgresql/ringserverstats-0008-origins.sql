@@ -1,4 +1,4 @@
--- Who took something of a station in a period, each once: clients are counted of these.
+-- Who took something of a station in a period: clients are counted of these.
 -- Steady subscriptions have the same lists of stations day after day, which are taken once before
 -- they are unfolded.
 -- depends: ringserverstats-0007-packed-totals
