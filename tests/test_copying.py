@@ -131,6 +131,34 @@ def test_some_words_are_null(connection: psycopg.Connection[Any]) -> None:
     assert there_and_back(connection, rows) == rows.to_pylist()
 
 
+@given(
+    numbers=st.lists(
+        st.sampled_from([0, 1, 9_999, 10_000, 10**8, 2**63 - 1, 2**63, 2**64, 10**38 - 1])
+        | st.integers(0, 10**38 - 1),
+        min_size=1,
+    ),
+    start=st.integers(0, 2),
+)
+@settings(max_examples=100, deadline=None)
+def test_decimals(connection: psycopg.Connection[Any], numbers: list[int], start: int) -> None:
+    kind = pa.decimal128(38, 0)
+    rows = pa.table({"c0": pa.array(numbers, kind)}).slice(start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, kind, ("numeric", st.nothing()))
+        assert there_and_back(connection, rows) == rows.to_pylist()
+
+
+@given(words=st.lists(st.lists(st.none() | st.sampled_from(["FR", "", "É"]), max_size=4)))
+@settings(max_examples=50, deadline=None)
+def test_lists_of_words(connection: psycopg.Connection[Any], words: list[list[str | None]]) -> None:
+    lists = pa.array(words, pa.list_(pa.string()))
+    flat = lists.flatten().dictionary_encode()
+    coded = pa.table({"c0": pa.ListArray.from_arrays(lists.offsets, flat)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, coded["c0"].type, ("text[]", st.nothing()))
+        assert there_and_back(connection, coded) == [{"c0": one} for one in words]
+
+
 def test_a_table_is_cut_into_pieces_of_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.table({"c0": pa.array(range(1000), pa.int64())})
     whole = list(encoded(rows))

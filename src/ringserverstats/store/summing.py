@@ -203,7 +203,7 @@ def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Ta
     plain = pa.table({name: _plain(table[name]) for name in columns})
     codes = np.zeros(len(plain), np.int64)
     for column in plain.columns:
-        encoded = pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
+        encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
         codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy()
     _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
     found = plain.take(pa.array(first))

@@ -1,0 +1,152 @@
+"""The sums of a batch are those that a count row by row finds."""
+
+from collections import defaultdict
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringserverstats.enrich.rows import ENTRIES, STREAMS, TRANSFERS
+from ringserverstats.logs.batch import DIRECTIONS, LARGEST_NUMBER
+from ringserverstats.store.postgresql_session import _in_lists
+from ringserverstats.store.summing import Fresh, Summed
+from ringserverstats.store.sums import AS_FINE, NO_HOUR, SUMS, Sum
+
+CODES = st.none() | st.sampled_from(["FR", "FR ", "É", "", "XP2014"])
+NUMBERS = st.sampled_from([0, 1, 2**62, LARGEST_NUMBER]) | st.integers(0, 10**6)
+Row = tuple[object, ...]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Entries, their transfers, and the streams of these."""
+    codes = draw(st.lists(st.tuples(CODES, CODES), min_size=1, max_size=5))
+    streams = [
+        {"stream": number * 7 - 9, "name": str(number), "network": network, "station": station}
+        for number, (network, station) in enumerate(codes)
+    ]
+    entries, transfers = [], []
+    for row in range(draw(st.integers(0, 8))):
+        taken = draw(st.lists(st.tuples(st.sampled_from(streams), NUMBERS, NUMBERS), max_size=5))
+        while any(sum(one[n] for one in taken) > LARGEST_NUMBER for n in (1, 2)):
+            taken.pop()  # an entry with more is rejected
+        transfers += [
+            {"row": row * 2, "stream": stream["stream"], "bytes": size, "packets": packets}
+            for stream, size, packets in taken
+        ]
+        names = [stream["stream"] for stream, *_ in taken]
+        entries.append(
+            {
+                "server": draw(st.integers(1, 2)),
+                "day": date(2026, draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+                "hour": draw(st.none() | st.integers(0, 23)),
+                "direction": draw(st.sampled_from(DIRECTIONS)),
+                "protocol": draw(st.sampled_from(["SeedLink", "DataLink"])),
+                "origin": draw(st.integers(-1, 1)),
+                "connection": draw(st.sampled_from([-(2**63), 5])),
+                "bytes": sum(size for _, size, _ in taken),
+                "packets": sum(packets for *_, packets in taken),
+                "transfers": len(taken),
+                "repeats": len(set(names)) < len(names),
+            }
+        )
+    return (
+        pa.Table.from_pylist(entries, ENTRIES),
+        pa.Table.from_pylist(transfers, TRANSFERS),
+        pa.Table.from_pylist(streams, STREAMS),
+    )
+
+
+def counted(
+    one: Sum, batch: tuple[pa.Table, pa.Table, pa.Table], of: np.ndarray
+) -> dict[Row, tuple[int, ...]]:
+    """The sums ``one``, row by row."""
+    entries, transfers, streams = (table.to_pylist() for table in batch)
+    told = {stream["stream"]: stream for stream in streams}
+    zeros = [0] * len(one.values)
+    found: dict[Row, list[int]] = defaultdict(zeros.copy)
+    for number, entry in enumerate(entries):
+        if not of[number]:
+            continue
+        taken = [transfer for transfer in transfers if transfer["row"] == number * 2]
+        rows = [{**told[transfer["stream"]], **transfer, "transfers": 1} for transfer in taken]
+        if one.source == "fresh_entry":
+            rows = [{**entry, "entries": 1}]
+        for row in rows:
+            all_of_it = {
+                **entry,
+                **row,
+                "month": entry["day"].replace(day=1),
+                "hour": NO_HOUR if entry["hour"] is None else entry["hour"],
+            }
+            sums = found[tuple(all_of_it[name] for name in one.keys)]
+            for place, name in enumerate(one.values):
+                sums[place] += all_of_it[name]
+    return {key: tuple(sums) for key, sums in found.items()}
+
+
+def rows_of(one: Sum, summed: Summed) -> list[tuple[Row, tuple[int, ...]]]:
+    return [
+        (tuple(row[name] for name in one.keys), tuple(int(row[name]) for name in one.values))
+        for row in summed.table().to_pylist()
+    ]
+
+
+@given(batch=batches(), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_sums_are_those_that_a_count_finds(
+    batch: tuple[pa.Table, pa.Table, pa.Table], data: st.DataObject
+) -> None:
+    size = len(batch[0])
+    of = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
+    fresh = Fresh(*batch)
+    for one in SUMS:
+        found = rows_of(one, fresh.sums(one, of))
+        assert len({key for key, _ in found}) == len(found)
+        assert dict(found) == counted(one, batch, of)
+
+
+@given(batch=batches(), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_new_ones_and_others_are_all(
+    batch: tuple[pa.Table, pa.Table, pa.Table], data: st.DataObject
+) -> None:
+    fresh = Fresh(*batch)
+    size = len(fresh.keys)
+    keys = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
+    known = fresh.have(keys)
+    for one, (new, others) in zip(SUMS, fresh.all_sums(known, fresh.alone), strict=True):
+        of = ~fresh.alone if one is AS_FINE else np.ones_like(known)
+        both = rows_of(one, new) + rows_of(one, others)
+        assert dict(both) == counted(one, batch, of)
+        assert len(dict(both)) == len(both)
+        if one.who == AS_FINE.who:
+            assert dict(rows_of(one, new)) == counted(one, batch, of & ~known)
+        else:
+            assert not rows_of(one, new)
+
+
+@given(batch=batches())
+@settings(max_examples=100, deadline=None)
+def test_lists_hold_all_rows_in_order(batch: tuple[pa.Table, pa.Table, pa.Table]) -> None:
+    """Each place has 64 bits; the same stations make the same list."""
+    fresh = Fresh(*batch)
+    for one in (one for one in SUMS if one.is_packed):
+        zeros = [0] * len(one.values)
+        found: dict[Row, list[int]] = defaultdict(zeros.copy)
+        for row in _in_lists(fresh.sums(one, np.ones(len(batch[0]), np.bool_))).to_pylist():
+            places = list(zip(*(row[name] for name in (*one.what, *one.values)), strict=True))
+            names = [place[: len(one.what)] for place in places]
+            assert names == sorted(
+                names, key=lambda codes: [(c is None, "" if c is None else c) for c in codes]
+            )
+            for place in places:
+                key = {**row, **dict(zip(one.what, place, strict=False))}
+                sums = found[tuple(key[name] for name in one.keys)]
+                for number, value in enumerate(place[len(one.what) :]):
+                    assert 0 <= value <= LARGEST_NUMBER
+                    sums[number] += value
+        expected = counted(one, batch, np.ones(len(batch[0]), np.bool_))
+        assert {key: tuple(sums) for key, sums in found.items()} == expected
