@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -169,7 +170,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        8,
+        9,
     )
     assert found["servers"] == [
         {
@@ -335,6 +336,19 @@ def test_progress_and_colour_on_a_terminal(run: CommandLine, tmp_path: Path) -> 
     assert "copied 9" in on_terminal("copy", "--to", f"duckdb://{tmp_path}/copy.duckdb")
     assert "\x1b[1m" in on_terminal("stats", "--by", "agent", "--top", "3")
     assert "\x1b[3" not in on_terminal("stats", "--by", "agent", "--top", "3", NO_COLOR="1")
+
+
+@pytest.mark.of_duckdb
+def test_a_log_that_takes_long_is_stopped_at_once(run: CommandLine, tmp_path: Path) -> None:
+    """Each run of one format costs its time; the thread that reads is not waited for."""
+    log = tmp_path / "txlog"
+    log.write_bytes(b"x\n{}\n" * 100_000)
+    process = run.popen("ingest", log, batch=1_000_000)
+    while not (run.folder / "store.duckdb").exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
 
 
 @pytest.mark.parametrize(

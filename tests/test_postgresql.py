@@ -425,6 +425,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0005-totals",
         "ringserverstats-0006-outlets",
         "ringserverstats-0007-packed-totals",
+        "ringserverstats-0008-origins",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
@@ -450,6 +451,11 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         (date(2026, 1, 4), "LARGE", large, large, 3),
         (date(2026, 1, 5), "FITS", LARGEST_NUMBER, 0, 1),
     ]
+    found = store.ask(
+        "SELECT DISTINCT station FROM station_origins_by_day($1::date, $2::date) ORDER BY 1",
+        ["2026-01-03", "2026-01-03"],
+    )
+    assert found["station"].to_pylist() == ["A", "B", "C", None]
     places = "SELECT max(cardinality(bytes)) AS n FROM station_total_by_day_packed WHERE day = $1"
     assert store.ask(places, [date(2026, 1, 5)])["n"].to_pylist() == [1]
 

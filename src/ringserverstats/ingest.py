@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -245,21 +246,21 @@ class _Pipeline:
             self._settle(source, name, chunk.position + len(chunk.data), digests)
         self.done += taken
 
-    def _read(self, source: Source) -> Iterator[tuple[Chunk, list[Batch]]]:
-        """The chunks of ``source`` and what is in them, the next of which is read meanwhile."""
+    def _read(self, source: Source) -> Iterator[tuple[Chunk, Iterator[Batch]]]:
+        """The chunks of ``source`` and what is in them, the next of which is read meanwhile.
 
-        def parse(chunk: Chunk) -> list[Batch]:
-            return list(read(chunk, key=self.keys.entries, latest=self.latest))
-
+        Its first batch, that is, which mostly is all of it: one that mixes formats takes long.
+        """
         with ThreadPoolExecutor(1) as pool:
-            before: tuple[Chunk, Future[list[Batch]]] | None = None
+            before: tuple[Chunk, Iterator[Batch], Future[Batch]] | None = None
             for chunk in chunks(source):  # here, as one that waits for input must be stoppable
-                parsing = pool.submit(parse, chunk)
+                batches = read(chunk, key=self.keys.entries, latest=self.latest)
+                now = chunk, batches, pool.submit(next, batches)
                 if before is not None:
-                    yield before[0], before[1].result()
-                before = chunk, parsing
+                    yield _whole(*before)
+                before = now
             if before is not None:
-                yield before[0], before[1].result()
+                yield _whole(*before)
 
     def _settle(self, source: Source, name: str, size: int, digests: list[bytes]) -> None:
         number = self.servers.number(name)
@@ -304,6 +305,13 @@ class _Pipeline:
         server = self.servers.get(name)
         is_whole &= is_over(source.name, server.latest_zone, now)
         yield Rows(covered=covered(source.name, server=server.number, whole=is_whole))
+
+
+def _whole(
+    chunk: Chunk, batches: Iterator[Batch], first: Future[Batch]
+) -> tuple[Chunk, Iterator[Batch]]:
+    """``chunk`` with all that is in it; ``batches`` is what comes behind the ``first``."""
+    return chunk, chain([first.result()], batches)
 
 
 class _Comparison:

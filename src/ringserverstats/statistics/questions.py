@@ -323,7 +323,7 @@ class Question:
         for begin, end, since in naming.segments(self.first, self.last):
             told = [f"'{since}'::date AS since"] if self._names_networks(naming) else []
             for table, first, last in _pieces(daily, monthly, begin, end):
-                if table in _ORIGINS:  # all of these days are like this one
+                if daily == _ORIGINS[0]:  # all of these days are like this one
                     names = ", ".join([f"'{since}'::date AS day", *told, *_WHO, *columns])
                     limits = _limits(first, last, parameters)
                     selects.append(f"SELECT {names} FROM {table}({limits})")

@@ -66,7 +66,6 @@ class DuckDBSession:
             for one, (new, others) in zip(SUMS, sums, strict=True):
                 self._append(one, new)
                 self._add(one, others)
-        self._connection.unregister("given")
 
     def _add_facts(self) -> None:
         """Add what was given to the ledger, the facts, and of alone entries to `AS_FINE`."""

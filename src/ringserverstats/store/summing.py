@@ -97,6 +97,7 @@ class Fresh:
         self._transfers = transfers
         self._streams = streams
         self._groups: dict[tuple[str, ...], tuple[Numbers, pa.Table]] = {}
+        self._names: dict[tuple[str, tuple[str, ...]], tuple[Numbers, pa.Table]] = {}
 
     @property
     def keys(self) -> pa.Table:
@@ -109,7 +110,7 @@ class Fresh:
         entries: Mask = keys[groups]
         return entries
 
-    @property
+    @cached_property
     def alone(self) -> Mask:
         """Which entries are the only ones of their `keys` and name no stream twice."""
         groups, _ = self._grouped(AS_FINE.who)
@@ -135,7 +136,7 @@ class Fresh:
         if not of.all():
             rows = rows.of(of)
         groups, who = self._grouped(one.who)
-        numbers, names = _numbered(rows.items, one.what)
+        numbers, names = self._named(one)
         key, values = _summed(groups[rows.entry] * len(names) + numbers[rows.item], rows.values)
         lengths = np.bincount(key // max(len(names), 1), minlength=len(who))
         return Summed(
@@ -151,6 +152,12 @@ class Fresh:
         if source == "fresh_transfer":
             return self._of_transfers
         return self._of_stations if source == "fresh_station" else self._of_entries
+
+    def _named(self, one: Sum) -> tuple[Numbers, pa.Table]:
+        """Which keys of what each of the items is of, that sums of the source of ``one`` have."""
+        if (one.source, one.what) not in self._names:
+            self._names[one.source, one.what] = _numbered(self._rows(one.source).items, one.what)
+        return self._names[one.source, one.what]
 
     def _grouped(self, who: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
         if who not in self._groups:
@@ -190,7 +197,7 @@ def ahead(rows: Iterator[T]) -> Iterator[Iterator[T]]:
         pending = [pool.submit(next, rows) for _ in SUMS]
         try:
             yield (pending.pop(0).result() for _ in SUMS)
-        except BaseException:  # others may wait for the locks of what failed
+        except BaseException:  # no more than the one that is being made: others may wait
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -1,4 +1,4 @@
-"""The sums that are kept beside the facts, declared once and all written in the same way."""
+"""The sums that are kept beside the facts, declared once."""
 
 from calendar import monthrange
 from dataclasses import dataclass
@@ -92,7 +92,9 @@ SUMS = (
     Sum("hour_by_day", "fresh_entry", {**_DAY, **_HOUR, **_PLAIN}, _OF_OTHERS),
 )
 
-#: Has the rows of an entry that is alone with its keys as the transfers have them.
+#: Has the rows of an entry that is alone with its keys as the transfers have them. Where one of the
+#: sums with the same columns of who has rows of some keys, ``connection_by_day`` has too: whether
+#: these are known is asked there.
 AS_FINE = SUMS[0]
 
 
