@@ -64,8 +64,10 @@ class DuckDBSession:
         with ahead(fresh.all_sums(known, alone)) as sums:
             self._add_facts()
             for one, (new, others) in zip(SUMS, sums, strict=True):
-                self._append(one, new)
-                self._add(one, others)
+                if len(new.number):
+                    self._append(one, new)
+                if len(others.number):
+                    self._add(one, others)
 
     def _add_facts(self) -> None:
         """Add what was given to the ledger, the facts, and of alone entries to `AS_FINE`."""
