@@ -29,7 +29,7 @@ from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.base import Store
 from ringserverstats.store.common import Options
 from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.sums import SUMS, Sum, counted
+from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
 
 SECRET = b"k" * 32
 YEAR, DAYS = 2025, 365
@@ -167,12 +167,13 @@ def summed(one: Sum, span: str) -> str:
     the rows of a month are merged in no order.
     """
     columns = ", ".join([*one.keys, *one.values])
-    if one.single and one.source == "fresh_transfer":
-        own = ", ".join([*one.keys.values(), *one.single.values()])
-        new = f"SELECT {own} FROM transfer WHERE day BETWEEN {span}"
+    if one is AS_FINE:
+        own = ", ".join(one.keys.values())
+        new = f"SELECT {own}, bytes, packets, 1 FROM transfer WHERE day BETWEEN {span}"
     else:
         new = counted(one, f"f.day BETWEEN {span}")
-        new += " ORDER BY day, origin" if one.time == "day" else ""
+        order = ", ".join(name for name in ("day", "origin") if name in one.keys)
+        new += f" ORDER BY {order}" if one.time == "day" else ""
     return f"INSERT INTO {one.table} ({columns}) {new}"
 
 

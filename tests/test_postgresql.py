@@ -484,6 +484,23 @@ def test_a_session_whose_temporary_tables_were_used_before_will_do(
     assert_whole(store)
 
 
+def test_a_subscription_has_the_same_list_of_stations_every_day(
+    database: str, tmp_path: Path, log: Log
+) -> None:
+    """Read at once or bit by bit, in any order: of equal lists one is unfolded."""
+    streams = [f"FR_{station}_00_HHZ/MSEED" for station in ("ZZ", "aa", "B", "A1")]
+    transfers = [(name, 1000, 1) for name in (*streams, "RAW/BINARY")]
+    days = [START + day * 86_400 for day in range(3)]
+    store = make_postgresql(database, tmp_path)
+    read_into(store, log(block(log_time=days[0], transfers=tuple(transfers)), "one"))
+    read_into(store, log(block(log_time=days[1], transfers=tuple(transfers[::-1])), "two"))
+    for number, one in enumerate(transfers[1:] + transfers[:1]):
+        read_into(store, log(block(log_time=days[2] + number, transfers=(one,)), f"at {number}"))
+    found = store.ask("SELECT day, station FROM station_by_day_packed ORDER BY day").to_pylist()
+    assert [row["station"] for row in found] == [["A1", "B", "ZZ", "aa", None]] * 3
+    assert_whole(store)
+
+
 def test_a_batch_that_is_refused_stores_nothing_and_goes_on(
     server: Server, database: str, tmp_path: Path, log: Log
 ) -> None:

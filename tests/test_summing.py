@@ -72,7 +72,7 @@ def counted(
             continue
         taken = [transfer for transfer in transfers if transfer["row"] == number * 2]
         rows = [{**told[transfer["stream"]], **transfer, "transfers": 1} for transfer in taken]
-        if one.source == "fresh_entry":
+        if one.source == "entries":
             rows = [{**entry, "entries": 1}]
         for row in rows:
             all_of_it = {

@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 #: Columns of whole numbers, by name: of 64 bits, or Python's where a sum may have more.
 Values = dict[str, npt.NDArray[Any]]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 # Whatever sums up to less as floats has 64 bits: these err by far less than the rest.
 _SAFE = 2.0**62
@@ -138,20 +138,21 @@ class Fresh:
         groups, who = self._grouped(one.who)
         numbers, names = self._named(one)
         key, values = _summed(groups[rows.entry] * len(names) + numbers[rows.item], rows.values)
-        lengths = np.bincount(key // max(len(names), 1), minlength=len(who))
+        group, number = np.divmod(key, max(len(names), 1))
+        lengths = np.bincount(group, minlength=len(who))
         return Summed(
             who.filter(pa.array(lengths > 0)),
             lengths[lengths > 0],
             names,
-            key % max(len(names), 1),
+            number,
             {name: values[name] for name in one.values},
         )
 
     def _rows(self, source: str) -> _Rows:
         """What sums of this ``source`` are made of."""
-        if source == "fresh_transfer":
+        if source == "transfers":
             return self._of_transfers
-        return self._of_stations if source == "fresh_station" else self._of_entries
+        return self._of_stations if source == "stations" else self._of_entries
 
     def _named(self, one: Sum) -> tuple[Numbers, pa.Table]:
         """Which keys of what each of the items is of, that sums of the source of ``one`` have."""
@@ -168,7 +169,7 @@ class Fresh:
     def _of_transfers(self) -> _Rows:
         entry = np.repeat(np.arange(len(self._entries)), self._entries["transfers"].to_numpy())
         item = pc.index_in(self._transfers["stream"], value_set=self._streams["stream"])
-        values = {name: self._transfers[name].to_numpy() for name in ("bytes", "packets")}
+        values = {name: self._transfers[name].to_numpy() for name in AMOUNTS}
         values["transfers"] = np.ones(len(entry), np.int64)
         return _Rows(entry, item.to_numpy(), self._streams, values)
 
@@ -177,21 +178,21 @@ class Fresh:
         rows = self._of_transfers
         numbers, stations = _numbered(rows.items, ("network", "station"))
         key, values = _summed(rows.entry * len(stations) + numbers[rows.item], rows.values)
-        count = max(len(stations), 1)
-        return _Rows(key // count, key % count, stations, values)
+        entry, station = np.divmod(key, max(len(stations), 1))
+        return _Rows(entry, station, stations, values)
 
     @cached_property
     def _of_entries(self) -> _Rows:
         number = np.arange(len(self._entries))
         values = {
             name: self._entries[name].to_numpy().astype(np.int64)
-            for name in ("bytes", "packets", "transfers")
+            for name in (*AMOUNTS, "transfers")
         }
         return _Rows(number, number, self._entries, {**values, "entries": np.ones_like(number)})
 
 
 @contextmanager
-def ahead(rows: Iterator[T]) -> Iterator[Iterator[T]]:
+def ahead(rows: Iterator[_T]) -> Iterator[Iterator[_T]]:
     """What is made for each of `SUMS`, by a thread of its own."""
     with ThreadPoolExecutor(1) as pool:
         pending = [pool.submit(next, rows) for _ in SUMS]
@@ -209,8 +210,8 @@ def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Ta
     """
     plain = pa.table({name: _plain(table[name]) for name in columns})
     codes = np.zeros(len(plain), np.int64)
-    for column in plain.columns:
-        encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    for values in plain.columns:
+        encoded = pc.dictionary_encode(values.combine_chunks(), null_encoding="encode")
         codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy()
     _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
     found = plain.take(pa.array(first))
@@ -220,9 +221,9 @@ def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Ta
     return place[numbers], found.take(order)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``column``, as texts where it has words."""
-    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column, as texts where it has words."""
+    return values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values
 
 
 def _summed(key: Numbers, values: Values) -> tuple[Numbers, Values]:

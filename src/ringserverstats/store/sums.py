@@ -42,7 +42,7 @@ class Sum:
     @property
     def is_packed(self) -> bool:
         """PostgreSQL keeps it in arrays: all rows of the same time and ``who`` in one."""
-        return self.source != "fresh_entry"
+        return self.source != "entries"
 
     @property
     def what(self) -> tuple[str, ...]:
@@ -66,30 +66,30 @@ _SEVERAL = {**_ONE, "transfers": "transfers"}
 _OF_TRANSFERS = {name: f"sum({sql})" for name, sql in _ONE.items()}
 _OF_OTHERS = {name: f"sum({sql})" for name, sql in _SEVERAL.items()}
 
-#: What is summed up, in all transfers (``f``).
+#: What is summed up: all transfers (``f``), these with the codes of stations, or by entry.
 SOURCES = {
-    "fresh_transfer": "transfer f",
-    "fresh_station": "(SELECT t.*, 1 AS transfers, s.network, s.station FROM transfer t"
+    "transfers": "transfer f",
+    "stations": "(SELECT t.*, 1 AS transfers, s.network, s.station FROM transfer t"
     " LEFT JOIN stream s ON s.stream = t.stream) f",
-    "fresh_entry": "(SELECT day, hour, server, direction, protocol, origin, connection, entry,"
+    "entries": "(SELECT day, hour, server, direction, protocol, origin, connection, entry,"
     " sum(bytes) AS bytes, sum(packets) AS packets, count(*) AS transfers FROM transfer"
     " GROUP BY day, hour, server, direction, protocol, origin, connection, entry) f",
 }
 
 SUMS = (
-    Sum("by_day", "fresh_transfer", {**_DAY, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
-    Sum("by_month", "fresh_transfer", {**_MONTH, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
-    Sum("station_by_day", "fresh_station", {**_DAY, **_PLAIN, **_STATION}, _OF_OTHERS),
-    Sum("station_by_month", "fresh_station", {**_MONTH, **_PLAIN, **_STATION}, _OF_OTHERS),
-    Sum("station_total_by_day", "fresh_station", {**_DAY, **_TOGETHER, **_STATION}, _OF_OTHERS),
-    Sum("network_by_day", "fresh_station", {**_DAY, **_PLAIN, **_NETWORK}, _OF_OTHERS),
+    Sum("by_day", "transfers", {**_DAY, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
+    Sum("by_month", "transfers", {**_MONTH, **_PLAIN, **_STREAM}, _OF_TRANSFERS),
+    Sum("station_by_day", "stations", {**_DAY, **_PLAIN, **_STATION}, _OF_OTHERS),
+    Sum("station_by_month", "stations", {**_MONTH, **_PLAIN, **_STATION}, _OF_OTHERS),
+    Sum("station_total_by_day", "stations", {**_DAY, **_TOGETHER, **_STATION}, _OF_OTHERS),
+    Sum("network_by_day", "stations", {**_DAY, **_PLAIN, **_NETWORK}, _OF_OTHERS),
     Sum(
         "connection_by_day",
-        "fresh_entry",
+        "entries",
         {**_DAY, **_PLAIN, "connection": "connection"},
         {**_OF_OTHERS, "entries": "count(*)"},
     ),
-    Sum("hour_by_day", "fresh_entry", {**_DAY, **_HOUR, **_PLAIN}, _OF_OTHERS),
+    Sum("hour_by_day", "entries", {**_DAY, **_HOUR, **_PLAIN}, _OF_OTHERS),
 )
 
 #: Has the rows of an entry that is alone with its keys as the transfers have them. Where one of the
@@ -100,12 +100,7 @@ AS_FINE = SUMS[0]
 
 def counted(one: Sum, where: str) -> str:
     """SQL of the sums ``one`` as the transfers tell them, of those that ``where`` lets in."""
-    return grouped(one, SOURCES[one.source], where)
-
-
-def grouped(one: Sum, source: str, where: str) -> str:
-    """SQL of the sums ``one`` over the rows of ``source`` that ``where`` lets in."""
     keys = ", ".join(f"{sql} AS {name}" for name, sql in one.keys.items())
     values = ", ".join(f"{sql} AS {name}" for name, sql in one.values.items())
     group = ", ".join(str(number + 1) for number in range(len(one.keys)))
-    return f"SELECT {keys}, {values} FROM {source} WHERE {where} GROUP BY {group}"
+    return f"SELECT {keys}, {values} FROM {SOURCES[one.source]} WHERE {where} GROUP BY {group}"
