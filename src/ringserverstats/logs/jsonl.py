@@ -11,7 +11,6 @@ Keys that are not needed are ignored, so that later releases may add some.
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from ringserverstats.logs import reasons
+from ringserverstats.logs.addresses import address
 from ringserverstats.logs.batch import (
     DIRECTIONS,
     LARGEST_NUMBER,
@@ -352,12 +352,12 @@ def _peer(
     ip: bytes, host: bytes, agent: bytes | None, user: bytes | None, protocol: bytes | None
 ) -> Peer | None:
     try:
-        address = ip_address(ip.decode("ascii", "replace"))
+        read = address(ip)
     except ValueError:
         return None
     name = (protocol or b"").decode("ascii", "replace")
     return Peer(
-        address=address,
+        address=read,
         host=host.decode("utf-8", "backslashreplace"),
         protocol=name if name in PROTOCOLS else PROTOCOLS[0],
         agent=agent or b"",

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from ringserverstats.logs.addresses import address
 from ringserverstats.logs.batch import (
     DIRECTIONS,
     PROTOCOLS,
@@ -114,12 +114,12 @@ def read_heads(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> Heads:
 
 def _peer(match: re.Match[bytes]) -> Peer | None:
     try:
-        address = ip_address(match[2].decode("ascii", "replace"))
+        read = address(match[2])
     except ValueError:
         return None
     mode = match[3].decode("ascii", "replace")
     return Peer(
-        address=address,
+        address=read,
         host=match[1].decode("utf-8", "backslashreplace"),
         protocol=mode if mode in PROTOCOLS else PROTOCOLS[0],
         agent=match[4],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 
 from ringserverstats.errors import SourceError
@@ -301,7 +302,7 @@ def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
             cut = data.rfind(b"\n") + 1 or len(data)
         if cut:
             yield Chunk(data[:cut], line, False, counted.count, position=position)
-            line += data.count(b"\n", 0, cut)
+            line += int(np.count_nonzero(np.frombuffer(data, np.uint8, cut) == ord("\n")))
             position += cut
         data = data[cut:] + more
     yield Chunk(data, line, True, counted.count, damage, position)

@@ -48,6 +48,7 @@ from ringserverstats.logs.lines import (
 )
 
 LONGEST_LINE = 1 << 20
+_LOWER = 0x20  # the bit that makes a letter of ASCII small
 
 
 def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
@@ -208,9 +209,14 @@ def _finished(data: bytes, *, key: bytes, latest: int) -> int:
 
 def _is_misread(data: bytes, values: Bytes) -> bool:
     """Whether the CSV reader would take something for a number, line end or blank that is none."""
-    letters = np.flatnonzero((values == ord("x")) | (values == ord("X")))
+    if b"\t" in data or b"\r" in data:
+        return True
+    # A byte that is not there is found out much faster than three.
+    if BYTE_ORDER_MARK[:1] in data and BYTE_ORDER_MARK in data:
+        return True
+    letters = np.flatnonzero(values | _LOWER == ord("x"))
     hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
-    return bool(hexadecimal.any()) or any(sign in data for sign in (b"\t", b"\r", BYTE_ORDER_MARK))
+    return bool(hexadecimal.any())
 
 
 def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s]:
