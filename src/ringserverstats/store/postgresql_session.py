@@ -115,8 +115,9 @@ class PostgreSQLSession:
         encoding = _encoded(fresh.all_sums(known, fresh.alone))
         with ahead(encoding) as sums:  # while the server takes the facts
             self.copy("seen", entries.select(list(_SEEN)))
-            facts = _facts(entries, transfers).append_column("alone", pa.array(fresh.alone))
-            self._add_facts(facts, days)
+            facts = _facts(entries, transfers)
+            facts = facts.append_column("alone", pa.array(fresh.alone))
+            self._add_facts(facts.append_column("known", pa.array(known)), days)
             for one, (new, others) in zip(SUMS, sums, strict=True):
                 self.copy(_table(one), *new)
                 if not len(others[0]):
@@ -146,8 +147,11 @@ class PostgreSQLSession:
         columns = ", ".join((*_OF_ENTRY, *_OF_TRANSFER))
         words = ", ".join(_cast(name) for name in (*_OF_ENTRY, *_OF_TRANSFER))
         self.change(f"INSERT INTO {self.facts[-1]} ({columns}) SELECT {words} FROM fact")
-        alone = f"(SELECT *, {_ONES} AS transfers FROM fact WHERE alone)"
-        self._add_packed(AS_FINE, alone, pc.sum(facts["alone"]).as_py(), days)
+        alone = f"SELECT *, {_ONES} AS transfers FROM fact WHERE alone"
+        self.change(_insert(AS_FINE, f"({alone} AND NOT known)"))
+        known = pc.sum(pc.and_(facts["alone"], facts["known"])).as_py()
+        if known:
+            self._add_packed(AS_FINE, f"({alone} AND known)", known, days)
 
     def _add_plain(self, one: Sum) -> None:
         """Add the rows that were given to those that are there."""
@@ -185,12 +189,7 @@ class PostgreSQLSession:
             f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)} AND {within}",
             period,
         )
-        columns = [*one.who, *arrays]
-        done += self.change(
-            f"INSERT INTO {table} ({', '.join(columns)})"
-            f" SELECT {', '.join(_cast(name) for name in columns)} FROM {given} given"
-            " ON CONFLICT DO NOTHING"
-        )
+        done += self.change(f"{_insert(one, given)} ON CONFLICT DO NOTHING")
         if done != count:  # never silently
             raise StoreError(
                 f"{count} rows were to be added to {table}, {done} were; nothing of this step was "
@@ -221,6 +220,15 @@ class PostgreSQLSession:
 def _table(one: Sum) -> str:
     """Where the rows of ``one`` lie."""
     return f"{one.table}_packed" if one.is_packed else one.table
+
+
+def _insert(one: Sum, given: str) -> str:
+    """SQL that puts the packed rows of ``given`` where those of ``one`` lie."""
+    columns = [*one.who, *one.what, *one.values]
+    return (
+        f"INSERT INTO {_table(one)} ({', '.join(columns)})"
+        f" SELECT {', '.join(_cast(name) for name in columns)} FROM {given} given"
+    )
 
 
 def _facts(entries: pa.Table, transfers: pa.Table) -> pa.Table:
