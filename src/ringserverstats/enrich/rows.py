@@ -17,7 +17,7 @@ from ringserverstats.enrich.clients import alias_of, number, pseudonym
 from ringserverstats.enrich.geography import Geography, Place, places_of
 from ringserverstats.enrich.notes import COVERED, REJECTS
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
-from ringserverstats.enrich.streams import Stream, parse_stream
+from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
 from ringserverstats.logs.days import NO_HOUR, Days
@@ -183,19 +183,18 @@ class Enricher:
         self._keep_hosts = keep_hosts
         self._geography = geography
         self._rules = (rules or Rules()).in_pseudonyms(keys.users)
-        remember = lru_cache(_MOST_REMEMBERED)
-        self._stream = remember(self._new_stream)
-        self._agent = remember(self._new_agent)
+        self._agent = lru_cache(_MOST_REMEMBERED)(self._new_agent)
+        self._streams = STREAMS.empty_table()
+        self._row_of: dict[bytes, int] = {}  # in `_streams`
         self._origins: dict[tuple[Peer, str], _Origin] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
         # Empty and rejected blocks tell of clients and streams too: they count nowhere.
-        streams = [
-            self._stream(raw) if used else None
-            for raw, used in zip(batch.streams, _used(batch.stream, batch.streams), strict=True)
-        ]
-        stream_ids = np.array([one[0] if one else 0 for one in streams], np.int64)
+        used = np.flatnonzero(_used(batch.stream, batch.streams))
+        streams = self._streams_of([batch.streams[index] for index in used.tolist()])
+        stream_ids = np.zeros(len(batch.streams), np.int64)
+        stream_ids[used] = streams["stream"].to_numpy()
         ways = [(peer, direction) for peer in batch.peers for direction in DIRECTIONS]
         way = batch.peer * np.int32(len(DIRECTIONS)) + batch.direction
         origins = self._origins_of(
@@ -237,13 +236,23 @@ class Enricher:
         return Rows(
             entries,
             transfers,
-            pa.Table.from_pylist(
-                [{"stream": one[0], **vars(one[1])} for one in streams if one], STREAMS
-            ),
+            streams,
             _table([one.agent for one in unique], AGENTS),
             _table([one.client for one in unique], CLIENTS),
             _table([one.origin for one in unique], ORIGINS),
         )
+
+    def _streams_of(self, raws: Sequence[bytes]) -> pa.Table:
+        """The rows of the streams ``raws``, each of which is read once."""
+        if len(self._row_of) > _MOST_REMEMBERED:
+            self._row_of.clear()
+            self._streams = STREAMS.empty_table()
+        new = [raw for raw in raws if raw not in self._row_of]
+        if new:
+            self._row_of |= {raw: row for row, raw in enumerate(new, len(self._streams))}
+            rows = _table([self._new_stream(raw) for raw in new], STREAMS)
+            self._streams = pa.concat_tables([self._streams, rows]).combine_chunks()
+        return self._streams.take(pa.array([self._row_of[raw] for raw in raws], pa.int64()))
 
     def _origins_of(self, ways: Sequence[tuple[Peer, str] | None]) -> list[_Origin | None]:
         """Of each way who reads so; places of all that are new are looked up at once."""
@@ -280,9 +289,10 @@ class Enricher:
         agent = parse_agent(raw)
         return agent_id(self._keys, agent.text), agent
 
-    def _new_stream(self, raw: bytes) -> tuple[int, Stream]:
+    def _new_stream(self, raw: bytes) -> tuple[object, ...]:
         stream = parse_stream(raw)
-        return stream_id(self._keys, stream.name), stream
+        codes = (stream.network, stream.station, stream.location, stream.channel)
+        return stream_id(self._keys, stream.name), stream.name, *codes, stream.type
 
 
 def _used(index: Int32s, values: Sequence[object]) -> list[bool]:
