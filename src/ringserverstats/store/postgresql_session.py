@@ -37,6 +37,7 @@ _OF_ENTRY = (
     *("entry", "origin", "connection", "server", "day", "direction", "protocol", "hour"),
     "log_time",
 )
+_HALF = LARGEST_NUMBER // 2  # two of them make no more than one
 _ONES = "array_fill(1::bigint, ARRAY[cardinality(stream)])"
 # By the object ids of pg_type; those of enumerations, which vary, are texts.
 _UUID = 2950
@@ -164,29 +165,19 @@ class PostgreSQLSession:
         )
 
     def _add_packed(self, one: Sum, given: str, count: int, days: list[date]) -> None:
-        """Add the packed rows of ``given`` to those that are there; most are new.
+        """Add the packed rows of ``given`` to those that are there.
 
         Args:
             count: how many these are.
             days: the first and the last one that they are of.
         """
-        table, arrays = _table(one), (*one.what, *one.values)
+        table = _table(one)
         same = " AND ".join(f"old.{name} = {_cast(f'given.{name}')}" for name in one.who)
         within = f"old.{one.time} BETWEEN $1 AND $2"  # for those partitions alone
-        sides = [
-            f"SELECT {', '.join(f'old.{name}' for name in one.who)},"
-            f" {', '.join(f'unnest({side}.{name}) AS {name}' for name in arrays)}"
-            f" FROM {table} old JOIN {given} given ON {same} WHERE {within}"
-            for side in ("old", "given")
-        ]
-        names = ", ".join([*one.who, *one.what])
-        added = ", ".join(f"sum({name}) AS {name}" for name in one.values)
-        summed = f"SELECT {names}, {added} FROM ({' UNION ALL '.join(sides)}) b GROUP BY {names}"
         period = [day.replace(day=1) for day in days] if one.time == "month" else days
         done = self.change(
-            f"UPDATE {table} AS old SET {', '.join(f'{name} = new.{name}' for name in arrays)}"
-            f" FROM ({_packed(one, summed)}) new"
-            f" WHERE {' AND '.join(f'old.{name} = new.{name}' for name in one.who)} AND {within}",
+            f"UPDATE {table} AS old SET ({', '.join((*one.what, *one.values))}) = ({_merged(one)})"
+            f" FROM {given} given WHERE {same} AND {within}",
             period,
         )
         done += self.change(f"{_insert(one, given)} ON CONFLICT DO NOTHING")
@@ -212,7 +203,7 @@ class PostgreSQLSession:
         self.change(f"DELETE FROM {table} WHERE {where}", parameters)
         columns = [*one.keys, *one.values]
         if one.is_packed:
-            rows = _packed(one, rows)
+            rows = _packed(one, rows, who=one.who)
             columns = [*one.who, *one.what, *one.values]
         self.change(f"INSERT INTO {table} ({', '.join(columns)}) {rows}", parameters)
 
@@ -283,12 +274,46 @@ def _in_places(summed: Summed) -> Summed:
     return replace(summed, lengths=lengths, number=summed.number[row], values=values)
 
 
-def _packed(one: Sum, rows: str) -> str:
-    """SQL of ``rows`` (a SELECT of the keys and values of ``one``) packed into arrays.
+def _merged(one: Sum) -> str:
+    """SQL of the lists of ``old`` and ``given``, one packed row of each, added up.
+
+    Where both name the same, as those of steady subscriptions do, only numbers are added: a sixth
+    of the time that it takes to bring other lists together.
+    """
+    arrays = (*one.what, *one.values)
+    pairs = ", ".join(
+        f"unnest({side}.{name}) AS {side}_{name}"
+        for name in one.values
+        for side in ("old", "given")
+    )
+    added = ", ".join(
+        f"array_agg(least(old_{name}, {_HALF}) + least(given_{name}, {_HALF})) AS {name}"
+        for name in one.values
+    )
+    fits = " AND ".join(f"greatest(old_{name}, given_{name}) <= {_HALF}" for name in one.values)
+    alike = " AND ".join(f"old.{name} = given.{name}" for name in one.what)
+    sides = " UNION ALL ".join(
+        f"SELECT {', '.join(f'unnest({side}.{name}) AS {name}' for name in arrays)}"
+        for side in ("old", "given")
+    )
+    what, sums = ", ".join(one.what), ", ".join(f"sum({name}) AS {name}" for name in one.values)
+    other = f"SELECT {what}, {sums} FROM ({sides}) b GROUP BY {what}"
+    return (
+        f"WITH steady AS MATERIALIZED (SELECT {added}, bool_and({fits}) AS fits"
+        f" FROM (SELECT {pairs} WHERE {alike}) p)"
+        f" SELECT {', '.join(f'given.{name}' for name in one.what)}, {', '.join(one.values)}"
+        " FROM steady WHERE fits"
+        f" UNION ALL SELECT * FROM ({_packed(one, other, who=())}) o"
+        " WHERE NOT coalesce((SELECT fits FROM steady), false)"
+    )
+
+
+def _packed(one: Sum, rows: str, *, who: Sequence[str]) -> str:
+    """SQL of ``rows`` (a SELECT of ``who`` and all else of ``one``) packed into arrays, by ``who``.
 
     As of `_in_lists`: in the same order, which makes lists of the same stations equal.
     """
-    who, what = ", ".join(one.who), ", ".join(one.what)
+    keys = ", ".join([*who, *one.what])
     fits = " AND ".join(f"{name} <= {LARGEST_NUMBER}" for name in AMOUNTS)
     whole = ", ".join(f"{name}::bigint AS {name}" for name in (*AMOUNTS, "transfers"))
     pieces = f"generate_series(0, div(greatest(bytes, packets) - 1, {LARGEST_NUMBER})::integer)"
@@ -301,15 +326,16 @@ def _packed(one: Sum, rows: str) -> str:
         f"array_agg({name}) AS {name}" for name in (*one.what, *AMOUNTS, "transfers")
     )
     order = ", ".join(
-        f'{name} COLLATE "C"' if name in _TEXTS else name for name in (*one.who, *one.what)
+        f'{name} COLLATE "C"' if name in _TEXTS else name for name in (*who, *one.what)
     )
     return (
         f"WITH summed AS MATERIALIZED ({rows}), placed AS ("
-        f"SELECT {who}, {what}, {whole} FROM summed WHERE {fits}"
-        f" UNION ALL SELECT {who}, {what}, {parts},"
+        f"SELECT {keys}, {whole} FROM summed WHERE {fits}"
+        f" UNION ALL SELECT {keys}, {parts},"
         " (CASE WHEN piece = 0 THEN transfers ELSE 0 END)::bigint AS transfers"
         f" FROM (SELECT *, {pieces} AS piece FROM summed WHERE NOT ({fits})) p)"
-        f" SELECT {who}, {arrays} FROM (SELECT * FROM placed ORDER BY {order}) o GROUP BY {who}"
+        f" SELECT {', '.join([*who, arrays])} FROM (SELECT * FROM placed ORDER BY {order}) o"
+        f" GROUP BY ({', '.join(who)})"
     )
 
 
