@@ -3,7 +3,8 @@
 The server is started for the run (Debian: postgresql-15), with TimescaleDB where that is installed.
 All read the same generated log of a million lines in turn, each into an empty database whose tables
 are there, from the start of the command to the commit; medians are printed, with the time of the
-whole command and the sizes that the databases grew by.
+whole command and the sizes that the databases grew by. A second million of the same days and
+clients is measured too, all of whose sums are there already.
 """
 
 import argparse
@@ -57,14 +58,17 @@ class Bench:
             connection.execute(TABLE)
         return self._measured("old", "ringserver_events", [python, "-c", OLD_JOB, str(path), uri])
 
-    def new(self, name: str, timescaledb: str, path: Path) -> Run:
+    def new(self, name: str, timescaledb: str, *paths: Path) -> Run:
+        """Read ``paths``, the last of which is measured."""
+        *before, path = paths
         told = {
             "DATABASE_URI": self.make(name),
             "RINGSERVERSTATS_SECRET": SECRET,
             "RINGSERVERSTATS_TIMESCALEDB": timescaledb,
         }
         program = [sys.executable, "-m", "ringserverstats"]
-        for args in (("migrate",), ("server", "add", "default")):
+        read = [("ingest", str(one)) for one in before]
+        for args in (("migrate",), ("server", "add", "default"), *read):
             subprocess.run(
                 [*program, *args],
                 check=True,
@@ -92,16 +96,21 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     python = prepare_old()
     path = log("1m.log", 1_000_000)
+    noon = log("1m-noon.log", 1_000_000, first="2018-01-01T12:00:00")
     has_timescaledb = TIMESCALEDB.exists()
     options = "-c track_commit_timestamp=on"
     if has_timescaledb:
         options += " -c shared_preload_libraries=timescaledb"
     with Postgres(options) as server:
         bench = Bench(server)
-        ways = [lambda: bench.old(python, path), lambda: bench.new("plain", "no", path)]
+        ways = [
+            lambda: bench.old(python, path),
+            lambda: bench.new("plain", "no", path),
+            lambda: bench.new("again", "no", path, noon),
+        ]
         if has_timescaledb:
             ways.append(lambda: bench.new("timescale", "yes", path))
-        old, plain, *timescale = in_turn(given.times, *ways)
+        old, plain, again, *timescale = in_turn(given.times, *ways)
         print(f"PostgreSQL in {POSTGRES}, 1,000,000 lines, medians of {given.times}")
         size = bench.size("old")
         print(f"{'0.17.4':10} {bench.told('old', old)}, {size:4.0f} MB on disk")
@@ -114,6 +123,7 @@ def main() -> None:
                 f" {bench.size(name):4.0f} MB on disk: {ratio:.1f} times as fast"
                 f" (wanted {wanted}), {bench.size(name) / size:.2f} times the size"
             )
+        print(f"{'plain, a second million of the same days':48} {again.seconds:6.2f} s")
         if timescale:
             begin = time.perf_counter()
             bench.ask(
