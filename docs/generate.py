@@ -21,7 +21,8 @@ _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
     "sums": "`connection_by_day`, or of streams the sums by month and by day",
-    "origins": "of stations `station_origins_by_day` and `station_origins_by_month`",
+    "origins": "of stations `station_origins_by_day` and `station_origins_by_month`,"
+    " of streams `stream_origins_by_day` and `stream_origins_by_month`",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
     "means": "the sums by day of covered days",

@@ -74,7 +74,8 @@ def test_each_role_does_its_part_and_no_more(
     writer.remove_server("c")
     assert_whole(owner)
     writer.set_registry(REGISTRY)
-    assert ask(reader, Question(by=("network",))).to_pylist()
+    for of_stream in ("network", "station", "channel"):
+        assert ask(reader, Question(by=(of_stream,))).to_pylist()
     assert ask(reader, Question(by=("station",), measures=("connections",))).to_pylist()
     for sql in (
         "SELECT * FROM transfer_packed",
@@ -426,6 +427,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0006-outlets",
         "ringserverstats-0007-packed-totals",
         "ringserverstats-0008-origins",
+        "ringserverstats-0009-origins-of-streams",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"

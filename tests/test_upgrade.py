@@ -64,7 +64,7 @@ def make_origins_old(path: Path) -> None:
 
 def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
     store = make_store(first)
-    with pytest.raises(StoreError, match="has schema 1, this program needs 9"):
+    with pytest.raises(StoreError, match="has schema 1, this program needs 10"):
         ask(store, Question())
     assert read_into(store, REAL, server="a").entries == 0
     assert_whole(store)

@@ -618,7 +618,8 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None
         for table in (*later, "outlet", "sent", "to_sum_up"):
             connection.execute(f"DROP TABLE {table}")
         for name in ("day", "month"):
-            connection.execute(f"DROP MACRO TABLE station_origins_by_{name}")
+            for what in ("station", "stream"):
+                connection.execute(f"DROP MACRO TABLE {what}_origins_by_{name}")
         connection.execute("DELETE FROM migration WHERE number >= 6")
     with client_of(settings_of(store)) as web:
         assert web.get("/readyz").status_code == 200

@@ -36,8 +36,12 @@ _SUMS = {
 }
 #: Of all clients together, where nothing of them is asked, or only how many they are.
 _TOTALS = ("station_total_by_day", None, ("network", "station"))
-#: Who took something of a station in a period: functions of its first and last day.
-_ORIGINS = ("station_origins_by_day", "station_origins_by_month", ("network", "station"))
+#: Who took something of a station or stream in a period: functions of its first and last day.
+_ORIGINS = {
+    "station": ("station_origins_by_day", "station_origins_by_month", ("network", "station")),
+    "stream": ("stream_origins_by_day", "stream_origins_by_month", ("stream",)),
+}
+_FUNCTIONS = tuple(daily for daily, _, _ in _ORIGINS.values())
 _AMOUNTS = ("bytes", "packets", "transfers")
 _OF_STATION = NETWORKS | {"station"}
 _PLAIN = Naming()
@@ -135,8 +139,8 @@ class Question:
     def _counts_apart(self) -> bool:
         """Whether clients are counted apart from what they took, in the period as one."""
         is_of_days = any("f.day" in GROUPS[name].key for name in self.by)
-        is_of_stations = self._detail == "station" and not self._is_of_origins
-        return "clients" in self.shown and is_of_stations and not is_of_days
+        is_of_what_was_taken = self._detail in _ORIGINS and not self._is_of_origins
+        return "clients" in self.shown and is_of_what_was_taken and not is_of_days
 
     @property
     def parts(self) -> dict[str, list[str]]:
@@ -153,12 +157,13 @@ class Question:
 
     def tables(self, kind: str) -> tuple[str, str | None, tuple[str, ...]]:
         """Where a part comes from: tables by day and, if there is one, by month; their columns."""
+        if kind == "origins":
+            return _ORIGINS[self._detail]
         counts_here = "clients" in self.shown and not self._counts_apart
         of_all = self._detail in ("network", "station") and not self._is_of_origins
         daily, monthly, what = _TOTALS if of_all and not counts_here else _SUMS[self._detail]
         return {
             "sums": (daily, monthly, (*what, *_AMOUNTS)),
-            "origins": _ORIGINS,
             _MEANS: (daily, None, (*what, *_AMOUNTS)),
             "connections": ("connection_by_day", None, ("connection", "entries")),
             "transfers": ("transfer", None, ("hour", "stream", "entry", "connection")),
@@ -239,8 +244,10 @@ class Question:
         sums = [f"sum(f.{name}) AS {name}" for name in _AMOUNTS if f"f.{name}" in used]
         if "clients" in measures:
             needed.add("origin")
-            if daily != "connection_by_day":
-                source, where = self._by_origin(source, where, columns, sums, naming), "true"
+        has_many_rows = kind == "sums" and daily == "by_day"
+        if has_many_rows or ("clients" in measures and daily != "connection_by_day"):
+            who = ["f.origin"] if "origin" in needed else []
+            source, where = self._summed_first(source, where, columns, sums, naming, who)
         joins = " ".join(sql for name, sql in JOINS.items() if name in needed)
         if has_codes:
             joins, *keys = (re.sub(r"\bs\.", "f.", sql) for sql in (joins, *keys))
@@ -285,17 +292,19 @@ class Question:
             return f"CASE WHEN coalesce({hidden}, true) THEN NULL ELSE {key} END"
         return f"CASE WHEN {hidden} THEN '{OTHER}' ELSE {key} END"
 
-    def _by_origin(
+    def _summed_first(
         self,
         source: str,
         where: str,
         columns: tuple[str, ...],
         sums: list[str],
         naming: Naming,
-    ) -> str:
+        origin: list[str],
+    ) -> tuple[str, str]:
         """SQL of ``source`` summed by all that the keys need of it, before names are joined.
 
-        So the many rows are gone through once, by what they have themselves.
+        So the many rows are gone through once, by what they have themselves; but where that is all
+        that they have, there would be no fewer. Returns what is still to be let in, too.
         """
         times = [GROUPS[name] for name in self.by if "f.day" in GROUPS[name].key]
         is_one = len(times) == 1 and times[0].is_time
@@ -305,8 +314,11 @@ class Question:
         what = [name for name in columns if name in wanted and name not in _AMOUNTS]
         what += ["since"] if self._names_networks(naming) else []
         who = [f"f.{name}" for name in _WHO[:-1] if name in self.by]
-        own = [*day, *who, "f.origin", *(f"f.{name}" for name in what)]
-        return f"(SELECT {', '.join([*own, *sums])} FROM {source} WHERE {where}{_group_by(own)}) f"
+        if day == ["f.day AS day"] and {*columns} <= {*what, *_AMOUNTS}:
+            return source, where
+        own = [*day, *who, *origin, *(f"f.{name}" for name in what)]
+        fewer = f"SELECT {', '.join([*own, *sums])} FROM {source} WHERE {where}{_group_by(own)}"
+        return f"({fewer}) f", "true"
 
     def _rows(
         self,
@@ -323,7 +335,7 @@ class Question:
         for begin, end, since in naming.segments(self.first, self.last):
             told = [f"'{since}'::date AS since"] if self._names_networks(naming) else []
             for table, first, last in _pieces(daily, monthly, begin, end):
-                if daily == _ORIGINS[0]:  # all of these days are like this one
+                if daily in _FUNCTIONS:  # all of these days are like this one
                     names = ", ".join([f"'{since}'::date AS day", *told, *_WHO, *columns])
                     limits = _limits(first, last, parameters)
                     selects.append(f"SELECT {names} FROM {table}({limits})")

@@ -35,7 +35,8 @@ BEGIN
             'by_day', 'by_month', 'station_by_day',
             'station_by_month', 'station_total_by_day', 'network_by_day', 'connection_by_day',
             'hour_by_day', 'covered', 'coverage', 'covered_day', 'reject', 'imported', 'registry',
-            'network_on', 'pruned', 'station_by_day_packed', 'station_by_month_packed',
+            'network_on', 'pruned', 'by_day_packed', 'by_month_packed', 'station_by_day_packed',
+            'station_by_month_packed',
             'ringserver_events', 'transfers_by_day', 'transfers_by_month'] LOOP
             IF to_regclass(name) IS NOT NULL THEN  -- the last two are TimescaleDB's
                 EXECUTE format('GRANT SELECT ON %I TO %I', name, role);
