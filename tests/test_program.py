@@ -4,9 +4,13 @@ These run it within their own process where they can (`CommandLine`), which take
 time.
 """
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from conftest import DATA, SECRET, CommandLine, dump
 
 from ringserverstats.cli import _COMMANDS
@@ -15,6 +19,7 @@ REAL = DATA / "v4.5.3-midnight-paris"
 TEXT = DATA / "v4.5.3-text"
 DAY = ("--from", "2026-06-30", "--to", "2026-06-30")
 CLOCK = re.compile(r"\d\d:\d\d:\d\d")
+POOL = "ARROW_DEFAULT_MEMORY_POOL"
 ADDRESS = "216.160.83.56"
 #: In this order, on one store; `FOLDER` is where that is, `-` is `ADDRESS`.
 COMMANDS: tuple[tuple[object, ...], ...] = (
@@ -69,3 +74,23 @@ def test_each_command_says_and_does_the_same_as_a_process(tmp_path: Path) -> Non
     left = dump(here.store), dump(away.store)
     for table in ("seen", "stream", "covered"):  # whoever was forgotten has ids made of nothing
         assert left[0][table] == left[1][table]
+
+
+@pytest.mark.parametrize(
+    ("told", "pool"), [({}, "system"), ({POOL: "mimalloc"}, "mimalloc")], ids=["not", "told"]
+)
+def test_columns_share_one_heap_unless_told_otherwise(told: dict[str, str], pool: str) -> None:
+    """Of the GNU C library, which this is run with."""
+    others = {name: value for name, value in os.environ.items() if name != POOL}
+    script = (
+        "from ringserverstats import memory; memory.share();"
+        " import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=others | told,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == pool

@@ -3,7 +3,6 @@
 Nothing heavy is imported before a command runs, so that ``--help`` is quick.
 """
 
-import ctypes
 import difflib
 import gc
 import importlib
@@ -15,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ringserverstats import __version__
+from ringserverstats import __version__, memory
 from ringserverstats.errors import RingserverStatsError
 
 PROGRAM = "ringserverstats"
@@ -48,9 +47,6 @@ _BROKEN_PIPE = 1
 _UNWRITABLE = 2
 _INTERRUPTED = 130
 _FEW_COLLECTIONS = 100_000
-# Parameters of mallopt(3) of the GNU C library.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_MIB = 1 << 20
 
 
 class _Commands(click.Group):
@@ -135,25 +131,9 @@ def cli(ctx: click.Context, database: str | None) -> None:
     ctx.obj = database
 
 
-def _share_memory() -> None:
-    """Let all threads take memory from one heap, which keeps what they give back.
-
-    Columns are made and let go of all the time, in several threads. Else each thread has a heap of
-    its own, and so has Arrow; large columns are asked of the system anew, which clears them first.
-    """
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    # Nothing here multiplies matrices: threads that wait to do so cost 0.1 s of a processor.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_ARENA_MAX, 1)
-        mallopt(_MMAP_THRESHOLD, 32 * _MIB)
-        mallopt(_TRIM_THRESHOLD, 128 * _MIB)
-
-
 def main() -> None:
     """Run the command line."""
-    _share_memory()
+    memory.share()
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this
             mode = "r" if name == "stdin" else "w"

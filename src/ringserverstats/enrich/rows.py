@@ -24,6 +24,7 @@ from ringserverstats.logs.days import NO_HOUR, Days
 
 _DAY = 86_400
 _MOST_REMEMBERED = 50_000
+_MOST_BYTES = 1 << 24  # of names of streams, which may be as long as a line
 _MOST_CELLS = 1 << 25
 _ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 96 MB that DuckDB reads with
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -244,13 +245,13 @@ class Enricher:
 
     def _streams_of(self, raws: Sequence[bytes]) -> pa.Table:
         """The rows of the streams ``raws``, each of which is read once."""
-        if len(self._row_of) > _MOST_REMEMBERED:
+        if len(self._streams) > _MOST_REMEMBERED or self._streams.nbytes > _MOST_BYTES:
             self._row_of.clear()
             self._streams = STREAMS.empty_table()
         new = [raw for raw in raws if raw not in self._row_of]
         if new:
-            self._row_of |= {raw: row for row, raw in enumerate(new, len(self._streams))}
             rows = _table([self._new_stream(raw) for raw in new], STREAMS)
+            self._row_of |= {raw: row for row, raw in enumerate(new, len(self._streams))}
             self._streams = pa.concat_tables([self._streams, rows]).combine_chunks()
         return self._streams.take(pa.array([self._row_of[raw] for raw in raws], pa.int64()))
 

@@ -21,7 +21,9 @@ def __getattr__(name: str) -> "Starlette":
 
 @functools.cache
 def _made() -> "Starlette":
-    from ringserverstats import settings
+    from ringserverstats import memory, settings
+
+    memory.share()
     from ringserverstats.web.service import create
 
     return create(settings.load())
