@@ -170,7 +170,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        9,
+        10,
     )
     assert found["servers"] == [
         {
