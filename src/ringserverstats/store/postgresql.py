@@ -353,7 +353,7 @@ class PostgreSQLStore(SQLStore):
         if isinstance(error, errors.InsufficientPrivilege):
             return StoreError(
                 f"{self.label}: {first_line(error)}; use the role that may: the owner's to "
-                "migrate, audit and correct, the writer's to read logs in, the reader's to ask"
+                "migrate, audit, correct and copy, the writer's to read logs, the reader's to ask"
             )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{reason}: the server's disk is full; make room, and run it again")

@@ -53,6 +53,6 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, *, write: bool) -> 
         migrate(connection)
     elif version < newest:
         raise StoreError(
-            f"{path} has schema {version}, this program needs {newest}; read any log to bring it "
-            "up to date"
+            f"{path} has schema {version}, this program needs {newest}; copy the file, as there is "
+            "no way back, and bring it up to date with: ringserverstats migrate"
         )
