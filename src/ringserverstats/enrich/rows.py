@@ -296,9 +296,9 @@ class Enricher:
         return stream_id(self._keys, stream.name), stream.name, *codes, stream.type
 
 
-def _used(index: Int32s, values: Sequence[object]) -> list[bool]:
+def _used(index: Int32s, values: Sequence[object]) -> npt.NDArray[np.bool_]:
     """Which of ``values`` stand in ``index``."""
-    found: list[bool] = (np.bincount(index, minlength=len(values)) > 0).tolist()
+    found: npt.NDArray[np.bool_] = np.bincount(index, minlength=len(values)) > 0
     return found
 
 
