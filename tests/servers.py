@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg
 
-#: In CI nothing that needs a server is skipped.
+#: In CI nothing is skipped that Debian or PyPI can install.
 MUST = bool(os.environ.get("NO_SKIPPED_SERVERS"))
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 TIMESCALEDB = Path("/usr/lib/postgresql/15/lib/timescaledb.so")
 WITHOUT = "needs PostgreSQL 15 (Debian: apt-get install postgresql-15)"
-WITHOUT_TIMESCALEDB = "needs TimescaleDB for PostgreSQL 15"
+WITHOUT_TIMESCALEDB = "needs TimescaleDB for PostgreSQL 15, which no package registry has"
 OWNER = "owner"
 PASSWORD = "hunter2:@/"  # noqa: S105 - of a server that lives for a test
 

@@ -13,7 +13,7 @@ import yaml
 from conftest import CITY, DATA, REGISTRY, make_postgresql, read_into, sample_logs
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from influx import Influxd
-from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
 import alerts
 import boards
@@ -108,7 +108,7 @@ def _by(*by: str) -> Question:
 
 @pytest.fixture(scope="module")
 def timescale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    if not TIMESCALEDB.exists() and not MUST:
+    if not TIMESCALEDB.exists():
         pytest.skip(WITHOUT_TIMESCALEDB)
     server = Server(shared_preload_libraries="timescaledb")
     folder = tmp_path_factory.mktemp("timescale")

@@ -20,7 +20,7 @@ from conftest import (
     read_into,
 )
 from model import ENTRY, block
-from servers import MUST, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
 from ringserverstats.enrich.clients import pseudonym
 from ringserverstats.errors import StoreError, UsageError
@@ -33,7 +33,7 @@ from ringserverstats.store.postgresql import PostgreSQLStore
 from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
 from ringserverstats.verify import verify
 
-pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists() and not MUST, reason=WITHOUT_TIMESCALEDB)
+pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists(), reason=WITHOUT_TIMESCALEDB)
 Log = Callable[..., Path]
 REAL = DATA / "v4.5.3-midnight-paris"
 
