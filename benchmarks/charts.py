@@ -22,8 +22,8 @@ from playwright.sync_api import Browser, sync_playwright
 from ringserverstats.statistics.charts import (
     HALF,
     WIDE,
+    MapPoint,
     Series,
-    Spot,
     activity,
     coloured,
     hours,
@@ -48,13 +48,14 @@ def specs() -> dict[str, dict]:
         for n, name in enumerate(names)
     }
     series = Series(days, names, amounts, {days[9]: "no log"})
-    spots = [
-        Spot(n * 53 % 340 - 170, n * 37 % 120 - 50, 10**9 * n, f"place {n}") for n in range(1, 201)
+    map_points = [
+        MapPoint(n * 53 % 340 - 170, n * 37 % 120 - 50, 10**9 * n, f"place {n}")
+        for n in range(1, 201)
     ]
     week = {(day, hour): 10**9 * (day * hour + 1) for day in range(1, 8) for hour in range(24)}
     return {
         "activity": activity(series, coloured(names, names), width=WIDE),
-        "map": world_map(spots, width=HALF),
+        "map": world_map(map_points, width=HALF),
         "hours": hours(week, width=HALF),
     }
 

@@ -44,13 +44,13 @@ def main() -> None:
                     if name != "all" and "network" not in board.variables:
                         continue
                     values = {"direction": ["TX"], "client": [client[0][0]], **chosen}
-                    question = expand.postgresql(
+                    query = expand.postgresql(
                         getattr(sql, panel.name), first, given.last, values, timescaledb=False
                     )
                     told = []
                     for _ in range(given.times):
                         begin = time.perf_counter()
-                        connection.execute(question.encode()).fetchall()
+                        connection.execute(query.encode()).fetchall()
                         told.append(1000 * (time.perf_counter() - begin))
                     print(
                         f"{board.uid:11} {panel.title:34} {name:12}"

@@ -19,17 +19,17 @@ import pyarrow as pa
 
 from ringserverstats.enrich import rows
 from ringserverstats.enrich.agents import parse_agent
-from ringserverstats.enrich.clients import number, pseudonym
-from ringserverstats.enrich.geography import geohash
+from ringserverstats.enrich.geoip import geohash
+from ringserverstats.enrich.pseudonyms import number, pseudonym
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.opening import open_store
 from ringserverstats.settings import Secret, Settings
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
-from ringserverstats.store.common import Options
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.sums import AS_FINE, SUMS, Sum, counted
+from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, counted
+from ringserverstats.store.sql_store import Options
 
 SECRET = b"k" * 32
 YEAR, DAYS = 2025, 365
@@ -41,44 +41,44 @@ FAMILIES = ["slarchive", "slinktool", "chain_plugin", "obspy", "seiscomp", "jama
 FAMILIES += ["slink2dali", "ringserver", "swarm", "earthworm", "dalitool", "curl"]
 
 COUNTRIES = ("FR", "DE", "IT", "US", "JP", "CL", "GR", "CH", "ES", "TR", "NZ", "CN", "GB", "MX")
-PLACES = range(150)
+LOCATION_DIMENSIONS = range(150)
 
 # One row for each day and subscriber that is active on it: an entry of a log.
 ENTRY = f"""
 CREATE OR REPLACE TEMP TABLE entry AS
 SELECT *, entry_number({{server}}, id) AS number FROM (
-    SELECT s.* EXCLUDE (first), d::date AS day, md5(concat_ws(' ', s.origin, d::date))::uuid AS id,
-           signed(hash(s.origin, (d::date - DATE '{YEAR}-01-01' + s.first) // 30)) AS connection,
+    SELECT s.* EXCLUDE (first), d::date AS day, md5(concat_ws(' ', s.client_profile, d::date))::uuid AS id,
+           signed(hash(s.client_profile, (d::date - DATE '{YEAR}-01-01' + s.first) // 30)) AS connection,
            {{first}} AS first, {{stride}} AS stride
       FROM range(TIMESTAMP '{{month}}', TIMESTAMP '{{month}}' + INTERVAL 1 MONTH, INTERVAL 1 DAY)
            AS days(d), subscriber s
-     WHERE hash(s.origin, d) % 1000 < s.active
+     WHERE hash(s.client_profile, d) % 1000 < s.active
 ) ORDER BY day, number
 """
 # Steps of 30 n + 1 over 3,000 streams meet none twice, and no station twice in a row.
 STEADY = {"first": "s.first", "stride": "1"}
 RANDOM = {
-    "first": f"(hash(s.origin, d, 1) % {STREAM_COUNT})::bigint",
-    "stride": "31 + 30 * (hash(s.origin, d, 2) % 99)::bigint",
+    "first": f"(hash(s.client_profile, d, 1) % {STREAM_COUNT})::bigint",
+    "stride": "31 + 30 * (hash(s.client_profile, d, 2) % 99)::bigint",
 }
 TRANSFER = f"""
 INSERT INTO transfer
-SELECT {{server}}, day, NULL, direction::direction, protocol::protocol, origin, stream, number,
+SELECT {{server}}, day, NULL, direction::direction, protocol::protocol, client_profile, stream, number,
        connection, packets * 512, packets
-  FROM (SELECT *, 50 + (hash(origin, place, day) % 90000)::bigint AS packets FROM (
+  FROM (SELECT *, 50 + (hash(client_profile, place, day) % 90000)::bigint AS packets FROM (
       SELECT *, (first + stride * step) % {STREAM_COUNT} AS place FROM (
           SELECT *, unnest(range(length)) AS step FROM entry))) JOIN place USING (place)
 """
 SEEN = """
-INSERT INTO seen
+INSERT INTO entry_ledger
 SELECT {server}, day + 1, id, day, bytes, packets, transfers, (day + 1)::timestamp
   FROM entry JOIN (
       SELECT entry AS number, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets,
              count(*) AS transfers
         FROM transfer WHERE day BETWEEN {span} GROUP BY entry) USING (number) ORDER BY day, number
 """
-COVERED = f"""
-INSERT INTO covered
+LOG_INTERVALS = f"""
+INSERT INTO log_interval
 SELECT {{server}}, 'TX', d::date, 0, 1440, d::date, d::date, true
   FROM range(TIMESTAMP '{YEAR}-01-01', TIMESTAMP '{YEAR + 1}-01-01', INTERVAL 1 DAY) days(d)
 """
@@ -110,16 +110,18 @@ def names(keys: Keys, rng: random.Random) -> dict[str, pa.Table]:
         for one, client in enumerate(clients)
         for agent in rng.sample(agents, 2 if one % 7 == 0 else 1)
     ]
-    origins = [origin(keys, *pair, rng.choice(PLACES)) for pair in pairs]
+    client_profiles = [
+        client_profile(keys, *pair, rng.choice(LOCATION_DIMENSIONS)) for pair in pairs
+    ]
     return {
         "stream": streams(keys),
         "agent": pa.Table.from_pylist(agents, rows.AGENTS),
         "client": pa.Table.from_pylist(clients, rows.CLIENTS),
-        "origin": pa.Table.from_pylist(origins, rows.ORIGINS),
+        "client_profile": pa.Table.from_pylist(client_profiles, rows.CLIENT_PROFILES),
     }
 
 
-def origin(keys: Keys, client: int, agent: int, place: int) -> dict[str, object]:
+def client_profile(keys: Keys, client: int, agent: int, place: int) -> dict[str, object]:
     """Who reads, in one of some made-up places."""
     country = COUNTRIES[place % len(COUNTRIES)]
     latitude, longitude = place * 37 % 120 - 50.0, place * 53 % 340 - 170.0
@@ -133,46 +135,46 @@ def origin(keys: Keys, client: int, agent: int, place: int) -> dict[str, object]
         "latitude": latitude,
         "longitude": longitude,
         "geohash": geohash(latitude, longitude, 5),
-        "place_source": "GeoLite2-City",
+        "location_source": "GeoLite2-City",
         "domain": f"institute{place}.example",
     }
-    of = rows.origin_id(keys, [known.get(name) for name in rows.AS_READ])
-    told = {"class": "external", "institution": known["domain"], "institution_from": "domain"}
-    return {"origin": of, **known, **told}
+    of = rows.client_profile_id(keys, [known.get(name) for name in rows.AS_READ])
+    told = {"class": "external", "institution": known["domain"], "institution_source": "domain"}
+    return {"client_profile": of, **known, **told}
 
 
-def subscribers(origins: list[int], transfers: int, rng: random.Random) -> pa.Table:
-    """What each origin takes: ``length`` streams on ``active`` of 1,000 days."""
-    active = [970 if rng.random() < 0.85 else rng.randint(200, 800) for _ in origins]
-    weights = [rng.uniform(0, 2) for _ in origins]
+def subscribers(client_profiles: list[int], transfers: int, rng: random.Random) -> pa.Table:
+    """What each client_profile takes: ``length`` streams on ``active`` of 1,000 days."""
+    active = [970 if rng.random() < 0.85 else rng.randint(200, 800) for _ in client_profiles]
+    weights = [rng.uniform(0, 2) for _ in client_profiles]
     total = sum(a * w for a, w in zip(active, weights, strict=True)) / 1000
     lengths = [round(weight * transfers / DAYS / total) for weight in weights]
-    protocols = rng.choices(("SeedLink", "DataLink", "HTTP"), (90, 6, 4), k=len(origins))
+    protocols = rng.choices(("SeedLink", "DataLink", "HTTP"), (90, 6, 4), k=len(client_profiles))
     return pa.table(
         {
-            "origin": origins,
-            "direction": ["RX" if one < FEEDERS else "TX" for one in range(len(origins))],
+            "client_profile": client_profiles,
+            "direction": ["RX" if one < FEEDERS else "TX" for one in range(len(client_profiles))],
             "protocol": protocols,
             "active": active,
             "length": [min(max(length, 1), STREAM_COUNT) for length in lengths],
-            "first": [rng.randrange(STREAM_COUNT) for _ in origins],
+            "first": [rng.randrange(STREAM_COUNT) for _ in client_profiles],
         }
     )
 
 
-def summed(one: Sum, span: str) -> str:
+def summed(one: Rollup, span: str) -> str:
     """SQL of the new rows of ``one``, in the order that logs which are read day by day give them.
 
-    An origin has one entry a day here, so that its transfers need no summing by day and stream;
+    An client_profile has one entry a day here, so that its transfers need no summing by day and stream;
     the rows of a month are merged in no order.
     """
     columns = ", ".join([*one.keys, *one.values])
-    if one is AS_FINE:
+    if one is FINEST_ROLLUP:
         own = ", ".join(one.keys.values())
         new = f"SELECT {own}, bytes, packets, 1 FROM transfer WHERE day BETWEEN {span}"
     else:
         new = counted(one, f"f.day BETWEEN {span}")
-        order = ", ".join(name for name in ("day", "origin") if name in one.keys)
+        order = ", ".join(name for name in ("day", "client_profile") if name in one.keys)
         new += f" ORDER BY {order}" if one.time == "day" else ""
     return f"INSERT INTO {one.table} ({columns}) {new}"
 
@@ -188,14 +190,14 @@ def fill(path: Path, server: int, tables: dict[str, pa.Table], plan: pa.Table, k
         connection.register("subscriber", plan)
         places = {"place": range(STREAM_COUNT), "stream": tables["stream"]["stream"]}
         connection.register("place", pa.table(places))
-        connection.execute(COVERED.format(server=server))
+        connection.execute(LOG_INTERVALS.format(server=server))
         for month in range(1, 13):
             begin, first = time.perf_counter(), date(YEAR, month, 1)
             span = f"DATE '{first}' AND last_day(DATE '{first}')"
             connection.execute("BEGIN")
             for sql in (ENTRY, TRANSFER, SEEN):
                 connection.execute(sql.format(server=server, month=first, span=span, **kind))
-            for one in SUMS:
+            for one in ROLLUPS:
                 connection.execute(summed(one, span))
             connection.execute("COMMIT")
             print(f"{first:%Y-%m}: {time.perf_counter() - begin:.1f} s", flush=True)
@@ -219,7 +221,7 @@ def make(path: Path, transfers: int, kind: dict[str, str]) -> None:
     server = store.add_server("a", "UTC").number
     rng = random.Random(YEAR)
     tables = names(keys, rng)
-    plan = subscribers(tables["origin"]["origin"].to_pylist(), transfers, rng)
+    plan = subscribers(tables["client_profile"]["client_profile"].to_pylist(), transfers, rng)
     fill(path, server, tables, plan, kind)
     print(f"{time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1e6:,.0f} MB")
 
@@ -251,29 +253,29 @@ RAGGED = {
 }
 
 
-def questions() -> Iterator[tuple[str, str, list[Question]]]:
+def queries() -> Iterator[tuple[str, str, list[Query]]]:
     """Class of period, what is asked, and the question, for all periods of that class."""
     for days in (7, 30):
         periods = [(first, first + timedelta(days - 1)) for first in STARTS]
         for name, asked in DASHBOARD.items():
-            yield f"{days} days", name, [question(asked, *period) for period in periods]
+            yield f"{days} days", name, [query(asked, *period) for period in periods]
     for name, asked in DASHBOARD.items():
-        yield "year", name, [question(asked, *WHOLE)]
+        yield "year", name, [query(asked, *WHOLE)]
     for title, period in RAGGED.items():
         for name, asked in (DASHBOARD | OTHERS).items():
-            yield "any other", f"{name}, {title}", [question(asked, *period)]
+            yield "any other", f"{name}, {title}", [query(asked, *period)]
     for name, asked in OTHERS.items():
-        yield "any other", f"{name}, year", [question(asked, *WHOLE)]
+        yield "any other", f"{name}, year", [query(asked, *WHOLE)]
 
 
-def question(asked: dict, first: date, last: date) -> Question:
+def query(asked: dict, first: date, last: date) -> Query:
     """A question as the dashboard asks it."""
     filters = {"direction": ("TX",), **asked.get("filters", {})}
     measures = ("bytes", "packets", "transfers", "clients")
-    return Question(**{**asked, "filters": filters}, first=first, last=last, measures=measures)
+    return Query(**{**asked, "filters": filters}, first=first, last=last, measures=measures)
 
 
-def timed(store: Store, asked: list[Question], times: int) -> list[float]:
+def timed(store: Store, asked: list[Query], times: int) -> list[float]:
     """Milliseconds of each of ``times`` rounds of ``asked``, after one to warm up."""
     found = []
     for turn in range(times + 1):
@@ -295,8 +297,8 @@ def ask_all(uri: str, times: int) -> None:
     settings = Settings(database=uri, secret=Secret(SECRET.hex()))
     store = open_store(settings, answers=True, needed=True, tell=lambda _: None)
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
-    print(f"{'period':10} {'question':42} {'median ms':>9} {'p95 ms':>8}")
-    for period, name, asked in questions():
+    print(f"{'period':10} {'query':42} {'median ms':>9} {'p95 ms':>8}")
+    for period, name, asked in queries():
         durations = timed(store, asked, times)
         found[period] += durations
         middle = statistics.median(durations)

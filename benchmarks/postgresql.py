@@ -76,7 +76,7 @@ class Bench:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        return self._measured(name, "seen", [*program, "ingest", str(path)], **told)
+        return self._measured(name, "entry_ledger", [*program, "ingest", str(path)], **told)
 
     def _measured(self, name: str, table: str, command: list[str], **told: str) -> Run:
         """Run ``command``, which ends with rows in ``table``; the time is that of their commit."""

@@ -54,9 +54,9 @@ NEW_ASK = """
 import sys, time
 from datetime import date
 from pathlib import Path
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.common import Options
+from ringserverstats.statistics.query import Question, ask
+from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.sql_store import Options
 options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, wait=30, memory="1GB",
                   tell=print)
 store = DuckDBStore(Path(sys.argv[1]), options)

@@ -23,11 +23,11 @@ def step(name: str) -> Iterator[None]:
 with step("imports"):
     from ringserverstats.enrich.rows import Enricher, join
     from ringserverstats.logs.days import days
+    from ringserverstats.logs.duplicates import Duplicates
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
-    from ringserverstats.logs.twins import Twins
-    from ringserverstats.store.common import Options
-    from ringserverstats.store.duckdb import DuckDBStore
+    from ringserverstats.store.duckdb.store import DuckDBStore
+    from ringserverstats.store.sql_store import Options
 
 with tempfile.TemporaryDirectory() as folder:
     store = DuckDBStore(
@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
         server = store.add_server("default", "UTC")
     source = find([sys.argv[1]])[0][0]
     enricher = Enricher(keys, ipv6_prefix=64, keep_hosts=False)
-    twins = Twins(keys.entries)
+    duplicates = Duplicates(keys.entries)
     parts = []
     pieces = chunks(source)
     while True:
@@ -58,7 +58,7 @@ with tempfile.TemporaryDirectory() as folder:
             batches = list(read(chunk, key=keys.entries, latest=2_000_000_000))
         for batch in batches:
             with step("days and twins"):
-                ids = twins.ids(batch.digest, batch.log_time)
+                ids = duplicates.ids(batch.digest, batch.log_time)
                 dated = days(batch, source.name, ZoneInfo("UTC"))
             with step("enrich"):
                 parts.append(enricher.rows(batch, ids, dated, server=server.number))

@@ -47,7 +47,7 @@ class Homes:
             self.run(self._read, "ringserverstats demo/logs")
         return Path(shutil.copytree(self._read, home, symlinks=True))
 
-    def keep(self, home: Path) -> None:
+    def create_temp_table_as(self, home: Path) -> None:
         """Start others from what the examples of a page left in ``home``: it takes long to read."""
         if not self._read.exists():
             shutil.copytree(home, self._read, symlinks=True)
@@ -106,7 +106,7 @@ def run_page(page: str, home: Path, homes: Homes) -> str:
 
     shown = _BLOCK.sub(run_block, page)
     if not is_read_first(page):
-        homes.keep(home)
+        homes.create_temp_table_as(home)
     return shown
 
 

@@ -13,22 +13,22 @@ import click
 
 from ringserverstats import __version__
 from ringserverstats.cli import PROGRAM, cli
-from ringserverstats.statistics.columns import FILTERS, GROUPS, JOINS, MEASURES, Filter
-from ringserverstats.statistics.questions import WORDS, Question
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, JOINS, MEASURES, Filter
+from ringserverstats.statistics.query import WORDS, Query
 
 FOLDER = Path(__file__).parent
 _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
     "sums": "`connection_by_day`, or of streams the sums by month and by day",
-    "origins": "of stations `station_origins_by_day` and `station_origins_by_month`,"
-    " of streams `stream_origins_by_day` and `stream_origins_by_month`",
+    "client_profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
+    " of streams `stream_profiles_by_day` and `stream_profiles_by_month`",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
     "means": "the sums by day of covered days",
 }
-_EXAMPLE = Question(
-    by=("month", "network"),
+_EXAMPLE = Query(
+    dimensions=("month", "network"),
     first=date(2026, 9, 1),
     last=date(2026, 10, 31),
     filters={"direction": ("TX",), "network": ("FR", "R?")},
@@ -127,9 +127,9 @@ def _code(sql: str) -> str:
 
 def _groups() -> str:
     rows = []
-    for one in GROUPS.values():
+    for one in DIMENSIONS.values():
         shown = "" if one.label == "k" else _code(one.label)
-        joins = (*one.joins, *(["network_on"] if one.named else []))
+        joins = (*one.joins, *(["network_period"] if one.named else []))
         joined = ", ".join(f"`{name}`" for name in joins)
         rows.append((f"`{one.name}`", one.help, _code(one.named or one.key), shown, joined))
     return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)

@@ -34,7 +34,7 @@ NETWORKS = {
 CHANNELS = ("HHZ", "HHN", "HHE", "LHZ")
 
 # Where clients are: first bytes of addresses, top-level domain, how many.
-PLACES = (
+LOCATION_DIMENSIONS = (
     ("129.88", "fr", 52),
     ("130.79", "fr", 31),
     ("141.14", "de", 34),
@@ -87,7 +87,7 @@ def clients(rng: random.Random) -> list[Client]:
         for number in range(count)
     ]
     found = []
-    for prefix, domain, count in PLACES:
+    for prefix, domain, count in LOCATION_DIMENSIONS:
         for number in range(count):
             own = [one for one in stations if rng.random() < NETWORKS[one[0]][1]]
             size = max(1, min(len(own), int(rng.paretovariate(0.75) * 2)))

@@ -22,14 +22,14 @@ from servers import MUST, PROGRAMS, WITHOUT, Server
 
 from ringserverstats import cli
 from ringserverstats.enrich.networks import Network
-from ringserverstats.ingest import Receipt, ingest
+from ringserverstats.ingest import ImportReport, ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Store
-from ringserverstats.store.common import Options
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.postgresql import PostgreSQLStore
-from ringserverstats.store.sums import SUMS
+from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.postgresql.store import PostgreSQLStore
+from ringserverstats.store.rollups import ROLLUPS
+from ringserverstats.store.sql_store import Options
 
 DATA = Path(__file__).parent / "data"
 CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", "ASN"))
@@ -60,7 +60,7 @@ REGISTRY = [
 ]
 
 
-def network_on(code: str | None, day: date) -> Network | None:
+def network_period(code: str | None, day: date) -> Network | None:
     """Which of `REGISTRY` a code stands for, by the definition."""
     own = [one for one in REGISTRY if one.code == code]
     running = [one for one in own if one.first_day <= day <= (one.last_day or date.max)]
@@ -109,8 +109,8 @@ def empty(store: Store) -> None:
 
 
 #: What is read from logs; the others (store, migration, server) say what the store is.
-FACTS = ("seen", "transfer", *(one.table for one in SUMS), "covered", "reject")
-TABLES = (*FACTS, "stream", "agent", "client", "origin")
+FACTS = ("entry_ledger", "transfer", *(one.table for one in ROLLUPS), "log_interval", "reject")
+TABLES = (*FACTS, "stream", "agent", "client", "client_profile")
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def make_postgresql(uri: str, folder: Path, **given: object) -> PostgreSQLStore:
     return PostgreSQLStore(uri, options(folder, **given))
 
 
-def read_into(store: Store, *paths: object, **options: object) -> Receipt:
+def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
     return ingest(sources, store, ipv6_prefix=64, **options)
@@ -332,7 +332,7 @@ def filled(
 ) -> Filled:
     """Fills an empty store, the second time from a copy of the first, which is quicker."""
 
-    def give(store: Store, name: str, fill: Callable[[Store], object]) -> Store:
+    def register(store: Store, name: str, fill: Callable[[Store], object]) -> Store:
         known = originals.get((name, type(store)))
         if isinstance(store, PostgreSQLStore):
             server = request.getfixturevalue("server")

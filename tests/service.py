@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.store.base import Store, Token
-from ringserverstats.store.postgresql import PostgreSQLStore
+from ringserverstats.store.postgresql.store import PostgreSQLStore
 from ringserverstats.store.tokens import digest_of, make_token
 from ringserverstats.web.service import create
 

@@ -18,8 +18,8 @@ from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, 
 from model import START, block
 
 from ringserverstats.errors import BusyError, StoreError
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.file import _locked
+from ringserverstats.store.duckdb.file import _locked
+from ringserverstats.store.duckdb.store import DuckDBStore
 
 REAL = DATA / "v4.5.3-midnight-paris"
 LOADED = date(2026, 1, 31)
@@ -65,7 +65,7 @@ def _leave_log(path: Path) -> None:
 
 
 def _entries(store: DuckDBStore) -> int:
-    return store.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
+    return store.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.soak)])

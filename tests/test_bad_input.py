@@ -12,19 +12,19 @@ import pytest
 from conftest import DATA, dump, make_store, read_into
 from model import ENTRY, START, block
 
-from ringserverstats.ingest import Receipt
+from ringserverstats.ingest import ImportReport
 from ringserverstats.logs import jsonl, reasons, source, text
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.statistics.summary import summary
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.duckdb.store import DuckDBStore
 
 GOOD = block()
 OTHER = block(address="192.0.2.18", log_time=START + 70)
 Log = Callable[..., Path]
 
 
-def rejected(receipt: Receipt) -> list[tuple[int, int, str]]:
-    return [(reject.line, reject.lines, reject.reason) for _, reject in receipt.rejects]
+def rejected(report: ImportReport) -> list[tuple[int, int, str]]:
+    return [(reject.line, reject.lines, reject.reason) for _, reject in report.rejects]
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def rejected(receipt: Receipt) -> list[tuple[int, int, str]]:
         (GOOD.replace("2026-01-31T22:01:00Z", "2126-01-31T22:01:00Z"), 5, 4, reasons.BAD_TIME),
         (GOOD.replace("2026-01-31T22:01:00Z", "1999-12-31T22:01:00Z"), 5, 4, reasons.BAD_TIME),
         (GOOD.replace("2026-01-31T22:01:00Z", "2026-01-31T25:01:00Z"), 5, 4, reasons.BAD_TIME),
-        (GOOD.replace("2026-01-31T22:01:00Z", "yesterday"), 5, 4, reasons.BAD_HEAD),
-        (GOOD.replace(" TX\n", " ZX\n"), 5, 4, reasons.BAD_HEAD),
+        (GOOD.replace("2026-01-31T22:01:00Z", "yesterday"), 5, 4, reasons.BAD_START),
+        (GOOD.replace(" TX\n", " ZX\n"), 5, 4, reasons.BAD_START),
         (GOOD.replace("192.0.2.17", "192.0.2.400"), 5, 4, reasons.BAD_ADDRESS),
-        (GOOD.replace("total TX", "total RX"), 5, 4, reasons.OTHER_FOOT),
-        (GOOD.replace("END CLIENT seis", "END CLIENT other"), 5, 4, reasons.OTHER_FOOT),
-        (GOOD.replace("bytes: 1536", "bytes: many"), 5, 4, reasons.BAD_FOOT),
+        (GOOD.replace("total TX", "total RX"), 5, 4, reasons.OTHER_END),
+        (GOOD.replace("END CLIENT seis", "END CLIENT other"), 5, 4, reasons.OTHER_END),
+        (GOOD.replace("bytes: 1536", "bytes: many"), 5, 4, reasons.BAD_END),
         (GOOD.replace(" 512 1\n", " 512\n"), 5, 4, reasons.BAD_LINE),
         (GOOD.replace(" 512 1\n", " 0x200 1\n"), 5, 4, reasons.BAD_LINE),
         (GOOD.replace(" 512 1\n", " 512\t 1\n"), 5, 4, reasons.BAD_LINE),
@@ -65,9 +65,9 @@ def rejected(receipt: Receipt) -> list[tuple[int, int, str]]:
 def test_bad_text_is_rejected_and_the_rest_counts(
     store: DuckDBStore, log: Log, bad: str, line: int, lines: int, reason: str
 ) -> None:
-    receipt = read_into(store, log(GOOD + bad + OTHER))
-    assert rejected(receipt) == [(line, lines, reason)]
-    assert (receipt.entries, receipt.bytes, receipt.incomplete) == (2, 3072, 0)
+    report = read_into(store, log(GOOD + bad + OTHER))
+    assert rejected(report) == [(line, lines, reason)]
+    assert (report.entries, report.bytes, report.incomplete) == (2, 3072, 0)
 
 
 JSON = ENTRY.json()
@@ -100,16 +100,16 @@ def test_bad_json_is_rejected_and_the_rest_counts(
 ) -> None:
     assert bad != JSON
     other = ENTRY.json().replace("192.0.2.17", "192.0.2.18")
-    receipt = read_into(store, log(JSON + bad + other))
-    assert rejected(receipt) == [(2, 1, reason)]
-    assert (receipt.entries, receipt.bytes) == (2, 3072)
+    report = read_into(store, log(JSON + bad + other))
+    assert rejected(report) == [(2, 1, reason)]
+    assert (report.entries, report.bytes) == (2, 3072)
 
 
 def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> None:
     many = tuple((f"FR_{number:05d}_00_HHZ/MSEED", 1, 1) for number in range(100_001))
-    receipt = read_into(store, log(GOOD + block(transfers=many) + OTHER))
-    assert rejected(receipt) == [(5, 100_003, reasons.TOO_MANY)]
-    assert receipt.entries == 2
+    report = read_into(store, log(GOOD + block(transfers=many) + OTHER))
+    assert rejected(report) == [(5, 100_003, reasons.TOO_MANY)]
+    assert report.entries == 2
 
 
 @pytest.mark.parametrize("cut", range(1, len(GOOD)))
@@ -127,23 +127,23 @@ def test_unfinished_last_block_is_incomplete_and_counts_later(cut: int) -> None:
 
 def test_json_line_that_is_still_written_is_incomplete(store: DuckDBStore, log: Log) -> None:
     path = log(JSON + JSON[:60].replace("17", "18"))
-    receipt = read_into(store, path)
-    assert (receipt.entries, receipt.incomplete, receipt.rejected) == (1, 1, 0)
+    report = read_into(store, path)
+    assert (report.entries, report.incomplete, report.rejected) == (1, 1, 0)
     path.write_text(JSON + JSON.replace("192.0.2.17", "192.0.2.18"))
-    receipt = read_into(store, path)
-    assert (receipt.entries, receipt.known, receipt.incomplete) == (1, 1, 0)
+    report = read_into(store, path)
+    assert (report.entries, report.known, report.incomplete) == (1, 1, 0)
 
 
 def test_empty_blocks_are_counted_as_empty_and_nowhere_else(store: DuckDBStore, log: Log) -> None:
-    receipt = read_into(store, log(block(transfers=()) + GOOD + block(transfers=())))
-    assert (receipt.empty, receipt.entries, receipt.connections) == (2, 1, 1)
-    assert len(dump(store)["seen"]) == 1
+    report = read_into(store, log(block(transfers=()) + GOOD + block(transfers=())))
+    assert (report.empty, report.entries, report.connections) == (2, 1, 1)
+    assert len(dump(store)["entry_ledger"]) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\n\n\r\n", b"START"])
 def test_nothing_to_read_is_no_error(store: DuckDBStore, log: Log, content: bytes) -> None:
-    receipt = read_into(store, log(content))
-    assert (receipt.entries, receipt.rejected) == (0, 0)
+    report = read_into(store, log(content))
+    assert (report.entries, report.rejected) == (0, 0)
 
 
 def _zstd(data: bytes) -> bytes:
@@ -161,8 +161,8 @@ REAL = DATA / "v4.5.3-text" / "txlog-20261124T0000-20261125T0000"
 def test_compressed_log_is_the_same_log(store: DuckDBStore, log: Log, kind: str) -> None:
     plain = read_into(store, REAL)
     packed = log(COMPRESSIONS[kind](REAL.read_bytes()), f"{REAL.name}.{kind}")
-    receipt = read_into(store, packed)
-    assert (receipt.entries, receipt.known) == (0, plain.entries)
+    report = read_into(store, packed)
+    assert (report.entries, report.known) == (0, plain.entries)
 
 
 @pytest.mark.parametrize("kind", COMPRESSIONS)
@@ -172,20 +172,20 @@ def test_truncated_compressed_log_counts_what_can_be_read(
     """Compressed data of many blocks, cut: what comes before the cut counts."""
     blocks = [block(log_time=START + number, agent=f"a{number}") for number in range(20_000)]
     data = COMPRESSIONS[kind]("".join(blocks).encode())
-    receipt = read_into(store, log(data[: int(len(data) * 0.9)], f"txlog.{kind}"))
-    assert [reject.reason.split(":")[0] for _, reject in receipt.rejects] == [
+    report = read_into(store, log(data[: int(len(data) * 0.9)], f"txlog.{kind}"))
+    assert [reject.reason.split(":")[0] for _, reject in report.rejects] == [
         source.DAMAGED.split(":")[0]
     ]
-    assert 1000 < receipt.entries < 20_000
-    assert receipt.bytes == receipt.entries * ENTRY.total
+    assert 1000 < report.entries < 20_000
+    assert report.bytes == report.entries * ENTRY.total
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, gzip.compress, _zstd])
 def test_several_compressed_streams_are_one_log(
     store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes]
 ) -> None:
-    receipt = read_into(store, log(pack(GOOD.encode()) + pack(OTHER.encode())))
-    assert (receipt.entries, receipt.rejected) == (2, 0)
+    report = read_into(store, log(pack(GOOD.encode()) + pack(OTHER.encode())))
+    assert (report.entries, report.rejected) == (2, 0)
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, gzip.compress])
@@ -194,15 +194,15 @@ def test_what_stands_behind_a_compressed_stream_is_told(
     store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes], behind: str | None
 ) -> None:
     more = behind.encode() if behind else b"?" + pack(OTHER.encode())
-    receipt = read_into(store, log(pack(GOOD.encode()) + more))
-    assert (receipt.entries, receipt.rejected) == (1, 1)
-    assert source.DAMAGED in receipt.rejects[0][1].reason
+    report = read_into(store, log(pack(GOOD.encode()) + more))
+    assert (report.entries, report.rejected) == (1, 1)
+    assert source.DAMAGED in report.rejects[0][1].reason
 
 
 def test_padding_of_xz_is_nothing(store: DuckDBStore, log: Log) -> None:
     packed = lzma.compress(GOOD.encode()) + bytes(8) + lzma.compress(OTHER.encode()) + bytes(4)
-    receipt = read_into(store, log(packed))
-    assert (receipt.entries, receipt.rejected) == (2, 0)
+    report = read_into(store, log(packed))
+    assert (report.entries, report.rejected) == (2, 0)
 
 
 HEAD = GOOD.index("\n")
@@ -241,21 +241,21 @@ def test_header_within_a_header_shows_nobody(store: DuckDBStore, log: Log) -> No
 
 def test_client_id_like_a_header_beside_a_broken_block(store: DuckDBStore, log: Log) -> None:
     odd = block(agent="START CLIENT h [192.0.2.1] (DataLink|x) @ ")
-    receipt = read_into(store, log("junk\n" + odd + GOOD.replace(" TX", " ZX", 1)))
-    assert (receipt.entries, receipt.rejected) == (1, 2)
+    report = read_into(store, log("junk\n" + odd + GOOD.replace(" TX", " ZX", 1)))
+    assert (report.entries, report.rejected) == (1, 2)
 
 
 def test_lines_too_long_on_both_sides_of_a_good_block(store: DuckDBStore, log: Log) -> None:
     junk = "x" * (1 << 20) + "\n"
-    receipt = read_into(store, log(junk + GOOD + junk))
-    assert rejected(receipt) == [(1, 1, reasons.TOO_LONG), (6, 1, reasons.TOO_LONG)]
-    assert receipt.entries == 1
+    report = read_into(store, log(junk + GOOD + junk))
+    assert rejected(report) == [(1, 1, reasons.TOO_LONG), (6, 1, reasons.TOO_LONG)]
+    assert report.entries == 1
 
 
 def test_half_a_million_starts_without_end_take_no_time(store: DuckDBStore, log: Log) -> None:
     begin = time.monotonic()
-    receipt = read_into(store, log("START CLIENT \n" * 500_000 + GOOD))
-    assert (receipt.entries, receipt.rejected) == (1, 500_000)
+    report = read_into(store, log("START CLIENT \n" * 500_000 + GOOD))
+    assert (report.entries, report.rejected) == (1, 500_000)
     assert time.monotonic() - begin < 60
 
 
@@ -263,8 +263,8 @@ def test_half_a_million_starts_without_end_take_no_time(store: DuckDBStore, log:
 def test_transfer_with_a_key_that_access_logs_have_is_a_transfer(
     store: DuckDBStore, log: Log, neighbour: str
 ) -> None:
-    receipt = read_into(store, log(neighbour + JSON.replace("{", '{"event":"later",', 1)))
-    assert (receipt.entries, receipt.access_lines) == (1, 0)
+    report = read_into(store, log(neighbour + JSON.replace("{", '{"event":"later",', 1)))
+    assert (report.entries, report.access_lines) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_transfer_with_a_key_that_access_logs_have_is_a_transfer(
 def test_end_of_a_json_log_without_a_line_end(
     store: DuckDBStore, log: Log, first: bytes, tail: bytes, entries: int, incomplete: int
 ) -> None:
-    receipt = read_into(store, log(first + JSON.encode() + tail))
-    assert (receipt.entries, receipt.incomplete) == (entries, incomplete)
-    assert receipt.rejected == (first == b"junk\n")
+    report = read_into(store, log(first + JSON.encode() + tail))
+    assert (report.entries, report.incomplete) == (entries, incomplete)
+    assert report.rejected == (first == b"junk\n")
 
 
 def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: Log) -> None:
@@ -291,7 +291,7 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
         read_into(store, log(block(transfers=largest, log_time=START + number)))
     read_into(store, log(GOOD))
     for by in ((), ("protocol",), ("day",)):
-        answer = ask(store, Question(by=by)).to_pylist()[0]
+        answer = ask(store, Query(dimensions=by)).to_pylist()[0]
         assert (answer["bytes"], answer["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
     assert summary(store).servers[0].bytes_sent == 3 * (2**63 - 1) + 1536
 
@@ -316,16 +316,16 @@ def test_what_cannot_be_opened_in_a_folder_is_told_and_the_rest_counts(
     folder.mkdir()
     (folder / "txlog-20260629T0000-20260630T0000").write_text(OTHER)
     (tmp_path / "elsewhere" / "link").symlink_to(folder)
-    receipt = read_into(store, tmp_path)
-    assert (receipt.entries, receipt.files) == (2, 3)
-    [(label, reject)] = receipt.rejects
+    report = read_into(store, tmp_path)
+    assert (report.entries, report.files) == (2, 3)
+    [(label, reject)] = report.rejects
     assert label.endswith("rxlog-20260630T0000-20260701T0000")
     assert "cannot be opened" in reject.reason
 
 
 def test_input_that_breaks_at_its_first_byte_is_told(store: DuckDBStore) -> None:
-    receipt = read_into(store, "/proc/self/mem", name="txlog")
-    assert source.DAMAGED in receipt.rejects[0][1].reason
+    report = read_into(store, "/proc/self/mem", name="txlog")
+    assert source.DAMAGED in report.rejects[0][1].reason
 
 
 def test_junk_without_end_keeps_memory_bounded(
@@ -337,6 +337,6 @@ def test_junk_without_end_keeps_memory_bounded(
     path = log(GOOD.encode() + junk + b"y" * 3_000_000 + b"\n" + OTHER.encode())
     sizes = [len(chunk.data) for chunk in source.chunks(source.find([str(path)])[0][0])]
     assert max(sizes) <= (1 << 18) + (1 << 17)
-    receipt = read_into(store, path)
-    assert receipt.entries == 2
-    assert sum(reject.lines for _, reject in receipt.rejects) >= 40_001
+    report = read_into(store, path)
+    assert report.entries == 2
+    assert sum(reject.lines for _, reject in report.rejects) >= 40_001

@@ -24,13 +24,13 @@ from conftest import (
 from servers import Server
 
 from ringserverstats.copy import copy
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.logs.source import find
-from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store.base import Store
 from ringserverstats.verify import verify
@@ -41,8 +41,8 @@ CHEAP = ("bytes", "packets", "transfers", "clients")
 NAMES = {"network-name", "network-doi"}
 PAIRS = [
     (),
-    *((one,) for one in GROUPS),
-    *(pair for pair in itertools.combinations(GROUPS, 2) if not NAMES & set(pair)),
+    *((one,) for one in DIMENSIONS),
+    *(pair for pair in itertools.combinations(DIMENSIONS, 2) if not NAMES & set(pair)),
     *((one, name) for one in ("network", "month", "stream") for name in NAMES),
 ]
 SPANS = (
@@ -93,20 +93,20 @@ def stores(
     folder = tmp_path_factory.mktemp("both")
     logs = sample_logs(folder / "logs", days=3, one_in=3)
     duck = make_store(folder / "store.duckdb", memory="1GB")
-    geography = Geography(CITY, ASN, precision=5)
-    read_into(duck, logs, DATA, geography=geography, rules=RULES)
+    geoip = GeoIP(CITY, ASN, precision=5)
+    read_into(duck, logs, DATA, geoip=geoip, rules=RULES)
     postgresql = make_postgresql(server.make("of_both", "migrated"), folder)
-    read_into(postgresql, logs, DATA, geography=geography, rules=RULES)
+    read_into(postgresql, logs, DATA, geoip=geoip, rules=RULES)
     for store in (duck, postgresql):
         store.set_registry(REGISTRY)
     with held_open(duck):
         yield duck, postgresql
 
 
-def alike(stores: tuple[Store, Store], question: Question) -> None:
-    duck, postgresql = (ask(store, question) for store in stores)
+def alike(stores: tuple[Store, Store], query: Query) -> None:
+    duck, postgresql = (ask(store, query) for store in stores)
     assert duck.column_names == postgresql.column_names
-    assert duck.to_pylist() == postgresql.to_pylist(), question
+    assert duck.to_pylist() == postgresql.to_pylist(), query
 
 
 def test_the_same_tables(stores: tuple[Store, Store]) -> None:
@@ -120,15 +120,15 @@ def test_every_pair_of_groups(stores: tuple[Store, Store], turn: int) -> None:
     """Every group in all spans, each pair in one of them."""
     span = SPANS[turn % len(SPANS)]
     for by in of_turn(PAIRS, turn, len(SPANS)):
-        of_stream = any(GROUPS[name].of_stream for name in by)
+        of_stream = any(DIMENSIONS[name].of_stream for name in by)
         measures = CHEAP if of_stream and span[0] is None else SUMMED
-        alike(stores, Question(by=by, first=span[0], last=span[1], measures=measures))
+        alike(stores, Query(dimensions=by, first=span[0], last=span[1], measures=measures))
 
 
 @pytest.mark.parametrize("filters", FILTERED)
 def test_every_filter(stores: tuple[Store, Store], filters: dict[str, tuple[str, ...]]) -> None:
     for by in ((), ("day",), ("month", "network"), ("client",), ("agent-family", "station")):
-        alike(stores, Question(by=by, filters=filters, measures=SUMMED))
+        alike(stores, Query(dimensions=by, filters=filters, measures=SUMMED))
 
 
 @pytest.mark.parametrize(
@@ -138,23 +138,23 @@ def test_every_filter(stores: tuple[Store, Store], filters: dict[str, tuple[str,
 def test_means(stores: tuple[Store, Store], by: tuple[str, ...]) -> None:
     names = tuple(name for name in ALL if name.endswith("-per-day"))
     for span in SPANS:
-        alike(stores, Question(by=by, first=span[0], last=span[1], measures=("bytes", *names)))
+        alike(stores, Query(dimensions=by, first=span[0], last=span[1], measures=("bytes", *names)))
 
 
 def test_sort_and_top(stores: tuple[Store, Store]) -> None:
     for by, sort in itertools.product(
         (("station",), ("client",), ("agent", "month")), ("", "bytes")
     ):
-        alike(stores, Question(by=by, sort=sort or by[0], top=7))
+        alike(stores, Query(dimensions=by, sort=sort or by[0], top=7))
 
 
 def test_coverage_rejects_and_summary(stores: tuple[Store, Store]) -> None:
     for span, by in itertools.product(SPANS, PERIODS):
-        asked = Question(first=span[0], last=span[1])
+        asked = Query(first=span[0], last=span[1])
         duck, postgresql = (coverage(store, asked, by=by).to_pylist() for store in stores)
         assert duck == postgresql
         assert gaps(stores[0], asked) == gaps(stores[1], asked)
-    one, other = (rejects(store, Question()).to_pylist() for store in stores)
+    one, other = (rejects(store, Query()).to_pylist() for store in stores)
     assert one == other
     one, other = (summary(store) for store in stores)
     assert one.servers == other.servers

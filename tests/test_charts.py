@@ -9,9 +9,9 @@ from ringserverstats.statistics.charts import (
     NARROW,
     REST,
     WIDE,
+    MapPoint,
     Series,
     Spec,
-    Spot,
     activity,
     coloured,
     for_file,
@@ -42,7 +42,7 @@ SERIES = Series(
 def charts(width: int) -> dict[str, Spec]:
     return {
         "activity": activity(SERIES, coloured(HOSTILE, []), width=width),
-        "map": world_map([Spot(2.0, 48.0, 10**9, name) for name in HOSTILE], width=width),
+        "map": world_map([MapPoint(2.0, 48.0, 10**9, name) for name in HOSTILE], width=width),
         "hours": hours({(1, 0): 5, (7, 23): 10**12}, width=width),
         "ranking": ranking([(name, 10**9) for name in HOSTILE], width=width),
     }

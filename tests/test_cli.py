@@ -49,16 +49,16 @@ def test_word_that_is_neither_command_nor_file(run: CommandLine) -> None:
 
 def test_standard_input_with_a_name(run: CommandLine) -> None:
     given = {"input": TXLOG.read_text()}
-    receipt = json.loads(run("--json", "--name", TXLOG.name, "-", **given).stdout)
-    assert (receipt["entries"], receipt["days_guessed"]) == (4, 0)
+    report = json.loads(run("--json", "--name", TXLOG.name, "-", **given).stdout)
+    assert (report["entries"], report["days_guessed"]) == (4, 0)
     run.environment["DATABASE_URI"] += "2.duckdb"
-    receipt = json.loads(run("ingest", "--json", "-", **given).stdout)
-    assert (receipt["entries"], receipt["days_guessed"]) == (4, 4)
+    report = json.loads(run("ingest", "--json", "-", **given).stdout)
+    assert (report["entries"], report["days_guessed"]) == (4, 4)
 
 
 def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
-    receipt = json.loads(run("ingest", "--json", DATA).stdout)
-    assert list(receipt) == [
+    report = json.loads(run("ingest", "--json", DATA).stdout)
+    assert list(report) == [
         "files",
         "entries",
         "connections",
@@ -80,8 +80,8 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
         "rejects",
         "notes",
     ]
-    assert (receipt["files"], receipt["access_lines"]) == (38, 224)
-    assert receipt["known_elsewhere"] == 0
+    assert (report["files"], report["access_lines"]) == (38, 224)
+    assert report["known_elsewhere"] == 0
 
 
 def test_rejects_are_told_on_standard_error(run: CommandLine, tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_rejects_are_told_on_standard_error(run: CommandLine, tmp_path: Path) ->
 
 def test_stats_as_json_csv_parquet_and_table(run: CommandLine, tmp_path: Path) -> None:
     run(REAL)
-    question = ("stats", "--by", "day,network", "--from", "2026-06", "--to", "2026-07")
-    rows = json.loads(run(*question, "--format", "json").stdout)
+    query = ("stats", "--by", "day,network", "--from", "2026-06", "--to", "2026-07")
+    rows = json.loads(run(*query, "--format", "json").stdout)
     assert list(rows[0]) == ["day", "network", "bytes", "packets", "transfers", "clients"]
     assert rows[0] == {
         "day": "2026-06-30",
@@ -107,18 +107,18 @@ def test_stats_as_json_csv_parquet_and_table(run: CommandLine, tmp_path: Path) -
         "transfers": 4,
         "clients": 3,
     }
-    table = list(csv.DictReader(io.StringIO(run(*question, "--format", "csv").stdout)))
+    table = list(csv.DictReader(io.StringIO(run(*query, "--format", "csv").stdout)))
     assert [{**row, "day": row["day"]} for row in table] == [
         {name: str(value) for name, value in row.items()} for row in rows
     ]
     file = tmp_path / "out.parquet"
-    assert run(*question, "--format", "parquet", "-o", file).returncode == 0
+    assert run(*query, "--format", "parquet", "-o", file).returncode == 0
     assert pyarrow.parquet.read_table(file).to_pylist() == rows
-    shown = run(*question).stdout
+    shown = run(*query).stdout
     assert "301 kB" in shown
     assert "day: the server's local date" in shown
     text = tmp_path / "out.txt"
-    assert run(*question, "-o", text).returncode == 0
+    assert run(*query, "-o", text).returncode == 0
     assert text.read_text() == shown
 
 
@@ -201,7 +201,7 @@ def test_servers(run: CommandLine) -> None:
             "timezone": "America/Denver",
             "first_day": None,
             "last_day": None,
-            "former": ["node-a"],
+            "former_names": ["node-a"],
             "paths": [],
         }
     ]
@@ -241,7 +241,7 @@ def test_errors_say_what_to_do_next(
     [
         ("RINGSERVERSTATS_SECRET", "tooshort"),
         ("RINGSERVERSTATS_IPV6_PREFIX", "129"),
-        ("RINGSERVERSTATS_WAIT", "soon"),
+        ("RINGSERVERSTATS_LOCK_TIMEOUT", "soon"),
         ("RINGSERVERSTATS_MEMORY", "lots"),
         ("RINGSERVERSTATS_KEEP_HOSTS", "perhaps"),
         ("RINGSERVERSTATS_CONFIG", "/no/such/file.toml"),
@@ -277,8 +277,8 @@ def test_compressed_and_folder_of_other_files(run: CommandLine, tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / TXLOG.name).write_bytes(TXLOG.read_bytes())
     (folder / "README").write_text("no log")
-    receipt = json.loads(run("ingest", "--json", tmp_path / "logs").stdout)
-    assert (receipt["files"], receipt["entries"], receipt["other_files"]) == (1, 4, 1)
+    report = json.loads(run("ingest", "--json", tmp_path / "logs").stdout)
+    assert (report["files"], report["entries"], report["other_files"]) == (1, 4, 1)
 
 
 def test_start_up_is_quick(run: CommandLine) -> None:
@@ -470,14 +470,14 @@ def test_sql_behind_an_answer_gives_the_same_answer(run: CommandLine) -> None:
     import duckdb
 
     run(REAL)
-    question = ("stats", "--by", "day,network", "--network", "F?", "--measure", "bytes,clients")
-    lines = run(*question, "--sql").stdout.splitlines()
+    query = ("stats", "--by", "day,network", "--network", "F?", "--measure", "bytes,clients")
+    lines = run(*query, "--sql").stdout.splitlines()
     sql = lines[0].rstrip(";")
     values = [line.split(": ", 1)[1].strip("'") for line in lines[1:]]
     assert values == ["F_"]
     with duckdb.connect(run.folder / "store.duckdb", read_only=True) as connection:
         rows = connection.execute(sql, values).fetchall()
-    told = json.loads(run(*question, "--format", "json").stdout)
+    told = json.loads(run(*query, "--format", "json").stdout)
     assert [list(row.values()) for row in told] == [list(map(_plain, row)) for row in rows]
 
 

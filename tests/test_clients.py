@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model import START, block
 
-from ringserverstats.cli.answer import notes
-from ringserverstats.enrich import geography as places
-from ringserverstats.enrich.geography import (
-    NOWHERE,
-    PRIVATE,
+from ringserverstats.cli.result_table import notes
+from ringserverstats.enrich import geoip as places
+from ringserverstats.enrich.geoip import (
+    NO_LOCATION,
+    PRIVATE_NETWORK,
     UNKNOWN,
-    Geography,
+    GeoIP,
     geohash,
-    places_of,
+    locations_of,
 )
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.published import answer_all
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.publish import operator_result
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -47,31 +47,31 @@ FEED = Rule(name="feed", class_="feeder", direction="RX")
 
 
 @pytest.fixture(scope="module")
-def geography() -> Geography:
-    return Geography(CITY, ASN, precision=5)
+def geoip() -> GeoIP:
+    return GeoIP(CITY, ASN, precision=5)
 
 
 def by(store: Store, *names: str, direction: str = "TX") -> dict[tuple, int]:
-    question = Question(by=names, measures=("bytes",), filters={"direction": (direction,)})
-    return {tuple(row[n] for n in names): row["bytes"] for row in ask(store, question).to_pylist()}
+    query = Query(dimensions=names, measures=("bytes",), filters={"direction": (direction,)})
+    return {tuple(row[n] for n in names): row["bytes"] for row in ask(store, query).to_pylist()}
 
 
-def test_places_of_a_real_log(store: Store, geography: Geography) -> None:
-    read_into(store, TEXT, geography=geography)
+def test_places_of_a_real_log(store: Store, geoip: GeoIP) -> None:
+    read_into(store, TEXT, geoip=geoip)
     found = by(store, "country", "city", "geohash", "asn")
     assert {key: found[key] for key in SENT} == SENT
     others = {key: value for key, value in found.items() if key not in SENT}
-    assert set(others) == {(PRIVATE, PRIVATE, UNKNOWN, UNKNOWN)}
+    assert set(others) == {(PRIVATE_NETWORK, PRIVATE_NETWORK, UNKNOWN, UNKNOWN)}
     assert sum(found.values()) == by(store, "server")[("default",)]
     assert by(store, "country-name")[("United Kingdom",)] == 90_624 + 67_584
-    sweden = Question(filters={"country": ("SE",), "city": ("Link*",)}, measures=("bytes",))
+    sweden = Query(filters={"country": ("SE",), "city": ("Link*",)}, measures=("bytes",))
     assert ask(store, sweden).to_pylist() == [{"bytes": 30_720}]
     assert_whole(store)
 
 
 def test_without_databases_nothing_is_a_place(store: Store) -> None:
     read_into(store, TEXT)
-    assert {key for (key,) in by(store, "country")} == {UNKNOWN, PRIVATE}
+    assert {key for (key,) in by(store, "country")} == {UNKNOWN, PRIVATE_NETWORK}
     assert {key for (key,) in by(store, "class")} == {"external"}
 
 
@@ -80,20 +80,20 @@ def test_without_databases_nothing_is_a_place(store: Store) -> None:
     [
         ("2001:218::1", "JP"),
         ("::ffff:2.125.160.216", "GB"),
-        ("10.1.2.3", PRIVATE),
-        ("127.0.0.1", PRIVATE),
-        ("192.0.2.1", PRIVATE),
-        ("2001:db8::1", PRIVATE),
-        ("fe80::1", PRIVATE),
+        ("10.1.2.3", PRIVATE_NETWORK),
+        ("127.0.0.1", PRIVATE_NETWORK),
+        ("192.0.2.1", PRIVATE_NETWORK),
+        ("2001:db8::1", PRIVATE_NETWORK),
+        ("fe80::1", PRIVATE_NETWORK),
         ("9.9.9.9", UNKNOWN),
     ],
 )
-def test_places_of_addresses(geography: Geography, address: str, country: str) -> None:
-    assert places_of([ip_address(address)], geography)[0].country == country
+def test_places_of_addresses(geoip: GeoIP, address: str, country: str) -> None:
+    assert locations_of([ip_address(address)], geoip)[0].country == country
 
 
-def test_no_address_is_nowhere(geography: Geography) -> None:
-    assert places_of([None], geography) == [NOWHERE]
+def test_no_address_is_nowhere(geoip: GeoIP) -> None:
+    assert locations_of([None], geoip) == [NO_LOCATION]
 
 
 @given(st.floats(-90, 90), st.floats(-180, 180), st.integers(1, 12))
@@ -121,12 +121,12 @@ def test_databases_are_found_where_geoipupdate_leaves_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "FOLDERS", (tmp_path / "none", tmp_path))
-    assert Geography(None, None, precision=5).databases == []
+    assert GeoIP(None, None, precision=5).databases == []
     shutil.copy(CITY, tmp_path / "GeoLite2-City.mmdb")
     shutil.copy(ASN, tmp_path / "GeoLite2-ASN.mmdb")
-    found = Geography(None, None, precision=5)
+    found = GeoIP(None, None, precision=5)
     assert [one.kind for one in found.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
-    assert places_of([ip_address("89.160.20.128")], found)[0].organisation == "Bredband2 AB"
+    assert locations_of([ip_address("89.160.20.128")], found)[0].organisation == "Bredband2 AB"
 
 
 def test_the_database_of_the_extra_is_found(
@@ -138,7 +138,7 @@ def test_the_database_of_the_extra_is_found(
     (package / "__init__.py").touch()
     shutil.copy(CITY, package / "db" / "dbip-city-lite-latest.mmdb")
     monkeypatch.syspath_prepend(tmp_path)
-    found = Geography(None, None, precision=5)
+    found = GeoIP(None, None, precision=5)
     assert [one.path.parent for one in found.databases] == [package / "db"]
 
 
@@ -150,10 +150,10 @@ def test_a_database_that_cannot_be_used_stops_nothing(
     path = tmp_path / "city.mmdb"
     if content is not None:
         path.write_bytes(CITY.read_bytes()[:9_000] if content == b"half" else content)
-    geography = Geography(path, ASN, precision=5)
-    receipt = read_into(store, TEXT, geography=geography)
-    assert receipt.entries == 13
-    [note] = [note for note in receipt.notes if str(path) in note]
+    geoip = GeoIP(path, ASN, precision=5)
+    report = read_into(store, TEXT, geoip=geoip)
+    assert report.entries == 13
+    [note] = [note for note in report.notes if str(path) in note]
     assert "stay unknown" in note
     assert by(store, "asn")[("AS209",)] == 283_653
 
@@ -165,9 +165,9 @@ def test_a_database_with_damage_inside_is_given_up(store: Store, tmp_path: Path)
     metadata = whole.rindex(b"\xab\xcd\xefMaxMind.com")
     whole[2_000 : metadata - 100] = b"\xff" * (metadata - 2_100)
     path.write_bytes(whole)
-    receipt = read_into(store, TEXT, geography=Geography(path, None, precision=5))
-    assert receipt.entries == 13
-    assert any("damaged" in note for note in receipt.notes)
+    report = read_into(store, TEXT, geoip=GeoIP(path, None, precision=5))
+    assert report.entries == 13
+    assert any("damaged" in note for note in report.notes)
 
 
 @pytest.mark.of_duckdb
@@ -175,9 +175,9 @@ def test_a_database_that_is_replaced_while_it_is_used(tmp_path: Path) -> None:
     """Written over in its place, as `cp` does, which would end a process that has it in memory."""
     path = tmp_path / "city.mmdb"
     shutil.copy(CITY, path)
-    geography = Geography(path, None, precision=5)
+    geoip = GeoIP(path, None, precision=5)
     path.write_bytes(b"")
-    assert places_of([ip_address("81.2.69.142")], geography)[0].city == "London"
+    assert locations_of([ip_address("81.2.69.142")], geoip)[0].city == "London"
 
 
 def test_names_that_strangers_chose_are_kept_as_none(store: Store, log: Log) -> None:
@@ -205,8 +205,8 @@ def test_rules_decide_in_their_order(store: Store, log: Log) -> None:
     assert_whole(store)
 
 
-def test_changed_rules_change_history_and_no_total(store: Store, geography: Geography) -> None:
-    read_into(store, DATA, geography=geography)
+def test_changed_rules_change_history_and_no_total(store: Store, geoip: GeoIP) -> None:
+    read_into(store, DATA, geoip=geoip)
     before = dump(store)
     edu = Rule(name="edu", class_="mirror", institution="A University", domains=("example.edu",))
     rules = Rules((FEED, edu, ARCHIVE))
@@ -216,7 +216,7 @@ def test_changed_rules_change_history_and_no_total(store: Store, geography: Geog
     assert told.moved[("external", "mirror")] == told.clients["mirror"] == 1
     assert told.unmatched == ["ours"]  # no addresses are kept, but domains are
     after = dump(store)
-    assert {table for table in after if after[table] != before[table]} == {"origin"}
+    assert {table for table in after if after[table] != before[table]} == {"client_profile"}
     assert by(store, "class")[("mirror",)] == by(store, "institution")[("A University",)] > 0
     assert store.reclassify(rules, try_only=False).moved == {}
     assert_whole(store)
@@ -343,11 +343,11 @@ def test_a_database_of_dbip_is_named_with_its_places(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As its licence asks, and where its places are shown alone."""
-    geography = Geography(CITY, ASN, precision=5)
-    monkeypatch.setattr(geography._city, "kind", "DBIP-City-Lite")
-    read_into(store, TEXT, geography=geography)
-    asked = [Question(by=by) for by in BY]
-    told = [notes(store, one, answer_all(store, one)) for one in asked]
+    geoip = GeoIP(CITY, ASN, precision=5)
+    monkeypatch.setattr(geoip._city, "kind", "DBIP-City-Lite")
+    read_into(store, TEXT, geoip=geoip)
+    asked = [Query(dimensions=by) for by in BY]
+    told = [notes(store, one, operator_result(store, one)) for one in asked]
     named = [any("DB-IP" in one for one in own) for own in told]
     assert named == [True, True, False]
 

@@ -30,16 +30,16 @@ from ringserverstats import copy as copying
 from ringserverstats.copy import copy, differences
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store, Written
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.duckdb.store import DuckDBStore
 
 Log = Callable[..., Path]
 QUESTIONS = (
-    Question(measures=("bytes", "packets", "transfers", "entries", "connections", "clients")),
-    Question(by=("server", "day")),
-    Question(by=("month", "network", "station"), filters={"direction": ("TX",)}),
-    Question(by=("agent", "client"), filters={"network": ("FR",)}),
+    Query(measures=("bytes", "packets", "transfers", "entries", "connections", "clients")),
+    Query(dimensions=("server", "day")),
+    Query(dimensions=("month", "network", "station"), filters={"direction": ("TX",)}),
+    Query(dimensions=("agent", "client"), filters={"network": ("FR",)}),
 )
 
 
@@ -78,10 +78,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     made.change_server("unused", service=(date(2026, 6, 1), None))
     read_into(made, DATA)
-    twins = block(agent="twin", log_time=START + 500) * 3
+    duplicates = block(agent="twin", log_time=START + 500) * 3
     bad = block(agent="wrong").replace("bytes: 1536", "bytes: 1") + "junk\n"
     log = folder / "txlog-20260131T0000-20260201T0000"
-    log.write_text(twins + bad)
+    log.write_text(duplicates + bad)
     read_into(made, log)
     (folder / "some-days").write_text(days_of_logs(6))
     read_into(made, folder / "some-days", server="elsewhere")
@@ -113,12 +113,12 @@ def assert_copied(source: Store, target: Store) -> None:
     assert differences(source, target) == []
     assert dump(target) == dump(source)
     assert target.servers() == source.servers()
-    assert target.portrait() == source.portrait()
+    assert target.identity_and_servers() == source.identity_and_servers()
     assert_whole(target)
-    for question in QUESTIONS:
-        assert ask(target, question).to_pylist() == ask(source, question).to_pylist()
+    for query in QUESTIONS:
+        assert ask(target, query).to_pylist() == ask(source, query).to_pylist()
     for by in ("day", "month"):
-        assert coverage(target, Question(), by=by) == coverage(source, Question(), by=by)
+        assert coverage(target, Query(), by=by) == coverage(source, Query(), by=by)
 
 
 def test_there_and_back(source: DuckDBStore, database: str, tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ def test_sums_over_64_bits(
     copy(there, back)
     for target in (there, back):  # PostgreSQL spreads such a sum over several rows of its views
         assert differences(source, target) == []
-        for table in ("seen", "transfer", "connection_by_day"):
+        for table in ("entry_ledger", "transfer", "connection_by_day"):
             assert dump(target)[table] == dump(source)[table]
-        for question in QUESTIONS:
-            assert ask(target, question).to_pylist() == ask(source, question).to_pylist()
+        for query in QUESTIONS:
+            assert ask(target, query).to_pylist() == ask(source, query).to_pylist()
         assert_whole(target)
     assert dump(back) == dump(source)
 
@@ -267,8 +267,8 @@ def test_days_that_are_no_longer_whole_are_not_in_the_copy(tmp_path: Path) -> No
     copy(source, target)
     source.change_server("a", timezone="Europe/Rome")
     copy(source, target)
-    assert dump(target)["covered"] == dump(source)["covered"]
-    assert coverage(target, Question()) == coverage(source, Question())
+    assert dump(target)["log_interval"] == dump(source)["log_interval"]
+    assert coverage(target, Query()) == coverage(source, Query())
 
 
 def test_a_server_that_was_removed_since_is_removed_in_the_copy(tmp_path: Path) -> None:
@@ -322,14 +322,14 @@ def test_kills(run: CommandLine, source: DuckDBStore, database: str, log: Log) -
         )
         end = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < end:
-            counted = target.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
+            counted = target.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
             if counted > held:
                 time.sleep(random.Random(counted).uniform(0, 0.1))
                 break
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL  # it had not ended by itself
-        now = target.ask("SELECT count(*) AS n FROM seen", [])["n"][0].as_py()
+        now = target.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
         assert now >= counted > held
         held = now
         assert_whole(target)
@@ -361,7 +361,7 @@ def test_a_store_whose_transfers_were_lost_is_not_copied(
     "change",
     [
         "UPDATE transfer SET entry = entry + 1 WHERE day = '2026-02-03'",
-        "DELETE FROM seen WHERE day = '2026-02-03'",
+        "DELETE FROM entry_ledger WHERE day = '2026-02-03'",
         "DELETE FROM transfer WHERE day = '2026-02-03' AND entry ="
         " (SELECT min(entry) FROM transfer WHERE day = '2026-02-03')",
     ],

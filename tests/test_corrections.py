@@ -22,16 +22,18 @@ from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store import corrections, duckdb_session, postgresql_session
+from ringserverstats.statistics.query import Query, ask
+from ringserverstats.store import corrections
 from ringserverstats.store.base import Store
+from ringserverstats.store.duckdb.store import session as duckdb_session
+from ringserverstats.store.postgresql.store import session as postgresql_session
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))
 
 
 def total(store: Store) -> dict[str, int]:
-    return ask(store, Question()).to_pylist()[0]
+    return ask(store, Query()).to_pylist()[0]
 
 
 @pytest.fixture
@@ -81,11 +83,11 @@ def test_delete_and_read_again_gives_the_same_store(
     assert_whole(store)
     assert gone.entries > 0
     left = dump(store)
-    days = {str(row[3]) for row in left["seen"] if row[0] == "1"}
+    days = {str(row[3]) for row in left["entry_ledger"] if row[0] == "1"}
     assert not any(first <= date.fromisoformat(day) <= last for day in days)
-    assert len(before["seen"]) - len(left["seen"]) == gone.entries
-    receipt = read_into(store, week, DATA)
-    assert (receipt.entries, receipt.bytes) == (gone.entries, gone.bytes)
+    assert len(before["entry_ledger"]) - len(left["entry_ledger"]) == gone.entries
+    report = read_into(store, week, DATA)
+    assert (report.entries, report.bytes) == (gone.entries, gone.bytes)
     assert dump(store) == before
     assert_whole(store)
 
@@ -105,7 +107,7 @@ def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
     assert (gone.entries, gone.rejects, gone.days) == (1, 1, 1)
     left = dump(store)
     assert [row[1] for row in left["agent"]] == ["of-20260202"]
-    assert len(left["covered"]) == len(left["reject"]) == 1
+    assert len(left["log_interval"]) == len(left["reject"]) == 1
     assert_whole(store)
 
 
@@ -120,7 +122,7 @@ def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.Monk
     assert dump(store) == before
     good = duckdb_session.counted
     modules = duckdb_session, postgresql_session
-    for one in corrections.SUMS:
+    for one in corrections.ROLLUPS:
         wrong = lambda sum_, where, one=one: "SELECT wrong" if sum_ is one else good(sum_, where)  # noqa: E731
         for module in modules:
             monkeypatch.setattr(module, "counted", wrong)
@@ -168,7 +170,7 @@ def test_merge_is_as_if_all_had_been_read_under_one_name(
         read_into(whole, part, server="right")
     assert dump(store) == dump(whole)
     assert read_into(store, half, server="wrong").entries == 0  # logs may still bear that name
-    assert [(one.name, one.former) for one in store.servers()] == [("right", ("wrong",))]
+    assert [(one.name, one.former_names) for one in store.servers()] == [("right", ("wrong",))]
 
 
 def test_entries_that_both_have_are_merged_only_on_demand(
@@ -301,7 +303,7 @@ def test_delete_of_a_day_of_a_log_of_a_week_leaves_none_of_its_days_complete(
 ) -> None:
     path = log(block(log_time=START + 86_400 * 3), "txlog-20260131T0000-20260207T0000")
     read_into(store, path)
-    asked = Question(filters={"direction": ("TX",)})
+    asked = Query(filters={"direction": ("TX",)})
     assert set(coverage(store, asked)["state"].to_pylist()) == {"complete"}
     day = date(2026, 1, 31)  # on which the connection's week is counted
     store.delete("default", day, day, try_only=False)

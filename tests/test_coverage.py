@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from model import block
 
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.logs.coverage import Piece, is_over, pieces
+from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.query import Query, ask, totals
 from ringserverstats.store.base import Server, Store
 
 Log = Callable[..., Path]
@@ -34,7 +34,7 @@ DAY = "20260630T0000-20260701T0000"
 
 
 def states(store: Store, **asked: object) -> dict[str, str]:
-    rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
+    rows = coverage(store, Query(**{"filters": SENT, **asked})).to_pylist()
     return {row["day"]: row["state"] for row in rows if row["state"] != "missing"}
 
 
@@ -138,7 +138,7 @@ def test_a_log_with_nothing_in_it_is_an_empty_day_and_none_is_a_missing_one(
 ) -> None:
     read_into(store, log("", f"txlog-{DAY}"))
     read_into(store, log("", "txlog-20260702T0000-20260703T0000"))
-    rows = coverage(store, Question(filters=SENT)).to_pylist()
+    rows = coverage(store, Query(filters=SENT)).to_pylist()
     assert [row["state"] for row in rows] == ["empty", "missing", "empty"]
     assert_whole(store)
 
@@ -157,8 +157,8 @@ def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(store: Store, l
     read_into(store, path)
     july = {"first": date(2026, 7, 1), "last": date(2026, 7, 3)}
     assert set(states(store, **july).values()) == {"complete"}
-    question = Question(filters=SENT, measures=("bytes", "bytes-per-day"))
-    assert ask(store, question).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
+    query = Query(filters=SENT, measures=("bytes", "bytes-per-day"))
+    assert ask(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
 
 
 def test_where_nobody_told_the_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
@@ -196,7 +196,7 @@ def test_input_without_a_name_does_not_cover_its_days(store: Store, log: Log) ->
 
 def looked_at(store: Store, **asked: object) -> tuple[str, str, int]:
     """First and last day that are looked at, and how many are missing."""
-    rows = coverage(store, Question(**{"filters": SENT, **asked})).to_pylist()
+    rows = coverage(store, Query(**{"filters": SENT, **asked})).to_pylist()
     days = [row["day"] for row in rows]
     return min(days), max(days), sum(row["state"] == "missing" for row in rows)
 
@@ -229,7 +229,7 @@ def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
 ) -> None:
     store.open(create=True)
     store.add_server("a", "UTC")
-    assert len(coverage(store, Question(filters=SENT))) == 0
+    assert len(coverage(store, Query(filters=SENT))) == 0
     asked = {"first": date(2026, 6, 1), "last": date(2026, 6, 3)}
     assert looked_at(store, **asked) == ("2026-06-01", "2026-06-03", 3)
 
@@ -244,9 +244,9 @@ def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
         (folder_copy := tmp_path / f"unnamed-{path.name[6:14]}").write_bytes(unnamed)
         read_into(store, folder_copy)
     store.change_server("default", timezone="Europe/Paris")
-    receipt = read_into(store, folder)
-    assert receipt.misdated == 4
-    assert "ringserverstats delete" in receipt.notes[-1]
+    report = read_into(store, folder)
+    assert report.misdated == 4
+    assert "ringserverstats delete" in report.notes[-1]
     assert set(states(store).values()) == {"incomplete"}
     store.delete("default", *days, try_only=False)
     assert read_into(store, folder).misdated == 0
@@ -255,7 +255,7 @@ def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
 
 def test_months_count_days(store: Store) -> None:
     read_into(store, DATA / "v4.5.3-midnight-paris", DATA / "v4.5.3-clockchange-paris")
-    rows = coverage(store, Question(filters=SENT), by="month").to_pylist()
+    rows = coverage(store, Query(filters=SENT), by="month").to_pylist()
     assert [(row["month"], row["complete"], row["missing"]) for row in rows] == [
         ("2026-03", 2, 2),
         ("2026-04", 0, 30),
@@ -264,7 +264,7 @@ def test_months_count_days(store: Store) -> None:
         ("2026-07", 1, 0),
     ]
     with pytest.raises(UsageError, match="goes by day or month"):
-        coverage(store, Question(), by="year")
+        coverage(store, Query(), by="year")
 
 
 SPANS = given(
@@ -302,7 +302,7 @@ def _assert_minutes_are_of_the_union(spans: list[tuple[int, int]]) -> None:
             path.write_text("")
             logs.append((path, set(range(first, last))))
         read_into(store, *(path for path, _ in logs))
-        rows = coverage(store, Question(filters=SENT)).to_pylist()
+        rows = coverage(store, Query(filters=SENT)).to_pylist()
         expected = len(set().union(*(minutes for _, minutes in logs)))
         assert [row["minutes"] for row in rows] == ([expected] if logs else [])
 
@@ -335,8 +335,8 @@ def _fill_with_gaps(store: Store, log: Log) -> None:
 
 def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> None:
     def mean(**asked: object) -> list[dict]:
-        question = Question(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
-        return ask(gappy, question).to_pylist()
+        query = Query(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
+        return ask(gappy, query).to_pylist()
 
     assert mean(by=("server",), sort="server") == [
         {"server": "a", "bytes": 800, "bytes-per-day": 50},  # 100 in two days; the third is not
@@ -347,12 +347,12 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     assert [row["bytes-per-day"] for row in mean(by=("day",))] == [110, 20, 30, 40]
     none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=())
     assert none == [{"bytes": 730, "bytes-per-day": 30}]
-    nobody = Question(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
+    nobody = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
     assert ask(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
     only = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=("server",), sort="server")
     assert [row["bytes-per-day"] for row in only] == [None, 30]
-    question = Question(by=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
-    assert totals(gappy, question) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded
+    query = Query(dimensions=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
+    assert totals(gappy, query) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded
 
 
 @pytest.mark.usefixtures("gappy")
@@ -403,8 +403,8 @@ def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(
     logs = sorted((DATA / "v2020.075-midnight-denver").glob("txlog*"))
     for path in logs:
         (tmp_path / f"plain-{path.name[6:14]}").write_bytes(path.read_bytes())
-    receipt = read_into(store, *sorted(tmp_path.glob("plain-*")), *logs)
-    assert receipt.misdated == 4
+    report = read_into(store, *sorted(tmp_path.glob("plain-*")), *logs)
+    assert report.misdated == 4
     assert set(states(store).values()) == {"incomplete"}
 
 
@@ -414,4 +414,4 @@ def test_a_service_that_goes_on_asks_for_no_day_to_come(store: Store) -> None:
     today = datetime.now(UTC).date()
     store.change_server("a", service=(today - timedelta(days=3), today + timedelta(days=90)))
     days = [(today - timedelta(days=number)).isoformat() for number in (3, 2, 1)]
-    assert coverage(store, Question(filters=SENT))["day"].to_pylist() == days
+    assert coverage(store, Query(filters=SENT))["day"].to_pylist() == days

@@ -17,7 +17,7 @@ import generate
 from ringserverstats.cli import PROGRAM, cli
 from ringserverstats.logs import jsonl, reasons
 from ringserverstats.settings import Settings
-from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
 from ringserverstats.store.audit import _CHECKS
 
 ROOT = Path(__file__).parents[1]
@@ -95,11 +95,11 @@ def test_every_setting_is_in_the_manual() -> None:
 
 def test_every_statistic_is_in_the_manual_with_its_sql() -> None:
     page = MANUAL["statistics"]
-    for name in (*GROUPS, *MEASURES):
+    for name in (*DIMENSIONS, *MEASURES):
         assert f"| `{name}` |" in page
     for name in FILTERS:
         assert f"| `--{name}` |" in page
-    for one in GROUPS.values():
+    for one in DIMENSIONS.values():
         assert " ".join((one.named or one.key).split()) in html.unescape(page)
 
 

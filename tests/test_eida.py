@@ -43,16 +43,16 @@ from python_hll2.util import NumberUtil
 from servers import MUST, Server
 from test_privacy import _logs, _needles
 
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import UsageError
+from ringserverstats.exports.eida import payload as eida
+from ringserverstats.exports.eida.payload import Figures, figures, payload
+from ringserverstats.exports.eida.served import ASKED, NO_CODES, NOT_RESOLVED, PROTOCOLS
+from ringserverstats.exports.eida.sketches import maker, registers, united
 from ringserverstats.keys import derive
-from ringserverstats.statistics import eida
-from ringserverstats.statistics.eida import Figures, figures, payload
-from ringserverstats.statistics.questions import Question, ask, totals
-from ringserverstats.statistics.served import ASKED, NO_CODES, NOT_RESOLVED, PROTOCOLS
-from ringserverstats.statistics.sketches import maker, registers, united
+from ringserverstats.statistics.query import Query, ask, totals
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -89,7 +89,7 @@ def stores(
         make_postgresql(server.make("of_eida", "migrated"), folder),
     )
     for store in made:
-        read_into(store, DATA, geography=Geography(CITY, ASN, precision=5), rules=RULES)
+        read_into(store, DATA, geoip=GeoIP(CITY, ASN, precision=5), rules=RULES)
         store.set_registry(REGISTRY)
     with held_open(made[0]):
         yield made
@@ -103,11 +103,11 @@ def made_of(found: Figures) -> dict:
     return json.loads(b"".join(payload(found, maker(), NOW)))
 
 
-def external(*, month: date, last: date, by: tuple[str, ...] = (), **filters: str) -> Question:
+def external(*, month: date, last: date, by: tuple[str, ...] = (), **filters: str) -> Query:
     """What `stats` is asked for the same figures."""
     own = {"direction": ("TX",), "protocol": PROTOCOLS, "class": ("external",)}
     own |= {name: (value,) for name, value in filters.items()}
-    return Question(by=by, first=month, last=last, filters=own, measures=("bytes", "clients"))
+    return Query(dimensions=by, first=month, last=last, filters=own, measures=("bytes", "clients"))
 
 
 # Figures
@@ -220,8 +220,8 @@ def test_a_code_is_what_it_stood_for_on_its_day(stores: tuple[Store, Store]) -> 
         found: Counter[str] = Counter()
         for row in rows:
             found[row["network"]] += row["bytes"]
-        by = Question(
-            by=("day",),
+        by = Query(
+            dimensions=("day",),
             first=MARCH,
             last=date(2026, 3, 31),
             filters={"direction": ("TX",), "network": ("XP",)},
@@ -238,7 +238,7 @@ def test_what_is_not_resolved_is_told(stores: tuple[Store, Store]) -> None:
         found = figures(store, NOVEMBER, classes=("*",))
         told = {(one.code, one.reason): one for one in found.left_out}
         assert set(told) == {("XX", NOT_RESOLVED), ("Z3", NOT_RESOLVED), (None, NO_CODES)}
-        by = Question(
+        by = Query(
             first=NOVEMBER,
             last=date(2026, 11, 30),
             filters={"direction": ("TX",), "network": ("Z3",)},
@@ -334,7 +334,7 @@ def test_head_and_score(stores: tuple[Store, Store]) -> None:
         assert made["generated_at"] == "2026-12-01 00:10:00"
         assert made["days_coverage"] == ["2026-11-24"]
         by = external(month=NOVEMBER, last=date(2026, 11, 30))
-        entries = ask(store, Question(**{**vars(by), "measures": ("entries",)}))["entries"][0]
+        entries = ask(store, Query(**{**vars(by), "measures": ("entries",)}))["entries"][0]
         assert made["aggregation_score"] == round(entries.as_py() / len(made["stats"]))
 
 
@@ -392,7 +392,7 @@ def test_months_of_which_nothing_is_known_are_refused(stores: tuple[Store, Store
 def test_a_month_whose_transfers_are_pruned_is_refused(store: Store) -> None:
     read_into(store, TEXT)
     assert len(figures(store, NOVEMBER).rows) > 0
-    execute(store, "INSERT INTO pruned (month, late) VALUES ('2026-11-01', false)")
+    execute(store, "INSERT INTO pruned_month (month, late) VALUES ('2026-11-01', false)")
     with pytest.raises(UsageError, match="2026-11 are not kept"):
         figures(store, NOVEMBER)
 
@@ -765,7 +765,7 @@ def reader(run: CommandLine, filled: Filled) -> CommandLine:
 
 
 @pytest.fixture
-def sender(reader: CommandLine) -> CommandLine:
+def export_worker(reader: CommandLine) -> CommandLine:
     reader.environment["RINGSERVERSTATS_EIDA_TOKEN"] = TOKEN
     return reader
 
@@ -774,10 +774,10 @@ def sending(url: str, *more: object) -> tuple[object, ...]:
     return ("export", "eida", "--month", "2026-11", "--node", "EXAMPLE", "--url", url, *more)
 
 
-def test_it_is_put_packed_with_both_headers(sender: CommandLine) -> None:
-    path = sender.folder / "sent.json"
+def test_it_is_put_packed_with_both_headers(export_worker: CommandLine) -> None:
+    path = export_worker.folder / "sent.json"
     with serving(200, b"Statistic \x1b[31mtaken") as service:
-        told = sender(*sending(service.url, "--yes", "-o", path))
+        told = export_worker(*sending(service.url, "--yes", "-o", path))
     assert told.returncode == 0, told.stderr
     [(method, place, headers, body)] = service.requests
     assert (method, place) == ("PUT", "/eidaws/statistics/1/submit")
@@ -794,9 +794,9 @@ def test_it_is_put_packed_with_both_headers(sender: CommandLine) -> None:
 
 
 @pytest.mark.of_duckdb
-def test_without_a_terminal_and_yes_nothing_is_sent(sender: CommandLine) -> None:
+def test_without_a_terminal_and_yes_nothing_is_sent(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = sender.process(*sending(service.url), stdin=subprocess.DEVNULL)
+        told = export_worker.process(*sending(service.url), stdin=subprocess.DEVNULL)
     assert told.returncode == 2
     assert service.requests == []
     for word in (service.url, "EXAMPLE", "2026-11", "rows", "dataselect", "replace", "--yes"):
@@ -805,12 +805,14 @@ def test_without_a_terminal_and_yes_nothing_is_sent(sender: CommandLine) -> None
 
 @pytest.mark.of_duckdb
 @pytest.mark.parametrize(("answer", "code", "sent"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
-def test_on_a_terminal_it_asks(sender: CommandLine, answer: str, code: int, sent: int) -> None:
+def test_on_a_terminal_it_asks(
+    export_worker: CommandLine, answer: str, code: int, sent: int
+) -> None:
     mine, its = pty.openpty()
     try:
         os.write(mine, answer.encode())
         with serving(200) as service:
-            told = sender.process(*sending(service.url), stdin=its)
+            told = export_worker.process(*sending(service.url), stdin=its)
     finally:
         os.close(mine)
         os.close(its)
@@ -821,10 +823,10 @@ def test_on_a_terminal_it_asks(sender: CommandLine, answer: str, code: int, sent
 
 @pytest.mark.of_duckdb
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed(sender: CommandLine, status: int) -> None:
+def test_no_redirect_is_followed(export_worker: CommandLine, status: int) -> None:
     with serving(200) as other, serving(status, location=other.url) as service:
-        told = sender(*sending(service.url, "--yes"))
-        direct = sender(*sending(other.url, "--yes"))  # the control: it would take it
+        told = export_worker(*sending(service.url, "--yes"))
+        direct = export_worker(*sending(other.url, "--yes"))  # the control: it would take it
     assert told.returncode == 3
     assert f"{status} " in told.stderr
     assert len(service.requests) == 1
@@ -838,9 +840,9 @@ def test_no_redirect_is_followed(sender: CommandLine, status: int) -> None:
     ("status", "said"),
     [(401, "401 Unauthorized"), (403, "403 Forbidden"), (400, "400 Bad Request"), (500, "500 I")],
 )
-def test_errors_of_the_service_are_told(sender: CommandLine, status: int, said: str) -> None:
+def test_errors_of_the_service_are_told(export_worker: CommandLine, status: int, said: str) -> None:
     with serving(status, f"no \x07 {TOKEN} {'long ' * 1000}".encode()) as service:
-        told = sender(*sending(service.url, "--yes"))
+        told = export_worker(*sending(service.url, "--yes"))
     assert told.returncode == 3
     assert said in told.stderr
     assert "***" in told.stderr
@@ -850,10 +852,10 @@ def test_errors_of_the_service_are_told(sender: CommandLine, status: int, said: 
 
 
 @pytest.mark.of_duckdb
-def test_a_service_that_is_not_there_is_told(sender: CommandLine) -> None:
+def test_a_service_that_is_not_there_is_told(export_worker: CommandLine) -> None:
     with serving(200) as service:
         url = service.url
-    told = sender(*sending(url, "--yes"))
+    told = export_worker(*sending(url, "--yes"))
     assert told.returncode == 3
     assert "cannot be reached" in told.stderr
     assert TOKEN not in told.stderr
@@ -861,26 +863,26 @@ def test_a_service_that_is_not_there_is_told(sender: CommandLine) -> None:
 
 @pytest.mark.of_duckdb
 @pytest.mark.parametrize("token", ["two\nlines-s3cret", "a blank-s3cret", "é-s3cret"])
-def test_a_token_that_is_none_is_not_shown(sender: CommandLine, token: str) -> None:
-    sender.environment["RINGSERVERSTATS_EIDA_TOKEN"] = token
+def test_a_token_that_is_none_is_not_shown(export_worker: CommandLine, token: str) -> None:
+    export_worker.environment["RINGSERVERSTATS_EIDA_TOKEN"] = token
     with serving(200) as service:
-        told = sender(*sending(service.url, "--yes"))
+        told = export_worker(*sending(service.url, "--yes"))
     assert (told.returncode, service.requests) == (2, [])
     assert "eida_token" in told.stderr
     assert "s3cret" not in told.stderr
 
 
 @pytest.mark.of_duckdb
-def test_nothing_is_not_sent(sender: CommandLine) -> None:
+def test_nothing_is_not_sent(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = sender(*sending(service.url, "--yes", "--class", "nobody"))
+        told = export_worker(*sending(service.url, "--yes", "--class", "nobody"))
     assert (told.returncode, service.requests) == (2, [])
     assert "no rows" in told.stderr
 
 
-def test_a_query_of_the_address_is_sent_and_not_shown(sender: CommandLine) -> None:
+def test_a_query_of_the_address_is_sent_and_not_shown(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = sender(*sending(f"{service.url}?key=hidden", "--yes"))
+        told = export_worker(*sending(f"{service.url}?key=hidden", "--yes"))
     assert service.requests[0][1].endswith("?key=hidden")
     assert service.url in told.stderr
     assert "hidden" not in told.stderr

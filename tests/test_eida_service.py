@@ -23,15 +23,15 @@ from conftest import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model import START, block
+from ringserverstats.statistics.query_string import Query, ask
 from servers import Server
 from test_eida import REGISTRY, RULES, _largest, _read_by_hand, _registers_of, _sketch_of
 
-from ringserverstats.enrich.geography import Geography
-from ringserverstats.statistics.eida import figures
-from ringserverstats.statistics.eida_service import COLUMNS, Reply, answer
-from ringserverstats.statistics.published import Policy
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.statistics.served import PROTOCOLS
+from ringserverstats.enrich.geoip import GeoIP
+from ringserverstats.exports.eida.payload import figures
+from ringserverstats.exports.eida.served import PROTOCOLS
+from ringserverstats.exports.eida.service import COLUMNS, Reply, answer
+from ringserverstats.statistics.publish import Policy
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -49,21 +49,21 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
         make_postgresql(server.make("of_eida_service", "migrated"), folder),
     )
     for store in made:
-        read_into(store, DATA, geography=Geography(CITY, ASN, precision=5))
+        read_into(store, DATA, geoip=GeoIP(CITY, ASN, precision=5))
         store.set_registry(REGISTRY)
     return made
 
 
-def asked(store: Store, query: str, *embargoed: str) -> Reply:
-    return answer(store, query, node="EXAMPLE", policy=Policy(embargoed), today=TODAY)
+def asked(store: Store, query_string: str, *embargoed: str) -> Reply:
+    return answer(store, query_string, node="EXAMPLE", policy=Policy(embargoed), today=TODAY)
 
 
-def text(store: Store, query: str, *embargoed: str) -> str:
-    return b"".join(asked(store, query, *embargoed).body).decode()
+def text(store: Store, query_string: str, *embargoed: str) -> str:
+    return b"".join(asked(store, query_string, *embargoed).body).decode()
 
 
-def results(store: Store, query: str, *embargoed: str) -> list[dict]:
-    found = json.loads(text(store, f"{query}&format=json", *embargoed))
+def results(store: Store, query_string: str, *embargoed: str) -> list[dict]:
+    found = json.loads(text(store, f"{query_string}&format=json", *embargoed))
     assert "error" not in found, found
     return found["results"]
 
@@ -93,13 +93,13 @@ def _row(country: str | None, count: int, requests: int, clients: int) -> dict:
 
 
 def test_json_is_as_described(stores: tuple[Store, Store]) -> None:
-    query = "start=2026-11&level=node&details=month,country&format=json"
+    query_string = "start=2026-11&level=node&details=month,country&format=json"
     for store in stores:
-        found = asked(store, query)
+        found = asked(store, query_string)
         assert (found.status, found.media_type) == (200, "application/json")
         made = json.loads(b"".join(found.body))
         assert list(made) == ["version", "request_parameters", "results"]
-        assert (made["version"], made["request_parameters"]) == ("1.0.0", query)
+        assert (made["version"], made["request_parameters"]) == ("1.0.0", query_string)
         assert made["results"] == [
             _row(None, 5246464, 153, 8),
             _row("CN", 53248, 4, 1),
@@ -121,13 +121,13 @@ SPLITS = [
 def test_both_forms_and_both_kinds_of_stores_tell_the_same(
     stores: tuple[Store, Store], split: str
 ) -> None:
-    query = f"start=2026-01&{split}&hllvalues=true"
-    one, other = (text(store, query) for store in stores)
+    query_string = f"start=2026-01&{split}&hllvalues=true"
+    one, other = (text(store, query_string) for store in stores)
     assert one == other
     lines = one.splitlines()
     assert lines[2] == ",".join([*COLUMNS, "hll_clients"])
     rows = list(csv.DictReader(lines[2:]))
-    told = results(stores[0], query)
+    told = results(stores[0], query_string)
     assert [
         {name: "" if value is None else str(value) for name, value in row.items()} for row in told
     ] == rows
@@ -162,10 +162,10 @@ def test_bytes_and_clients_are_those_of_stats(stores: tuple[Store, Store]) -> No
     own = {"direction": ("TX",), "protocol": PROTOCOLS, "network": ("FR", "G", "RA")}
     for store in stores:
         for by in (("month", "network"), ("network",), ("network", "country")):
-            question = Question(by=by, filters=own, measures=("bytes", "clients"))
+            query = Query(dimensions=by, filters=own, measures=("bytes", "clients"))
             told = {
                 tuple(row[name] for name in by): (row["bytes"], row["clients"])
-                for row in ask(store, question).to_pylist()
+                for row in ask(store, query).to_pylist()
                 if len(row.get("country", "FR")) == 2
             }
             details = ",".join(name for name in by if name != "network")
@@ -233,7 +233,7 @@ def test_what_is_asked_for_is_chosen(stores: tuple[Store, Store]) -> None:
         rows = results(store, "start=2018-01&level=network&details=country,month")
         countries = sorted({row["country"] for row in rows if row["country"]})
         assert len({*countries, "GB"}) == len(countries) > 2
-        for query, chosen in (
+        for query_string, chosen in (
             ("network=FR", lambda row: row["network"] == "FR"),
             ("network=XP2026", lambda row: row["network"] == "XP2026"),
             ("country=GB", lambda row: row["country"] == "GB"),
@@ -244,8 +244,10 @@ def test_what_is_asked_for_is_chosen(stores: tuple[Store, Store]) -> None:
             ("node=OTHER", lambda _: False),
             ("node=example", lambda _: False),
         ):
-            found = results(store, f"start=2018-01&level=network&details=country,month&{query}")
-            assert found == [row for row in rows if chosen(row)], query
+            found = results(
+                store, f"start=2018-01&level=network&details=country,month&{query_string}"
+            )
+            assert found == [row for row in rows if chosen(row)], query_string
     assert results(stores[0], "start=2027-01") == []
     assert text(stores[0], "start=2027-01").count("\n") == 3
 
@@ -285,7 +287,7 @@ def test_without_the_library_sketches_are_not_implemented(
 
 
 @pytest.mark.parametrize(
-    ("query", "problem"),
+    ("query_string", "problem"),
     [
         ("", "'start' is missing"),
         ("end=2026-11", "'start' is missing"),
@@ -315,14 +317,14 @@ def test_without_the_library_sketches_are_not_implemented(
     ],
 )
 def test_what_is_wrong_is_told_in_the_form_that_was_asked_for(
-    stores: tuple[Store, Store], query: str, problem: str
+    stores: tuple[Store, Store], query_string: str, problem: str
 ) -> None:
-    found = asked(stores[0], query)
+    found = asked(stores[0], query_string)
     assert (found.status, found.media_type) == (400, "text/csv")
     told = b"".join(found.body).decode()
     assert problem in told
     assert all(line.startswith("# ") for line in told.splitlines())
-    found = asked(stores[0], f"format=json&{query}")
+    found = asked(stores[0], f"format=json&{query_string}")
     assert (found.status, found.media_type) == (400, "application/json")
     assert problem in json.loads(b"".join(found.body))["error"]
 
@@ -334,7 +336,7 @@ def test_a_wrong_format_is_told_as_csv(stores: tuple[Store, Store], format_: str
 
 
 def test_a_query_of_strangers_is_safe_in_a_table(stores: tuple[Store, Store]) -> None:
-    for query in (
+    for query_string in (
         "start=2026-11&node=x\n=1+1",
         "start=2026-11&node=x\r\n=1+1,\x1b[31m\x00",
         "start=2026-11&node=,=1+1,@x,-2,+3",
@@ -342,7 +344,7 @@ def test_a_query_of_strangers_is_safe_in_a_table(stores: tuple[Store, Store]) ->
         "start=2026-11&=cmd|x!a;=b\t=c",
         "start=2026-11&node=\u2028\x85é\ud800",
     ):
-        for told in (text(stores[0], query), text(stores[0], f"x=1&{query}")):
+        for told in (text(stores[0], query_string), text(stores[0], f"x=1&{query_string}")):
             head = told.encode("ascii").decode().split("\n", 2)[1]
             assert head.startswith("# request_parameters: ")
             assert head.isprintable()
@@ -365,9 +367,9 @@ def test_texts_of_rows_are_no_formulas(store: Store, log: Log) -> None:
 def test_months_whose_transfers_are_not_kept_are_refused(store: Store, log: Log) -> None:
     for days, name in ((150, "txlog-20260630T0000-20260701T0000"), (151, "txlog")):
         read_into(store, log(block(log_time=START + days * DAY), name))
-    execute(store, "INSERT INTO pruned (month, late) VALUES ('2026-06-01', false)")
-    for query in ("start=2026-06", "start=2026-06&end=2026-06&network=FR", "start=2000-01"):
-        found = asked(store, query)
+    execute(store, "INSERT INTO pruned_month (month, late) VALUES ('2026-06-01', false)")
+    for query_string in ("start=2026-06", "start=2026-06&end=2026-06&network=FR", "start=2000-01"):
+        found = asked(store, query_string)
         assert found.status == 400
         assert "ask with start=2026-07 or later" in b"".join(found.body).decode()
     assert [row["bytes"] for row in results(store, "start=2026-07")] == [1536]
@@ -418,10 +420,10 @@ def test_no_answer_depends_on_networks_under_embargo(
         one.set_registry(REGISTRY)
     there = {row["network"] for row in results(store, "start=2026-01&level=network")}
     assert there == {"FR", "G", "1T2024", "XP2025", "XP2026", "xp2026"}
-    for query in ("start=2026-01", *QUERIES[number :: len(EMBARGOES)]):
-        told, expected = (asked(one, query, *embargoed) for one in (store, without))
-        assert told.status == expected.status, query
-        assert b"".join(told.body) == b"".join(expected.body), query
+    for query_string in ("start=2026-01", *QUERIES[number :: len(EMBARGOES)]):
+        told, expected = (asked(one, query_string, *embargoed) for one in (store, without))
+        assert told.status == expected.status, query_string
+        assert b"".join(told.body) == b"".join(expected.body), query_string
     assert text(store, "start=2026-01") != text(store, "start=2026-01", *embargoed)  # the control
 
 
@@ -457,8 +459,10 @@ _VALUES = st.sampled_from([
 def test_whatever_is_asked_is_answered(
     stores: tuple[Store, Store], parts: list[tuple[str, str]], start: bool, junk: str
 ) -> None:
-    query = "&".join(["start=2026-01"] * start + [f"{name}={value}" for name, value in parts])
-    for one in (query, query + junk):
+    query_string = "&".join(
+        ["start=2026-01"] * start + [f"{name}={value}" for name, value in parts]
+    )
+    for one in (query_string, query_string + junk):
         found = asked(stores[0], one, "XP*")
         told = b"".join(found.body).decode("ascii")
         assert found.status in (200, 400, 401)

@@ -28,8 +28,8 @@ from model import START, block
 from ringserverstats import ingest as pipeline
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb_session import DuckDBSession
-from ringserverstats.store.postgresql_session import PostgreSQLSession
+from ringserverstats.store.duckdb.session import DuckDBSession
+from ringserverstats.store.postgresql.session import PostgreSQLSession
 
 REAL = DATA / "v4.5.3-midnight-paris"
 BATCH = 7_000  # rows, of which the long log has six times as many
@@ -48,14 +48,14 @@ def test_two_files_that_overlap(store: Store, log: Log) -> None:
     blocks = [block(log_time=START + 100 * number) for number in range(5)]
     one = log("".join(blocks[:4]), "one")
     two = log("".join(blocks[1:]), "two")
-    receipt = read_into(store, one, two)
-    assert (receipt.entries, receipt.known) == (5, 3)
+    report = read_into(store, one, two)
+    assert (report.entries, report.known) == (5, 3)
 
 
 def test_crlf_is_the_same_log(store: Store, log: Log) -> None:
     read_into(store, log(block()))
-    receipt = read_into(store, log(block().replace("\n", "\r\n"), "windows"))
-    assert (receipt.entries, receipt.known) == (0, 1)
+    report = read_into(store, log(block().replace("\n", "\r\n"), "windows"))
+    assert (report.entries, report.known) == (0, 1)
 
 
 def test_twins_apart_from_each_other_count_both(store: Store, log: Log) -> None:
@@ -72,8 +72,8 @@ def test_a_log_that_stands_twice_in_one_input_counts_once(store: Store, log: Log
 def test_block_of_two_servers_is_two_entries_and_told(store: Store, log: Log) -> None:
     path = log(block())
     assert read_into(store, path, server="a").known_elsewhere == 0
-    receipt = read_into(store, path, server="b")
-    assert (receipt.entries, receipt.known_elsewhere) == (1, 1)
+    report = read_into(store, path, server="b")
+    assert (report.entries, report.known_elsewhere) == (1, 1)
     rows = store.ask("SELECT count(DISTINCT entry) AS n FROM transfer", []).to_pylist()
     assert rows == [{"n": 2}]
 
@@ -114,8 +114,8 @@ def test_dry_run_tells_what_would_be_done_and_does_nothing(store: Store) -> None
     assert not store.exists()
     read_into(store, REAL / "txlog-20260630T0000-20260701T0000")
     before = dump(store)
-    receipt = read_into(store, REAL, dry_run=True)
-    assert (receipt.entries, receipt.known) == (6, 4)
+    report = read_into(store, REAL, dry_run=True)
+    assert (report.entries, report.known) == (6, 4)
     assert dump(store) == before
 
 
@@ -158,7 +158,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
     calls = 0
 
     def failing(good: Callable[..., object], at: int) -> Callable[..., object]:
-        def change(self: object, sql: str, *args: object) -> object:
+        def execute(self: object, sql: str, *args: object) -> object:
             nonlocal calls
             calls += 1
             return good(self, "SELECT nothing" if calls == at else sql, *args)
@@ -172,7 +172,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
                 patch.setattr(session, "change", failing(session.change, at))
             calls = 0
             try:
-                receipt = read_into(store, REAL)
+                report = read_into(store, REAL)
             except StoreError as error:
                 assert "nothing of this step was stored" in str(error)
                 failures += 1
@@ -182,7 +182,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
             assert_whole(store)
         at += 2  # the others are as these; each takes as long
     assert failures >= 8
-    assert receipt.known + receipt.entries == 10
+    assert report.known + report.entries == 10
     assert_whole(store)
 
 
@@ -219,7 +219,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _totals(store: Store) -> dict[str, int]:
     sql = "SELECT count(*) AS entries, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets"
-    return store.ask(f"{sql} FROM seen", []).to_pylist()[0]
+    return store.ask(f"{sql} FROM entry_ledger", []).to_pylist()[0]
 
 
 @pytest.fixture(scope="module")

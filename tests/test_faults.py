@@ -27,7 +27,7 @@ from model import START, block
 from servers import Server
 
 from ringserverstats.store.base import Store
-from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
+from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS
 
 BATCH = 5_000
 BLOCKS = 2_000
@@ -56,15 +56,15 @@ def blocks(count: int, *, start: int = START, seed: int = 7) -> list[str]:
 def totals(store: Store) -> Totals:
     """What ``store`` has of each server by name, and of each of its streams."""
     sums = "sum(bytes) AS bytes, sum(packets) AS packets, sum(transfers) AS transfers"
-    questions = {
-        "ledger": f"SELECT name, day, count(*) AS n, {sums} FROM seen JOIN server USING (server)"
+    queries = {
+        "ledger": f"SELECT name, day, count(*) AS n, {sums} FROM entry_ledger JOIN server USING (server)"
         " GROUP BY name, day",
         "streams": f"SELECT name, month, stream, {sums} FROM by_month JOIN server USING (server)"
         " GROUP BY name, month, stream",
     }
     return {
         name: sorted(tuple(map(str, row.values())) for row in store.ask(sql, []).to_pylist())
-        for name, sql in questions.items()
+        for name, sql in queries.items()
     }
 
 
@@ -158,7 +158,7 @@ def value(uri: str, sql: str) -> object:
 
 
 def entries(uri: str) -> object:
-    return value(uri, "SELECT count(*) FROM seen")
+    return value(uri, "SELECT count(*) FROM entry_ledger")
 
 
 def waits(uri: str) -> object:
@@ -319,14 +319,16 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
 def test_another_has_locked(
     database: str, tmp_path: Path, long_log: Path, expected: Totals, lock: str
 ) -> None:
-    run = command_line(tmp_path, database, RINGSERVERSTATS_WAIT="1")
+    run = command_line(tmp_path, database, RINGSERVERSTATS_LOCK_TIMEOUT="1")
     assert run("server", "add", "default").returncode == 0
     with psycopg.connect(database) as other:
         other.execute(lock)
         began = time.monotonic()
         end = Process(run, "ingest", long_log).end(timeout=8)
         assert time.monotonic() - began < 5
-    assert_told(end, "in use by another process for 1 s; try again, or raise RINGSERVERSTATS_WAIT")
+    assert_told(
+        end, "in use by another process for 1 s; try again, or raise RINGSERVERSTATS_LOCK_TIMEOUT"
+    )
     assert entries(database) == 0
     if lock == "LOCK TABLE seen":
         assert_exact(run, long_log, expected)
@@ -436,13 +438,13 @@ def test_deadlock_is_tried_again(
 def test_question_ends_when_patience_does(
     database: str, tmp_path: Path, logs: list[Path], long_log: Path, expected: Totals
 ) -> None:
-    hasty = command_line(tmp_path, database, RINGSERVERSTATS_PATIENCE="0.2")
+    hasty = command_line(tmp_path, database, RINGSERVERSTATS_QUERY_TIMEOUT="0.2")
     assert hasty("ingest", "--as", "a", logs[0]).returncode == 0
     with psycopg.connect(database) as other:
         other.execute("LOCK TABLE connection_by_day IN ACCESS EXCLUSIVE MODE")
         process = Process(hasty, "ingest", long_log)
         wait_for(lambda: waits(database), process)
-        assert_told(Process(hasty, "stats").end(timeout=8), "raise RINGSERVERSTATS_PATIENCE")
+        assert_told(Process(hasty, "stats").end(timeout=8), "raise RINGSERVERSTATS_QUERY_TIMEOUT")
         time.sleep(0.5)
         assert not process.is_over
     assert process.end() == (0, "")
@@ -476,7 +478,7 @@ def test_two_migrate_at_once(bare: str, tmp_path: Path) -> None:
 
 
 def test_migrate_waits_no_longer_than_told(bare: str, tmp_path: Path) -> None:
-    run = command_line(tmp_path, bare, RINGSERVERSTATS_WAIT="1")
+    run = command_line(tmp_path, bare, RINGSERVERSTATS_LOCK_TIMEOUT="1")
     with psycopg.connect(bare) as other:
         other.execute("CREATE TYPE direction AS ENUM ('TX', 'RX')")
         first = Process(run, "migrate")
@@ -491,7 +493,7 @@ def test_migrate_waits_no_longer_than_told(bare: str, tmp_path: Path) -> None:
 def test_migrate_that_was_killed_leaves_nothing_in_the_way(
     bare: str, tmp_path: Path, seed: int
 ) -> None:
-    run = command_line(tmp_path, bare, RINGSERVERSTATS_WAIT="2")
+    run = command_line(tmp_path, bare, RINGSERVERSTATS_LOCK_TIMEOUT="2")
     rng = random.Random(seed)
     for _ in range(3):
         Process(run, "migrate").killed_after(rng.uniform(0.3, 0.9))
@@ -507,7 +509,7 @@ def test_a_step_waits_for_batches_that_are_on_their_way(bare: str, tmp_path: Pat
         batch.execute(f"SELECT pg_advisory_xact_lock_shared({LOCKS}, {ALL_SERVERS})")
         with psycopg.connect(bare) as other:
             other.execute("DROP VIEW station_total_by_day")
-            other.execute("DROP TABLE station_total_by_day_packed, outlet, sent, to_sum_up")
+            other.execute("DROP TABLE station_total_by_day_packed, exporter, sent, pending_export")
             other.execute("ALTER TABLE day_version DROP COLUMN corrected")
             other.execute("DELETE FROM _yoyo_migration WHERE migration_id ~ '000[567]'")
         process = Process(run, "migrate")
@@ -517,7 +519,7 @@ def test_a_step_waits_for_batches_that_are_on_their_way(bare: str, tmp_path: Pat
 
 
 def test_migrate_that_was_killed_within_a_step(bare: str, tmp_path: Path) -> None:
-    run = command_line(tmp_path, bare, RINGSERVERSTATS_WAIT="2")
+    run = command_line(tmp_path, bare, RINGSERVERSTATS_LOCK_TIMEOUT="2")
     with psycopg.connect(bare) as other:
         other.execute("CREATE TYPE direction AS ENUM ('TX', 'RX')")
         process = Process(run, "migrate")

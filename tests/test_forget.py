@@ -8,28 +8,28 @@ import pytest
 from conftest import ASN, CITY, DATA, SECRET, CommandLine, another, assert_whole, dump, read_into
 from model import ENTRY, block
 
-from ringserverstats.enrich.clients import number, pseudonym
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
+from ringserverstats.enrich.pseudonyms import number, pseudonym
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
 ADDRESS = "216.160.83.56"
 ALIAS = pseudonym(derive(SECRET).clients, ADDRESS)
 QUESTIONS = [
-    Question(by=by, measures=("bytes", "packets", "transfers", "clients", "connections"))
+    Query(dimensions=by, measures=("bytes", "packets", "transfers", "clients", "connections"))
     for by in ((), ("network", "station"), ("month", "stream"), ("country", "agent"), ("class",))
 ]
 
 
 def answers(store: Store) -> list[list[dict]]:
-    return [ask(store, question).to_pylist() for question in QUESTIONS]
+    return [ask(store, query).to_pylist() for query in QUESTIONS]
 
 
 def test_totals_stay_and_the_client_is_another(store: Store) -> None:
-    read_into(store, DATA, geography=Geography(CITY, ASN, precision=5))
+    read_into(store, DATA, geoip=GeoIP(CITY, ASN, precision=5))
     read_into(store, DATA / "v4.5.3-text", server="other")
     before, held = answers(store), dump(store)
     assert any(ALIAS in row for row in held["client"])
@@ -40,12 +40,12 @@ def test_totals_stay_and_the_client_is_another(store: Store) -> None:
     assert answers(store) == before
     after = dump(store)
     assert len(after["client"]) == len(held["client"])
-    assert len(after["origin"]) == len(held["origin"])
-    assert after["seen"] == held["seen"]
+    assert len(after["client_profile"]) == len(held["client_profile"])
+    assert after["entry_ledger"] == held["entry_ledger"]
     text = "\n".join(map(str, after.values()))
-    origins = {row[0] for row in held["origin"] if row[1] == str(number(ALIAS))}
-    connections = {row for row in held["connection_by_day"] if row[4] in origins}
-    for gone in (ALIAS, str(number(ALIAS)), *origins, *(row[5] for row in connections)):
+    client_profiles = {row[0] for row in held["client_profile"] if row[1] == str(number(ALIAS))}
+    connections = {row for row in held["connection_by_day"] if row[4] in client_profiles}
+    for gone in (ALIAS, str(number(ALIAS)), *client_profiles, *(row[5] for row in connections)):
         assert gone not in text
     assert_whole(store)
     assert store.forget(ALIAS, try_only=False).entries == 0
@@ -55,8 +55,8 @@ def test_the_ledger_still_knows_its_entries(store: Store) -> None:
     read_into(store, DATA)
     before = answers(store)
     store.forget(ALIAS, try_only=False)
-    receipt = read_into(store, DATA)
-    assert (receipt.entries, receipt.transfers) == (0, 0)
+    report = read_into(store, DATA)
+    assert (report.entries, report.transfers) == (0, 0)
     assert answers(store) == before
     assert_whole(store)
 
@@ -67,7 +67,7 @@ def test_users_get_new_pseudonyms_too(store: Store, log: Log) -> None:
         for user in ("jdoe", "observer")
     ]
     read_into(store, log("\n".join(lines) + "\n"))
-    users = "SELECT auth_user FROM origin WHERE auth_user IS NOT NULL ORDER BY 1"
+    users = "SELECT auth_user FROM client_profile WHERE auth_user IS NOT NULL ORDER BY 1"
     before = set(store.ask(users, [])["auth_user"].to_pylist())
     for alias in store.ask("SELECT pseudonym FROM client", [])["pseudonym"].to_pylist():
         store.forget(alias, try_only=False)
@@ -82,7 +82,7 @@ def test_an_ingest_that_began_before_is_run_again(store: Store) -> None:
     store.open(create=False)
     another(store).forget(ALIAS, try_only=False)
     with pytest.raises(StoreError, match="run the same again"):
-        store.doubt(set())
+        store.mark_incomplete(set())
 
 
 def test_command(run: CommandLine, log: Log) -> None:

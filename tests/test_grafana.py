@@ -21,12 +21,12 @@ import expand
 import influxql
 import make
 import sql
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import load
-from ringserverstats.outlets.influxdb import open_influxdb
-from ringserverstats.outlets.points import Rules
-from ringserverstats.outlets.sending import Outlet
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.exports.influxdb.client import open_influxdb
+from ringserverstats.exports.influxdb.exporter import InfluxExporter
+from ringserverstats.exports.influxdb.points import Rules
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 
 ROOT = Path(__file__).parents[1]
@@ -67,9 +67,9 @@ class Filled:
         for name in ("node-a", "node-b", "node-c"):
             self.store.open(create=True)
             self.store.add_server(name, "Europe/Paris")
-        places = Geography(CITY, None, precision=5)
+        places = GeoIP(CITY, None, precision=5)
         for path in (logs, DATA):  # of the sample no client's place is in the test database
-            read_into(self.store, path, geography=places, rules=load(rules))
+            read_into(self.store, path, geoip=places, rules=load(rules))
         self.store.set_registry(REGISTRY)
         days = [date.fromisoformat(row["day"]) for row in ask(self.store, _by("day")).to_pylist()]
         self.first, self.last = min(days) + timedelta(days=3), max(days)
@@ -92,18 +92,18 @@ class Filled:
         """What `stats` says of the same."""
         names = {"agent": "agent-family"}
         filters = {names.get(name, name): tuple(values) for name, values in chosen.items()}
-        question = Question(
-            by=by,
+        query = Query(
+            dimensions=by,
             first=self.first,
             last=self.last,
             filters={"direction": ("TX",), **filters},
             measures=(measure,),
         )
-        return ask(self.store, question).to_pylist()
+        return ask(self.store, query).to_pylist()
 
 
-def _by(*by: str) -> Question:
-    return Question(by=by, measures=("bytes",))
+def _by(*by: str) -> Query:
+    return Query(dimensions=by, measures=("bytes",))
 
 
 @pytest.fixture(scope="module")
@@ -313,8 +313,8 @@ def test_operations_tell_each_server(plain: Filled) -> None:
     assert {name: sum(row[2] for row in rows if row[1] == name) for name in servers} == servers
     last = {row[0]: row[2] for row in plain.rows("LAST_ENTRY")[1] if row[1] == "TX"}
     for name in servers:
-        question = Question(by=("day",), filters={"server": (name,), "direction": ("TX",)})
-        days = ask(plain.store, question).to_pylist()
+        query = Query(dimensions=("day",), filters={"server": (name,), "direction": ("TX",)})
+        days = ask(plain.store, query).to_pylist()
         assert last[name] == days[-1]["day"]
     covered = plain.rows("COVERAGE")[1]
     assert covered
@@ -379,12 +379,12 @@ def test_alarms_tell_what_is_wrong(database: str, tmp_path: Path) -> None:
     assert {name for name, ratio in unusual.items() if ratio < 0.2} == {"quiet"}
     assert set(unusual) == {"steady", "loud", "quiet"}
     assert {name for name, count in rejected.items() if count} == {"steady"}
-    for uid, question in (
+    for uid, query in (
         ("ringserverstats-server-silent", sql.SILENT),
         ("ringserverstats-bytes-unusual", sql.UNUSUAL),
         ("ringserverstats-rejects", sql.REJECTED),
     ):
-        assert rules[uid]["data"][0]["model"]["rawSql"] == question.strip()
+        assert rules[uid]["data"][0]["model"]["rawSql"] == query.strip()
 
 
 def _block(day: date, number: int) -> str:
@@ -399,9 +399,9 @@ def influxd(plain: Filled) -> Iterator[Influxd]:
     server = Influxd()
     try:
         server.ask("", "CREATE DATABASE g")
-        outlet = Outlet(open_influxdb(f"{server.url}?db=g", None), Rules())
-        outlet.begin(plain.store, is_new=True)
-        assert outlet.send_due(plain.store).problems == []
+        exporter = InfluxExporter(open_influxdb(f"{server.url}?db=g", None), Rules())
+        exporter.begin(plain.store, is_new=True)
+        assert exporter.export_pending(plain.store).problems == []
         yield server
     finally:
         server.remove()
@@ -450,7 +450,7 @@ def test_real_logs_without_codes_are_told(database: str, tmp_path: Path) -> None
     """Streams that are no identifiers have no network; they count in every total."""
     store = make_postgresql(database, tmp_path)
     read_into(store, DATA, server="a")
-    whole = ask(store, Question(measures=("bytes",), filters={"direction": ("TX",)}))
+    whole = ask(store, Query(measures=("bytes",), filters={"direction": ("TX",)}))
     text = expand.postgresql(
         sql.ACTIVITY, date(2000, 1, 1), date(2100, 1, 1), {"direction": ["TX"]}, timescaledb=False
     )

@@ -25,18 +25,18 @@ from conftest import (
 )
 from model import block
 from psycopg.conninfo import conninfo_to_dict
+from ringserverstats.statistics.select import Query, ask
 from servers import Server as PostgreSQL
 
-from ringserverstats import history
+from ringserverstats import import_0_17 as history
 from ringserverstats.copy import copy, differences
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.history import Imported, import_history
+from ringserverstats.import_0_17 import Imported017, import_0_17
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question, ask
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.postgresql import PostgreSQLStore
+from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.postgresql.store import PostgreSQLStore
 
 Row = tuple[Any, ...]
 Make = Callable[..., PostgreSQLStore]
@@ -54,7 +54,7 @@ YEAR = 2026
 SENT = {"direction": ("TX",)}
 #: What both a log and its history tell, by day.
 QUESTIONS = tuple(
-    Question(by=by, filters=SENT, measures=("bytes", "transfers"))
+    Query(dimensions=by, filters=SENT, measures=("bytes", "transfers"))
     for by in (("day",), ("day", "stream"), ("month", "station"), ("agent", "protocol", "day"))
 )
 _START = re.compile(
@@ -103,7 +103,7 @@ def uri_of(store: PostgreSQLStore) -> str:
     return f"postgresql://{told['user']}@{told['host']}:{told['port']}/{told['dbname']}"
 
 
-def query(store: PostgreSQLStore, sql: str) -> list[Row]:
+def select(store: PostgreSQLStore, sql: str) -> list[Row]:
     with psycopg.connect(store._info) as connection:
         return connection.execute(sql).fetchall()
 
@@ -149,20 +149,20 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> DuckDBStore:
     return store
 
 
-def bring(store: Store, **options: Any) -> Imported:
+def bring(store: Store, **options: Any) -> Imported017:
     server = next(one for one in store.servers() if one.name == "node")
-    return import_history(store, server, ipv6_prefix=64, **options)
+    return import_0_17(store, server, ipv6_prefix=64, **options)
 
 
 def by_day(store: Store, *, direction: str = "TX") -> dict[str, tuple[int, int]]:
     """Bytes and transfers."""
-    asked = Question(by=("day",), filters={"direction": (direction,)})
+    asked = Query(dimensions=("day",), filters={"direction": (direction,)})
     rows = ask(store, asked).to_pylist()
     return {str(row["day"]): (row["bytes"], row["transfers"]) for row in rows}
 
 
 def everything(store: PostgreSQLStore) -> dict[str, list[Row]]:
-    return {**dump(store), "imported": sorted(query(store, "SELECT * FROM imported"))}
+    return {**dump(store), "imported": sorted(select(store, "SELECT * FROM imported"))}
 
 
 ALL = events(FIRST, SECOND, THIRD)
@@ -186,15 +186,15 @@ def test_migrate_keeps_the_table_of_0_17_aside(
         store = make_postgresql(uri, tmp_path)
         store.migrate()
         kept = f"SELECT * FROM {history.TABLE} ORDER BY time, client, agent, network, station"
-        before = query(store, kept)
+        before = select(store, kept)
         assert sorted(before, key=repr) == sorted(ALL, key=repr)
-        assert query(store, "SELECT * FROM ringserver_events") == []
+        assert select(store, "SELECT * FROM ringserver_events") == []
         store.open(create=True)
         store.add_server("node", "America/Denver")
         bring(store)
-        assert query(store, kept) == before
+        assert select(store, kept) == before
         assert by_day(store) == by_day(logs)
-        assert len(query(store, "SELECT * FROM ringserver_events")) == len(ALL)
+        assert len(select(store, "SELECT * FROM ringserver_events")) == len(ALL)
         assert store.migrate() == []
     finally:
         server.execute("DROP DATABASE history_fresh WITH (FORCE)")
@@ -203,26 +203,26 @@ def test_migrate_keeps_the_table_of_0_17_aside(
 def test_the_history_tells_what_the_logs_tell(make: Make, logs: DuckDBStore) -> None:
     store = make(ALL)
     done = bring(store)
-    assert done == Imported(
+    assert done == Imported017(
         days=3, entries=done.entries, transfers=63, bytes=sum(row[1] for row in ALL)
     )
     # Twins are one entry: all that 0.17 kept of a connection is its host name.
-    assert done.entries == ask(logs, Question(filters=SENT)).to_pylist()[0]["entries"] - 2
-    for question in QUESTIONS:
-        assert ask(store, question).to_pylist() == ask(logs, question).to_pylist()
+    assert done.entries == ask(logs, Query(filters=SENT)).to_pylist()[0]["entries"] - 2
+    for query in QUESTIONS:
+        assert ask(store, query).to_pylist() == ask(logs, query).to_pylist()
     assert_whole(store)
-    networks = {name for (name,) in query(store, "SELECT DISTINCT network FROM stream")}
+    networks = {name for (name,) in select(store, "SELECT DISTINCT network FROM stream")}
     assert networks == {row[2].removesuffix(str(YEAR)) for row in ALL}
     assert {"XP", "1T", "Z3"} <= networks
-    assert sorted(query(store, "SELECT * FROM imported")) == [(1, day) for day in DAYS]
-    times = "SELECT DISTINCT log_time FROM seen ORDER BY 1"
-    assert [time for (time,) in query(store, times)] == sorted({row[0] for row in ALL})
+    assert sorted(select(store, "SELECT * FROM imported")) == [(1, day) for day in DAYS]
+    times = "SELECT DISTINCT log_time FROM entry_ledger ORDER BY 1"
+    assert [time for (time,) in select(store, times)] == sorted({row[0] for row in ALL})
 
 
 def test_imported_days_are_complete(make: Make) -> None:
     store = make(ALL)
     bring(store)
-    told = coverage(store, Question(filters=SENT)).to_pylist()
+    told = coverage(store, Query(filters=SENT)).to_pylist()
     states = {row["day"]: row["state"] for row in told}
     assert {day for day, state in states.items() if state == "complete"} == set(map(str, DAYS))
     assert {state for day, state in states.items() if day not in map(str, DAYS)} == {"missing"}
@@ -231,17 +231,17 @@ def test_imported_days_are_complete(make: Make) -> None:
 def test_no_host_name_is_in_any_table(make: Make) -> None:
     store = make(ALL)
     bring(store)
-    tables = query(
+    tables = select(
         store,
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'v', 'm')"
         " AND c.relnamespace = current_schema()::regnamespace",
     )
     names = {name for (name,) in tables}
-    assert {"client", "origin", "seen", "ringserver_events", history.TABLE} <= names
+    assert {"client", "client_profile", "entry_ledger", "ringserver_events", history.TABLE} <= names
     needles = {row[-1] for row in ALL} | {"jdoe", "127.0.0"}
     assert len(needles) >= 8
     text = {
-        name: "\n".join(row for (row,) in query(store, f"SELECT t::text FROM {name} t"))
+        name: "\n".join(row for (row,) in select(store, f"SELECT t::text FROM {name} t"))
         for name in names
     }
     assert all(
@@ -251,7 +251,7 @@ def test_no_host_name_is_in_any_table(make: Make) -> None:
     assert {needle for needle in needles if needle in own} == set()
     hidden = {needle.encode().hex() for needle in needles}
     assert {needle for needle in hidden if needle in own} == set()
-    pseudonyms = query(store, "SELECT count(*), count(address), count(host) FROM client")
+    pseudonyms = select(store, "SELECT count(*), count(address), count(host) FROM client")
     assert pseudonyms == [(len({row[-1] for row in ALL}), 0, 0)]
 
 
@@ -260,7 +260,7 @@ def test_rules_by_host_name_hold_for_history(make: Make) -> None:
     store = make(ALL)
     host = max(row[-1] for row in ALL if str(row[-1]).count(".") > 1)
     bring(store, rules=Rules((Rule(name="one", class_="mirror", domains=(host,)),)))
-    asked = Question(by=("class",), measures=("bytes",))
+    asked = Query(dimensions=("class",), measures=("bytes",))
     found = {row["class"]: row["bytes"] for row in ask(store, asked).to_pylist()}
     assert found["mirror"] == sum(row[1] for row in ALL if row[-1] == host) > 0
     assert sum(found.values()) == sum(row[1] for row in ALL)
@@ -272,7 +272,7 @@ def test_twice_counts_nothing_twice(make: Make) -> None:
     first = bring(store)
     before = everything(store)
     second = bring(store)
-    assert second == Imported(days=3, known=first.entries)
+    assert second == Imported017(days=3, known=first.entries)
     assert everything(store) == before
     assert_whole(store)
 
@@ -295,7 +295,7 @@ def test_a_log_that_was_sent_again_after_an_import_counts_nothing(
     store = make(ALL)
     first = bring(store)
     fill(store._info, events(FIRST))
-    assert bring(store) == Imported(days=3, known=first.entries, repeated=8)
+    assert bring(store) == Imported017(days=3, known=first.entries, repeated=8)
     assert by_day(store) == by_day(logs)
 
 
@@ -320,7 +320,7 @@ def test_days_of_which_logs_were_read_are_left_out_and_told(make: Make, logs: Du
     done = bring(store)
     assert (done.refused, done.refused_days, done.days) == (8, 1, 2)
     assert by_day(store) == by_day(logs)
-    assert sorted(query(store, "SELECT day FROM imported")) == [(day,) for day in DAYS[1:]]
+    assert sorted(select(store, "SELECT day FROM imported")) == [(day,) for day in DAYS[1:]]
     again = bring(store)
     assert (again.refused, again.entries, again.known) == (8, 0, done.entries)
     assert_whole(store)
@@ -333,13 +333,13 @@ def test_logs_of_imported_days_count_nothing_but_what_was_received(
     bring(store)
     before = by_day(store)
     sent, received = (
-        ask(logs, Question(filters={"direction": (way,)})).to_pylist()[0]["entries"]
+        ask(logs, Query(filters={"direction": (way,)})).to_pylist()[0]["entries"]
         for way in ("TX", "RX")
     )
     assert received == 4
     would = read_into(store, DENVER, TEXT, server="node", dry_run=True)
-    receipt = read_into(store, DENVER, TEXT, server="node")
-    for told in (would, receipt):
+    report = read_into(store, DENVER, TEXT, server="node")
+    for told in (would, report):
         assert (told.entries, told.imported, told.known) == (received, sent, 0)
         assert any("imported from release 0.17" in note for note in told.notes)
     assert by_day(store) == before == by_day(logs)
@@ -361,9 +361,9 @@ def test_logs_of_an_imported_day_can_be_read_once_it_is_deleted(
     gone = store.delete("node", DAYS[0], DAYS[0], try_only=False)
     assert (gone.transfers, gone.bytes) == (8, 554496)
     assert str(DAYS[0]) not in by_day(store)
-    receipt = read_into(store, DENVER, server="node")
-    assert (receipt.imported, receipt.entries) == (4, 4 + 2)
-    day = Question(first=DAYS[0], last=DAYS[0])
+    report = read_into(store, DENVER, server="node")
+    assert (report.imported, report.entries) == (4, 4 + 2)
+    day = Query(first=DAYS[0], last=DAYS[0])
     assert ask(store, day).to_pylist() == ask(logs, day).to_pylist()
     assert by_day(store) == by_day(logs)
     done = bring(store)
@@ -377,7 +377,7 @@ def test_until_a_day(make: Make, logs: DuckDBStore, rows: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history, "_ROWS", rows)
         store = make(ALL)
-        assert bring(store, until=DAYS[0] - timedelta(days=1)) == Imported()
+        assert bring(store, until=DAYS[0] - timedelta(days=1)) == Imported017()
         assert bring(store, until=DAYS[0]).days == 1
         assert set(by_day(store)) == {str(DAYS[0])}
         assert bring(store, until=date(2026, 8, 1)).days == 2
@@ -456,7 +456,7 @@ def test_large_numbers(make: Make, bytes_: int) -> None:
     rows = [event(f"2026-03-14 12:00:0{n}", bytes_) for n in range(3)]
     store = make(rows)
     assert bring(store).bytes == 3 * bytes_
-    assert ask(store, Question()).to_pylist()[0]["bytes"] == 3 * bytes_
+    assert ask(store, Query()).to_pylist()[0]["bytes"] == 3 * bytes_
     assert_whole(store)
 
 
@@ -483,7 +483,7 @@ def test_an_import_that_failed_goes_on(make: Make) -> None:
                 with pytest.raises(StoreError, match="disk is full"):
                     bring(store)
             assert len(by_day(store)) == days
-            held = len(dump(store)["seen"])
+            held = len(dump(store)["entry_ledger"])
             assert_whole(store)
         steps: list[tuple[int, int]] = []
         again = bring(store, progress=lambda *both: steps.append(both))
@@ -500,8 +500,8 @@ def test_an_import_that_was_killed_goes_on(make: Make, run: CommandLine, logs: D
     run.environment |= {"DATABASE_URI": uri_of(store), "RINGSERVERSTATS_SECRET": SECRET.hex()}
     code = """if True:
         import os, signal
-        from ringserverstats import history
-        from ringserverstats.store import common
+        from ringserverstats import import_0_17 as history
+        from ringserverstats.store import sql_store as common
         history._ROWS, good, calls = 1, common.insert_notes, []
         def insert_notes(*given):
             calls.append(good(*given))
@@ -549,7 +549,7 @@ def test_commands(make: Make, run: CommandLine, database: str) -> None:
     would = run("import-0.17", "--as", "node", "--dry-run")
     assert would.returncode == 0
     assert would.stdout.startswith("would import ")
-    assert query(store, "SELECT * FROM imported") == []
+    assert select(store, "SELECT * FROM imported") == []
     done = run("import-0.17", "--as", "node")
     assert done.returncode == 0
     assert done.stdout == would.stdout.replace("would import", "imported")
@@ -577,7 +577,7 @@ def test_without_the_table_nothing_is_made(database: str, tmp_path: Path) -> Non
 
 def test_an_empty_table(make: Make) -> None:
     store = make([])
-    assert bring(store) == Imported()
+    assert bring(store) == Imported017()
 
 
 def test_a_copy_has_the_history_too(make: Make, tmp_path: Path) -> None:
@@ -626,7 +626,7 @@ def test_the_view_of_0_17_agrees_on_days(
         received = text.replace(") TX", ") RX").replace("total TX", "total RX")
         read_into(store, log(received, name.replace("tx", "rx")), server=server)
     read_into(store, DENVER, server="denver")
-    rows = query(
+    rows = select(
         store, "SELECT time::date::text, sum(bytes), count(*) FROM ringserver_events GROUP BY 1"
     )
     told = {day: (int(size), count) for day, size, count in rows}
@@ -640,23 +640,23 @@ def test_the_view_of_0_17_agrees_on_days(
         day: size for day, (size, _) in told.items()
     }
     # Where a log time is within its day, it is told as it is.
-    same = query(
+    same = select(
         store,
         "SELECT count(*), count(*) FILTER (WHERE s.log_time = s.clamped) FROM (SELECT log_time,"
         " greatest(day::timestamp, least(log_time, day + interval '86399 s')) AS clamped"
-        " FROM seen) s",
+        " FROM entry_ledger) s",
     )[0]
     assert 0 < same[1] < same[0]
     times = (
         "SELECT time, bytes FROM ringserver_events WHERE bytes IN (20, 300) ORDER BY bytes, time"
     )
-    assert [str(time) for time, _ in query(store, times)] == [
+    assert [str(time) for time, _ in select(store, times)] == [
         "2026-07-01 02:06:40",  # of Tokyo
         "2026-07-01 17:06:40",
         "2026-07-01 07:40:00",
         "2026-07-01 22:40:00",
     ]
-    columns = query(store, "SELECT * FROM ringserver_events LIMIT 0") or query(
+    columns = select(store, "SELECT * FROM ringserver_events LIMIT 0") or select(
         store,
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_name = 'ringserver_events' ORDER BY ordinal_position",

@@ -30,14 +30,15 @@ from influx import Influxd, Recording, VictoriaMetrics, recording
 from model import START, block
 from service import client_of, settings_of
 
-from ringserverstats.errors import OutletError, StoreError, UsageError
-from ringserverstats.outlets import influxdb, points
-from ringserverstats.outlets.influxdb import open_influxdb
-from ringserverstats.outlets.points import FIELDS, TAGS, Rules, points_of
-from ringserverstats.outlets.sending import Outlet
+from ringserverstats.errors import ExportError, StoreError, UsageError
+from ringserverstats.exports.influxdb import client as influxdb
+from ringserverstats.exports.influxdb import points
+from ringserverstats.exports.influxdb.client import open_influxdb
+from ringserverstats.exports.influxdb.exporter import InfluxExporter
+from ringserverstats.exports.influxdb.points import FIELDS, TAGS, Rules, points_of
 from ringserverstats.settings import Secret
-from ringserverstats.statistics.published import Policy
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.publish import Policy
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -71,11 +72,15 @@ def run(run: CommandLine, influxd: Influxd, db: str) -> CommandLine:
     return run
 
 
-def outlet_of(url: str, store: Store, rules: Rules | None = None, **given: object) -> Outlet:
-    """An outlet to which all days of ``store`` have to go."""
-    outlet = Outlet(open_influxdb(url, given.pop("token", None), **given), rules or Rules())
-    outlet.begin(store, is_new=True)
-    return outlet
+def outlet_of(
+    url: str, store: Store, rules: Rules | None = None, **given: object
+) -> InfluxExporter:
+    """An exporter to which all days of ``store`` have to go."""
+    exporter = InfluxExporter(
+        open_influxdb(url, given.pop("token", None), **given), rules or Rules()
+    )
+    exporter.begin(store, is_new=True)
+    return exporter
 
 
 def there(influxd: Influxd, db: str, *, of: str = points.MEASUREMENT) -> list[tuple]:
@@ -87,10 +92,10 @@ def there(influxd: Influxd, db: str, *, of: str = points.MEASUREMENT) -> list[tu
 
 def wanted(store: Store) -> list[tuple]:
     """The same as the store has it, by the day."""
-    question = Question(by=("day", *TAGS), measures=FIELDS, filters={"direction": ("TX", "RX")})
+    query = Query(dimensions=("day", *TAGS), measures=FIELDS, filters={"direction": ("TX", "RX")})
     if store.kept_since is None:
-        question = replace(question, by=("day", "hour", *TAGS))
-    rows = ask(store, question).to_pylist()
+        query = replace(query, dimensions=("day", "hour", *TAGS))
+    rows = ask(store, query).to_pylist()
     found: dict[tuple, list[int]] = {}
     tags = {tag: name for name, tag in TAGS.items()}
     for row in rows:
@@ -113,7 +118,7 @@ def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: s
     assert there(influxd, db) == wanted(run.store) != []
     sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
     whole = influxd.ask(db, f"SELECT {sums} FROM {points.MEASUREMENT}")[0]
-    total = ask(run.store, Question(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+    total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
     assert {name: whole[name] for name in FIELDS} == total.to_pylist()[0]
     assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
 
@@ -253,7 +258,7 @@ def test_an_export_that_breaks_off_leaves_its_days_due(
     whole = there(influxd, db)
 
     def failing(*_: object) -> None:
-        raise OutletError("killed")
+        raise ExportError("killed")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(influxdb._First, "write", failing)
@@ -311,11 +316,11 @@ def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -
 def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: str) -> None:
     read_into(store, REAL, server="a")
     with held_open(store):
-        day = ask(store, Question(by=("day",))).to_pylist()[0]["day"]
-    outlet = outlet_of(f"{influxd.url}?db={db}", store)
+        day = ask(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
+    exporter = outlet_of(f"{influxd.url}?db={db}", store)
     execute(store, f"UPDATE by_day SET bytes = 9223372036854775808 WHERE day = '{day}'")
     execute(store, f"UPDATE transfer SET bytes = 9223372036854775807 WHERE day = '{day}'")
-    sent = outlet.send_due(store)
+    sent = exporter.export_pending(store)
     assert any("are left out, whose sums are over 2^63-1" in one for one in sent.problems)
 
 
@@ -329,8 +334,8 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
     assert told.returncode == 0
     assert "cannot be reached" in told.stderr
     assert "are to go there later" in told.stderr
-    for table in ("outlet", "sent"):
-        execute(run.store, f"UPDATE {table} SET outlet = 'InfluxDB {influxd.url}, database {db}'")
+    for table in ("exporter", "sent"):
+        execute(run.store, f"UPDATE {table} SET exporter = 'InfluxDB {influxd.url}, database {db}'")
     run.environment["INFLUX_URL"] = good
     assert run("ingest", REAL).returncode == 0
     assert there(influxd, db) == wanted(run.store)
@@ -339,7 +344,7 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
 def _sending(run: CommandLine) -> subprocess.Popen[bytes]:
     """A process that sends what is due, a point at a time."""
     words = (
-        "from ringserverstats.outlets import points; points._BATCH = 1;"
+        "from ringserverstats.exports.influxdb import points; points._BATCH = 1;"
         " from ringserverstats.cli import main; main()"
     )
     return subprocess.Popen(
@@ -412,8 +417,8 @@ def _of_windows(influxd: Influxd, db: str) -> dict[tuple[str, str], int]:
 
 def _by_window(store: Store) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
-    question = Question(by=("day", "server"), filters={"direction": ("TX", "RX")})
-    for row in ask(store, question).to_pylist():
+    query = Query(dimensions=("day", "server"), filters={"direction": ("TX", "RX")})
+    for row in ask(store, query).to_pylist():
         first, _ = influxdb._window(date.fromisoformat(row["day"]))
         key = (first.isoformat(), row["server"])
         found[key] = found.get(key, 0) + row["bytes"]
@@ -447,8 +452,8 @@ def test_everybody_is_told_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
     read_into(store, DATA, server="a")
-    outlet = outlet_of(f"{influxd.url}?db={db}", store, Rules(policy=Policy(("G",), 5)))
-    assert outlet.send_due(store).problems == []
+    exporter = outlet_of(f"{influxd.url}?db={db}", store, Rules(policy=Policy(("G",), 5)))
+    assert exporter.export_pending(store).problems == []
     rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
     assert not {"hosthash", "city", "geohash", "agent"} & {name for row in rows for name in row}
     networks = {row["network"] for row in rows}
@@ -494,7 +499,7 @@ def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: 
         nonlocal calls
         calls += 1
         if calls == 5:
-            raise OutletError("broken", 503)
+            raise ExportError("broken", 503)
         good(self, lines)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -523,21 +528,21 @@ def test_a_refused_piece_does_not_keep_the_others_back(
 ) -> None:
     monkeypatch.setattr(points, "_BATCH", 1)
     read_into(store, REAL, server="a")
-    outlet = outlet_of(f"{influxd.url}?db={db}", store)
+    exporter = outlet_of(f"{influxd.url}?db={db}", store)
     good = influxdb._First.write
     first = [True]
 
     def failing(self: object, lines: bytes) -> None:
         if first.pop() if first else False:
-            raise OutletError("field type conflict", 400)
+            raise ExportError("field type conflict", 400)
         good(self, lines)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(influxdb._First, "write", failing)
-        sent = outlet.send_due(store)
+        sent = exporter.export_pending(store)
     assert (sent.left, sent.days) == (1, 1)
     assert len(there(influxd, db)) == len(wanted(store)) - 1
-    assert outlet.send_due(store).left == 0
+    assert exporter.export_pending(store).left == 0
     assert there(influxd, db) == wanted(store)
 
 
@@ -545,10 +550,10 @@ def test_a_refused_piece_does_not_keep_the_others_back(
 def test_a_day_that_cannot_be_asked_keeps_no_other_back(
     store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ringserverstats.outlets import sending
+    from ringserverstats.exports.influxdb import exporter as sending
 
     read_into(store, REAL, server="a")
-    outlet = outlet_of(f"{influxd.url}?db={db}", store)
+    exporter = outlet_of(f"{influxd.url}?db={db}", store)
 
     def failing(state: object, day: date, rules: Rules) -> points.Points:
         if day == date(2026, 6, 30):
@@ -556,7 +561,7 @@ def test_a_day_that_cannot_be_asked_keeps_no_other_back(
         return points_of(state, day, rules)
 
     monkeypatch.setattr(sending, "points_of", failing)
-    sent = outlet.send_due(store)
+    sent = exporter.export_pending(store)
     assert sent.problems == ["2026-06-30: out of memory"]
     assert {row[0][:10] for row in there(influxd, db)} == {"2026-07-01"}
 
@@ -584,8 +589,8 @@ def test_the_second_release_is_spoken_to(store: Store) -> None:
     """Against a recording of what it is sent: its tasks and deletes were not run here."""
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        outlet = outlet_of(_second(kept), store, token="s3cret")  # noqa: S106
-        sent = outlet.send_due(store)
+        exporter = outlet_of(_second(kept), store, token="s3cret")  # noqa: S106
+        sent = exporter.export_pending(store)
         assert sent.problems == []
         writes = kept.of("/api/v2/write")
         assert len(writes) == sent.days
@@ -599,7 +604,7 @@ def test_the_second_release_is_spoken_to(store: Store) -> None:
         assert all(re.fullmatch(shape, line.replace("\\ ", "")) for line in lines)
         kept.requests.clear()
         store.delete("a", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
-        assert outlet.send_due(store).problems == []
+        assert exporter.export_pending(store).problems == []
         (gone, *_) = kept.of("/api/v2/delete")
         assert b'"predicate": "_measurement=\\"ringserverevents\\""' in gone.body
 
@@ -643,20 +648,20 @@ def test_it_is_asked_again_with_growing_pauses(
     monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        outlet = outlet_of(_second(kept), store)
+        exporter = outlet_of(_second(kept), store)
         kept.answers = [
             (429, {"Retry-After": "1"}, {"message": "slow down"}),
             (503, {}, None),
             (500, {}, None),
         ]
         begin = time.monotonic()
-        assert outlet.send_due(store).problems == []
+        assert exporter.export_pending(store).problems == []
         assert time.monotonic() - begin >= 1
         first = kept.of("/api/v2/write")[:4]
         assert len({one.body for one in first}) == 1
     with recording() as kept:
         kept.otherwise = (503, {}, {"message": "maintenance"})
-        sent = outlet_of(_second(kept), store).send_due(store)
+        sent = outlet_of(_second(kept), store).export_pending(store)
         assert len(sent.problems) == 1
         assert "maintenance" in sent.problems[0]
         assert "are to go there later" in sent.problems[0]
@@ -674,7 +679,7 @@ def test_sums_may_take_longer_than_a_point(monkeypatch: pytest.MonkeyPatch) -> N
         open_influxdb(f"{kept.url}?db=x", None).fill(DAY, DAY)
         assert len([one for one in kept.requests if b"SELECT+sum" in one.body]) == 1
         kept.slow = b"bytes="
-        with pytest.raises(OutletError, match="no answer in time"):
+        with pytest.raises(ExportError, match="no answer in time"):
             open_influxdb(f"{kept.url}?db=x", None).write(b"a bytes=1i")
 
 
@@ -684,12 +689,12 @@ def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
     with recording() as kept:
         url = f"{kept.url}?db=x"
         kept.otherwise = (400, {}, {"error": "partial write: field type conflict dropped=1"})
-        sent = outlet_of(url, store).send_due(store)
+        sent = outlet_of(url, store).export_pending(store)
         assert sent.problems
         assert all("field type conflict dropped=1" in one for one in sent.problems)
         assert sent.days == 0
         kept.otherwise = (204, {}, None)
-        assert outlet_of(url, store).send_due(store).problems == []  # it was still due
+        assert outlet_of(url, store).export_pending(store).problems == []  # it was still due
 
 
 @pytest.mark.of_duckdb
@@ -719,7 +724,7 @@ def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
         run.environment["INFLUX_URL"] = f"{server.url}?org=o&bucket=b"
         told = run("ingest", DATA)
         assert "Warning" not in told.stderr, told.stderr
-        total = ask(run.store, Question(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+        total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
         for name in FIELDS:
             assert server.sum_of(f"{points.MEASUREMENT}_{name}") == total.to_pylist()[0][name]
     finally:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from ringserverstats.enrich.agents import NOT_TOLD, parse_agent
+from ringserverstats.enrich.agents import UNSPECIFIED, parse_agent
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.logs.days import days, local
 from ringserverstats.logs.names import read_name
@@ -57,15 +57,15 @@ def test_stream_ids(raw: str, name: str, codes: tuple[str | None, ...]) -> None:
         (b"my prog:alice:123:linux", "my prog", "my"),
         (b"prog:alice::linux", "prog", "prog"),
         (b"prog:alice:-1:linux", "prog", "prog"),
-        (b":alice:123:linux", NOT_TOLD, NOT_TOLD),
+        (b":alice:123:linux", UNSPECIFIED, UNSPECIFIED),
         (b"prog:al:ice:12:linux", "prog", "prog"),
         (b"p" * 120 + b":alice:12:linux", "p" * 100, "p" * 100),
         (b"/home/bob/bin/x", "x", "x"),
         (b"slink2dl:feeder", "slink2dl:feeder", "slink2dl"),
-        (b"Client", NOT_TOLD, NOT_TOLD),
-        (b"SeedLink Client", NOT_TOLD, NOT_TOLD),
-        (b"", NOT_TOLD, NOT_TOLD),
-        (b"  ", NOT_TOLD, NOT_TOLD),
+        (b"Client", UNSPECIFIED, UNSPECIFIED),
+        (b"SeedLink Client", UNSPECIFIED, UNSPECIFIED),
+        (b"", UNSPECIFIED, UNSPECIFIED),
+        (b"  ", UNSPECIFIED, UNSPECIFIED),
         (b"ObsPy 1.5.1", "ObsPy 1.5.1", "ObsPy"),
         (b"obspy-1.4.2", "obspy-1.4.2", "obspy"),
         (b"Mozilla/5.0 (X11; Linux x86_64)", "Mozilla/5.0 (X11; Linux x86_64)", "Mozilla"),

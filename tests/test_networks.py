@@ -10,13 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import DATA, REGISTRY, CommandLine, network_on, read_into
+from conftest import DATA, REGISTRY, CommandLine, network_period, read_into
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringserverstats.enrich.networks import Network, read_registry, spans
 from ringserverstats.errors import SourceError
-from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.query import Query, ask, totals
 from ringserverstats.store.base import Store
 
 FDSN = DATA / "networks" / "fdsn.json"
@@ -51,7 +51,7 @@ def test_a_code_stands_for_what_the_definition_says(networks: list[Network], day
     found = [one for one in spans(networks) if one.code == "XP"]
     told = [one for one in found if one.first_day <= day <= one.last_day]
     assert len(told) <= 1
-    assert [(one.network, one.is_near) for one in told] == [
+    assert [(one.network, one.is_nearest) for one in told] == [
         answer for answer in (by_definition(networks, day),) if answer
     ]
     for one, after in pairwise(found):
@@ -147,21 +147,21 @@ def service() -> Iterator[str]:
 def test_history_follows_a_refresh(store: Store) -> None:
     """Without reading a log again, or a change of any sum."""
     read_into(store, DATA)
-    question = Question(by=("network",), measures=("bytes", "clients"))
-    before = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    query = Query(dimensions=("network",), measures=("bytes", "clients"))
+    before = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
     assert "XP" in before
     sums = store.ask(_SUMS).to_pylist()
     store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
-    after = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    after = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
     assert after["XP2025"] == before["XP"]
     assert "XP" not in after
     assert store.ask(_SUMS).to_pylist() == sums
     for name in ("XP", "XP2025", "XP*"):
-        chosen = Question(filters={"network": (name,)}, measures=("bytes",))
+        chosen = Query(filters={"network": (name,)}, measures=("bytes",))
         assert totals(store, chosen)["bytes"] == before["XP"]
-    assert totals(store, Question(filters={"network": ("XP2014",)}))["bytes"] == 0
+    assert totals(store, Query(filters={"network": ("XP2014",)}))["bytes"] == 0
     store.set_registry(REGISTRY)  # that of 2014 is too long ago
-    again = {row["network"]: row["bytes"] for row in ask(store, question).to_pylist()}
+    again = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
     before["1T2026"] = before.pop("1T")
     assert again == before
 
@@ -213,7 +213,7 @@ def test_offline(run: CommandLine) -> None:
 def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: date) -> None:
     found = [one for one in spans(REGISTRY) if one.code == code]
     told = [one.name for one in found if one.first_day <= day <= one.last_day]
-    meant = network_on(code, day)
+    meant = network_period(code, day)
     assert told == ([meant.name] if meant else [])
 
 
@@ -243,7 +243,7 @@ def test_a_wrong_url_is_told_without_what_it_hides(run: CommandLine, url: str) -
 def test_a_code_with_its_year_means_its_network_on_all_days() -> None:
     for one in spans(REGISTRY):
         if one.code == "XP2014":
-            assert (one.first_day.year, one.last_day.year, one.is_near) == (1800, 2200, False)
+            assert (one.first_day.year, one.last_day.year, one.is_nearest) == (1800, 2200, False)
 
 
 def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
@@ -264,7 +264,9 @@ def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
         for year in range(1990, 2026)
     ]
     store.set_registry(many)
-    sql, parameters = Question(by=("network",)).sql(Question(by=("network",)).naming(store.ask))
+    sql, parameters = Query(dimensions=("network",)).sql(
+        Query(dimensions=("network",)).network_names(store.ask)
+    )
     assert len(parameters) < 5
     assert sql.count("UNION ALL") == 0
     assert "station_by_month" in sql
@@ -285,7 +287,7 @@ def test_a_network_is_the_same_whatever_the_period(
 ) -> None:
     read_into(store, DATA / "v4.1.0-text")
     store.set_registry([Network("XP", date(2025, 1, 1), date(2026, 12, 31), "Now", None)])
-    question = Question(by=("network",), first=first, last=last, measures=("bytes", "clients"))
-    found = {row["network"] for row in ask(store, question).to_pylist()}
+    query = Query(dimensions=("network",), first=first, last=last, measures=("bytes", "clients"))
+    found = {row["network"] for row in ask(store, query).to_pylist()}
     assert "XP2025" in found
     assert "XP" not in found

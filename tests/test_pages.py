@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from servers import MUST
 from service import add_token, served
 
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.statistics.sizes import human_bytes
 
 CHROMIUM = shutil.which("chromium")
@@ -38,9 +38,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, C
     run.environment["RINGSERVERSTATS_TITLE"] = "Observatory <b>X</b>"
     store = make_store(folder / "store.duckdb", memory="1GB")
     read_into(store, sample_logs(folder / "logs", days=20))
-    geography = Geography(CITY, None, precision=5)
+    geoip = GeoIP(CITY, None, precision=5)
     for name in ("v4.5.3-midnight-paris", "v4.5.3-text"):
-        read_into(store, DATA / name, server=name[7:], geography=geography)
+        read_into(store, DATA / name, server=name[7:], geoip=geoip)
     store.set_registry(REGISTRY)
     token = add_token(store, "operator")
     with served(run, folder=folder) as url:

@@ -28,11 +28,11 @@ from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.batch import LARGEST_NUMBER
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
-from ringserverstats.store.postgresql import connection_info
-from ringserverstats.store.postgresql_schema import folder as migrations_folder
-from ringserverstats.store.postgresql_schema import steps
+from ringserverstats.store.postgresql.schema import folder as migrations_folder
+from ringserverstats.store.postgresql.schema import steps
+from ringserverstats.store.postgresql.store import connection_info
 
 REAL = DATA / "v4.5.3-midnight-paris"
 Log = Callable[..., Path]
@@ -75,18 +75,21 @@ def test_each_role_does_its_part_and_no_more(
     assert_whole(owner)
     writer.set_registry(REGISTRY)
     for of_stream in ("network", "station", "channel"):
-        assert ask(reader, Question(by=(of_stream,))).to_pylist()
-    assert ask(reader, Question(by=("station",), measures=("connections",))).to_pylist()
+        assert ask(reader, Query(dimensions=(of_stream,))).to_pylist()
+    assert ask(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
     for sql in (
         "SELECT * FROM transfer_packed",
         "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01')",
         "CREATE TABLE theirs (one integer)",
         "DROP TABLE seen",
-        "DELETE FROM seen",
+        "DELETE FROM entry_ledger",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(writer, sql)
-    for sql in ("INSERT INTO covered SELECT * FROM covered", "SELECT address FROM client"):
+    for sql in (
+        "INSERT INTO log_interval SELECT * FROM log_interval",
+        "SELECT address FROM client",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(reader, sql)
     with pytest.raises(StoreError, match="permission denied"):
@@ -101,7 +104,7 @@ def test_each_role_does_its_part_and_no_more(
         writer.prune(date(2026, 4, 1), try_only=False)
     assert owner.prune(date(2026, 4, 1), try_only=False).months == 1
     assert read_into(writer, DATA / "v4.5.3-clockchange-paris", server="late").entries
-    assert [row["at-most"] for row in ask(reader, Question()).to_pylist()] == [True]
+    assert [row["at-most"] for row in ask(reader, Query()).to_pylist()] == [True]
 
 
 def apply(uri: str, folder: Path) -> None:
@@ -185,7 +188,9 @@ def test_texts_are_sorted_as_in_duckdb(database: str, tmp_path: Path, log: Log) 
     for store in stores:
         read_into(store, log(text))
         assert_whole(store)
-    one, other = (ask(store, Question(by=("agent",), sort="agent")).to_pylist() for store in stores)
+    one, other = (
+        ask(store, Query(dimensions=("agent",), sort="agent")).to_pylist() for store in stores
+    )
     assert one == other
     assert dump(stores[0]) == dump(stores[1])
 
@@ -205,7 +210,7 @@ def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, most: int) -
             read_into(store, log("".join(blocks[:count]), str(count)))
             assert_whole(store)
         for by in ((), ("day",), ("station",), ("channel", "month")):
-            row = ask(store, Question(by=by)).to_pylist()[0]
+            row = ask(store, Query(dimensions=by)).to_pylist()[0]
             assert (row["bytes"], row["packets"], row["transfers"]) == (5 * most, 5 * most, 5)
     stores[0].delete("default", date(2026, 2, 1), date(2026, 2, 1), try_only=False)
     assert_whole(stores[0])
@@ -271,7 +276,7 @@ def test_texts_are_kept_whatever_the_client_is_set_to(
     store = make_postgresql(database, tmp_path)
     read_into(store, log(block(agent="é").encode()))
     assert_whole(store)
-    assert ask(store, Question(by=("agent",))).to_pylist()[0]["agent"] == "é"
+    assert ask(store, Query(dimensions=("agent",))).to_pylist()[0]["agent"] == "é"
 
 
 def test_a_database_of_another_encoding_is_refused(server: Server, tmp_path: Path) -> None:
@@ -411,9 +416,9 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-03', 'TX', 'SeedLink',"
         f" array['FR', 'FR', 'FR', null], array['A', 'B', 'C', null], {amounts}, {amounts},"
         " array[1, 1, 1, 1])",
-        "INSERT INTO station_by_day_packed SELECT origin, 1, '2026-01-04', 'TX', 'SeedLink',"
+        "INSERT INTO station_by_day_packed SELECT client_profile, 1, '2026-01-04', 'TX', 'SeedLink',"
         f" array['G'], array['LARGE'], array[{LARGEST_NUMBER}], array[{LARGEST_NUMBER}], array[1]"
-        " FROM generate_series(1, 3) AS origin",
+        " FROM generate_series(1, 3) AS client_profile",
         "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-05', 'TX', 'SeedLink',"
         f" array['G'], array['FITS'], array[{LARGEST_NUMBER}], array[0], array[1])",
         database=fresh,
@@ -424,10 +429,10 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         "ringserverstats-0003-networks",
         "ringserverstats-0004-service",
         "ringserverstats-0005-totals",
-        "ringserverstats-0006-outlets",
+        "ringserverstats-0006-exporters",
         "ringserverstats-0007-packed-totals",
-        "ringserverstats-0008-origins",
-        "ringserverstats-0009-origins-of-streams",
+        "ringserverstats-0008-client_profiles",
+        "ringserverstats-0009-client_profiles-of-streams",
     ]
     found = store.ask(
         "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
@@ -454,7 +459,7 @@ def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_pa
         (date(2026, 1, 5), "FITS", LARGEST_NUMBER, 0, 1),
     ]
     found = store.ask(
-        "SELECT DISTINCT station FROM station_origins_by_day($1::date, $2::date) ORDER BY 1",
+        "SELECT DISTINCT station FROM station_profiles_by_day($1::date, $2::date) ORDER BY 1",
         ["2026-01-03", "2026-01-03"],
     )
     assert found["station"].to_pylist() == ["A", "B", "C", None]

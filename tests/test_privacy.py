@@ -11,12 +11,12 @@ import pytest
 from conftest import ASN, CITY, DATA, SECRET, CommandLine, make_store, read_into
 from model import ENTRY
 
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.ingest import ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.store.duckdb.store import DuckDBStore
 
 ADDRESSES = ("198.51.100.77", "::ffff:203.0.113.9", "2001:db8:aa:bb:1:2:3:4")
 HOSTS = ("maria.lab.example.org", "p5.pool.example.net", "v6.example.com")
@@ -60,7 +60,7 @@ def _export(store: DuckDBStore, folder: Path) -> str:
     tables = store.ask(
         "SELECT table_name AS t FROM information_schema.tables WHERE table_schema = 'main'", []
     )["t"].to_pylist()
-    assert {"seen", "transfer", "client", "origin", "store"} <= set(tables)
+    assert {"entry_ledger", "transfer", "client", "client_profile", "store"} <= set(tables)
     text = []
     for table in tables:
         rows = store.ask(f"SELECT COLUMNS(*)::text FROM {table}", []).to_pylist()
@@ -74,15 +74,15 @@ def _export(store: DuckDBStore, folder: Path) -> str:
 def test_tables_hold_no_address_unless_they_are_kept(tmp_path: Path, keep_hosts: bool) -> None:
     store = make_store(tmp_path / "store.duckdb")
     sources, _ = find([str(path) for path in _logs(tmp_path / "logs")])
-    receipt = ingest(
+    report = ingest(
         sources,
         store,
         ipv6_prefix=64,
         keep_hosts=keep_hosts,
-        geography=Geography(CITY, ASN, precision=5),
+        geoip=GeoIP(CITY, ASN, precision=5),
         rules=Rules((Rule(name="lab", class_="mirror", domains=(HOSTS[0],)),)),
     )
-    assert receipt.entries == 6
+    assert report.entries == 6
     exported = _export(store, tmp_path)
     found = {needle for needle in _needles() if needle in exported}
     if keep_hosts:  # the control: the search does find what is there
@@ -153,14 +153,14 @@ def test_clients_are_told_apart_by_their_normal_address(tmp_path: Path) -> None:
 def _ids(store: Store) -> set[object]:
     """All that is made of what a log tells: ids of 64 and 128 bits, and pseudonyms."""
     asked = (
-        "SELECT entry FROM seen",
+        "SELECT entry FROM entry_ledger",
         "SELECT digest FROM reject",
         "SELECT entry FROM transfer",
         "SELECT connection FROM connection_by_day",
-        "SELECT origin FROM origin",
+        "SELECT client_profile FROM client_profile",
         "SELECT client FROM client",
         "SELECT pseudonym FROM client",
-        "SELECT auth_user FROM origin",
+        "SELECT auth_user FROM client_profile",
     )
     rows = [store.ask(sql).column(0).to_pylist() for sql in asked]
     return {value for column in rows for value in column if value is not None}
@@ -191,7 +191,7 @@ def test_addresses_cannot_be_had_back_without_the_secret(tmp_path: Path) -> None
     )
     store = make_store(tmp_path / "store.duckdb")
     read_into(store, log)
-    identity, _ = store.portrait()
+    identity, _ = store.identity_and_servers()
     seen = [identity.id, identity.key_check, identity.generation, "", "ringserverstats"]
     wrong = [text.encode().ljust(32, b"\0")[:32] for text in seen[::2]]
     wrong += [sha256(text.encode()).digest() for text in seen[1::2]]

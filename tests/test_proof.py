@@ -26,8 +26,8 @@ from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
-from ringserverstats.store.duckdb import DuckDBStore
-from ringserverstats.store.sums import SUMS
+from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.rollups import ROLLUPS
 from ringserverstats.verify import verify
 
 Log = Callable[..., Path]
@@ -35,7 +35,7 @@ Log = Callable[..., Path]
 #: What an operator may choose, or what two logs may tell differently: nothing says what is right.
 FREE = {
     ("server", "timezone"),
-    ("server", "former"),
+    ("server", "former_names"),
     ("server", "paths"),
     ("server", "first_day"),
     ("server", "last_day"),
@@ -45,11 +45,11 @@ FREE = {
     ("store", "generation"),
     ("store", "last_server"),
     ("store", "kept_since"),
-    ("store", "untidy"),
+    ("store", "vacuum_pending"),
     ("registry", "last_day"),  # of a network behind which another one began
-    ("origin", "class"),
-    ("origin", "institution"),
-    ("origin", "institution_from"),
+    ("client_profile", "class"),
+    ("client_profile", "institution"),
+    ("client_profile", "institution_source"),
 }
 SETS = ("v2020.075-text", "v4.5.3-midnight-paris", "v4.5.3-jsonl", "v4.5.3-midnight-denver-jsonl")
 
@@ -123,14 +123,14 @@ def _tables(proven: Proven) -> dict[str, list[tuple[str, str]]]:
 def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str, str]]:
     """One fault of each kind and column, each in a row by chance: table, what is wrong, SQL."""
     for table, columns in _tables(proven).items():
-        if table in ("imported", "pruned"):  # tests/test_history.py, tests/test_prune.py
+        if table in ("imported_day", "pruned_month"):  # tests/test_history.py, tests/test_prune.py
             continue
         if table in (
             "token",
             "day_version",
-            "outlet",
+            "exporter",
             "sent",
-            "to_sum_up",
+            "pending_export",
         ):  # which tell nothing of logs
             continue
         with duckdb.connect(proven.folder / "store.duckdb", read_only=True) as connection:
@@ -148,7 +148,7 @@ def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str, str]
 
 def _together(faults: Iterable[tuple[str, str, str]]) -> Iterator[list[tuple[str, str, str]]]:
     """Those of tables of sums, one in each, as each of these is compared with the transfers."""
-    of_sums: dict[str, list[tuple[str, str, str]]] = {one.table: [] for one in SUMS}
+    of_sums: dict[str, list[tuple[str, str, str]]] = {one.table: [] for one in ROLLUPS}
     for fault in faults:
         if fault[0] in of_sums:
             of_sums[fault[0]].append(fault)
@@ -204,7 +204,7 @@ def test_every_fault_is_found(proven: Proven, rounds: int, one_in: int) -> None:
 
 
 def test_no_alarm_where_nothing_is_wrong(proven: Proven) -> None:
-    proven.fault("UPDATE server SET name = name || '2', former = [name]")
+    proven.fault("UPDATE server SET name = name || '2', former_names = [name]")
     assert proven.finds() == ""
 
 
@@ -230,8 +230,8 @@ MIDNIGHT = "v4.5.3-midnight-paris/txlog-20260630T0000-20260701T0000"
 
 
 def test_verify_tells_missing_different_and_only_in_the_store(proven: Proven) -> None:
-    first = "SELECT min(entry) FROM seen WHERE day = '2026-06-30'"
-    proven.fault(f"DELETE FROM seen WHERE entry = ({first})")
+    first = "SELECT min(entry) FROM entry_ledger WHERE day = '2026-06-30'"
+    proven.fault(f"DELETE FROM entry_ledger WHERE entry = ({first})")
     gone = ("entry", "missing", "default", "2026-06-30", None)
     assert gone in _finding(proven, "v4.5.3-midnight-paris")
     proven.fault(
@@ -239,7 +239,7 @@ def test_verify_tells_missing_different_and_only_in_the_store(proven: Proven) ->
     )
     told = _finding(proven, MIDNIGHT)
     assert told == [("entry", "different", "default", "2026-06-30", "streams")] * 4
-    proven.fault("UPDATE covered SET whole = false WHERE day = '2026-06-30'")
+    proven.fault("UPDATE log_interval SET whole = false WHERE day = '2026-06-30'")
     told = _finding(proven, MIDNIGHT)
     assert told == [("coverage", "different", "default", "2026-06-30", "whole")]
 
@@ -293,7 +293,7 @@ def test_commands(run: CommandLine, proven: Proven) -> None:
     assert (good.returncode, good.stdout[:14]) == (0, "No differences")
     with duckdb.connect(run.folder / "store.duckdb") as connection:
         connection.execute("UPDATE by_month SET bytes = 0")
-        connection.execute("DELETE FROM seen WHERE day = '2026-06-30'")
+        connection.execute("DELETE FROM entry_ledger WHERE day = '2026-06-30'")
     bad = run("audit")
     assert bad.returncode == 1
     assert "not what the transfers say" in bad.stdout

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from model import START, Entry, entries, totals
 
 from ringserverstats import ingest as pipeline
-from ringserverstats.enrich.clean import clean
+from ringserverstats.enrich.sanitize import clean
 from ringserverstats.logs import source
 from ringserverstats.logs.batch import DIRECTIONS, Batch
+from ringserverstats.logs.duplicates import Duplicates
 from ringserverstats.logs.reader import read
-from ringserverstats.logs.twins import Twins
-from ringserverstats.store import duckdb as embedded
 from ringserverstats.store.base import Store
+from ringserverstats.store.duckdb.store import store as embedded
 
 KEY = b"k" * 32
 LATEST = START + 10 * 86_400
@@ -139,11 +139,11 @@ def test_ids_of_twins_do_not_depend_on_the_cuts(log: list[int], data: st.DataObj
     digest = np.array([bytes([kind] * 16) for kind in log], "V16")
     # Identical entries have the same log time.
     time = np.array([1000 * (kind == 3) + 25 * kind for kind in log], np.int64)
-    whole = Twins(KEY).ids(digest, time)
+    whole = Duplicates(KEY).ids(digest, time)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(log)))))
-    twins, pieces = Twins(KEY), []
+    duplicates, pieces = Duplicates(KEY), []
     for low, high in zip([0, *cuts], [*cuts, len(log)], strict=True):
-        pieces += twins.ids(digest[low:high], time[low:high]).tolist()
+        pieces += duplicates.ids(digest[low:high], time[low:high]).tolist()
     assert pieces == whole.tolist()
 
 
@@ -192,7 +192,9 @@ def _assert_store_holds(store: Store, model: list[Entry]) -> None:
     """The ledger, the facts and each table of sums say what the model says."""
     sql = "sum(bytes)::bigint AS b, sum(packets)::bigint AS p"
     count, transfers, size, packets = totals(model)
-    seen = store.ask(f"SELECT count(*) AS n, sum(transfers)::bigint AS t, {sql} FROM seen", [])
+    seen = store.ask(
+        f"SELECT count(*) AS n, sum(transfers)::bigint AS t, {sql} FROM entry_ledger", []
+    )
     assert seen.to_pylist() == [
         {"n": count, "t": transfers or None, "b": size or None, "p": packets or None}
     ]

@@ -35,11 +35,11 @@ from hypothesis import strategies as st
 from model import block
 
 from ringserverstats.enrich.agents import parse_agent
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.periods import months_before
-from ringserverstats.statistics.questions import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Store
 
@@ -50,7 +50,7 @@ CHEAP = ("bytes", "packets", "transfers", "clients")
 OF_WHO = ("country", "class", "protocol", "agent-family")
 RULES = Rules((Rule(name="lab", class_="mirror", networks=("216.160.83.0/24",)),))
 WITHIN = [
-    Question(by=("month", *by), measures=MEASURES if not by or by[0] in OF_WHO else CHEAP)
+    Query(dimensions=("month", *by), measures=MEASURES if not by or by[0] in OF_WHO else CHEAP)
     for by in (
         (),
         ("network",),
@@ -67,16 +67,16 @@ WITHIN = [
 @pytest.fixture
 def read(store: Store, filled: Filled) -> Store:
     def fill(store: Store) -> None:
-        geography = Geography(CITY, ASN, precision=5)
-        read_into(store, DATA, geography=geography, rules=RULES)
-        read_into(store, DATA / "v4.5.3-text", server="other", geography=geography)
+        geoip = GeoIP(CITY, ASN, precision=5)
+        read_into(store, DATA, geoip=geoip, rules=RULES)
+        read_into(store, DATA / "v4.5.3-text", server="other", geoip=geoip)
 
     return filled(store, "to be pruned", fill)
 
 
 def answers(store: Store) -> list[list[dict]]:
     """Of groups within a month."""
-    rows = [ask(store, question).to_pylist() for question in WITHIN]
+    rows = [ask(store, query).to_pylist() for query in WITHIN]
     for row in (row for answer in rows for row in answer):
         assert not row.pop("at-most", False)
     return rows
@@ -90,14 +90,14 @@ def test_groups_within_a_month_stay_exact(read: Store) -> None:
     assert (tried.months, tried.transfers > 100, tried.clients > 5) == (3, True, True)
     assert answers(read) == before
     after = dump(read)
-    assert after["seen"] == held["seen"]
+    assert after["entry_ledger"] == held["entry_ledger"]
     days = {row[1] for row in after["transfer"]}
     assert min(days) >= BEFORE.isoformat()
     assert_whole(read)
     assert read.prune(BEFORE, try_only=False).months == 0
     assert read.kept_since == BEFORE
     with pytest.raises(UsageError, match="kept since"):
-        ask(read, Question(by=("network",), last=date(2026, 7, 1), measures=("connections",)))
+        ask(read, Query(dimensions=("network",), last=date(2026, 7, 1), measures=("connections",)))
 
 
 def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
@@ -105,36 +105,44 @@ def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
     read.prune(BEFORE, try_only=False)
     after = dump(read)
     old = {
-        (row["origin"], row["connection"])
+        (row["client_profile"], row["connection"])
         for row in read.ask(
-            "SELECT origin, connection FROM connection_by_day WHERE day < '2026-09-01'"
+            "SELECT client_profile, connection FROM connection_by_day WHERE day < '2026-09-01'"
         ).to_pylist()
     }
-    known = {str(value) for row in held["origin"] for value in row[:2]}
+    known = {str(value) for row in held["client_profile"] for value in row[:2]}
     known |= {row[5] for row in held["connection_by_day"]}
     assert not {str(value) for pair in old for value in pair} & known
     rows = read.ask(
-        "SELECT o.*, c.pseudonym, a.name AS agent_name, a.family FROM origin o"
+        "SELECT o.*, c.pseudonym, a.name AS agent_name, a.family FROM client_profile o"
         " JOIN client c USING (client) JOIN agent a USING (agent) WHERE o.month IS NOT NULL"
     ).to_pylist()
     assert {row["month"].isoformat() for row in rows} == {"2026-03-01", "2026-06-01", "2026-07-01"}
     for row in rows:
         assert row["agent_name"] == row["family"]
-        gone = ("auth_user", "latitude", "longitude", "asn", "organisation", "domain", "matched")
-        assert all(row[name] is None for name in (*gone, "institution", "institution_from"))
+        gone = (
+            "auth_user",
+            "latitude",
+            "longitude",
+            "asn",
+            "organisation",
+            "domain",
+            "matched_rules",
+        )
+        assert all(row[name] is None for name in (*gone, "institution", "institution_source"))
         assert (row["city"], row["geohash"]) == ("unknown", "")
     months = {}
     for row in rows:
         months.setdefault(row["client"], set()).add(row["month"])
     assert all(len(found) == 1 for found in months.values())
     still = {row[0] for row in after["client"]}
-    used = {row[1] for row in after["origin"]}
+    used = {row[1] for row in after["client_profile"]}
     assert still == used
 
 
 def test_over_several_months_clients_are_at_most(read: Store) -> None:
     def told(**asked: object) -> list[tuple]:
-        rows = ask(read, Question(measures=("bytes", "clients"), **asked)).to_pylist()
+        rows = ask(read, Query(measures=("bytes", "clients"), **asked)).to_pylist()
         return [(row["clients"], row.get("at-most")) for row in rows]
 
     exact = told()[0][0]
@@ -149,12 +157,12 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     assert told(by=("year",)) == [(most, True)]
     assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
     assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
-    weeks = ask(read, Question(by=("week",), measures=("clients",))).to_pylist()
+    weeks = ask(read, Query(dimensions=("week",), measures=("clients",))).to_pylist()
     bounds = {row["week"]: row["at-most"] for row in weeks}
     assert bounds.get("2026-W27", True)  # 29 June to 5 July
     assert not bounds["2026-W48"]
     assert {bound for _, bound in told(first=date(2026, 9, 1))} == {None}
-    assert "at-most" not in ask(read, Question(measures=("bytes",))).column_names
+    assert "at-most" not in ask(read, Query(measures=("bytes",))).column_names
 
 
 def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Log) -> None:
@@ -165,22 +173,25 @@ def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Lo
     late = block(agent="slinktool/4.3", log_time=1_773_500_000, connect_time=1_773_400_000)
     written = read_into(read, log(late, name="txlog-20260314T0000-20260315T0000"))
     assert written.entries == 1
-    rows = read.ask("SELECT month, client FROM origin WHERE month IS NULL").to_pylist()
+    rows = read.ask("SELECT month, client FROM client_profile WHERE month IS NULL").to_pylist()
     now = read.ask(
-        "SELECT count(*) AS n FROM connection_by_day f JOIN origin o USING (origin)"
+        "SELECT count(*) AS n FROM connection_by_day f JOIN client_profile o USING (client_profile)"
         " WHERE f.day < '2026-09-01' AND o.month IS NULL"
     )
     assert rows
     assert now["n"].to_pylist() == [0]
     march = ask(
-        read, Question(by=("month",), last=date(2026, 3, 31), measures=("bytes", "clients"))
+        read, Query(dimensions=("month",), last=date(2026, 3, 31), measures=("bytes", "clients"))
     )
     assert [row["at-most"] for row in march.to_pylist()] == [True]
     assert read_into(read, log(late, name="txlog-20260314T0000-20260315T0000")).known == 1
     assert_whole(read)
     read.prune(BEFORE, try_only=False)
     assert (
-        ask(read, Question(by=("month",), last=date(2026, 3, 31), measures=("bytes", "clients")))
+        ask(
+            read,
+            Query(dimensions=("month",), last=date(2026, 3, 31), measures=("bytes", "clients")),
+        )
         == march
     )
     assert_whole(read)
@@ -197,11 +208,11 @@ def test_what_needs_transfers_is_refused(read: Store, tmp_path: Path) -> None:
 
 
 def test_rules_leave_pruned_months_alone(read: Store) -> None:
-    question = Question(by=("month", "class"), last=date(2026, 8, 31), measures=("bytes",))
+    query = Query(dimensions=("month", "class"), last=date(2026, 8, 31), measures=("bytes",))
     read.prune(BEFORE, try_only=False)
-    before = ask(read, question).to_pylist()
+    before = ask(read, query).to_pylist()
     read.reclassify(Rules((Rule(name="all", class_="feeder", direction="TX"),)), try_only=False)
-    assert ask(read, question).to_pylist() == before
+    assert ask(read, query).to_pylist() == before
 
 
 @contextlib.contextmanager
@@ -233,10 +244,10 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
     store.prune(BEFORE, try_only=False)
     pruned = dump(store)
     with held_by_another(path), pytest.raises(StoreError, match="in use"):
-        another(store, wait=0).tidy()
+        another(store, wait=0).vacuum()
     assert found()
     assert store.prune(BEFORE, try_only=False).months == 0
-    store.tidy()  # what failed is done now
+    store.vacuum()  # what failed is done now
     assert dump(store) == pruned != with_copy
     assert not found()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -248,7 +259,7 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
 def test_a_store_that_changed_meanwhile_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    from ringserverstats.store import duckdb as module
+    from ringserverstats.store.duckdb.store import store as module
 
     store = make_store(tmp_path / "store.duckdb")
     read_into(store, DATA / "v4.1.0-text")
@@ -259,9 +270,9 @@ def test_a_store_that_changed_meanwhile_is_not_replaced(
 
     put = module.put_in_place
     monkeypatch.setattr(module, "put_in_place", then_changed)
-    execute(store, "UPDATE store SET untidy = true")
+    execute(store, "UPDATE store SET vacuum_pending = true")
     with pytest.raises(StoreError, match="changed just now"):
-        store.tidy()
+        store.vacuum()
     assert "new" in str(dump(store)["agent"])
     assert not list(tmp_path.glob("*.new-*"))
 
@@ -351,7 +362,7 @@ def test_soak_of_kills_while_it_prunes(run: CommandLine) -> None:
         process.wait()
         assert answers(run.store) == before
         assert_whole(run.store)
-        months = run.store.ask("SELECT count(*) AS n FROM pruned")["n"][0].as_py()
+        months = run.store.ask("SELECT count(*) AS n FROM pruned_month")["n"][0].as_py()
         partly["none" if not months else "all" if process.returncode == 0 else "part"] += 1
         assert run("prune", "--keep", "1mo", "--yes").returncode == 0
         assert answers(run.store) == before
@@ -376,12 +387,12 @@ def test_the_order_of_rows_does_not_tell_who_was_in_two_months(tmp_path: Path, l
         ]
         read_into(store, log("".join(blocks), name=f"log-{month}"))
     store.prune(BEFORE, try_only=False)
-    store.tidy()
+    store.vacuum()
     sql = (
-        "SELECT c.{table}, f.bytes FROM {table} c JOIN origin o USING ({table})"
-        " JOIN connection_by_day f ON f.origin = o.origin WHERE f.day {month} ORDER BY c.rowid"
+        "SELECT c.{table}, f.bytes FROM {table} c JOIN client_profile o USING ({table})"
+        " JOIN connection_by_day f ON f.client_profile = o.client_profile WHERE f.day {month} ORDER BY c.rowid"
     )
-    for table in ("client", "origin"):
+    for table in ("client", "client_profile"):
         first, second = (
             store.ask(sql.format(table=table, month=month))["bytes"].to_pylist()
             for month in ("< '2026-04-01'", ">= '2026-04-01'")
@@ -393,7 +404,7 @@ def test_the_order_of_rows_does_not_tell_who_was_in_two_months(tmp_path: Path, l
 def test_an_old_log_that_is_read_again_makes_no_month_late(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     read_into(read, DATA, log(block(agent="new", log_time=1_790_000_000), name="late-september"))
-    assert read.ask("SELECT bool_or(late) AS late FROM pruned")["late"].to_pylist() == [False]
+    assert read.ask("SELECT bool_or(late) AS late FROM pruned_month")["late"].to_pylist() == [False]
 
 
 def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:
@@ -401,7 +412,7 @@ def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:
     may = block(agent="tool/1.2", log_time=1_779_000_000, connect_time=1_778_900_000)
     read_into(read, log(may, name="may"))
     rows = read.ask(
-        "SELECT o.month, a.name FROM connection_by_day f JOIN origin o USING (origin)"
+        "SELECT o.month, a.name FROM connection_by_day f JOIN client_profile o USING (client_profile)"
         " JOIN agent a USING (agent) WHERE f.day BETWEEN '2026-05-01' AND '2026-05-31'"
     ).to_pylist()
     assert rows == [{"month": date(2026, 5, 1), "name": "tool"}]
@@ -413,7 +424,7 @@ def test_what_prunes_nothing_changes_nothing(store: Store, log: Log) -> None:
     assert store.prune(date(2020, 1, 1), try_only=False).months == 0
     assert store.kept_since is None
     assert dump(store) == held
-    assert store.ask("SELECT count(*) AS n FROM pruned")["n"].to_pylist() == [0]
+    assert store.ask("SELECT count(*) AS n FROM pruned_month")["n"].to_pylist() == [0]
 
 
 def test_two_that_bring_late_logs_of_a_month(database: str, tmp_path: Path, log: Log) -> None:
@@ -428,7 +439,7 @@ def test_two_that_bring_late_logs_of_a_month(database: str, tmp_path: Path, log:
     ]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda path: read_into(another(store), path, server=path.name), logs))
-    assert [receipt.entries for receipt in done] == [200] * 3
+    assert [report.entries for report in done] == [200] * 3
     assert_whole(store)
 
 
@@ -447,7 +458,7 @@ def test_statistics_of_postgresql_hold_no_old_pseudonym(database: str, tmp_path:
 
     assert any(one in held() for one in old)
     store.prune(BEFORE, try_only=False)
-    store.tidy()
+    store.vacuum()
     assert not any(one in held() for one in old)
 
 
@@ -459,31 +470,37 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
     left.mkdir()
     (left / "spilled").touch()
     os.utime(left, (0, 0))
-    execute(store, "UPDATE store SET untidy = true")
-    store.tidy()
+    execute(store, "UPDATE store SET vacuum_pending = true")
+    store.vacuum()
     assert not left.exists()
-    assert store.ask("SELECT untidy FROM store")["untidy"].to_pylist() == [False]
+    assert store.ask("SELECT vacuum_pending FROM store")["vacuum_pending"].to_pylist() == [False]
 
 
 def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
     read.prune(BEFORE, try_only=False)
     keys = read.open(create=False).keys
     assert audit(read, keys) == []
-    pick = "(SELECT min(origin) FROM origin WHERE month {})"
+    pick = "(SELECT min(client_profile) FROM client_profile WHERE month {})"
     for sql, problem in (
-        (f"UPDATE origin SET month = NULL WHERE origin = {pick.format('IS NOT NULL')}", "followed"),
-        ("UPDATE origin SET month = '2026-06-01' WHERE month = '2026-03-01'", "another one"),
-        ("UPDATE pruned SET month = '2026-01-01' WHERE month = '2026-03-01'", "not pruned"),
+        (
+            f"UPDATE client_profile SET month = NULL WHERE client_profile = {pick.format('IS NOT NULL')}",
+            "followed",
+        ),
+        (
+            "UPDATE client_profile SET month = '2026-06-01' WHERE month = '2026-03-01'",
+            "another one",
+        ),
+        ("UPDATE pruned_month SET month = '2026-01-01' WHERE month = '2026-03-01'", "not pruned"),
     ):
-        held = dump(read), read.ask("SELECT * FROM pruned ORDER BY month").to_pylist()
+        held = dump(read), read.ask("SELECT * FROM pruned_month ORDER BY month").to_pylist()
         execute(read, sql)
         assert any(problem in one.problem for one in audit(read, keys)), sql
         execute(
             read,
-            "UPDATE origin SET month = f.month FROM (SELECT origin, min(date_trunc("
-            "'month', day)::date) AS month FROM connection_by_day GROUP BY origin) f"
-            " WHERE f.origin = origin.origin AND f.month < '2026-09-01'",
+            "UPDATE client_profile SET month = f.month FROM (SELECT client_profile, min(date_trunc("
+            "'month', day)::date) AS month FROM connection_by_day GROUP BY client_profile) f"
+            " WHERE f.client_profile = client_profile.client_profile AND f.month < '2026-09-01'",
         )
-        execute(read, "UPDATE pruned SET month = '2026-03-01' WHERE month = '2026-01-01'")
+        execute(read, "UPDATE pruned_month SET month = '2026-03-01' WHERE month = '2026-01-01'")
         assert audit(read, keys) == []
         assert held[0] == dump(read)

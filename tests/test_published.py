@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model import block
 
-from ringserverstats.enrich.geography import Geography
+from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.columns import FILTERS, GROUPS
-from ringserverstats.statistics.published import Policy, _hidden, answer_all, answer_public
-from ringserverstats.statistics.questions import Question, ask, totals
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
+from ringserverstats.statistics.publish import Policy, _hidden, operator_result, public_result
+from ringserverstats.statistics.query import Query, ask, totals
 from ringserverstats.store.base import Store
 
-OF_STREAM = [name for name, group in GROUPS.items() if group.of_stream]
-FEW = [name for name, group in GROUPS.items() if group.of_few]
+OF_STREAM = [name for name, group in DIMENSIONS.items() if group.of_stream]
+FEW = [name for name, group in DIMENSIONS.items() if group.is_identifying]
 TWO = Policy(embargoed=("XP", "1T20*"))
 ONE = Policy(embargoed=("XP2025",))
 
@@ -30,7 +30,7 @@ ONE = Policy(embargoed=("XP2025",))
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     store = make_store(tmp_path_factory.mktemp("published") / "store.duckdb", memory="1GB")
-    read_into(store, DATA, geography=Geography(CITY, None, precision=5))
+    read_into(store, DATA, geoip=GeoIP(CITY, None, precision=5))
     store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
     with held_open(store):
         yield store
@@ -54,11 +54,11 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
     for by in ((group,), ("month", group), (group, "country"), ("network", group)):
         if len(set(by)) < len(by):
             continue
-        question = Question(by=by, measures=("bytes", "clients", "transfers"))
+        query = Query(dimensions=by, measures=("bytes", "clients", "transfers"))
         everything = {
-            word for row in answer_all(sample, question).rows.to_pylist() for word in row.values()
+            word for row in operator_result(sample, query).rows.to_pylist() for word in row.values()
         }
-        found = answer_public(sample, question, TWO)
+        found = public_result(sample, query, TWO)
         words = {word for row in found.rows.to_pylist() for word in row.values()}
         if group in ("network", "station", "stream"):
             assert everything & secret  # else nothing could be found below
@@ -66,14 +66,14 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
 
 
 def test_several_are_told_together(sample: Store) -> None:
-    question = Question(by=("network",), measures=("bytes", "packets", "clients"))
-    named = {row["network"]: row for row in ask(sample, question).to_pylist()}
-    found = answer_public(sample, question, TWO)
+    query = Query(dimensions=("network",), measures=("bytes", "packets", "clients"))
+    named = {row["network"]: row for row in ask(sample, query).to_pylist()}
+    found = public_result(sample, query, TWO)
     together = {row["network"]: row for row in found.rows.to_pylist()}
     hidden = [name for name in named if name in ("XP2025", "1T2026")]
     assert len(hidden) == 2
     assert together["other"]["bytes"] == sum(named[name]["bytes"] for name in hidden)
-    chosen = Question(filters={"network": tuple(hidden)}, measures=("clients",))
+    chosen = Query(filters={"network": tuple(hidden)}, measures=("clients",))
     assert together["other"]["clients"] == totals(sample, chosen)["clients"]
     assert found.whole["bytes"] == sum(row["bytes"] for row in named.values())
     assert set(together) == set(named) - set(hidden) | {"other"}
@@ -81,40 +81,40 @@ def test_several_are_told_together(sample: Store) -> None:
 
 def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
     for by in (("network",), ("month", "station"), ("stream",)):
-        question = Question(by=by, measures=("bytes",))
-        found = answer_public(sample, question, ONE)
+        query = Query(dimensions=by, measures=("bytes",))
+        found = public_result(sample, query, ONE)
         assert found.left_out == ["networks under embargo are left out"]
         assert found.whole is None
         assert "other" not in {word for row in found.rows.to_pylist() for word in row.values()}
-    whole = Question(measures=("bytes",))
-    counted = answer_public(sample, whole, ONE).rows.to_pylist()
-    assert counted == answer_all(sample, whole).rows.to_pylist()
+    whole = Query(measures=("bytes",))
+    counted = public_result(sample, whole, ONE).rows.to_pylist()
+    assert counted == operator_result(sample, whole).rows.to_pylist()
 
 
 @pytest.mark.parametrize("name", [name for name, one in FILTERS.items() if one.of_stream])
 def test_no_filter_chooses_an_embargoed_network(sample: Store, name: str) -> None:
-    question = Question(filters={name: ("*",)}, measures=("bytes",))
-    everything = totals(sample, question)["bytes"]
+    query = Query(filters={name: ("*",)}, measures=("bytes",))
+    everything = totals(sample, query)["bytes"]
     if name == "stream":  # nor one of a name that is no identifier, which may be its
-        whole = Question(filters={"network": ("*",)}, measures=("bytes",))
+        whole = Query(filters={"network": ("*",)}, measures=("bytes",))
         everything = totals(sample, whole)["bytes"]
-    own = totals(sample, Question(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
-    found = answer_public(sample, question, ONE).rows.to_pylist()
+    own = totals(sample, Query(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
+    found = public_result(sample, query, ONE).rows.to_pylist()
     assert own
     assert found == [{"bytes": everything - own}]
 
 
 def test_single_clients_are_for_the_operator(sample: Store) -> None:
-    for question in (Question(by=("client",)), Question(filters={"client": ("*",)})):
+    for query in (Query(dimensions=("client",)), Query(filters={"client": ("*",)})):
         with pytest.raises(UsageError, match="operator alone"):
-            answer_public(sample, question, Policy())
+            public_result(sample, query, Policy())
 
 
 def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
     for by in [(name,) for name in FEW] + [("month", name) for name in FEW] + [("agent", "city")]:
-        question = Question(by=by, measures=("bytes", "clients"))
-        everything = answer_all(sample, question)
-        found = answer_public(sample, question, Policy(least_clients=4))
+        query = Query(dimensions=by, measures=("bytes", "clients"))
+        everything = operator_result(sample, query)
+        found = public_result(sample, query, Policy(min_clients=4))
         for row in found.rows.to_pylist():
             if row[by[-1]] == "<4":
                 assert row["clients"] is None
@@ -127,13 +127,13 @@ def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
 
 
 def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
-    few = Question(by=("city",), measures=("clients",), sort="clients")
-    row = answer_all(sample, few).rows.to_pylist()[-1]
+    few = Query(dimensions=("city",), measures=("clients",), sort="clients")
+    row = operator_result(sample, few).rows.to_pylist()[-1]
     assert row["clients"] < 4
     for by in ((), ("month",), ("network",), ("agent", "day"), ("city",)):
-        question = Question(by=by, filters={"city": (row["city"],)}, measures=("bytes",))
-        assert len(answer_all(sample, question).rows)
-        found = answer_public(sample, question, Policy(least_clients=4))
+        query = Query(dimensions=by, filters={"city": (row["city"],)}, measures=("bytes",))
+        assert len(operator_result(sample, query).rows)
+        found = public_result(sample, query, Policy(min_clients=4))
         assert (len(found.rows), found.whole) == (0, None)
         assert found.left_out == ["fewer than 4 clients: nothing is told of them"]
 
@@ -143,13 +143,13 @@ def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Pat
     others = [block(address=f"198.51.100.{n}", agent="slink/4") for n in range(1, 31)]
     one = [block(address="203.0.113.9", agent=f"odd{n}/1") for n in range(6)]
     read_into(store, log("".join(others + one)))
-    policy = Policy(least_clients=5)
+    policy = Policy(min_clients=5)
     for filters in ({}, {"agent": ("*",)}):
-        question = Question(by=("agent",), filters=filters, measures=("bytes", "clients"))
-        [row] = answer_public(store, question, policy).rows.to_pylist()
+        query = Query(dimensions=("agent",), filters=filters, measures=("bytes", "clients"))
+        [row] = public_result(store, query, policy).rows.to_pylist()
         assert row == {"agent": "<5", "bytes": 36 * 1536, "clients": None}
-    odd = Question(by=("agent",), filters={"agent": ("odd*",)}, measures=("bytes",))
-    assert len(answer_public(store, odd, policy).rows) == 0
+    odd = Query(dimensions=("agent",), filters={"agent": ("odd*",)}, measures=("bytes",))
+    assert len(public_result(store, odd, policy).rows) == 0
 
 
 def test_an_embargo_by_year_holds_where_the_year_is_not_known(
@@ -164,21 +164,21 @@ def test_an_embargo_by_year_holds_where_the_year_is_not_known(
             for embargo, by in itertools.product(
                 ("XP2025", "XP", "X*", "XP20*", "*2025", "?P2025"), ("network", "station", "stream")
             ):
-                question = Question(by=(by,), measures=("bytes",))
-                rows = answer_public(store, question, Policy(embargoed=(embargo,))).rows.to_pylist()
+                query = Query(dimensions=(by,), measures=("bytes",))
+                rows = public_result(store, query, Policy(embargoed=(embargo,))).rows.to_pylist()
                 words = {row[by] for row in rows}
                 assert not words & {"XP", "xp", "XP2025", "A", "C", *names[:3]}, (embargo, by)
                 assert words & {"FR", "D", names[3]}
-        question = Question(filters={"stream": ("*",)}, measures=("bytes",))
-        found = answer_public(store, question, Policy(embargoed=("XP",)))
+        query = Query(filters={"stream": ("*",)}, measures=("bytes",))
+        found = public_result(store, query, Policy(embargoed=("XP",)))
         assert found.rows["bytes"].to_pylist() == [512]
 
 
 def test_one_network_under_two_spellings_is_one(store: Store, log: Callable[..., Path]) -> None:
     names = ("XP_A__EHZ/MSEED", "XP2026_A__EHZ/MSEED", "FR_D__EHZ/MSEED")
     read_into(store, log("".join(block(transfers=((name, 512, 1),)) for name in names)))
-    question = Question(by=("network",), measures=("bytes",))
-    found = answer_public(store, question, Policy(embargoed=("XP",)))
+    query = Query(dimensions=("network",), measures=("bytes",))
+    found = public_result(store, query, Policy(embargoed=("XP",)))
     assert [row["network"] for row in found.rows.to_pylist()] == ["FR"]
 
 
@@ -211,7 +211,7 @@ def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> Non
 
 def test_every_output(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
-    run.environment |= {"RINGSERVERSTATS_EMBARGO": "xp, FR", "RINGSERVERSTATS_SMALL_COUNTS": "99"}
+    run.environment |= {"RINGSERVERSTATS_EMBARGO": "xp, FR", "RINGSERVERSTATS_MIN_CLIENTS": "99"}
     ours = run("stats", "--by", "network,station").stdout
     assert "XP" in ours
     assert "CIEL" in ours
@@ -250,6 +250,6 @@ def test_an_embargo_by_year_holds_for_small_letters_alone(
     store: Store, log: Callable[..., Path]
 ) -> None:
     read_into(store, log(block(transfers=(("xp_C__EHZ/MSEED", 512, 1),))))
-    question = Question(by=("network",), measures=("bytes",))
-    assert len(answer_all(store, question).rows) == 1
-    assert len(answer_public(store, question, Policy(embargoed=("XP2025",))).rows) == 0
+    query = Query(dimensions=("network",), measures=("bytes",))
+    assert len(operator_result(store, query).rows) == 1
+    assert len(public_result(store, query, Policy(embargoed=("XP2025",))).rows) == 0

@@ -58,16 +58,16 @@ def shared(
 def test_totals_of_a_real_log(shared: Store, name: str, direction: str, numbers: list[int]) -> None:
     """Each under the name of a server of its own, as entries are in several of them."""
     server = blake2b(name.encode(), digest_size=8).hexdigest()
-    receipt = read_into(shared, DATA / name, server=server)
+    report = read_into(shared, DATA / name, server=server)
     blocks, empty, transfers, count, packets = numbers
-    assert receipt.rejects == []
-    assert receipt.incomplete == 0
+    assert report.rejects == []
+    assert report.incomplete == 0
     if direction == "access":
-        assert (receipt.access_lines, receipt.entries) == (blocks, 0)
+        assert (report.access_lines, report.entries) == (blocks, 0)
         return
-    assert receipt.empty == empty
-    assert receipt.entries == blocks - empty
-    assert (receipt.transfers, receipt.bytes, receipt.packets) == (transfers, count, packets)
+    assert report.empty == empty
+    assert report.entries == blocks - empty
+    assert (report.transfers, report.bytes, report.packets) == (transfers, count, packets)
     kept = shared.ask(
         "SELECT direction::text AS direction, count(*) AS transfers, sum(bytes)::bigint AS bytes,"
         " sum(packets)::bigint AS packets FROM transfer JOIN server USING (server)"
@@ -121,20 +121,20 @@ def test_days_without_a_name(tmp_path: Path, folder: str) -> None:
         store = make_store(tmp_path / f"{number}.duckdb")
         store.open(create=True)
         store.add_server("default", zone)
-        receipt = read_into(store, path, name="nameless")
+        report = read_into(store, path, name="nameless")
         days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
         assert days == {_named_day(path)}
-        assert receipt.days_guessed == (0 if path.suffix == ".jsonl" else receipt.entries)
+        assert report.days_guessed == (0 if path.suffix == ".jsonl" else report.entries)
 
 
 def test_all_real_logs_in_one_folder(store: Store) -> None:
-    receipt = read_into(store, DATA, server="all")
+    report = read_into(store, DATA, server="all")
     rows = [numbers for _, direction, numbers in TOTALS if direction != "access"]
-    known = receipt.known
-    assert receipt.entries + known == sum(blocks - empty for blocks, empty, *_ in rows)
-    assert receipt.access_lines == sum(n[0] for _, way, n in TOTALS if way == "access")
+    known = report.known
+    assert report.entries + known == sum(blocks - empty for blocks, empty, *_ in rows)
+    assert report.access_lines == sum(n[0] for _, way, n in TOTALS if way == "access")
     again = read_into(store, DATA, server="all")
-    assert (again.entries, again.known) == (0, receipt.entries + known)
+    assert (again.entries, again.known) == (0, report.entries + known)
 
 
 def test_time_zone_that_contradicts_the_name_is_told(store: Store) -> None:
@@ -153,5 +153,5 @@ def test_ids_of_entries_never_change(store: Store) -> None:
         DATA / "v4.5.3-jsonl",
         DATA / "v2020.075-midnight-denver",
     )
-    rows = store.ask("SELECT log_day::text || ' ' || entry::text AS id FROM seen", [])
+    rows = store.ask("SELECT log_day::text || ' ' || entry::text AS id FROM entry_ledger", [])
     assert sorted(rows["id"].to_pylist()) == golden.read_text().split("\n")[:-1]

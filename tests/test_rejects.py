@@ -12,12 +12,12 @@ from model import START, block
 from test_fuzz import LOGS, _mutated
 
 from ringserverstats import __version__
-from ringserverstats.enrich import notes
+from ringserverstats.enrich import log_status as notes
 from ringserverstats.logs import text
 from ringserverstats.logs.reasons import total_reason
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question
-from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -27,7 +27,7 @@ DAY = "20260131T0000-20260201T0000"
 
 
 def listed(store: Store) -> list[dict]:
-    return rejects(store, Question()).to_pylist()
+    return rejects(store, Query()).to_pylist()
 
 
 def test_a_reject_says_where_it_is_and_why(store: Store, log: Log) -> None:
@@ -58,8 +58,8 @@ def test_it_is_kept_once_however_it_is_read(store: Store, log: Log) -> None:
         log(gzip.compress(whole.encode()), "packed.gz"),
         log(BAD + GOOD[3], "another"),
     ):
-        receipt = read_into(store, again)
-        assert (receipt.rejected, receipt.rejected_before) == (0, 1)
+        report = read_into(store, again)
+        assert (report.rejected, report.rejected_before) == (0, 1)
         assert len(listed(store)) == 1
     read_into(store, log(whole), server="other")
     assert [row["server"] for row in listed(store)] == ["default", "other"]
@@ -72,8 +72,8 @@ def test_places_of_all_that_is_rejected_of_mutated_logs(store: Store, tmp_path: 
     paths = [tmp_path / f"log{number}" for number in range(60)]
     for path in paths:
         path.write_bytes(_mutated(rng.choice(logs), rng))
-    receipt = read_into(store, *paths)
-    assert all(reject.digest for _, reject in receipt.rejects)
+    report = read_into(store, *paths)
+    assert all(reject.digest for _, reject in report.rejects)
     begins = {
         str(path): [0, *(place + 1 for place, one in enumerate(path.read_bytes()) if one == 10)]
         for path in paths
@@ -99,8 +99,8 @@ def test_what_a_newer_program_can_read_is_counted_and_no_longer_rejected(
         _older_program(older)
         assert read_into(store, path).rejected == 4
     assert [row["version"] for row in listed(store)] == ["0.9"] * 4
-    receipt = read_into(store, path, retry_rejects=True)
-    assert (receipt.entries, receipt.rejected, receipt.resolved) == (3, 1, 3)
+    report = read_into(store, path, retry_rejects=True)
+    assert (report.entries, report.rejected, report.resolved) == (3, 1, 3)
     assert [(row["line"], row["version"]) for row in listed(store)] == [(13, __version__)]
     assert_whole(store)
 
@@ -112,8 +112,8 @@ def test_reading_again_alone_counts_them_too(
     with monkeypatch.context() as older:
         _older_program(older)
         read_into(store, path)
-    receipt = read_into(store, path)
-    assert (receipt.entries, receipt.resolved) == (3, 3)
+    report = read_into(store, path)
+    assert (report.entries, report.resolved) == (3, 3)
     assert listed(store) == []
 
 
@@ -122,8 +122,8 @@ def test_a_file_that_was_damaged_and_is_whole_now(store: Store, log: Log) -> Non
     read_into(store, log(packed[:-30], "log.gz"))
     read_into(store, log(packed[:-30], "log.gz"))
     assert [row["lines"] for row in listed(store)] == [0]
-    receipt = read_into(store, log(packed, "log.gz"), retry_rejects=True)
-    assert receipt.resolved == 1
+    report = read_into(store, log(packed, "log.gz"), retry_rejects=True)
+    assert report.resolved == 1
     assert listed(store) == []
 
 
@@ -150,10 +150,10 @@ def test_a_dry_run_keeps_and_forgets_nothing(store: Store, log: Log) -> None:
 
 def test_a_file_that_is_no_log_does_not_fill_the_store(store: Store, log: Log) -> None:
     path = log("".join(f"START CLIENT {number}\n" for number in range(5_000)))
-    receipt = read_into(store, path)
+    report = read_into(store, path)
     rows = listed(store)
     assert len(rows) == notes.MOST_OF_A_CHUNK + 1
-    assert receipt.rejected == 4_999  # the last one is incomplete: it may grow
+    assert report.rejected == 4_999  # the last one is incomplete: it may grow
     assert sum(row["lines"] for row in rows) == 4_999
     assert rows[-1]["reason"] == "3999 more rejects up to line 4999"
 
@@ -208,8 +208,8 @@ def test_a_file_with_very_many_that_grows(store: Store, log: Log) -> None:
 
 def test_a_file_that_is_no_log_covers_no_day(store: Store, log: Log) -> None:
     read_into(store, log("garbage\n" * 50, f"txlog-{DAY}"))
-    question = Question(filters={"direction": ("TX",)})
-    assert coverage(store, question)["state"].to_pylist() == ["incomplete"]
+    query = Query(filters={"direction": ("TX",)})
+    assert coverage(store, query)["state"].to_pylist() == ["incomplete"]
 
 
 def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: CommandLine) -> None:

@@ -77,15 +77,15 @@ def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path, prog
                 ).stdout
             assert json.loads(told)["entries"] == expected
     assert_whole(running.store)
-    assert running.store.ask("SELECT count(*) AS n FROM seen")["n"][0].as_py() == 4
+    assert running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() == 4
 
 
 def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path) -> None:
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
         for _ in range(5):
-            with socket.create_connection((host, int(port))) as sender:
-                sender.sendall(
+            with socket.create_connection((host, int(port))) as export_worker:
+                export_worker.sendall(
                     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
                     + LOG.read_bytes()
                 )
@@ -106,19 +106,19 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
     body = b"".join(path.read_bytes() for path in logs if "access" not in path.name)
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
-        sender = socket.create_connection((host, int(port)))
+        export_worker = socket.create_connection((host, int(port)))
         head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        sender.sendall(head.encode() + body)
+        export_worker.sendall(head.encode() + body)
         time.sleep(0.15)
         subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-        sender.close()
+        export_worker.close()
     with served(running, folder=tmp_path) as url:
         again = httpx.post(f"{url}/?server=a", content=body, timeout=60)
         assert again.status_code in (200, 201)
     plain = make_store(tmp_path / "plain.duckdb")
     (tmp_path / "all").write_bytes(body)
     read_into(plain, tmp_path / "all", server="a")
-    count = "SELECT count(*) AS n, sum(bytes) AS bytes FROM seen"
+    count = "SELECT count(*) AS n, sum(bytes) AS bytes FROM entry_ledger"
     assert running.store.ask(count).to_pylist() == plain.ask(count).to_pylist()
     assert_whole(running.store)
 
@@ -215,12 +215,12 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
     for number in range(25):
         with served(running, folder=tmp_path) as url:
             host, port = url.removeprefix("http://").split(":")
-            sender = socket.create_connection((host, int(port)))
+            export_worker = socket.create_connection((host, int(port)))
             head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
-            sender.sendall(head.encode() + b"\r\n\r\n" + body)
+            export_worker.sendall(head.encode() + b"\r\n\r\n" + body)
             time.sleep(0.1 * number)
             subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-            sender.close()
+            export_worker.close()
         if running.store.exists():
             assert_whole(running.store)
             partial += 1
@@ -228,7 +228,7 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
         told = httpx.post(f"{url}/?server=a", content=body, timeout=600).json()
     entries = body.count(b"START CLIENT")
     assert told["entries"] + told["known"] == entries
-    assert running.store.ask("SELECT count(*) AS n FROM seen")["n"][0].as_py() == entries
+    assert running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() == entries
     print(f"25 kills, {partial} with a store behind them; {told['known']} known at the end")
 
 

@@ -15,7 +15,7 @@ from conftest import (
     half_in_soak,
     held_open,
     make_store,
-    network_on,
+    network_period,
     of_turn,
     read_into,
     sample_logs,
@@ -23,19 +23,19 @@ from conftest import (
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
-from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
-from ringserverstats.statistics.questions import Question, ask, totals
-from ringserverstats.store.duckdb import DuckDBStore
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.store.duckdb.store import DuckDBStore
 
 ALL = tuple(name for name in MEASURES if not name.endswith("-per-day"))
 
 
-#: Places of all kinds; ids of origins do not fit them any more, which questions do not care about.
-PLACES = """
-UPDATE origin SET class = ['external', 'mirror', 'feeder'][abs(origin) % 3 + 1],
+#: Places of all kinds; ids of client_profiles do not fit them any more, which questions do not care about.
+LOCATION_DIMENSIONS = """
+UPDATE client_profile SET class = ['external', 'mirror', 'feeder'][abs(client_profile) % 3 + 1],
        country = place.country, country_name = place.country_name, city = place.city,
        geohash = place.geohash, asn = place.asn, organisation = place.organisation,
-       institution = place.institution, institution_from = place.institution_from
+       institution = place.institution, institution_source = place.institution_source
   FROM (VALUES
     (0, 'FR', 'France', 'Grenoble', 'u0h0f', 2200, 'Renater', 'Renater', 'network operator'),
     (1, 'FR', 'France', 'unknown', 'u09wj', NULL, NULL, 'example.org', 'domain'),
@@ -44,8 +44,8 @@ UPDATE origin SET class = ['external', 'mirror', 'feeder'][abs(origin) % 3 + 1],
     (4, 'private network', 'private network', 'private network', '', NULL, NULL, NULL, NULL),
     (5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
   ) place(number, country, country_name, city, geohash, asn, organisation, institution,
-          institution_from)
- WHERE abs(origin) % 6 = place.number
+          institution_source)
+ WHERE abs(client_profile) % 6 = place.number
 """
 
 
@@ -58,7 +58,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBStore]:
             path.unlink()
     store = make_store(folder / "store.duckdb", memory="1GB")
     read_into(store, logs)
-    execute(store, PLACES)
+    execute(store, LOCATION_DIMENSIONS)
     store.set_registry(REGISTRY)
     with held_open(store):
         yield store
@@ -73,8 +73,8 @@ def facts(sample: DuckDBStore) -> pa.Table:
         " a.name AS agent, a.family AS agent_family, s.name AS stream, s.network, s.station,"
         " s.location, s.channel, s.type, t.bytes, t.packets, o.class, o.country,"
         ' o.country_name AS "country-name", o.city, o.geohash, o.asn, o.organisation,'
-        " o.institution, o.institution_from"
-        " FROM transfer t JOIN server v USING (server) JOIN origin o USING (origin)"
+        " o.institution, o.institution_source"
+        " FROM transfer t JOIN server v USING (server) JOIN client_profile o USING (client_profile)"
         " JOIN client c USING (client) JOIN agent a USING (agent) JOIN stream s USING (stream)"
         " WHERE t.day < '2026-09-04' OR t.day > '2026-09-28'",
         [],
@@ -98,7 +98,7 @@ def facts(sample: DuckDBStore) -> pa.Table:
 
 
 def _of_network(code: str | None, day: date) -> dict[str, str | None]:
-    found = network_on(code, day)
+    found = network_period(code, day)
     return {
         "code": code,
         "network": found.extended if found else code,
@@ -112,7 +112,7 @@ def _of_whom(row: dict) -> dict[str, str]:
     country, city, asn = (row[name] for name in ("country", "city", "asn"))
     if city not in ("unknown", "private network"):
         city = (city or "unknown") + (f" ({country})" if country not in (None, "unknown") else "")
-    operator = " (network operator)" if row["institution_from"] == "network operator" else ""
+    operator = " (network operator)" if row["institution_source"] == "network operator" else ""
     return {
         "country": country or "unknown",
         "country-name": row["country-name"] or "unknown",
@@ -143,10 +143,11 @@ def brute(rows: pa.Table, by: tuple[str, ...]) -> dict[tuple, tuple[int, ...]]:
     }
 
 
-def answer(store: DuckDBStore, question: Question) -> dict[tuple, tuple[int, ...]]:
-    rows = ask(store, question).to_pylist()
+def answer(store: DuckDBStore, query: Query) -> dict[tuple, tuple[int, ...]]:
+    rows = ask(store, query).to_pylist()
     found = {
-        tuple(row[name] for name in question.by): tuple(row[name] for name in ALL) for row in rows
+        tuple(row[name] for name in query.dimensions): tuple(row[name] for name in ALL)
+        for row in rows
     }
     assert len(found) == len(rows)
     return found
@@ -162,10 +163,10 @@ OF_WHO = {"class", "country", "country-name", "city", "geohash", "asn", "institu
 NAMES = {"network-name", "network-doi"}
 PAIRS = [
     (),
-    *((one,) for one in GROUPS),
+    *((one,) for one in DIMENSIONS),
     *(
         pair
-        for pair in itertools.combinations(GROUPS, 2)
+        for pair in itertools.combinations(DIMENSIONS, 2)
         if not set(pair) <= OF_WHO and not set(pair) & NAMES
     ),
     *((one, name) for one in ("network", "month", "stream", "country") for name in NAMES),
@@ -183,8 +184,8 @@ def test_every_pair_of_groups(sample: DuckDBStore, facts: pa.Table, turn: int) -
     rows = rows.filter(server != "node-b")
     filters = {"server": ("node-a", "node-c")}
     for by in of_turn(PAIRS, turn, len(PERIODS)):
-        question = Question(by=by, first=first, last=last, filters=filters, measures=ALL)
-        assert answer(sample, question) == brute(rows, by), by
+        query = Query(dimensions=by, first=first, last=last, filters=filters, measures=ALL)
+        assert answer(sample, query) == brute(rows, by), by
 
 
 @pytest.mark.parametrize(
@@ -195,10 +196,10 @@ def test_hours_of_servers_that_log_by_the_hour(
 ) -> None:
     rows = facts.filter((pc.field("server") == "node-b") & (pc.field("day") > "2026-09-28"))
     assert len(pc.unique(rows["hour"]).drop_null()) == 24
-    question = Question(
-        by=by, first=date(2026, 9, 29), filters={"server": ("node-b",)}, measures=ALL
+    query = Query(
+        dimensions=by, first=date(2026, 9, 29), filters={"server": ("node-b",)}, measures=ALL
     )
-    assert answer(sample, question) == brute(rows, by)
+    assert answer(sample, query) == brute(rows, by)
 
 
 FILTERED = [
@@ -248,21 +249,21 @@ def test_filters(sample: DuckDBStore, facts: pa.Table, filters: dict, first: dat
             fits = pc.or_(fits, chosen(rows["code"], patterns))
         rows = rows.filter(fits)
     by = ("month", "network") if "network" in filters else ("day",)
-    question = Question(by=by, first=first, filters=filters, measures=ALL)
-    assert answer(sample, question) == brute(rows, by)
+    query = Query(dimensions=by, first=first, filters=filters, measures=ALL)
+    assert answer(sample, query) == brute(rows, by)
     whole = brute(rows, ()).get((), (0,) * len(ALL))
-    assert tuple(totals(sample, question).values()) == whole
+    assert tuple(totals(sample, query).values()) == whole
 
 
 def test_client_as_a_filter(sample: DuckDBStore, facts: pa.Table) -> None:
     client = facts["client"][0].as_py()
-    question = Question(by=("client",), filters={"client": (client,)}, measures=ALL)
-    assert list(answer(sample, question)) == [(client,)]
+    query = Query(dimensions=("client",), filters={"client": (client,)}, measures=ALL)
+    assert list(answer(sample, query)) == [(client,)]
 
 
 def test_whole_months_are_answered_from_the_sums_by_month() -> None:
     def tables(**asked: object) -> set[str]:
-        sql, _ = Question(measures=("bytes",), **asked).sql()
+        sql, _ = Query(measures=("bytes",), **asked).sql()
         return {name for name in ("by_day", "by_month") if re.search(rf"\bFROM {name}\b", sql)}
 
     whole = {"first": date(2026, 1, 1), "last": date(2026, 2, 28)}
@@ -276,14 +277,14 @@ def test_whole_months_are_answered_from_the_sums_by_month() -> None:
 
 
 def test_sort_and_top(sample: DuckDBStore) -> None:
-    by_bytes = ask(sample, Question(by=("network",), top=3)).to_pylist()
+    by_bytes = ask(sample, Query(dimensions=("network",), top=3)).to_pylist()
     assert [row["network"] for row in by_bytes] == ["FR", "G", "RA"]
-    by_name = ask(sample, Question(by=("network",), sort="network", top=2)).to_pylist()
+    by_name = ask(sample, Query(dimensions=("network",), sort="network", top=2)).to_pylist()
     assert [row["network"] for row in by_name] == ["1T2024", "1T2026"]
-    months = ask(sample, Question(by=("month", "network"))).to_pylist()
+    months = ask(sample, Query(dimensions=("month", "network"))).to_pylist()
     assert [row["month"] for row in months] == sorted(row["month"] for row in months)
     assert list(months[0]) == ["month", "network", "bytes", "packets", "transfers", "clients"]
-    most = ask(sample, Question(by=("month", "network"), sort="clients")).to_pylist()
+    most = ask(sample, Query(dimensions=("month", "network"), sort="clients")).to_pylist()
     clients = [row["clients"] for row in most]
     assert clients == sorted(clients, reverse=True)
 
@@ -301,19 +302,19 @@ def test_sort_and_top(sample: DuckDBStore) -> None:
 )
 def test_wrong_questions_say_what_is_wrong(given: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Question(**given)
+        Query(**given)
 
 
 def test_all_that_is_declared_has_a_help() -> None:
-    for one in (*GROUPS.values(), *FILTERS.values(), *MEASURES.values()):
+    for one in (*DIMENSIONS.values(), *FILTERS.values(), *MEASURES.values()):
         assert one.help
 
 
 def test_injection_is_only_a_value_that_matches_nothing(sample: DuckDBStore) -> None:
     evil = "x' OR 1=1; DROP TABLE seen; --"
     for name in sorted(set(FILTERS) - {"direction", "protocol"}):  # these take known words only
-        assert ask(sample, Question(by=("day",), filters={name: (evil,)})).num_rows == 0
-    assert ask(sample, Question()).to_pylist()[0]["bytes"] > 0
+        assert ask(sample, Query(dimensions=("day",), filters={name: (evil,)})).num_rows == 0
+    assert ask(sample, Query()).to_pylist()[0]["bytes"] > 0
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ringserverstats.enrich.rows import ENTRIES, STREAMS, TRANSFERS
 from ringserverstats.logs.batch import DIRECTIONS, LARGEST_NUMBER
-from ringserverstats.store.postgresql_session import _in_lists
-from ringserverstats.store.summing import Fresh, Summed
-from ringserverstats.store.sums import AS_FINE, NO_HOUR, SUMS, Sum
+from ringserverstats.store.aggregate import NewEntries, RollupRows
+from ringserverstats.store.postgresql.session import _in_lists
+from ringserverstats.store.rollups import FINEST_ROLLUP, NO_HOUR, ROLLUPS, Rollup
 
 CODES = st.none() | st.sampled_from(["FR", "FR ", "É", "", "XP2014"])
 NUMBERS = st.sampled_from([0, 1, 2**62, LARGEST_NUMBER]) | st.integers(0, 10**6)
@@ -44,7 +44,7 @@ def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table, pa.Table]:
                 "hour": draw(st.none() | st.integers(0, 23)),
                 "direction": draw(st.sampled_from(DIRECTIONS)),
                 "protocol": draw(st.sampled_from(["SeedLink", "DataLink"])),
-                "origin": draw(st.integers(-1, 1)),
+                "client_profile": draw(st.integers(-1, 1)),
                 "connection": draw(st.sampled_from([-(2**63), 5])),
                 "bytes": sum(size for _, size, _ in taken),
                 "packets": sum(packets for *_, packets in taken),
@@ -60,7 +60,7 @@ def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table, pa.Table]:
 
 
 def counted(
-    one: Sum, batch: tuple[pa.Table, pa.Table, pa.Table], of: np.ndarray
+    one: Rollup, batch: tuple[pa.Table, pa.Table, pa.Table], of: np.ndarray
 ) -> dict[Row, tuple[int, ...]]:
     """The sums ``one``, row by row."""
     entries, transfers, streams = (table.to_pylist() for table in batch)
@@ -87,7 +87,7 @@ def counted(
     return {key: tuple(sums) for key, sums in found.items()}
 
 
-def rows_of(one: Sum, summed: Summed) -> list[tuple[Row, tuple[int, ...]]]:
+def rows_of(one: Rollup, summed: RollupRows) -> list[tuple[Row, tuple[int, ...]]]:
     return [
         (tuple(row[name] for name in one.keys), tuple(int(row[name]) for name in one.values))
         for row in summed.table().to_pylist()
@@ -101,8 +101,8 @@ def test_sums_are_those_that_a_count_finds(
 ) -> None:
     size = len(batch[0])
     of = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
-    fresh = Fresh(*batch)
-    for one in SUMS:
+    fresh = NewEntries(*batch)
+    for one in ROLLUPS:
         found = rows_of(one, fresh.sums(one, of))
         assert len({key for key, _ in found}) == len(found)
         assert dict(found) == counted(one, batch, of)
@@ -113,16 +113,16 @@ def test_sums_are_those_that_a_count_finds(
 def test_new_ones_and_others_are_all(
     batch: tuple[pa.Table, pa.Table, pa.Table], data: st.DataObject
 ) -> None:
-    fresh = Fresh(*batch)
+    fresh = NewEntries(*batch)
     size = len(fresh.keys)
     keys = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
     known = fresh.have(keys)
-    for one, (new, others) in zip(SUMS, fresh.all_sums(known, fresh.alone), strict=True):
-        of = ~fresh.alone if one is AS_FINE else np.ones_like(known)
+    for one, (new, others) in zip(ROLLUPS, fresh.all_rollup_rows(known, fresh.alone), strict=True):
+        of = ~fresh.alone if one is FINEST_ROLLUP else np.ones_like(known)
         both = rows_of(one, new) + rows_of(one, others)
         assert dict(both) == counted(one, batch, of)
         assert len(dict(both)) == len(both)
-        if one.who == AS_FINE.who:
+        if one.who == FINEST_ROLLUP.who:
             assert dict(rows_of(one, new)) == counted(one, batch, of & ~known)
         else:
             assert not rows_of(one, new)
@@ -132,8 +132,8 @@ def test_new_ones_and_others_are_all(
 @settings(max_examples=100, deadline=None)
 def test_lists_hold_all_rows_in_order(batch: tuple[pa.Table, pa.Table, pa.Table]) -> None:
     """Each place has 64 bits; the same stations make the same list."""
-    fresh = Fresh(*batch)
-    for one in (one for one in SUMS if one.is_packed):
+    fresh = NewEntries(*batch)
+    for one in (one for one in ROLLUPS if one.is_packed):
         zeros = [0] * len(one.values)
         found: dict[Row, list[int]] = defaultdict(zeros.copy)
         for row in _in_lists(fresh.sums(one, np.ones(len(batch[0]), np.bool_))).to_pylist():

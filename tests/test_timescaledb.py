@@ -22,15 +22,14 @@ from conftest import (
 from model import ENTRY, block
 from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 
-from ringserverstats.enrich.clients import pseudonym
+from ringserverstats.enrich.pseudonyms import pseudonym
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive
 from ringserverstats.logs.source import find
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store import timescaledb
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.audit import audit
-from ringserverstats.store.postgresql import PostgreSQLStore
-from ringserverstats.store.postgresql_schema import ALL_SERVERS, LOCKS
+from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS
+from ringserverstats.store.postgresql.store import PostgreSQLStore, timescaledb
 from ringserverstats.verify import verify
 
 pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists(), reason=WITHOUT_TIMESCALEDB)
@@ -157,7 +156,7 @@ def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: 
 
 def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
     """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
-    kept = another(store, keep_days=100)
+    kept = another(store, transfer_retention_days=100)
     days = [_today() - timedelta(days=age) for age in (400, 399, 200, 150, 98, 60, 30, 1)]
     paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
     read_into(store, *paths)
@@ -184,10 +183,10 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
     assert history == [(4 * 3 * 1536,)]  # not lost, and not added to
     sources, _ = find([str(path) for path in (*paths, late)])
     assert verify(sources, kept, ipv6_prefix=64).findings == []
-    assert ask(kept, Question(by=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
+    assert ask(kept, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
     with pytest.raises(UsageError, match=f"kept since {kept.kept_since}"):
-        ask(kept, Question(by=("station",), measures=("connections",)))
-    recent = Question(by=("station",), measures=("connections",), first=kept.kept_since)
+        ask(kept, Query(dimensions=("station",), measures=("connections",)))
+    recent = Query(dimensions=("station",), measures=("connections",), first=kept.kept_since)
     assert ask(kept, recent).num_rows > 0
     with pytest.raises(StoreError, match="may not be kept"):
         kept.delete("default", days[0], days[0], try_only=False)
@@ -199,11 +198,11 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
     paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
     read_into(store, *paths)
     run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c")
-    question = Question(by=("month", "station"), measures=("bytes", "transfers", "clients"))
-    before = ask(store, question).to_pylist()
+    query = Query(dimensions=("month", "station"), measures=("bytes", "transfers", "clients"))
+    before = ask(store, query).to_pylist()
     cut = days[5].replace(day=1)
     assert store.prune(cut, try_only=False).transfers > 0
-    after = ask(store, question).to_pylist()
+    after = ask(store, query).to_pylist()
     assert [{**row, "at-most": None} for row in after] == [
         {**row, "at-most": None} for row in before
     ]
@@ -275,7 +274,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     plain = make_postgresql(timescale.make("race"), tmp_path, timescaledb="no")
     plain.migrate()
     read_into(plain, DATA / "v4.1.0-text", server="a")
-    before = ask(plain, Question(by=("network",), measures=("entries",))).to_pylist()
+    before = ask(plain, Query(dimensions=("network",), measures=("entries",))).to_pylist()
     with psycopg.connect(plain._info) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
         writing = pool.submit(read_into, another(plain), REAL, server="a")
@@ -288,7 +287,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     later.migrate()
     assert_whole(later)
     assert_agree(later)
-    after = ask(later, Question(by=("network",), measures=("entries",))).to_pylist()
+    after = ask(later, Query(dimensions=("network",), measures=("entries",))).to_pylist()
     assert sum(row["entries"] for row in after) > sum(row["entries"] for row in before)
 
 
@@ -296,7 +295,7 @@ def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, lo
     days = [_today() - timedelta(days=age) for age in (300, 1)]
     read_into(store, *(log(dated(day), f"log-{day}") for day in days))
     for keep in (100, 200, 0):
-        another(store, keep_days=keep).migrate()
+        another(store, transfer_retention_days=keep).migrate()
         for (job,) in run_sql(
             store,
             "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
@@ -306,4 +305,4 @@ def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, lo
     assert audit(store, store.open(create=False).keys) == []
     assert store.delete("default", days[1], date(9999, 12, 31), try_only=False).entries == 1
     with pytest.raises(StoreError, match="at least 63"):
-        another(store, keep_days=7).migrate()
+        another(store, transfer_retention_days=7).migrate()

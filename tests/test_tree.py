@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from maxminddb.reader import Metadata
 
-from ringserverstats.enrich.clients import Address
-from ringserverstats.enrich.geography import Geography, places_of
-from ringserverstats.enrich.tree import Tree
+from ringserverstats.enrich.geoip import GeoIP, locations_of
+from ringserverstats.enrich.mmdb_tree import Tree
+from ringserverstats.enrich.pseudonyms import Address
 
 #: Below these are networks of the test databases.
 KNOWN = (0x51024500, 0x027DA000, 0x59A01400, 0xD8A05300, 0x20010218 << 96, 0x20010220 << 96)
@@ -94,9 +94,9 @@ def test_addresses_of_one_entry_have_the_same_in_the_library(addresses: list[Add
 def test_places_are_the_same_together_and_one_by_one() -> None:
     rng = random.Random(1)
     addresses = [ip_address(rng.choice(KNOWN) | rng.getrandbits(8)) for _ in range(1_000)]
-    together = places_of(addresses, Geography(CITY, ASN, precision=5))
-    others = Geography(CITY, ASN, precision=5)
-    assert together == [places_of([one], others)[0] for one in addresses]
+    together = locations_of(addresses, GeoIP(CITY, ASN, precision=5))
+    others = GeoIP(CITY, ASN, precision=5)
+    assert together == [locations_of([one], others)[0] for one in addresses]
     assert len(set(together)) > 5
 
 
@@ -139,7 +139,7 @@ def test_ipv6_is_unknown_to_a_database_of_ipv4_which_is_not_damaged(tmp_path: Pa
     path.write_bytes(
         tree + bytes(16) + encoded(country) + b"\xab\xcd\xefMaxMind.com" + encoded(told)
     )
-    places = Geography(path, None, precision=5)
-    found = places_of([ip_address("2a00::1"), ip_address("9.9.9.9")], places)
+    places = GeoIP(path, None, precision=5)
+    found = locations_of([ip_address("2a00::1"), ip_address("9.9.9.9")], places)
     assert [place.country for place in found] == ["unknown", "FR"]
     assert places.problems == []

@@ -6,21 +6,21 @@ import duckdb
 import pytest
 from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
 
-from ringserverstats.enrich.rows import ORIGINS, origin_id
+from ringserverstats.enrich.rows import CLIENT_PROFILES, client_profile_id
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.questions import Question, ask
-from ringserverstats.store.schema import migrations
-from ringserverstats.store.sums import SUMS
+from ringserverstats.statistics.query import Query, ask
+from ringserverstats.store.duckdb.schema import migrations
+from ringserverstats.store.rollups import ROLLUPS
 
 REAL = DATA / "v4.5.3-midnight-paris"
 OLD = (
-    "seen",
+    "entry_ledger",
     "stream",
     "agent",
     "client",
-    "origin",
+    "client_profile",
     "transfer",
     "by_day",
     "by_month",
@@ -50,26 +50,36 @@ def first(tmp_path: Path) -> Path:
 
 
 def make_origins_old(path: Path) -> None:
-    """Let the origins be as they were before they had directions and places."""
+    """Let the client_profiles be as they were before they had directions and places."""
     with duckdb.connect(path) as connection:
-        for origin, client, agent in connection.execute(
-            "SELECT origin, client, agent FROM origin"
+        for client_profile, client, agent in connection.execute(
+            "SELECT client_profile, client, agent FROM client_profile"
         ).fetchall():
-            old = origin_id(derive(SECRET), (client, agent, None, None))
-            for table in ("origin", "transfer", *(one.table for one in SUMS if one.is_of_origins)):
-                connection.execute(f"UPDATE {table} SET origin = {old} WHERE origin = {origin}")
-        lost = (name for name in ORIGINS.names[4:] if name != "class")
-        connection.execute(f"UPDATE origin SET {', '.join(f'{name} = NULL' for name in lost)}")
+            old = client_profile_id(derive(SECRET), (client, agent, None, None))
+            for table in (
+                "client_profile",
+                "transfer",
+                *(one.table for one in ROLLUPS if one.has_client_profile),
+            ):
+                connection.execute(
+                    f"UPDATE {table} SET client_profile = {old} WHERE client_profile = {client_profile}"
+                )
+        lost = (name for name in CLIENT_PROFILES.names[4:] if name != "class")
+        connection.execute(
+            f"UPDATE client_profile SET {', '.join(f'{name} = NULL' for name in lost)}"
+        )
 
 
 def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
     store = make_store(first)
     with pytest.raises(StoreError, match="has schema 1, this program needs 10"):
-        ask(store, Question())
+        ask(store, Query())
     assert read_into(store, REAL, server="a").entries == 0
     assert_whole(store)
     with duckdb.connect(first.with_name("now.duckdb")) as connection:
-        connection.execute("UPDATE seen SET log_time = NULL")  # which the old schema did not keep
+        connection.execute(
+            "UPDATE entry_ledger SET log_time = NULL"
+        )  # which the old schema did not keep
     assert dump(store) == dump(make_store(first.with_name("now.duckdb")))
     assert store.add_server("b", "UTC").number == 2
 
@@ -77,10 +87,10 @@ def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
 def test_its_days_are_incomplete_until_their_logs_are_read_again(first: Path) -> None:
     store = make_store(first)
     store.add_server("b", "UTC")
-    question = Question(filters={"direction": ("TX",)})
-    assert set(coverage(store, question)["state"].to_pylist()) == {"incomplete"}
+    query = Query(filters={"direction": ("TX",)})
+    assert set(coverage(store, query)["state"].to_pylist()) == {"incomplete"}
     read_into(store, REAL, server="a")
-    assert set(coverage(store, question)["state"].to_pylist()) == {"complete"}
+    assert set(coverage(store, query)["state"].to_pylist()) == {"complete"}
 
 
 def test_a_backup_of_it_is_restored_and_brought_up_to_date(first: Path, run: CommandLine) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.columns import FILTERS
-from ringserverstats.web.tables import SORTS
+from ringserverstats.statistics.dimensions import FILTERS
+from ringserverstats.web.page_tables import SORTS
 from ringserverstats.web.view import Bounds, View, view_of
 
 TODAY = date(2026, 11, 26)

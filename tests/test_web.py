@@ -33,9 +33,9 @@ from starlette.testclient import TestClient
 
 from ringserverstats.errors import StoreError
 from ringserverstats.settings import Secret, Settings
-from ringserverstats.statistics.columns import GROUPS
+from ringserverstats.statistics.dimensions import DIMENSIONS
 from ringserverstats.store.base import Store
-from ringserverstats.web import receiving
+from ringserverstats.web import receiver as receiving
 
 #: 2026-06-30 10:00 UTC.
 JUNE = 1_782_813_600
@@ -72,10 +72,10 @@ def test_a_posted_log_counts_as_a_file_does_whatever_its_content_type(
     assert answer.status_code == 201
     (tmp_path / "other").mkdir()
     other = make_store(tmp_path / "other" / "store.duckdb")
-    receipt = read_into(other, LOG, server="a")
+    report = read_into(other, LOG, server="a")
     told = answer.json()
     for name in ("entries", "transfers", "bytes", "packets", "connections", "known", "rejected"):
-        assert told[name] == getattr(receipt, name)
+        assert told[name] == getattr(report, name)
     assert totals_of(store) == totals_of(other)
     assert_whole(store)
 
@@ -240,7 +240,7 @@ def test_a_store_that_is_away_is_told_and_the_log_counts_later(
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Sec-Fetch-Site": "same-client_profile"}, 201),
     ],
 )
 def test_without_a_token_only_this_machine_itself_posts(
@@ -313,22 +313,20 @@ QUESTIONS = [
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_api_answers_an_operator_as_the_command_does(
-    sample: Store, question: dict, run: CommandLine
+    sample: Store, query: dict, run: CommandLine
 ) -> None:
     web = client_of(settings_of(sample))
     operator = bearer(operator_of(sample))
-    options = [part for name, value in question.items() for part in (f"--{name}", value)]
+    options = [part for name, value in query.items() for part in (f"--{name}", value)]
     run.environment["DATABASE_URI"] = f"duckdb://{sample._path}"
     run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
     told = run("stats", *options, "--format", "json")
-    answer = web.get("/api/v1/stats", params=question, headers=operator)
+    answer = web.get("/api/v1/stats", params=query, headers=operator)
     assert answer.status_code == 200
     assert answer.json() == json.loads(told.stdout)
-    as_csv = web.get("/api/v1/stats", params={**question, "format": "csv"}, headers=operator)
+    as_csv = web.get("/api/v1/stats", params={**query, "format": "csv"}, headers=operator)
     assert as_csv.text == run("stats", *options, "--format", "csv").stdout
-    as_parquet = web.get(
-        "/api/v1/stats", params={**question, "format": "parquet"}, headers=operator
-    )
+    as_parquet = web.get("/api/v1/stats", params={**query, "format": "parquet"}, headers=operator)
     rows = pa.parquet.read_table(pa.BufferReader(as_parquet.content)).to_pylist()
     assert json.loads(json.dumps(rows, default=int)) == answer.json()
 
@@ -368,7 +366,7 @@ def test_a_wrong_question_is_told_so(sample: Store, path: str) -> None:
 
 def test_everybody_and_owners_are_told_no_more_than_they_may_know(sample: Store) -> None:
     operator_of(sample)
-    settings = settings_of(sample, embargo=("1T", "XP"), small_counts=3)
+    settings = settings_of(sample, embargo=("1T", "XP"), min_clients=3)
     web = client_of(settings)
     owner = bearer(OWNERS.setdefault("1T", add_token(sample, "owner-1t", networks=("1T",))))
     of_all = web.get("/api/v1/stats?by=network", headers=bearer(operator_of(sample))).json()
@@ -444,7 +442,7 @@ def test_metrics_tell_what_the_store_holds(sample: Store) -> None:
         assert numbers[f"ringserverstats_bytes_total{{{labels}}}"] == row["bytes"]
     assert sum(
         value for name, value in numbers.items() if name.startswith("ringserverstats_entries_total")
-    ) == len(sample.ask("SELECT entry FROM seen"))
+    ) == len(sample.ask("SELECT entry FROM entry_ledger"))
     assert any(name.startswith("ringserverstats_lag_seconds") for name in numbers)
 
 
@@ -480,7 +478,7 @@ def test_pages_are_made_anew_only_when_their_days_change(
 
 def test_every_group_can_be_asked(sample: Store) -> None:
     web = client_of(settings_of(sample))
-    for group in GROUPS:
+    for group in DIMENSIONS:
         answer = web.get("/api/v1/stats", params={"by": group})
         assert answer.status_code == (400 if group == "client" else 200)
 
@@ -603,7 +601,7 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
     slow = (
         "SELECT count(*) AS n FROM generate_series(1, 3000000) a(x), generate_series(1, 900) b(y)"
     )
-    hurried = another(store, patience=0.2)
+    hurried = another(store, query_timeout=0.2)
     begin = time.monotonic()
     with pytest.raises(StoreError, match="took longer than"):
         hurried.ask(slow + " WHERE (x * y) % 7 = 3")
@@ -615,7 +613,7 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None
     read_into(store, LOG, server="a")
     with duckdb.connect(store._path) as connection:
         later = ("token", "day_version", "hour_by_day", "station_total_by_day")
-        for table in (*later, "outlet", "sent", "to_sum_up"):
+        for table in (*later, "exporter", "sent", "pending_export"):
             connection.execute(f"DROP TABLE {table}")
         for name in ("day", "month"):
             for what in ("station", "stream"):

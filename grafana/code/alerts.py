@@ -53,17 +53,15 @@ def rules() -> dict[str, Any]:
     }
 
 
-def _rule(
-    uid: str, title: str, question: str, evaluator: dict[str, Any], told: str
-) -> dict[str, Any]:
-    """A rule: the rows of ``question`` (A), the last of each (B), and which are told (C)."""
+def _rule(uid: str, title: str, query: str, evaluator: dict[str, Any], told: str) -> dict[str, Any]:
+    """A rule: the rows of ``query`` (A), the last of each (B), and which are told (C)."""
     asked = {
         "refId": "A",
         "datasource": {"type": POSTGRESQL, "uid": _DATABASE},
         "editorMode": "code",
         "format": "table",
         "rawQuery": True,
-        "rawSql": question.strip(),
+        "rawSql": query.strip(),
     }
     reduced = {"refId": "B", "type": "reduce", "expression": "A", "reducer": "last"}
     judged = {

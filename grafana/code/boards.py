@@ -176,10 +176,10 @@ def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard
         made = made.with_variable(variable)
     for link in [] if alone else _links(source):
         made = made.link(link)
-    questions: ModuleType = sql if source == POSTGRESQL else influxql
+    queries: ModuleType = sql if source == POSTGRESQL else influxql
     x = y = row = 0
     for panel in board.panels:
-        text = getattr(questions, panel.name, None)
+        text = getattr(queries, panel.name, None)
         if text is None:
             continue
         if x + panel.width > _WIDTH:
@@ -214,14 +214,14 @@ def _variables(board: Board, source: str) -> list[Builder[models.VariableModel]]
 
 def _choice(name: str, source: str, is_single: bool) -> Builder[models.VariableModel]:
     """A variable whose values the source tells; all of them, unless the board is about one."""
-    question: str | dict[str, object] = sql.VARIABLES[name]
+    query: str | dict[str, object] = sql.VARIABLES[name]
     every = "'*'"
     if source == INFLUXDB:
-        question, every = influxql.variable(name), ".*"
+        query, every = influxql.variable(name), ".*"
     made = (
         dashboard.QueryVariable(name)
         .datasource(models.DataSourceRef(source, "${source}"))
-        .query(question)
+        .query(query)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
     )

@@ -1,7 +1,7 @@
 """The questions of panels to InfluxDB 1.x; a variable whose value is "All" is `.*`."""
 
 import sql
-from ringserverstats.outlets.points import MEASUREMENT
+from ringserverstats.exports.influxdb.points import MEASUREMENT
 
 
 def _is(tag: str, variable: str) -> str:

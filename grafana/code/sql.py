@@ -6,7 +6,9 @@ at any row: of the tables that might answer, it reads the one that has to be rea
 
 #: Variables that choose among clients.
 _OF_CLIENTS = ("class", "country", "agent")
-_SPAN = "LEFT JOIN network_on n ON n.code = f.network AND f.day BETWEEN n.first_day AND n.last_day"
+_SPAN = (
+    "LEFT JOIN network_period n ON n.code = f.network AND f.day BETWEEN n.first_day AND n.last_day"
+)
 _NETWORK = "coalesce(n.network, f.network)"
 _AMOUNTS = "f.bytes, f.packets, f.transfers"
 #: By how much of a stream the rows are split: what they tell of it.
@@ -40,7 +42,7 @@ _CLIENTS_ARE = " AND ".join(
 # As an array, which is known before the rows: so it is looked at before these are unpacked. And of
 # a sum, as with an index it takes twice as long where a class or country has many clients.
 _CHOSEN_CLIENTS = (
-    f"({_ALL_CLIENTS} OR (f.origin + 0) = ANY (ARRAY(SELECT o.origin FROM origin o"
+    f"({_ALL_CLIENTS} OR (f.client_profile + 0) = ANY (ARRAY(SELECT o.client_profile FROM client_profile o"
     f" JOIN agent a ON a.agent = o.agent WHERE {_CLIENTS_ARE})))"
 )
 _COMMON = (
@@ -64,7 +66,7 @@ def together(detail: str = "nothing") -> str:
 
 def of_clients(detail: str = "nothing") -> str:
     """SQL of rows `r` of what was sent to each client, with what is known of it as ``o``."""
-    return f"({_by_client(detail, 'true', 'f.origin, ')}) r JOIN origin o ON o.origin = r.origin"
+    return f"({_by_client(detail, 'true', 'f.client_profile, ')}) r JOIN client_profile o ON o.client_profile = r.client_profile"
 
 
 def _told(detail: str) -> str:
@@ -79,7 +81,7 @@ def _of_streams(detail: str) -> str:
     return " AND ".join(conditions)
 
 
-def _by_client(detail: str, where: str, origin: str) -> str:
+def _by_client(detail: str, where: str, client_profile: str) -> str:
     """SQL of rows by client, from the coarsest table that knows what is told and chosen."""
     coarser = {
         "nothing": f"{is_all('network')} AND {is_all('station')}",
@@ -94,7 +96,7 @@ def _by_client(detail: str, where: str, origin: str) -> str:
         of_streams = "" if one == "nothing" else f" AND {_of_streams(one)}"
         span = "" if one == "nothing" else f" {_SPAN}"
         parts.append(
-            f"SELECT f.day, f.server, {origin}{_told(detail)}{_AMOUNTS} FROM {table} f{span}"
+            f"SELECT f.day, f.server, {client_profile}{_told(detail)}{_AMOUNTS} FROM {table} f{span}"
             f" WHERE {' AND '.join(conditions)} AND {_COMMON} AND {_CHOSEN_CLIENTS}{of_streams}"
         )
         if one in coarser:
@@ -174,7 +176,7 @@ TOP_CLIENTS = (
 )
 
 _ITS_ORIGINS = (
-    "f.origin = ANY (ARRAY(SELECT o.origin FROM origin o JOIN client c ON c.client = o.client"
+    "f.client_profile = ANY (ARRAY(SELECT o.client_profile FROM client_profile o JOIN client c ON c.client = o.client"
     " WHERE c.pseudonym = ${client:sqlstring}))"
 )
 _ITS = f"{_COMMON} AND {_ITS_ORIGINS}"
@@ -201,7 +203,7 @@ CLIENT_AGENTS = f"""
 SELECT a.name AS "Agent", coalesce(o.country_name, {UNKNOWN}) AS "Country",
        coalesce(o.class, {UNKNOWN}) AS "Class", sum(f.bytes)::float8 AS "Sent",
        min(f.day)::text AS "First day", max(f.day)::text AS "Last day"
-  FROM connection_by_day f JOIN origin o ON o.origin = f.origin
+  FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile
   JOIN agent a ON a.agent = o.agent WHERE {_ITS} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1 LIMIT 100
 """
 
@@ -247,11 +249,11 @@ SELECT v.name AS "Server", f.reason AS "Reason", count(*) AS "Rejects",
 
 VARIABLES = {
     "server": "SELECT name FROM server ORDER BY 1",
-    "class": "SELECT DISTINCT class FROM origin WHERE class IS NOT NULL ORDER BY 1",
-    "network": "SELECT DISTINCT coalesce(n.network, s.network) FROM stream s LEFT JOIN network_on n"
+    "class": "SELECT DISTINCT class FROM client_profile WHERE class IS NOT NULL ORDER BY 1",
+    "network": "SELECT DISTINCT coalesce(n.network, s.network) FROM stream s LEFT JOIN network_period n"
     " ON n.code = s.network WHERE s.network IS NOT NULL ORDER BY 1",
     "station": "SELECT DISTINCT station FROM stream WHERE station IS NOT NULL ORDER BY 1",
-    "country": f"SELECT DISTINCT coalesce(country, {UNKNOWN}) FROM origin ORDER BY 1",
+    "country": f"SELECT DISTINCT coalesce(country, {UNKNOWN}) FROM client_profile ORDER BY 1",
     "agent": "SELECT DISTINCT family FROM agent ORDER BY 1",
 }
 
@@ -265,7 +267,7 @@ SELECT v.name AS server, (current_date - f.day)::float8 AS days
 UNUSUAL = """
 WITH day AS (
     SELECT c.server, c.day, coalesce(sum(f.bytes), 0)::float8 AS bytes
-      FROM covered_day c LEFT JOIN hour_by_day f
+      FROM complete_day c LEFT JOIN hour_by_day f
         ON f.server = c.server AND f.direction = c.direction AND f.day = c.day
      WHERE c.direction = 'TX' AND c.day >= current_date - 33 GROUP BY 1, 2
 ), last AS (

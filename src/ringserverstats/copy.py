@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.enrich.notes import COVERED, REJECTS
+from ringserverstats.enrich.log_status import LOG_INTERVALS, REJECTS
 from ringserverstats.enrich.rows import (
     AGENTS,
+    CLIENT_PROFILES,
     CLIENTS,
     ENTRIES,
     IMPORTED,
-    ORIGINS,
     STREAMS,
     TRANSFERS,
     Rows,
@@ -34,28 +34,28 @@ from ringserverstats.store.registry import networks_of
 #: Transfers that are copied at once, each a Python tuple where it comes from PostgreSQL.
 PIECE = 300_000
 _DAYS = """
-SELECT server, day, sum(transfers) AS transfers FROM seen GROUP BY server, day ORDER BY server, day
+SELECT server, day, sum(transfers) AS transfers FROM entry_ledger GROUP BY server, day ORDER BY server, day
 """
 _ENTRIES = """
 SELECT server, log_day, log_time, entry, day, bytes, packets, transfers,
        entry_number(server, entry) AS number
-  FROM seen WHERE server = $1 AND day BETWEEN $2::date AND $3::date
+  FROM entry_ledger WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
 _TRANSFERS = """
-SELECT entry AS number, hour, direction::text AS direction, protocol::text AS protocol, origin,
+SELECT entry AS number, hour, direction::text AS direction, protocol::text AS protocol, client_profile,
        connection, stream, bytes, packets
   FROM transfer WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
 _COVERED = """
 SELECT server, direction::text AS direction, day, first_minute, last_minute, first_day, last_day,
-       whole FROM covered
+       whole FROM log_interval
 """
 _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
        version FROM reject
 """
 _IMPORTED = """
-SELECT server, day FROM imported WHERE server = $1 AND day BETWEEN $2::date AND $3::date
+SELECT server, day FROM imported_day WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
 _TOTALS = """
 SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
@@ -65,9 +65,9 @@ SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
  GROUP BY v.name, c.day, c.direction ORDER BY v.name, c.day, c.direction::text
 """
 _NOTES = """
-SELECT (SELECT count(*) FROM covered) AS covered,
-       (SELECT count(*) FROM covered WHERE whole) AS whole,
-       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported) AS imported,
+SELECT (SELECT count(*) FROM log_interval) AS covered,
+       (SELECT count(*) FROM log_interval WHERE whole) AS whole,
+       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported_day) AS imported,
        (SELECT count(*) FROM registry) AS networks
 """
 
@@ -99,15 +99,15 @@ def copy(
             f"{source.label} keeps transfers since {source.kept_since} only, so that it cannot be "
             "copied whole; docs/backup.md tells how it is copied as it is"
         )
-    target.become(*source.portrait())
+    target.initialise_copy(*source.identity_and_servers())
     target.open(create=True)
     copied = Copied()
     with source.reading() as ask:
         # What is known of logs now is true when all that was read before is copied.
         notes = Rows(
-            covered=_fitted(ask(_COVERED), COVERED),
+            covered=_fitted(ask(_COVERED), LOG_INTERVALS),
             rejects=_fitted(ask(_REJECTS), REJECTS),
-            imported=_fitted(ask("SELECT server, day FROM imported"), IMPORTED),
+            imported=_fitted(ask("SELECT server, day FROM imported_day"), IMPORTED),
         )
         networks = networks_of(ask)
         days = ask(_DAYS).to_pylist()
@@ -173,17 +173,19 @@ def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
             "were not copied; see: ringserverstats audit"
         )
     own = transfers.take(pa.array(first_row))
-    for name in ("hour", "direction", "protocol", "origin", "connection"):
+    for name in ("hour", "direction", "protocol", "client_profile", "connection"):
         entries = entries.append_column(name, own[name])
     repeats = _repeats(row, transfers["stream"].to_numpy(), len(entries))
-    origins = _named(ask, "origin", ORIGINS, pc.unique(entries["origin"]))
+    client_profiles = _named(
+        ask, "client_profile", CLIENT_PROFILES, pc.unique(entries["client_profile"])
+    )
     return Rows(
         _fitted(entries.append_column("repeats", pa.array(repeats)), ENTRIES),
         _fitted(transfers.append_column("row", pa.array(row)), TRANSFERS),
         _named(ask, "stream", STREAMS, pc.unique(transfers["stream"])),
-        _named(ask, "agent", AGENTS, pc.unique(origins["agent"])),
-        _named(ask, "client", CLIENTS, pc.unique(origins["client"])),
-        origins,
+        _named(ask, "agent", AGENTS, pc.unique(client_profiles["agent"])),
+        _named(ask, "client", CLIENTS, pc.unique(client_profiles["client"])),
+        client_profiles,
         imported=_fitted(ask(_IMPORTED, span), IMPORTED),
     )
 

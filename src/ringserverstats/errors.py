@@ -21,8 +21,8 @@ class ServiceError(RingserverStatsError):
     exit_code = 3
 
 
-class OutletError(ServiceError):
-    """An outlet cannot be reached, or does not take all; ``status`` is that of its answer, or 0."""
+class ExportError(ServiceError):
+    """An exporter cannot be reached, or does not take all; ``status`` is that of its answer, or 0."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)

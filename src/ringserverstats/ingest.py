@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats import __version__
-from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.geography import Geography
-from ringserverstats.enrich.notes import covered, damage, plain_name, rejected
+from ringserverstats.enrich.geoip import GeoIP
+from ringserverstats.enrich.log_status import covered, damage, plain_name, rejected
 from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
 from ringserverstats.enrich.rules import Rules
+from ringserverstats.enrich.sanitize import clean
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import Batch, Reject
-from ringserverstats.logs.coverage import is_over
 from ringserverstats.logs.days import days
+from ringserverstats.logs.duplicates import Duplicates
+from ringserverstats.logs.intervals import is_over
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk, Source, chunks
-from ringserverstats.logs.twins import Twins
 from ringserverstats.store.base import FileRead, Server, Store, Written
 
 #: Rows (transfers and entries) that are written at once, at most.
@@ -36,7 +36,7 @@ _PROVISIONAL = 2**31 - 1  # and below: servers of a dry run that the store does 
 
 
 @dataclass
-class Receipt:
+class ImportReport:
     """What one ingest did. Bytes and packets are those of new entries."""
 
     files: int = 0
@@ -75,12 +75,12 @@ def ingest(
     *,
     ipv6_prefix: int,
     keep_hosts: bool = False,
-    geography: Geography | None = None,
+    geoip: GeoIP | None = None,
     rules: Rules | None = None,
     dry_run: bool = False,
     retry_rejects: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> Receipt:
+) -> ImportReport:
     """Count each entry of ``sources`` that ``store`` does not know yet.
 
     Args:
@@ -93,18 +93,18 @@ def ingest(
     """
     opened = store.open(create=not dry_run)
     servers = _Servers(store, opened.servers, dry_run=dry_run)
-    receipt = Receipt(files=len(sources))
+    report = ImportReport(files=len(sources))
     pipeline = _Pipeline(
         keys=opened.keys,
         enricher=Enricher(
             opened.keys,
             ipv6_prefix=ipv6_prefix,
             keep_hosts=keep_hosts,
-            geography=geography,
+            geoip=geoip,
             rules=rules,
         ),
         servers=servers,
-        receipt=receipt,
+        report=report,
         progress=progress,
         retry_rejects=retry_rejects,
         unsettled=opened.rejected,
@@ -114,15 +114,15 @@ def ingest(
     doubtful: set[tuple[int, date]] = set()
 
     def count(written: Written) -> None:
-        receipt.known += written.known
-        receipt.known_elsewhere += written.elsewhere
-        receipt.entries += written.entries
-        receipt.transfers += written.transfers
-        receipt.bytes += written.bytes
-        receipt.packets += written.packets
-        receipt.resolved += written.resolved
-        receipt.misdated += written.misdated
-        receipt.imported += written.imported
+        report.known += written.known
+        report.known_elsewhere += written.elsewhere
+        report.entries += written.entries
+        report.transfers += written.transfers
+        report.bytes += written.bytes
+        report.packets += written.packets
+        report.resolved += written.resolved
+        report.misdated += written.misdated
+        report.imported += written.imported
         doubtful.update(written.doubtful)
         connections.append(written.connections)
 
@@ -137,35 +137,35 @@ def ingest(
         if writing is not None:
             count(writing.result())
     if doubtful:
-        store.doubt(doubtful)
+        store.mark_incomplete(doubtful)
     for settled in pipeline.settled:
-        receipt.resolved += store.settle_rejects(settled, try_only=dry_run)
+        report.resolved += store.settle_rejects(settled, try_only=dry_run)
     if not dry_run:
         store.finish()
-    receipt.connections = len(np.unique(np.concatenate(connections))) if connections else 0
-    receipt.notes += servers.notes()
-    if geography is not None:
-        receipt.notes += geography.problems
-    if receipt.misdated:
+    report.connections = len(np.unique(np.concatenate(connections))) if connections else 0
+    report.notes += servers.notes()
+    if geoip is not None:
+        report.notes += geoip.problems
+    if report.misdated:
         days = sorted(day for _, day in doubtful)
-        receipt.notes.append(
-            f"{receipt.misdated} entries are in the store on other days than these logs say: they "
+        report.notes.append(
+            f"{report.misdated} entries are in the store on other days than these logs say: they "
             "were read before without their log's name, or in another time zone. These days are "
             "incomplete until they are deleted and read again: ringserverstats delete --server "
             f"NAME --from {days[0]} --to {days[-1]}"
         )
-    if receipt.imported:
-        receipt.notes.append(
-            f"{receipt.imported} entries are of days whose history was imported from release 0.17, "
+    if report.imported:
+        report.notes.append(
+            f"{report.imported} entries are of days whose history was imported from release 0.17, "
             "and were not counted again. To count their logs instead, delete these days first: "
             "ringserverstats delete --server NAME --from DAY --to DAY"
         )
-    if receipt.known_elsewhere:
-        receipt.notes.append(
-            f"{receipt.known_elsewhere} entries are in the store under another server too, and "
+    if report.known_elsewhere:
+        report.notes.append(
+            f"{report.known_elsewhere} entries are in the store under another server too, and "
             "count for each. If these are the logs of one server: ringserverstats server merge"
         )
-    return receipt
+    return report
 
 
 def _batches(parts: Iterator[Rows], batch: int) -> Iterator[Rows]:
@@ -184,7 +184,7 @@ def _batches(parts: Iterator[Rows], batch: int) -> Iterator[Rows]:
 
 @dataclass
 class _Pipeline:
-    """Turns inputs into rows; ``receipt`` gets what is no entry.
+    """Turns inputs into rows; ``report`` gets what is no entry.
 
     ``told`` are the rejects that the store has, by server and digest: they are counted apart.
     ``unsettled`` are the servers and files that have rejects; ``settled`` gets those that were read
@@ -194,7 +194,7 @@ class _Pipeline:
     keys: Keys
     enricher: Enricher
     servers: "_Servers"
-    receipt: Receipt
+    report: ImportReport
     progress: Callable[[Progress], None]
     retry_rejects: bool
     unsettled: dict[tuple[int, str], bool]
@@ -217,7 +217,7 @@ class _Pipeline:
 
     def _source(self, source: Source) -> Iterator[Rows]:
         name = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
-        twins = Twins(self.keys.entries)
+        duplicates = Duplicates(self.keys.entries)
         now = datetime.now(UTC)  # what comes into the file from now on may not be read
         unfinished, good, bad, taken = False, False, False, 0
         digests: list[bytes] = []
@@ -229,7 +229,7 @@ class _Pipeline:
                 good |= len(batch) + batch.empty > 0
                 rejects += batch.rejects
                 if len(batch):
-                    yield self._entries(source, name, batch, twins)
+                    yield self._entries(source, name, batch, duplicates)
             if chunk.damage is not None:
                 rejects.append(damage(chunk, source, key=self.keys.entries))
             if rejects:
@@ -270,16 +270,16 @@ class _Pipeline:
             self.settled.append(FileRead(number, file, size, None, __version__))
 
     def _count(self, batch: Batch) -> None:
-        self.receipt.empty += batch.empty
-        self.receipt.incomplete += batch.incomplete
-        self.receipt.access_lines += batch.access
+        self.report.empty += batch.empty
+        self.report.incomplete += batch.incomplete
+        self.report.access_lines += batch.access
         self.lines += batch.lines
 
-    def _entries(self, source: Source, name: str, batch: Batch, twins: Twins) -> Rows:
-        ids = twins.ids(batch.digest, batch.log_time)
+    def _entries(self, source: Source, name: str, batch: Batch, duplicates: Duplicates) -> Rows:
+        ids = duplicates.ids(batch.digest, batch.log_time)
         server = self.servers.get(name)
         dated = days(batch, source.name, server.zone)
-        self.receipt.days_guessed += dated.guessed
+        self.report.days_guessed += dated.guessed
         if dated.contradicts:
             self.servers.contradicted.setdefault(name, (server, source))
         return self.enricher.rows(batch, ids, dated, server=server.number)
@@ -287,10 +287,10 @@ class _Pipeline:
     def _rejects(self, source: Source, name: str, chunk: Chunk, rejects: list[Reject]) -> Rows:
         server = self.servers.get(name).number
         new = [reject for reject in rejects if (server, reject.digest) not in self.told]
-        self.receipt.rejected += len(new)
-        self.receipt.rejected_before += len(rejects) - len(new)
-        room = MOST_REJECTS - len(self.receipt.rejects)
-        self.receipt.rejects += [(source.label, reject) for reject in new[:room]]
+        self.report.rejected += len(new)
+        self.report.rejected_before += len(rejects) - len(new)
+        room = MOST_REJECTS - len(self.report.rejects)
+        self.report.rejects += [(source.label, reject) for reject in new[:room]]
         key = self.keys.entries
         return Rows(
             rejects=rejected(rejects, chunk, source, server=server, key=key, version=__version__)
@@ -334,7 +334,9 @@ class _Servers:
     def __init__(self, store: Store, known: list[Server], *, dry_run: bool) -> None:
         self._store = store
         self._dry_run = dry_run
-        self._known = {name: server for server in known for name in (server.name, *server.former)}
+        self._known = {
+            name: server for server in known for name in (server.name, *server.former_names)
+        }
         #: By server the first input whose times and name contradict each other.
         self.contradicted: dict[str, tuple[Server, Source]] = {}
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ringserverstats.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from ringserverstats.enrich.geography import Geography
+    from ringserverstats.enrich.geoip import GeoIP
     from ringserverstats.enrich.rules import Rules
-    from ringserverstats.outlets.sending import Outlet
+    from ringserverstats.exports.influxdb.exporter import InfluxExporter
     from ringserverstats.settings import Settings
-    from ringserverstats.statistics.published import Policy
+    from ringserverstats.statistics.publish import Policy
     from ringserverstats.store.base import Store
 
 _INGEST_MEMORY = "96MB"
@@ -33,7 +33,7 @@ def open_store(
         StoreError: it is not, but needed.
     """
     from ringserverstats.keys import read_secret
-    from ringserverstats.store.common import Options
+    from ringserverstats.store.sql_store import Options
 
     secret = settings.secret
     options = Options(
@@ -43,17 +43,17 @@ def open_store(
         wait=settings.wait,
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=tell,
-        patience=settings.patience,
+        query_timeout=settings.query_timeout,
         timescaledb=settings.timescaledb,
-        keep_days=settings.keep_days,
+        transfer_retention_days=settings.transfer_retention_days,
     )
     store: Store
     if settings.is_postgresql:
-        from ringserverstats.store.postgresql import PostgreSQLStore
+        from ringserverstats.store.postgresql.store import PostgreSQLStore
 
         store = PostgreSQLStore(settings.database, options)
     else:
-        from ringserverstats.store.duckdb import DuckDBStore
+        from ringserverstats.store.duckdb.store import DuckDBStore
 
         store = DuckDBStore(settings.database_path.absolute(), options)
     if needed and not store.exists():
@@ -66,7 +66,7 @@ def open_store(
     return store
 
 
-def open_outlet(settings: Settings) -> Outlet | None:
+def open_exporter(settings: Settings) -> InfluxExporter | None:
     """The InfluxDB that ``settings`` name; None: they name none.
 
     Raises:
@@ -75,27 +75,29 @@ def open_outlet(settings: Settings) -> Outlet | None:
     if not settings.influx_url:
         return None
     try:
-        from ringserverstats.outlets.influxdb import open_influxdb
+        from ringserverstats.exports.influxdb.client import open_influxdb
     except ImportError:
         raise UsageError(
             "InfluxDB needs one more package; install it with: "
             "pip install 'ringserverstats[influxdb]'"
         ) from None
-    from ringserverstats.outlets.points import Rules
-    from ringserverstats.outlets.sending import Outlet
+    from ringserverstats.exports.influxdb.exporter import InfluxExporter
+    from ringserverstats.exports.influxdb.points import Rules
 
     database = open_influxdb(
-        settings.influx_url, settings.influx_token, keep_days=settings.influx_keep_days
+        settings.influx_url,
+        settings.influx_token,
+        transfer_retention_days=settings.influx_keep_days,
     )
     policy = public_policy(settings) if settings.influx_public else None
-    return Outlet(database, Rules(settings.influx_hosthash, policy))
+    return InfluxExporter(database, Rules(settings.influx_hosthash, policy))
 
 
-def open_geography(settings: Settings) -> Geography:
+def open_geoip(settings: Settings) -> GeoIP:
     """The databases of places that ``settings`` name, or that are found."""
-    from ringserverstats.enrich.geography import Geography
+    from ringserverstats.enrich.geoip import GeoIP
 
-    return Geography(settings.geoip_city, settings.geoip_asn, precision=settings.geohash_precision)
+    return GeoIP(settings.geoip_city, settings.geoip_asn, precision=settings.geohash_precision)
 
 
 def load_rules(settings: Settings) -> Rules:
@@ -108,6 +110,6 @@ def load_rules(settings: Settings) -> Rules:
 
 def public_policy(settings: Settings) -> Policy:
     """What ``settings`` keep from everybody."""
-    from ringserverstats.statistics.published import Policy
+    from ringserverstats.statistics.publish import Policy
 
-    return Policy(settings.embargo, settings.small_counts)
+    return Policy(settings.embargo, settings.min_clients)

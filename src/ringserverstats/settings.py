@@ -53,11 +53,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rules: Path | None = None
     registry: str = "https://www.fdsn.org/ws/networks/1/query"
     embargo: tuple[str, ...] = ()
-    small_counts: Annotated[int, msgspec.Meta(ge=0)] = 5
+    min_clients: Annotated[int, msgspec.Meta(ge=0)] = 5
     eida_token: Secret | None = None
     timescaledb: Literal["auto", "yes", "no"] = "auto"
-    keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
-    patience: Annotated[float, msgspec.Meta(ge=0)] = 60
+    transfer_retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    query_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60
     reading: Literal["public", "token"] = "public"
     open_ingest: bool = False
     post_limit: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?[KMGT]?B$")] = "4GB"

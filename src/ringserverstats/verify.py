@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ringserverstats.ingest import Progress, Receipt, ingest
+from ringserverstats.ingest import ImportReport, Progress, ingest
 from ringserverstats.logs.source import Source
 from ringserverstats.store.base import Store
 
@@ -27,16 +27,16 @@ _ENTRIES = """
 SELECT s.entry::text AS entry, s.log_day::text AS log_day, s.day::text AS day, s.bytes, s.packets,
        s.transfers, t.direction, t.protocol, t.hour, t.connection, t.client, t.agent, t.auth_user,
        t.facts_day, t.streams, s.log_time::text AS log_time
-  FROM seen s LEFT JOIN (
+  FROM entry_ledger s LEFT JOIN (
     SELECT f.entry, min(f.direction::text) AS direction, min(f.protocol::text) AS protocol,
            min(f.hour) AS hour, min(f.connection) AS connection, min(c.pseudonym) AS client,
            min(a.name) AS agent, min(o.auth_user) AS auth_user, min(f.day)::text AS facts_day,
            md5(string_agg(n.name || ' ' || f.bytes::text || ' ' || f.packets::text, chr(10)
                ORDER BY n.name, f.bytes, f.packets)) AS streams
       FROM transfer f
-      LEFT JOIN origin o USING (origin) LEFT JOIN client c USING (client)
+      LEFT JOIN client_profile o USING (client_profile) LEFT JOIN client c USING (client)
       LEFT JOIN agent a USING (agent) LEFT JOIN stream n USING (stream)
-     WHERE f.server = $1 AND f.day IN (SELECT day FROM seen WHERE server = $1
+     WHERE f.server = $1 AND f.day IN (SELECT day FROM entry_ledger WHERE server = $1
            AND (day = $2::date OR log_day BETWEEN $3::date AND $4::date)) GROUP BY f.entry
   ) t ON t.entry = entry_number(s.server, s.entry)
  WHERE s.server = $1 AND (s.day = $2::date OR s.log_day BETWEEN $3::date AND $4::date)
@@ -49,12 +49,12 @@ SELECT r.digest::text AS digest, v.name AS server, r.direction::text AS directio
 _COVERED = """
 SELECT v.name AS server, c.direction::text AS direction, c.day::text AS day, c.first_minute,
        c.last_minute, c.first_day::text AS first_day, c.last_day::text AS last_day, c.whole
-  FROM covered c JOIN server v ON v.server = c.server
+  FROM log_interval c JOIN server v ON v.server = c.server
 """
 _DAYS = """
 SELECT f.server, v.name, f.day::text AS day, min(f.log_day)::text AS low,
        max(f.log_day)::text AS high
-  FROM (SELECT server, day, log_day FROM seen UNION ALL SELECT server, day, day FROM covered) f
+  FROM (SELECT server, day, log_day FROM entry_ledger UNION ALL SELECT server, day, day FROM log_interval) f
   JOIN server v ON v.server = f.server
  GROUP BY f.server, v.name, f.day ORDER BY v.name, f.day
 """
@@ -63,7 +63,7 @@ _SCOPE = """
 SELECT direction::text AS direction, NULL::integer AS hour FROM coverage
  WHERE server = $1 AND day = $2::date AND minutes = 1440
 UNION SELECT c.direction::text, h.hour::integer
-  FROM covered c JOIN generate_series(0, 23) AS h(hour)
+  FROM log_interval c JOIN generate_series(0, 23) AS h(hour)
     ON c.first_minute <= h.hour * 60 AND c.last_minute >= h.hour * 60 + 60
  WHERE c.server = $1 AND c.day = $2::date
 """
@@ -95,9 +95,9 @@ class Finding:
 
 @dataclass
 class Verified:
-    """What was compared (``receipt`` of reading the logs), and what was found."""
+    """What was compared (``report`` of reading the logs), and what was found."""
 
-    receipt: Receipt
+    report: ImportReport
     days: int = 0
     partly: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -126,7 +126,7 @@ def verify(
         StoreError: one of the two stores cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder:
-        logs = store.scratch(Path(folder) / "logs.duckdb")
+        logs = store.new_empty_like(Path(folder) / "logs.duckdb")
         result = Verified(ingest(sources, logs, ipv6_prefix=ipv6_prefix, progress=progress))
         with duckdb.connect() as connection:
             for row in logs.ask(_DAYS, []).to_pylist():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
+from ringserverstats.cli.options import database_option, output_options
+from ringserverstats.cli.terminal import (
     load_settings,
     note_cut,
     open_store,
@@ -15,7 +16,6 @@ from ringserverstats.cli.common import (
     show,
     table,
 )
-from ringserverstats.cli.options import database_option, output_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ def command(format_: str, output: str | None, database: str | None) -> None:
     no logs: `ringserverstats verify` compares the store with logs. Where it finds differences,
     restore a backup, or delete these days and read their logs again.
     """
-    from ringserverstats.cli.formats import write
+    from ringserverstats.cli.output import write
     from ringserverstats.errors import MissingSecretError
     from ringserverstats.store.audit import Difference, audit
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import load_settings, open_store
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import human_bytes
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.inputs import find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option, output_options
+from ringserverstats.cli.terminal import console, load_settings, open_store, show, table
 from ringserverstats.errors import UsageError
-from ringserverstats.opening import load_rules, open_geography
+from ringserverstats.opening import load_rules, open_geoip
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,9 +54,9 @@ def check_rules(
 
     Addresses and host names are not shown.
     """
-    from ringserverstats.cli.formats import write
+    from ringserverstats.cli.output import write
     from ringserverstats.ingest import ingest
-    from ringserverstats.statistics.clients import clients
+    from ringserverstats.statistics.client_list import clients
 
     settings = load_settings(database)
     rules = load_rules(settings)
@@ -69,7 +69,7 @@ def check_rules(
                 sources,
                 logs,
                 ipv6_prefix=settings.ipv6_prefix,
-                geography=open_geography(settings),
+                geoip=open_geoip(settings),
                 rules=rules,
                 progress=progress,
             )
@@ -122,7 +122,7 @@ def _scratch(store: Store, settings: Settings, folder: Path) -> Store:
 
     path = folder / "logs.duckdb"
     if store.exists():
-        return store.scratch(path)
+        return store.new_empty_like(path)
     given = replace(settings, database=f"duckdb://{path}", config_folder=folder)
     return open_store(given, answers=True, quiet=True)
 

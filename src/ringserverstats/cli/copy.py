@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, progress_bar, warn_of_password
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import load_settings, open_store, progress_bar, warn_of_password
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import human_bytes
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import (
     database_option,
     output_options,
@@ -16,6 +15,7 @@ from ringserverstats.cli.options import (
     server_names,
     servers_option,
 )
+from ringserverstats.cli.terminal import load_settings, open_store, show, table
 from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ def command(
     without one, those from a server's first day to the last day of any server. When a server was
     not in service, no logs are expected: see ringserverstats server service.
     """
-    from ringserverstats.cli.formats import write
+    from ringserverstats.cli.output import write
     from ringserverstats.statistics.coverage import coverage
-    from ringserverstats.statistics.questions import Question
+    from ringserverstats.statistics.query import Query
 
     begin, end = period(first, final, month, year, length)
     store = open_store(load_settings(database), answers=True)
     filters = {"direction": listed(direction) or ("TX",)}
     if server:
         filters["server"] = server_names(store, server)
-    question = Question(first=begin, last=end, filters=filters)
-    rows = coverage(store, question, by=by)
+    query = Query(first=begin, last=end, filters=filters)
+    rows = coverage(store, query, by=by)
     shown = _print_days if by == "day" else _print_months
     write(rows, format_, output, lambda on: shown(rows, on))
     if strict and _has_gaps(rows):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import confirm, load_settings, open_store
 from ringserverstats.cli.options import complete_server, database_option
+from ringserverstats.cli.terminal import confirm, load_settings, open_store
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import human_bytes
 

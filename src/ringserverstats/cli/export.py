@@ -12,22 +12,22 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import (
+from ringserverstats.cli.options import database_option, period, period_options
+from ringserverstats.cli.terminal import (
     confirm,
     load_settings,
     open_store,
+    print_export_report,
     progress_bar,
-    tell_sent,
 )
-from ringserverstats.cli.options import database_option, period, period_options
-from ringserverstats.enrich.words import EXTERNAL
+from ringserverstats.enrich.labels import EXTERNAL
 from ringserverstats.errors import UsageError
-from ringserverstats.opening import open_outlet
+from ringserverstats.opening import open_exporter
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
-    from ringserverstats.statistics.eida import Figures, LeftOut
+    from ringserverstats.exports.eida.payload import Figures, LeftOut
 
 _EXAMPLES = (
     "Examples:\n\n\b\n"
@@ -87,9 +87,9 @@ def eida(
     HyperLogLog sketches, which tell how many they are. Nothing is sent unless --url says where:
     see the page on EIDA in the manual first. The token comes from the setting `eida_token`.
     """
-    from ringserverstats.statistics.eida import figures, payload
-    from ringserverstats.statistics.sending import check_token, check_url
-    from ringserverstats.statistics.sketches import maker
+    from ringserverstats.exports.eida.payload import figures, payload
+    from ringserverstats.exports.eida.sketches import maker
+    from ringserverstats.exports.eida.upload import check_token, check_url
 
     first, _ = period(None, None, month, None, None)
     if first is None:
@@ -132,25 +132,25 @@ def influxdb(
     repair. Without a period it is all of the store. It can be run again.
     """
     settings = load_settings(database)
-    outlet = open_outlet(settings)
-    if outlet is None:
+    exporter = open_exporter(settings)
+    if exporter is None:
         raise UsageError(
             "there is no InfluxDB: set INFLUX_URL, such as http://localhost:8086?db=NAME"
         )
     begin, end = period(first, final, month, year, length)
     store = open_store(settings, answers=True, needed=True)
     with progress_bar("InfluxDB", None) as progress:
-        sent = outlet.send_range(
+        sent = exporter.export_range(
             store, begin, end, progress=lambda done, size: progress(done, total=size)
         )
-    tell_sent(sent, outlet.database.name)
+    print_export_report(sent, exporter.database.name)
     if sent.problems:
         click.get_current_context().exit(1)
 
 
 def _tell(found: Figures, node: str, classes: tuple[str, ...]) -> None:
     """What is in the figures and what is not, on standard error."""
-    from ringserverstats.statistics.served import ASKED, NO_CODES, NOT_RESOLVED
+    from ringserverstats.exports.eida.served import ASKED, NO_CODES, NOT_RESOLVED
 
     month = f"{found.month:%Y-%m}"
     click.echo(
@@ -173,7 +173,7 @@ def _amounts(left_out: list[LeftOut]) -> str:
 
 
 def _tell_days(found: Figures, month: str) -> None:
-    from ringserverstats.store.sums import month_of
+    from ringserverstats.store.rollups import month_of
 
     last = month_of(found.month)[1]
     if last >= datetime.now(UTC).date():
@@ -192,7 +192,7 @@ def _pack(pieces: Iterable[bytes], packed: IO[bytes]) -> None:
 
 
 def _write(packed: IO[bytes], output: str | None) -> None:
-    from ringserverstats.cli.formats import opened
+    from ringserverstats.cli.output import opened
 
     packed.seek(0)
     with opened(output) as file:
@@ -207,7 +207,7 @@ def _send(
     packed: IO[bytes], url: str, token: str | None, what: str, found: Figures, *, yes: bool
 ) -> None:
     """Send it, after it was asked for."""
-    from ringserverstats.statistics.sending import check_token, check_url, send
+    from ringserverstats.exports.eida.upload import check_token, check_url, send
 
     place, rows = check_url(url), len(found.rows)
     if not rows:

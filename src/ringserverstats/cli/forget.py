@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import load_settings, open_store
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import human_bytes
 
@@ -56,14 +56,14 @@ def command(source: str, dry_run: bool, database: str | None) -> None:
         if gone.entries and dry_run:
             click.echo(f"what is kept of it: ringserverstats stats --client {pseudonym} --by ...")
     if not dry_run:
-        store.tidy()
+        store.vacuum()
     if unknown:
         click.echo(f"Note: {unknown} of {len(names)} are not in the store", err=True)
         click.get_current_context().exit(1)
 
 
 def _pseudonym(name: str, keys: Keys, ipv6_prefix: int) -> str:
-    from ringserverstats.enrich.clients import alias_of
+    from ringserverstats.enrich.pseudonyms import alias_of
 
     try:
         return alias_of(ip_address(name), keys.clients, ipv6_prefix=ipv6_prefix)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import load_settings, open_store, progress_bar
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import load_rules
 from ringserverstats.statistics.sizes import human_bytes
@@ -40,7 +40,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
     logs of them that are read later count nothing. To run it again counts nothing twice. Its times
     are taken as UTC, which is what ringserver logs.
     """
-    from ringserverstats.history import import_history
+    from ringserverstats.import_0_17 import import_0_17
 
     settings = load_settings(database)
     if not settings.is_postgresql:
@@ -54,7 +54,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             f"ringserverstats server add {server} --timezone Area/City"
         )
     with progress_bar("importing", 1) as progress:
-        done = import_history(
+        done = import_0_17(
             store,
             named,
             ipv6_prefix=settings.ipv6_prefix,
@@ -63,7 +63,7 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             dry_run=dry_run,
             progress=lambda done, size: progress(done, total=size),
         )
-    would = "would import" if dry_run else "imported"
+    would = "would import" if dry_run else "imported_day"
     click.echo(
         f"{would} {done.entries:,} entries with {done.transfers:,} transfers"
         f" ({human_bytes(done.bytes)}) of {done.days:,} days; {done.known:,} entries were imported"

@@ -6,9 +6,9 @@ import os
 
 import click
 
-from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option
-from ringserverstats.opening import open_geography, open_outlet
+from ringserverstats.cli.terminal import console, load_settings, open_store, show, table
+from ringserverstats.opening import open_exporter, open_geoip
 from ringserverstats.statistics.sizes import human_bytes
 
 
@@ -26,9 +26,9 @@ def command(as_json: bool, database: str | None) -> None:
     settings = load_settings(database)
     store = open_store(settings, answers=True, needed=True)
     found = summary(store)
-    outlet = open_outlet(settings)
-    due = outlet.due(store) if outlet else []
-    databases = open_geography(settings).databases
+    exporter = open_exporter(settings)
+    due = exporter.due(store) if exporter else []
+    databases = open_geoip(settings).databases
     if as_json:
         import json
         from dataclasses import asdict
@@ -43,9 +43,9 @@ def command(as_json: bool, database: str | None) -> None:
             for one in databases
         ]
         whole = {**asdict(found), "databases": told_of}
-        if outlet:
+        if exporter:
             oldest = due[0].day.isoformat() if due else None
-            whole["influxdb"] = {"name": outlet.database.name, "due": len(due), "oldest": oldest}
+            whole["influxdb"] = {"name": exporter.database.name, "due": len(due), "oldest": oldest}
         click.echo(json.dumps(whole, indent=2, default=int))
         return
     told = table([("", False), ("", False)])
@@ -59,14 +59,14 @@ def command(as_json: bool, database: str | None) -> None:
         told.add_row("places", f"{one.path}: {one.problem or f'{one.kind} of {one.built}'}")
     if not databases:
         told.add_row("places", "unknown: no database (settings geoip_city, geoip_asn)")
-    if outlet:
+    if exporter:
         left = f"{len(due):,} days are due, the first is {due[0].day}" if due else "nothing is due"
-        told.add_row("influxdb", f"{outlet.database.name}: {left}")
+        told.add_row("influxdb", f"{exporter.database.name}: {left}")
     told.add_row("embargo", ", ".join(ascii(one)[1:-1] for one in settings.embargo) or "none")
-    told.add_row("small counts", f"under {settings.small_counts} clients")
+    told.add_row("small counts", f"under {settings.min_clients} clients")
     told.add_row("networks", f"{found.networks:,} in the registry")
     if found.pruned_before:
-        told.add_row("pruned", f"months before {found.pruned_before}")
+        told.add_row("pruned_month", f"months before {found.pruned_before}")
     told.add_row("size", human_bytes(found.size))
     told.add_row("schema", str(found.schema))
     told.add_row("entries", f"{found.entries:,}")

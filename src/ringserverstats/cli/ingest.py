@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import console, load_settings, open_store, table
 from ringserverstats.cli.inputs import NOTHING, find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import console, load_settings, open_store, table
 from ringserverstats.errors import UsageError
-from ringserverstats.opening import load_rules, open_geography
+from ringserverstats.opening import load_rules, open_geoip
 from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
-    from ringserverstats.ingest import Receipt
+    from ringserverstats.ingest import ImportReport
 
 _MOST_SHOWN = 100
 
@@ -67,86 +67,86 @@ def command(
     store = open_store(settings, answers=False, changes=not dry_run)
     sources, others = find_inputs(files, server, name, store)
     with reading(sources) as progress:
-        receipt = ingest(
+        report = ingest(
             sources,
             store,
             ipv6_prefix=settings.ipv6_prefix,
             keep_hosts=settings.keep_hosts,
-            geography=open_geography(settings),
+            geoip=open_geoip(settings),
             rules=rules,
             dry_run=dry_run,
             retry_rejects=retry_rejects,
             progress=progress,
         )
-    receipt.other_files = others
-    _tell(receipt)
+    report.other_files = others
+    _tell(report)
     if as_json:
-        _print_json(receipt)
+        _print_json(report)
     else:
         title = "would be counted in" if dry_run else "counted in"
-        _print_table(receipt, f"{title} {store.label}")
+        _print_table(report, f"{title} {store.label}")
     context = click.get_current_context()
-    rejected = receipt.rejected + receipt.rejected_before
+    rejected = report.rejected + report.rejected_before
     if strict and (rejected or not sources or NOTHING in context.meta):
         context.exit(1)
 
 
-def _tell(receipt: Receipt) -> None:
-    for note in receipt.notes:
+def _tell(report: ImportReport) -> None:
+    for note in report.notes:
         click.echo(f"Note: {note}", err=True)
-    for label, reject in receipt.rejects[:_MOST_SHOWN]:
+    for label, reject in report.rejects[:_MOST_SHOWN]:
         lines = f"line {reject.line}"
         if reject.lines > 1:
             lines = f"lines {reject.line} to {reject.line + reject.lines - 1}"
         click.echo(f"Rejected: {label}: {lines}: {reject.reason}", err=True)
-    if receipt.rejected > _MOST_SHOWN:
-        more = receipt.rejected - _MOST_SHOWN
+    if report.rejected > _MOST_SHOWN:
+        more = report.rejected - _MOST_SHOWN
         click.echo(f"Rejected: {more} more; --json tells up to 10,000", err=True)
 
 
-def _print_json(receipt: Receipt) -> None:
+def _print_json(report: ImportReport) -> None:
     import json
 
     rejects = [
         {"file": label, "line": one.line, "lines": one.lines, "reason": one.reason}
-        for label, one in receipt.rejects
+        for label, one in report.rejects
     ]
-    click.echo(json.dumps({**vars(receipt), "rejects": rejects}, indent=2))
+    click.echo(json.dumps({**vars(report), "rejects": rejects}, indent=2))
 
 
-def _print_table(receipt: Receipt, title: str) -> None:
+def _print_table(report: ImportReport, title: str) -> None:
     told = table([("", False), ("", True), ("", False)], title)
     told.show_header = False
     told.columns[-1].no_wrap = False
     rows: list[tuple[str, int, str]] = [
-        ("files", receipt.files, ""),
-        ("entries", receipt.entries, "new: one connection, one direction, one interval"),
-        ("connections", receipt.connections, "that the new entries belong to"),
-        ("transfers", receipt.transfers, "new: one stream of one entry"),
-        ("bytes", receipt.bytes, f"{human_bytes(receipt.bytes)}, sent and received (TX and RX)"),
-        ("packets", receipt.packets, ""),
-        ("known before", receipt.known, "entries that were counted already"),
+        ("files", report.files, ""),
+        ("entries", report.entries, "new: one connection, one direction, one interval"),
+        ("connections", report.connections, "that the new entries belong to"),
+        ("transfers", report.transfers, "new: one stream of one entry"),
+        ("bytes", report.bytes, f"{human_bytes(report.bytes)}, sent and received (TX and RX)"),
+        ("packets", report.packets, ""),
+        ("known before", report.known, "entries that were counted already"),
     ]
     optional: list[tuple[str, int, str]] = [
         (
             "other server",
-            receipt.known_elsewhere,
+            report.known_elsewhere,
             "entries that another server has too: check --as",
         ),
-        ("empty", receipt.empty, "blocks without a stream, counted nowhere else"),
-        ("incomplete", receipt.incomplete, "ends of files that may still grow: read them again"),
-        ("rejected", receipt.rejected, "see above"),
-        ("rejected before", receipt.rejected_before, "again: see ringserverstats rejects"),
-        ("resolved", receipt.resolved, "rejected before, and no longer"),
+        ("empty", report.empty, "blocks without a stream, counted nowhere else"),
+        ("incomplete", report.incomplete, "ends of files that may still grow: read them again"),
+        ("rejected", report.rejected, "see above"),
+        ("rejected before", report.rejected_before, "again: see ringserverstats rejects"),
+        ("resolved", report.resolved, "rejected before, and no longer"),
         (
             "days guessed",
-            receipt.days_guessed,
+            report.days_guessed,
             "the log's name tells no interval: see --name",
         ),
-        ("on other days", receipt.misdated, "see the note above"),
-        ("of imported days", receipt.imported, "see the note above"),
-        ("access lines", receipt.access_lines, "of access logs: not read yet"),
-        ("other files", receipt.other_files, "in the folders: no usage logs by name"),
+        ("on other days", report.misdated, "see the note above"),
+        ("of imported days", report.imported, "see the note above"),
+        ("access lines", report.access_lines, "of access logs: not read yet"),
+        ("other files", report.other_files, "in the folders: no usage logs by name"),
     ]
     for label, count, note in rows + [row for row in optional if row[1]]:
         told.add_row(label, f"{count:,}", note)

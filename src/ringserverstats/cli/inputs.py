@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ringserverstats.cli.common import progress_bar
+from ringserverstats.cli.terminal import progress_bar
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.names import check_server_name
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ringserverstats.cli.common import begin, load_settings, open_store
 from ringserverstats.cli.options import database_option
-from ringserverstats.opening import open_outlet
+from ringserverstats.cli.terminal import begin, load_settings, open_store
+from ringserverstats.opening import open_exporter
 
 _PENDING = 1
 
@@ -31,7 +31,7 @@ def command(status: bool, path: bool, database: str | None) -> None:
     there what sums points up for longer times.
     """
     if path:
-        from ringserverstats.store.postgresql_schema import folder
+        from ringserverstats.store.postgresql.schema import folder
 
         click.echo(str(folder()))
         return
@@ -47,8 +47,8 @@ def command(status: bool, path: bool, database: str | None) -> None:
         click.echo(f"applied to {store.label}: {', '.join(done)}")
     else:
         click.echo(f"{store.label} is up to date")
-    outlet = open_outlet(settings)
-    if outlet is not None:
-        for told in outlet.database.set_up():
+    exporter = open_exporter(settings)
+    if exporter is not None:
+        for told in exporter.database.set_up():
             click.echo(told)
-        begin(outlet, store)
+        begin(exporter, store)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option, output_options
+from ringserverstats.cli.terminal import load_settings, open_store, show, table
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.sizes import human_bytes
 
@@ -43,7 +43,7 @@ def refresh(source: str | None, database: str | None) -> None:
     (query?level=network&format=text), which tells no DOIs.
     """
     from ringserverstats.enrich.networks import read_registry
-    from ringserverstats.statistics.networks import registry, unknown
+    from ringserverstats.statistics.network_names import registry, unknown
 
     settings = load_settings(database)
     store = open_store(settings, answers=True, needed=True, changes=True)
@@ -75,8 +75,8 @@ def list_(whole: bool, format_: str, output: str | None, database: str | None) -
     """Show the networks that the store has streams of, as the registry tells of them."""
     import pyarrow.compute as pc
 
-    from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.networks import registry
+    from ringserverstats.cli.output import write
+    from ringserverstats.statistics.network_names import registry
 
     store = open_store(load_settings(database), answers=True, needed=True)
     found = registry(store)
@@ -98,8 +98,8 @@ def unknown_(format_: str, output: str | None, database: str | None) -> None:
     with it, and count as its own. Other days count by the code as it is. Bytes are what was sent
     and received.
     """
-    from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.networks import unknown
+    from ringserverstats.cli.output import write
+    from ringserverstats.statistics.network_names import unknown
 
     store = open_store(load_settings(database), answers=True, needed=True)
     found = unknown(store)

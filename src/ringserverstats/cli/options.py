@@ -92,7 +92,7 @@ def period(
     Raises:
         UsageError: they exclude one another, or are no dates.
     """
-    from ringserverstats.statistics import asked
+    from ringserverstats.statistics import parameters as asked
 
     told = {"from": first, "to": final, "month": month, "year": year, "last": length}
     return asked.period({name: text for name, text in told.items() if text}, date.today())
@@ -119,7 +119,7 @@ def complete_server(context: click.Context, _parameter: click.Parameter, text: s
     """Completes the last of a list of servers."""
     import msgspec
 
-    from ringserverstats.cli.common import load_settings, open_store
+    from ringserverstats.cli.terminal import load_settings, open_store
 
     database = context.params.get("database") or context.find_root().params.get("database")
     with context.scope(cleanup=False):

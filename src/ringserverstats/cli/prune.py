@@ -6,8 +6,8 @@ from datetime import date
 
 import click
 
-from ringserverstats.cli.common import confirm, load_settings, open_store, progress_bar
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import confirm, load_settings, open_store, progress_bar
 
 
 @click.command(
@@ -54,9 +54,9 @@ def command(keep: str, dry_run: bool, yes: bool, database: str | None) -> None:
             before, try_only=dry_run, progress=lambda done, size: progress(done, total=size)
         )
     if not dry_run:
-        store.tidy()
+        store.vacuum()
     click.echo(
-        f"{'would prune' if dry_run else 'pruned'} {_count(found.months)} before {before} "
+        f"{'would prune' if dry_run else 'pruned_month'} {_count(found.months)} before {before} "
         f"({named}): {found.transfers:,} transfers; {found.clients:,} clients, each counted in "
         "each month in which it was"
     )

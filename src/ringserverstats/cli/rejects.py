@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import load_settings, note_cut, open_store, show, table
 from ringserverstats.cli.options import (
     database_option,
     output_options,
@@ -15,6 +14,7 @@ from ringserverstats.cli.options import (
     server_names,
     servers_option,
 )
+from ringserverstats.cli.terminal import load_settings, note_cut, open_store, show, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,15 +53,15 @@ def command(
     day, and such rejects are listed only without a period. What a newer version can read is
     counted, and leaves this list, when its file is read again with ingest --retry-rejects.
     """
-    from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.questions import Question
-    from ringserverstats.statistics.rejects import rejects
+    from ringserverstats.cli.output import write
+    from ringserverstats.statistics.query import Query
+    from ringserverstats.statistics.reject_list import rejects
 
     begin, end = period(first, final, month, year, length)
     store = open_store(load_settings(database), answers=True)
     filters = {"server": server_names(store, server)} if server else {}
-    question = Question(first=begin, last=end, filters=filters)
-    rows = rejects(store, question)
+    query = Query(first=begin, last=end, filters=filters)
+    rows = rejects(store, query)
     write(rows, format_, output, lambda on: _print(rows, on))
 
 

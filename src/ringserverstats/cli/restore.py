@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ringserverstats.cli.common import confirm, load_settings, open_store
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import confirm, load_settings, open_store
 from ringserverstats.errors import UsageError
 
 

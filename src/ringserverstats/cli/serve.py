@@ -6,8 +6,8 @@ import os
 
 import click
 
-from ringserverstats.cli.common import load_settings
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import load_settings
 from ringserverstats.errors import UsageError
 from ringserverstats.settings import DATABASE_VARIABLE
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import confirm, console, load_settings, open_store, show, table
 from ringserverstats.cli.options import complete_server, database_option
+from ringserverstats.cli.terminal import confirm, console, load_settings, open_store, show, table
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.names import check_server_name
 from ringserverstats.statistics.sizes import human_bytes
@@ -111,7 +111,7 @@ def list_(as_json: bool, database: str | None) -> None:
                         "timezone": one.timezone or None,
                         "first_day": one.first_day and one.first_day.isoformat(),
                         "last_day": one.last_day and one.last_day.isoformat(),
-                        "former": one.former,
+                        "former_names": one.former_names,
                         "paths": one.paths,
                     }
                     for one in servers
@@ -126,7 +126,7 @@ def list_(as_json: bool, database: str | None) -> None:
             server.name,
             server.timezone or "UTC, not told",
             _service(server),
-            ", ".join(server.former),
+            ", ".join(server.former_names),
             "\n".join(printable(one) for one in server.paths),
         )
     show(made, console())

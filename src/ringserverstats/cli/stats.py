@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store
 from ringserverstats.cli.options import (
     complete_list,
     complete_server,
@@ -17,9 +16,10 @@ from ringserverstats.cli.options import (
     period_options,
     server_names,
 )
+from ringserverstats.cli.terminal import load_settings, open_store
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import public_policy
-from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
 
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,8 +46,8 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--by",
     multiple=True,
     metavar="LIST",
-    shell_complete=complete_list(*GROUPS),
-    help="Group by, in this order: " + ", ".join(GROUPS) + ".",
+    shell_complete=complete_list(*DIMENSIONS),
+    help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
 )
 @period_options
 @_filter_options
@@ -65,7 +65,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--sort",
     default="",
     metavar="NAME",
-    shell_complete=complete_list(*MEASURES, *GROUPS),
+    shell_complete=complete_list(*MEASURES, *DIMENSIONS),
     help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
@@ -73,7 +73,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--public",
     is_flag=True,
     help="What everybody may know: no single clients, no networks under embargo, no small counts"
-    " of clients (settings embargo, small_counts).",
+    " of clients (settings embargo, min_clients).",
 )
 @click.option("--sql", is_flag=True, help="Print the SELECT behind the answer, and its values.")
 @output_options("table", "csv", "json", "parquet")
@@ -103,11 +103,11 @@ def command(
     both ends of a period belong to it. Only what was sent to clients (TX) is counted, unless
     --direction says otherwise.
     """
-    from ringserverstats.cli.answer import notes, print_answer
-    from ringserverstats.cli.formats import write
-    from ringserverstats.statistics.asked import question_of
-    from ringserverstats.statistics.networks import idle_patterns
-    from ringserverstats.statistics.published import answer_all, answer_public
+    from ringserverstats.cli.output import write
+    from ringserverstats.cli.result_table import notes, print_result
+    from ringserverstats.statistics.network_names import idle_patterns
+    from ringserverstats.statistics.parameters import query_of
+    from ringserverstats.statistics.publish import operator_result, public_result
 
     if others:
         raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
@@ -129,15 +129,15 @@ def command(
             if text
         },
     }
-    question = question_of({name: texts for name, texts in given.items() if texts}, date.today())
+    query = query_of({name: texts for name, texts in given.items() if texts}, date.today())
     if sql and public:
         raise UsageError("--sql and --public exclude one another; take one")
     settings = load_settings(database)
     store = open_store(settings, answers=True)
-    if "server" in question.filters and not sql:
-        server_names(store, question.filters["server"])
+    if "server" in query.filters and not sql:
+        server_names(store, query.filters["server"])
     if sql:
-        select, values = question.sql(question.naming(store.ask))
+        select, values = query.sql(query.network_names(store.ask))
         click.echo(f"{select};")
         for number, value in enumerate(values, start=1):
             click.echo(f"-- ${number}: {value!a}")
@@ -150,8 +150,8 @@ def command(
                 "be: ringserverstats networks list",
                 err=True,
             )
-    answer = answer_public(store, question, policy) if public else answer_all(store, question)
-    write(answer.rows, format_, output, lambda on: print_answer(store, question, answer, on))
+    answer = public_result(store, query, policy) if public else operator_result(store, query)
+    write(answer.rows, format_, output, lambda on: print_result(store, query, answer, on))
     if format_ != "table":
-        for note in notes(store, question, answer):
+        for note in notes(store, query, answer):
             click.echo(f"Note: {note}", err=True)

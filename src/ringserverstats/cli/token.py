@@ -6,8 +6,8 @@ import re
 
 import click
 
-from ringserverstats.cli.common import console, load_settings, open_store, show, table
 from ringserverstats.cli.options import database_option
+from ringserverstats.cli.terminal import console, load_settings, open_store, show, table
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.periods import listed
 
@@ -55,7 +55,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...], database: str | None)
     """
     from datetime import UTC, datetime
 
-    from ringserverstats.statistics.networks import idle_patterns
+    from ringserverstats.statistics.network_names import idle_patterns
     from ringserverstats.store.base import Token
     from ringserverstats.store.tokens import digest_of, make_token
 

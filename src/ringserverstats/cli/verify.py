@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.common import load_settings, open_store, rows_of, show, table
 from ringserverstats.cli.inputs import find_inputs, input_options, reading
 from ringserverstats.cli.options import database_option, output_options
+from ringserverstats.cli.terminal import load_settings, open_store, rows_of, show, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,10 +47,10 @@ def command(
     """
     from msgspec.structs import replace
 
-    from ringserverstats.cli.formats import write
+    from ringserverstats.cli.output import write
     from ringserverstats.verify import Finding, verify
 
-    settings = replace(load_settings(database), patience=0)  # a day may take long
+    settings = replace(load_settings(database), query_timeout=0)  # a day may take long
     store = open_store(settings, answers=True, needed=True)
     sources, _ = find_inputs(files, server, name, store)
     with reading(sources) as progress:
@@ -68,7 +68,7 @@ def command(
 
 
 def _print(rows: pa.Table, found: Verified, on: Console) -> None:
-    read = found.receipt
+    read = found.report
     if not len(rows):
         on.print(
             f"No differences: {read.entries:,} entries of {read.files:,} files are in the store as"

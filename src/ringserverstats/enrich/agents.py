@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from ringserverstats.enrich.clean import cut, visible
+from ringserverstats.enrich.sanitize import cut, visible
 
-NOT_TOLD = "not told"
+UNSPECIFIED = "not told"
 
 # What the server writes where a client said nothing (the longer ones: releases of 2016).
 _SILENT = {"", "Client", "SeedLink Client", "DataLink Client"}
@@ -36,7 +36,7 @@ def parse_agent(raw: bytes) -> Agent:
     """
     text = visible(raw.split(_NEXT)[0]).strip()
     if text in _SILENT:
-        return Agent(NOT_TOLD, NOT_TOLD)
+        return Agent(UNSPECIFIED, UNSPECIFIED)
     match = _DATALINK.fullmatch(text)
     if match:
         text = match[1]
@@ -44,16 +44,16 @@ def parse_agent(raw: bytes) -> Agent:
         text = text.split(":")[0]
     if _PATH.match(text):
         text = re.split(r"[/\\]", text)[-1]
-    text = cut(text) or NOT_TOLD
-    if text == NOT_TOLD:
-        return Agent(NOT_TOLD, NOT_TOLD)
+    text = cut(text) or UNSPECIFIED
+    if text == UNSPECIFIED:
+        return Agent(UNSPECIFIED, UNSPECIFIED)
     return Agent(text, family(text))
 
 
 def family(text: str) -> str:
     """The program that an agent's ``text`` names, without its version."""
-    if text == NOT_TOLD:
-        return NOT_TOLD
+    if text == UNSPECIFIED:
+        return UNSPECIFIED
     word = _FAMILY.search(text)
     found = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
     return found or text

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from ringserverstats.enrich.clean import visible
+from ringserverstats.enrich.sanitize import visible
 from ringserverstats.errors import ServiceError, SourceError
 
 #: End dates are often stale, and rings send late data: so far from its days a network is taken for
@@ -56,7 +56,7 @@ class Network:
 class Span:
     """Days, both inclusive, on which ``code`` stands for ``network``.
 
-    ``is_near``: none was operating, and it is the nearest.
+    ``is_nearest``: none was operating, and it is the nearest.
     """
 
     code: str
@@ -65,7 +65,7 @@ class Span:
     network: str
     name: str
     doi: str | None
-    is_near: bool
+    is_nearest: bool
 
 
 def is_temporary(code: str) -> bool:
@@ -92,7 +92,7 @@ def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
     """Of one code: days at which it may change, and what it stands for from each to the next."""
     if short_of(code) and len({network.name for network in networks}) == 1:
         one = networks[0]  # which it means whenever its data comes
-        yield Span(code, _FIRST, _LAST, one.extended, one.name, one.doi, is_near=False)
+        yield Span(code, _FIRST, _LAST, one.extended, one.name, one.doi, is_nearest=False)
         return
     days = sorted({day for network in networks for day in _turns(network, networks)})
     held: Span | None = None
@@ -100,8 +100,8 @@ def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
         found = _network_on(begin, networks)
         if found is None:
             continue
-        network, is_near = found
-        told = (network.extended, network.name, network.doi, is_near)
+        network, is_nearest = found
+        told = (network.extended, network.name, network.doi, is_nearest)
         span = Span(code, begin, end - _ONE_DAY, *told)
         if held and held.last_day + _ONE_DAY == begin and _told(held) == told:
             span = Span(code, held.first_day, span.last_day, *told)
@@ -113,7 +113,7 @@ def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
 
 
 def _told(span: Span) -> tuple[str, str, str | None, bool]:
-    return span.network, span.name, span.doi, span.is_near
+    return span.network, span.name, span.doi, span.is_nearest
 
 
 def _turns(network: Network, others: list[Network]) -> Iterator[date]:

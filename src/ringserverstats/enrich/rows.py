@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ringserverstats.enrich.agents import Agent, parse_agent
-from ringserverstats.enrich.clean import clean
-from ringserverstats.enrich.clients import alias_of, number, pseudonym
-from ringserverstats.enrich.geography import Geography, Place, places_of
-from ringserverstats.enrich.notes import COVERED, REJECTS
+from ringserverstats.enrich.geoip import GeoIP, Location, locations_of
+from ringserverstats.enrich.log_status import LOG_INTERVALS, REJECTS
+from ringserverstats.enrich.pseudonyms import alias_of, number, pseudonym
 from ringserverstats.enrich.rules import Kept, Rules, domain_of
+from ringserverstats.enrich.sanitize import clean
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
@@ -40,7 +40,7 @@ ENTRIES = pa.schema(
         ("hour", pa.int8()),
         ("direction", _WORD),
         ("protocol", _WORD),
-        ("origin", pa.int64()),
+        ("client_profile", pa.int64()),
         ("connection", pa.int64()),
         ("bytes", pa.int64()),
         ("packets", pa.int64()),
@@ -70,9 +70,9 @@ CLIENTS = pa.schema(
     ]
 )
 #: What is as true when it was read comes first; what the rules decide follows.
-ORIGINS = pa.schema(
+CLIENT_PROFILES = pa.schema(
     [
-        ("origin", pa.int64()),
+        ("client_profile", pa.int64()),
         ("client", pa.int64()),
         ("agent", pa.int64()),
         ("auth_user", pa.string()),
@@ -85,20 +85,20 @@ ORIGINS = pa.schema(
         ("geohash", pa.string()),
         ("asn", pa.int64()),
         ("organisation", pa.string()),
-        ("place_source", pa.string()),
+        ("location_source", pa.string()),
         ("domain", pa.string()),
-        ("matched", pa.string()),
+        ("matched_rules", pa.string()),
         ("class", pa.string()),
         ("institution", pa.string()),
-        ("institution_from", pa.string()),
+        ("institution_source", pa.string()),
         ("month", pa.date32()),  # the only one that it is of, once that is pruned
     ]
 )
 #: Server and client of a connection, or of several.
 Ends: TypeAlias = tuple[int | Int32s, int | Int64s]
 
-#: The columns that an origin's id is made of.
-AS_READ = tuple(ORIGINS.names[1 : ORIGINS.names.index("class")])
+#: The columns that an client_profile's id is made of.
+AS_READ = tuple(CLIENT_PROFILES.names[1 : CLIENT_PROFILES.names.index("class")])
 
 IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
 
@@ -116,8 +116,8 @@ class Rows:
     streams: pa.Table = field(default_factory=STREAMS.empty_table)
     agents: pa.Table = field(default_factory=AGENTS.empty_table)
     clients: pa.Table = field(default_factory=CLIENTS.empty_table)
-    origins: pa.Table = field(default_factory=ORIGINS.empty_table)
-    covered: pa.Table = field(default_factory=COVERED.empty_table)
+    client_profiles: pa.Table = field(default_factory=CLIENT_PROFILES.empty_table)
+    covered: pa.Table = field(default_factory=LOG_INTERVALS.empty_table)
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     imported: pa.Table = field(default_factory=IMPORTED.empty_table)
 
@@ -144,17 +144,25 @@ def join(parts: list[Rows]) -> Rows:
         *(
             pa.concat_tables([getattr(part, name) for part in parts])
             for name in (
-                *("streams", "agents", "clients", "origins", "covered", "rejects", "imported"),
+                *(
+                    "streams",
+                    "agents",
+                    "clients",
+                    "client_profiles",
+                    "log_interval",
+                    "rejects",
+                    "imported_day",
+                ),
             )
         ),
     )
 
 
 @dataclass(frozen=True)
-class _Origin:
+class _Profile:
     """What is kept of one `Peer`: the rows of the tables of these names."""
 
-    origin: tuple[Any, ...]
+    client_profile: tuple[Any, ...]
     client: tuple[Any, ...]
     agent: tuple[Any, ...]
 
@@ -176,18 +184,18 @@ class Enricher:
         *,
         ipv6_prefix: int,
         keep_hosts: bool,
-        geography: Geography | None = None,
+        geoip: GeoIP | None = None,
         rules: Rules | None = None,
     ) -> None:
         self._keys = keys
         self._ipv6_prefix = ipv6_prefix
         self._keep_hosts = keep_hosts
-        self._geography = geography
+        self._geography = geoip
         self._rules = (rules or Rules()).in_pseudonyms(keys.users)
         self._agent = lru_cache(_MOST_REMEMBERED)(self._new_agent)
         self._streams = STREAMS.empty_table()
         self._row_of: dict[bytes, int] = {}  # in `_streams`
-        self._origins: dict[tuple[Peer, str], _Origin] = {}
+        self._profiles: dict[tuple[Peer, str], _Profile] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
         """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
@@ -198,19 +206,20 @@ class Enricher:
         stream_ids[used] = streams["stream"].to_numpy()
         ways = [(peer, direction) for peer in batch.peers for direction in DIRECTIONS]
         way = batch.peer * np.int32(len(DIRECTIONS)) + batch.direction
-        origins = self._origins_of(
+        client_profiles = self._profiles_of(
             [
                 (peer, direction) if peer and used else None
                 for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
             ]
         )
         told = np.array(
-            [(one.origin[0], one.client[0]) if one else (0, 0) for one in origins], np.int64
+            [(one.client_profile[0], one.client[0]) if one else (0, 0) for one in client_profiles],
+            np.int64,
         ).reshape(-1, 2)[way]
         protocols = np.array(
             [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
         )
-        unique = {one.origin[0]: one for one in origins if one}.values()
+        unique = {one.client_profile[0]: one for one in client_profiles if one}.values()
         entries = pa.table(
             [
                 np.full(len(batch), server, np.int32),
@@ -240,7 +249,7 @@ class Enricher:
             streams,
             _table([one.agent for one in unique], AGENTS),
             _table([one.client for one in unique], CLIENTS),
-            _table([one.origin for one in unique], ORIGINS),
+            _table([one.client_profile for one in unique], CLIENT_PROFILES),
         )
 
     def _streams_of(self, raws: Sequence[bytes]) -> pa.Table:
@@ -255,33 +264,33 @@ class Enricher:
             self._streams = pa.concat_tables([self._streams, rows]).combine_chunks()
         return self._streams.take(pa.array([self._row_of[raw] for raw in raws], pa.int64()))
 
-    def _origins_of(self, ways: Sequence[tuple[Peer, str] | None]) -> list[_Origin | None]:
+    def _profiles_of(self, ways: Sequence[tuple[Peer, str] | None]) -> list[_Profile | None]:
         """Of each way who reads so; places of all that are new are looked up at once."""
-        if len(self._origins) > _MOST_REMEMBERED:
-            self._origins.clear()
-        new = [way for way in ways if way and way not in self._origins]
-        places = places_of([peer.address for peer, _ in new], self._geography)
+        if len(self._profiles) > _MOST_REMEMBERED:
+            self._profiles.clear()
+        new = [way for way in ways if way and way not in self._profiles]
+        places = locations_of([peer.address for peer, _ in new], self._geography)
         for way, place in zip(new, places, strict=True):
-            self._origins[way] = self._new_origin(*way, place)
-        return [self._origins[way] if way else None for way in ways]
+            self._profiles[way] = self._new_profile(*way, place)
+        return [self._profiles[way] if way else None for way in ways]
 
-    def _new_origin(self, peer: Peer, direction: str, place: Place) -> _Origin:
+    def _new_profile(self, peer: Peer, direction: str, place: Location) -> _Profile:
         keys = self._keys
         who = peer.host if peer.address is None else peer.address
         alias = alias_of(who, keys.clients, ipv6_prefix=self._ipv6_prefix)
         client = number(alias)
         agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
-        matched = self._rules.matched(peer.address, peer.host)
+        matched_rules = self._rules.matched_rules(peer.address, peer.host)
         domain = domain_of(peer.host, peer.address)
-        kept = Kept(matched, domain, agent.text, user, direction, place.organisation)
-        as_read = (client, agent_number, user, direction, *place, domain, matched)
-        origin = origin_id(keys, as_read)
+        kept = Kept(matched_rules, domain, agent.text, user, direction, place.organisation)
+        as_read = (client, agent_number, user, direction, *place, domain, matched_rules)
+        client_profile = client_profile_id(keys, as_read)
         address = str(peer.address) if self._keep_hosts and peer.address else None
         host = clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None
         decided = (self._rules.class_of(kept), *self._rules.institution_of(kept))
-        return _Origin(
-            origin=(origin, *as_read, *decided, None),
+        return _Profile(
+            client_profile=(client_profile, *as_read, *decided, None),
             client=(client, alias, address, host),
             agent=(agent_number, agent.text, agent.family),
         )
@@ -343,16 +352,16 @@ def agent_id(keys: Keys, name: str) -> int:
     return _id(keys.names, b"agent", name)
 
 
-def origin_id(keys: Keys, as_read: Sequence[object]) -> int:
+def client_profile_id(keys: Keys, as_read: Sequence[object]) -> int:
     """The id of who reads: of the values of `AS_READ`.
 
-    An origin that was read by a release that knew no places has neither these nor a direction.
+    An client_profile that was read by a release that knew no places has neither these nor a direction.
     """
     client, agent, user, direction, *rest = as_read
     parts = struct.pack("<qq", client, agent).hex() + str(user or "")
     if direction is not None:
         parts += "\n".join(["", *["" if one is None else str(one) for one in (direction, *rest)]])
-    return _id(keys.names, b"origin", parts)
+    return _id(keys.names, b"client_profile", parts)
 
 
 def _id(key: bytes, kind: bytes, text: str) -> int:

@@ -20,8 +20,8 @@ import msgspec
 from msgspec.structs import replace
 from publicsuffixlist import PublicSuffixList
 
-from ringserverstats.enrich.clients import Address, pseudonym, unmapped
-from ringserverstats.enrich.words import BY_DOMAIN, BY_OPERATOR, BY_RULE, EXTERNAL
+from ringserverstats.enrich.labels import BY_DOMAIN, BY_OPERATOR, BY_RULE, EXTERNAL
+from ringserverstats.enrich.pseudonyms import Address, pseudonym, unmapped
 from ringserverstats.errors import UsageError
 
 _SEPARATOR = ","
@@ -63,11 +63,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Kept:
     """What is kept of who reads, as far as rules ask for it.
 
-    ``matched`` are the names of all rules whose networks or domains held when the log was read,
+    ``matched_rules`` are the names of all rules whose networks or domains held when the log was read,
     joined by commas; ``user`` is a pseudonym.
     """
 
-    matched: str
+    matched_rules: str
     domain: str | None
     agent: str
     user: str | None
@@ -76,8 +76,8 @@ class Kept:
 
     @property
     def names(self) -> list[str]:
-        """Those of ``matched``."""
-        return self.matched.split(_SEPARATOR) if self.matched else []
+        """Those of ``matched_rules``."""
+        return self.matched_rules.split(_SEPARATOR) if self.matched_rules else []
 
 
 class Rules:
@@ -98,7 +98,7 @@ class Rules:
             )
         )
 
-    def matched(self, address: Address | None, host: str) -> str:
+    def matched_rules(self, address: Address | None, host: str) -> str:
         """The names of the rules whose networks or domains hold."""
         names = [
             rule.name

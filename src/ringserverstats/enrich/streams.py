@@ -8,7 +8,7 @@ one stream. A DataLink client may feed data under any other name without a space
 import re
 from dataclasses import dataclass
 
-from ringserverstats.enrich.clean import clean
+from ringserverstats.enrich.sanitize import clean
 
 _CODE = r"[A-Za-z0-9-]"
 _IDENTIFIER = re.compile(

@@ -17,7 +17,7 @@ Ids = npt.NDArray[np.void]  # 16 bytes each
 Name = bytes  # as `Batch` has a column of that name
 
 #: The value of ``Entries.start_time`` where the log does not tell it (text logs).
-NOT_TOLD = np.iinfo(np.int64).min
+UNSPECIFIED = np.iinfo(np.int64).min
 
 DIRECTIONS = ("TX", "RX")
 PROTOCOLS = ("Unknown", "DataLink", "SeedLink", "HTTP")

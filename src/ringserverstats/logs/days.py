@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 
-from ringserverstats.logs.batch import NOT_TOLD, Batch, Int8s, Int64s
+from ringserverstats.logs.batch import UNSPECIFIED, Batch, Int8s, Int64s
 from ringserverstats.logs.names import FileName
 
 NO_HOUR = -1
@@ -47,7 +47,7 @@ def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
         first = np.datetime64(name.start.date(), "D").astype(np.int64)
         day = np.maximum(_local_day(batch.connect_time, zone), first)
     else:
-        told = batch.start_time != NOT_TOLD
+        told = batch.start_time != UNSPECIFIED
         guessed = int((~told).sum())
         midnight = _local_day(batch.log_time - _WRITING, zone)
         guess = np.maximum(_local_day(batch.connect_time, zone), midnight)

@@ -32,7 +32,7 @@ from ringserverstats.logs.batch import (
     Peer,
     Reject,
 )
-from ringserverstats.logs.columns import (
+from ringserverstats.logs.line_columns import (
     Bools,
     Bytes,
     fingerprints,

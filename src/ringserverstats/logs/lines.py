@@ -18,7 +18,7 @@ from ringserverstats.logs.batch import (
     Int64s,
     Peer,
 )
-from ringserverstats.logs.columns import (
+from ringserverstats.logs.line_columns import (
     Bools,
     gather,
     line_ends,
@@ -41,7 +41,7 @@ _LARGE_NUMBERS = re.compile(rb"[^ ]+ [0-9]+ [0-9]+\n")
 
 
 @dataclass(frozen=True)
-class Heads:
+class StartLines:
     """START lines: ``peer`` is each one's index into ``peers`` and ``names`` (host and address)."""
 
     peers: tuple[Peer | None, ...]
@@ -55,7 +55,7 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Feet:
+class EndLines:
     """END lines: ``name`` is each one's index into ``names``, ``readable``, ``direction``."""
 
     names: list[bytes]
@@ -66,7 +66,7 @@ class Feet:
 
 
 @dataclass(frozen=True)
-class Bodies:
+class TransferLines:
     """Transfer lines; ``bad`` tells the rows that could not be read, with the reason."""
 
     streams: tuple[bytes, ...]
@@ -76,7 +76,7 @@ class Bodies:
     bad: dict[int, str]
 
 
-def read_heads(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> Heads:
+def read_start_lines(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> StartLines:
     """Read the START lines from ``begins`` to ``ends``."""
     count = len(begins)
     readable, dated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -100,7 +100,7 @@ def read_heads(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> Heads:
     matched = [_HEAD.fullmatch(text) for text in texts.dictionary.to_pylist()]
     peer = texts.indices.to_numpy().astype(np.int32)
     readable &= np.array([match is not None for match in matched], np.bool_)[peer]
-    return Heads(
+    return StartLines(
         peers=tuple(match and _peer(match) for match in matched),
         names=[match[1] + b" " + match[2] if match else b"" for match in matched],
         peer=peer,
@@ -126,7 +126,7 @@ def _peer(match: re.Match[bytes]) -> Peer | None:
     )
 
 
-def read_feet(data: bytes, begins: Int64s, ends: Int64s) -> Feet:
+def read_end_lines(data: bytes, begins: Int64s, ends: Int64s) -> EndLines:
     """Read the END lines from ``begins`` to ``ends``."""
     width = 20  # digits of 2^64
     digits = gather(data, ends - width, width) - np.uint8(ord("0"))
@@ -138,7 +138,7 @@ def read_feet(data: bytes, begins: Int64s, ends: Int64s) -> Feet:
     total[trailing[:, -1]] = np.iinfo(np.uint64).max
     texts = spans(data, begins, ends - trailing.sum(axis=1)).dictionary_encode()
     matched = [_FOOT.fullmatch(text) for text in texts.dictionary.to_pylist()]
-    return Feet(
+    return EndLines(
         names=[match[1] + b" " + match[2] if match else b"" for match in matched],
         name=texts.indices.to_numpy().astype(np.int32),
         readable=np.array([match is not None for match in matched], np.bool_),
@@ -149,14 +149,16 @@ def read_feet(data: bytes, begins: Int64s, ends: Int64s) -> Feet:
     )
 
 
-def read_bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int, *, is_plain: bool) -> Bodies:
+def read_transfer_lines(
+    data: bytes, begins: Int64s, ends: Int64s, rows: int, *, is_plain: bool
+) -> TransferLines:
     """Read the lines ``stream bytes packets`` between ``begins`` and ``ends``.
 
     ``is_plain``: nothing in there is such that the fast reader would take it for something else.
     """
     if not rows:
         none = np.zeros(0, np.uint64)
-        return Bodies((), np.zeros(0, np.int32), none, none, {})
+        return TransferLines((), np.zeros(0, np.int32), none, none, {})
     text = spans(data, begins, ends).buffers()[2]
     bad: dict[int, str] = {}
     table = _read_csv(text) if is_plain else None
@@ -166,7 +168,7 @@ def read_bodies(data: bytes, begins: Int64s, ends: Int64s, rows: int, *, is_plai
     streams = table["stream"].combine_chunks()
     if not pa.types.is_dictionary(streams.type):
         streams = streams.dictionary_encode()
-    return Bodies(
+    return TransferLines(
         streams=tuple(streams.dictionary.to_pylist()),
         stream=streams.indices.to_numpy(),
         bytes=table["bytes"].to_numpy(),

@@ -6,7 +6,7 @@ import numpy as np
 
 from ringserverstats.logs import jsonl, text
 from ringserverstats.logs.batch import Batch
-from ringserverstats.logs.columns import line_ends
+from ringserverstats.logs.line_columns import line_ends
 from ringserverstats.logs.source import Chunk
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats.errors import SourceError
-from ringserverstats.logs.columns import BYTE_ORDER_MARK
+from ringserverstats.logs.line_columns import BYTE_ORDER_MARK
 from ringserverstats.logs.names import FileName, read_name
 
 CHUNK = 4 << 20

@@ -22,12 +22,12 @@ from ringserverstats.logs import reasons
 from ringserverstats.logs.batch import (
     LARGEST_NUMBER,
     MOST_STREAMS,
-    NOT_TOLD,
+    UNSPECIFIED,
     Batch,
     Int64s,
     Reject,
 )
-from ringserverstats.logs.columns import (
+from ringserverstats.logs.line_columns import (
     BYTE_ORDER_MARK,
     Bytes,
     fingerprints,
@@ -39,12 +39,12 @@ from ringserverstats.logs.columns import (
 from ringserverstats.logs.lines import (
     END,
     START,
-    Bodies,
-    Feet,
-    Heads,
-    read_bodies,
-    read_feet,
-    read_heads,
+    EndLines,
+    StartLines,
+    TransferLines,
+    read_end_lines,
+    read_start_lines,
+    read_transfer_lines,
 )
 
 LONGEST_LINE = 1 << 20
@@ -126,10 +126,10 @@ def _parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Ba
     is_plain = not (leading == ord(" ")).any() and not _is_misread(data, values)
     with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter
         digests = pool.submit(fingerprints, data, bounds[first], bounds[final + 1], key)
-        heads = read_heads(data, bounds[first], ends[first], latest)
-        feet = read_feet(data, bounds[final], ends[final])
+        heads = read_start_lines(data, bounds[first], ends[first], latest)
+        feet = read_end_lines(data, bounds[final], ends[final])
         counts = final - first - 1
-        bodies = read_bodies(
+        bodies = read_transfer_lines(
             data, bounds[first + 1], bounds[final], counts.sum(), is_plain=is_plain
         )
         digest = digests.result()
@@ -167,7 +167,7 @@ def _parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Ba
         line=line + first[keep],
         log_time=heads.log_time[keep],
         connect_time=heads.connect_time[keep],
-        start_time=np.full(int(keep.sum()), NOT_TOLD),
+        start_time=np.full(int(keep.sum()), UNSPECIFIED),
         direction=heads.direction[keep],
         peer=heads.peer[keep],
         bytes=found[keep].astype(np.int64),
@@ -263,7 +263,11 @@ def _strays(
 
 
 def _refused(
-    heads: Heads, feet: Feet, bodies: Bodies, counts: Int64s, found: npt.NDArray[np.uint64]
+    heads: StartLines,
+    feet: EndLines,
+    bodies: TransferLines,
+    counts: Int64s,
+    found: npt.NDArray[np.uint64],
 ) -> dict[int, str]:
     """Which blocks are rejected, with the first reason that fits."""
     unaddressed = np.array([peer is None for peer in heads.peers], np.bool_)
@@ -282,11 +286,11 @@ def _refused(
         block = int(np.searchsorted(last_rows, row, side="right"))
         refused.setdefault(block, reason)
     for flags, reason in (
-        (~heads.readable, reasons.BAD_HEAD),
+        (~heads.readable, reasons.BAD_START),
         (unaddressed[heads.peer], reasons.BAD_ADDRESS),
         (~heads.dated, reasons.BAD_TIME),
-        (~feet.readable[feet.name], reasons.BAD_FOOT),
-        (differs, reasons.OTHER_FOOT),
+        (~feet.readable[feet.name], reasons.BAD_END),
+        (differs, reasons.OTHER_END),
         (large | (feet.total > LARGEST_NUMBER), reasons.LARGE),
         (counts > MOST_STREAMS, reasons.TOO_MANY),
     ):

@@ -7,13 +7,13 @@ import pyarrow as pa
 
 from ringserverstats.statistics.periods import days_of
 from ringserverstats.store.base import Ask
-from ringserverstats.store.sums import month_of
+from ringserverstats.store.rollups import month_of
 
 #: The column that says so, of each row.
 AT_MOST = "at-most"
 #: Measures that do not add up over months.
 DISTINCT = frozenset({"clients", "connections"})
-_MONTHS = "SELECT month, late FROM pruned ORDER BY month"
+_MONTHS = "SELECT month, late FROM pruned_month ORDER BY month"
 
 
 def pruned_months(ask: Ask, first: date | None, last: date | None) -> dict[date, bool]:

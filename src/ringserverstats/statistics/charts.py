@@ -173,7 +173,7 @@ def _label(time: str) -> str:
 
 
 @dataclass(frozen=True)
-class Spot:
+class MapPoint:
     """A place on the map: degrees, bytes, and what it is in words."""
 
     longitude: float
@@ -193,9 +193,9 @@ def world() -> dict[str, Any]:
     return found
 
 
-def world_map(spots: Sequence[Spot], *, width: int) -> Spec:
+def world_map(map_points: Sequence[MapPoint], *, width: int) -> Spec:
     """Circles whose area is that of the bytes, the largest first, so that all are seen."""
-    rows = [vars(spot) for spot in sorted(spots, key=lambda spot: -spot.bytes)]
+    rows = [vars(spot) for spot in sorted(map_points, key=lambda spot: -spot.bytes)]
     largest = (width / 18) ** 2
     land = {"values": world()["land"], "format": {"type": "topojson", "feature": "land"}}
     layers: list[Spec] = [

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.questions import OF_SERVER, Question, conditions, label_of
+from ringserverstats.statistics.query import OF_SERVER, Query, conditions, label_of
 from ringserverstats.store.base import Readable
 
 STATES = ("complete", "empty", "incomplete", "missing")
@@ -28,20 +28,20 @@ WITH entry AS (
     SELECT server, direction, day, sum(entries) AS entries FROM connection_by_day
      WHERE day >= coalesce({low}::date - 366, '2000-01-01')
        AND day <= coalesce({high}::date, '2100-01-01') GROUP BY server, direction, day
-), seen_day AS (
-    SELECT server, direction, day FROM covered UNION SELECT server, direction, day FROM entry
+), logged_day AS (
+    SELECT server, direction, day FROM log_interval UNION SELECT server, direction, day FROM entry
 ), pair AS (
     SELECT server, 'TX'::direction AS direction FROM server
-    UNION SELECT server, direction FROM seen_day
+    UNION SELECT server, direction FROM logged_day
 ), span AS (
     SELECT f.server, f.direction,
            greatest(coalesce(v.first_day, {low}::date, min(k.day)), {low}::date) AS first_day,
            least(v.last_day, {high}::date, greatest(max(k.day), {late}::date,
                  CASE WHEN v.last_day IS NULL
-                      THEN least((SELECT max(day) FROM seen_day), {yesterday}::date)
+                      THEN least((SELECT max(day) FROM logged_day), {yesterday}::date)
                       ELSE {yesterday}::date END)) AS last_day
       FROM pair f JOIN server v ON v.server = f.server
-      LEFT JOIN seen_day k ON k.server = f.server AND k.direction = f.direction
+      LEFT JOIN logged_day k ON k.server = f.server AND k.direction = f.direction
      WHERE {where} GROUP BY f.server, f.direction, v.first_day, v.last_day
 ), known AS (
     SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.whole,
@@ -102,8 +102,8 @@ class Gaps:
         return self.incomplete + self.missing > 0
 
 
-def coverage(store: Readable, question: Question, *, by: str = "day") -> pa.Table:
-    """The days or months of ``question``: its period, servers and directions.
+def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
+    """The days or months of ``query``: its period, servers and directions.
 
     By day: server, direction, day, state, minutes, entries, rejects. By month: how many days of
     each state instead. Which days are looked at: those of the question's period, up to yesterday;
@@ -115,30 +115,30 @@ def coverage(store: Readable, question: Question, *, by: str = "day") -> pa.Tabl
     """
     if by not in PERIODS:
         raise UsageError(f"coverage goes by {' or '.join(PERIODS)}, not {by!r}")
-    return _ask(store, question, _BY_DAY if by == "day" else _BY_MONTH)
+    return _ask(store, query, _BY_DAY if by == "day" else _BY_MONTH)
 
 
-def gaps(store: Readable, question: Question) -> dict[str | None, Gaps]:
-    """What is not covered of the period, servers and directions of ``question``.
+def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
+    """What is not covered of the period, servers and directions of ``query``.
 
     Returns:
         That, by the finest time that the question groups by; None where it does not.
     """
-    times = [name for name in _FINEST_FIRST if name in question.by]
+    times = [name for name in _FINEST_FIRST if name in query.dimensions]
     label = label_of(times[0], "d.day") if times else "NULL"
-    rows = _ask(store, question, _UNCOVERED.format(label=label)).to_pylist()
+    rows = _ask(store, query, _UNCOVERED.format(label=label)).to_pylist()
     return {row.pop("label"): Gaps(**row) for row in rows}
 
 
-def _ask(store: Readable, question: Question, select: str) -> pa.Table:
-    kept = {name: question.filters[name] for name in OF_SERVER if name in question.filters}
+def _ask(store: Readable, query: Query, select: str) -> pa.Table:
+    kept = {name: query.filters[name] for name in OF_SERVER if name in query.filters}
     parameters: list[object] = []
-    where = conditions(Question(filters=kept), "f.day", parameters)
+    where = conditions(Query(filters=kept), "f.day", parameters)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     limits = {
-        "low": question.first,
-        "high": question.last,
-        "late": min(question.last, yesterday) if question.last else None,
+        "low": query.first,
+        "high": query.last,
+        "late": min(query.last, yesterday) if query.last else None,
         "yesterday": yesterday,
         "end": yesterday + timedelta(days=3),
     }

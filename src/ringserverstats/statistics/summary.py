@@ -41,18 +41,18 @@ class Summary:
 
 _COUNTS = """
 SELECT (SELECT max(number) FROM migration) AS schema,
-       (SELECT count(*) FROM seen) AS entries,
-       (SELECT coalesce(sum(transfers), 0) FROM seen) AS transfers,
+       (SELECT count(*) FROM entry_ledger) AS entries,
+       (SELECT coalesce(sum(transfers), 0) FROM entry_ledger) AS transfers,
        (SELECT count(*) FROM client) AS clients,
        (SELECT count(*) FROM stream) AS streams,
        (SELECT count(*) FROM registry) AS networks,
-       (SELECT (max(month) + interval '1 month')::date::text FROM pruned) AS pruned_before
+       (SELECT (max(month) + interval '1 month')::date::text FROM pruned_month) AS pruned_before
 """
 _SERVERS = """
 SELECT v.name, nullif(v.timezone, '') AS timezone,
-       (SELECT min(day)::text FROM seen s WHERE s.server = v.server) AS first_day,
-       (SELECT max(day)::text FROM seen s WHERE s.server = v.server) AS last_day,
-       (SELECT count(*) FROM seen s WHERE s.server = v.server) AS entries,
+       (SELECT min(day)::text FROM entry_ledger s WHERE s.server = v.server) AS first_day,
+       (SELECT max(day)::text FROM entry_ledger s WHERE s.server = v.server) AS last_day,
+       (SELECT count(*) FROM entry_ledger s WHERE s.server = v.server) AS entries,
        (SELECT coalesce(sum(bytes), 0) FROM by_month m
          WHERE m.server = v.server AND m.direction = 'TX') AS bytes_sent,
        (SELECT coalesce(sum(bytes), 0) FROM by_month m

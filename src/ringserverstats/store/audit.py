@@ -13,15 +13,15 @@ from ipaddress import ip_address
 from typing import Any
 
 from ringserverstats.enrich.agents import family
-from ringserverstats.enrich.clients import normalise, number, pseudonym
 from ringserverstats.enrich.networks import Span, spans
-from ringserverstats.enrich.rows import AS_READ, agent_id, origin_id, stream_id
+from ringserverstats.enrich.pseudonyms import normalise, number, pseudonym
+from ringserverstats.enrich.rows import AS_READ, agent_id, client_profile_id, stream_id
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.registry import networks_of
-from ringserverstats.store.sums import SUMS, Sum, counted, month_of
+from ringserverstats.store.rollups import ROLLUPS, Rollup, counted, month_of
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,24 @@ class Difference:
 
 _MONTHS = " UNION ".join(
     f"SELECT date_trunc('month', {time})::date AS month FROM {table}"
-    for table, time in [("seen", "day"), ("transfer", "day"), *((s.table, s.time) for s in SUMS)]
+    for table, time in [
+        ("entry_ledger", "day"),
+        ("transfer", "day"),
+        *((s.table, s.time) for s in ROLLUPS),
+    ]
 )
 
 _LEDGER = """
 WITH counted AS (
     SELECT server, day, entry, count(*) AS transfers, sum(bytes) AS bytes, sum(packets) AS packets,
            min(direction) <> max(direction) OR min(protocol) <> max(protocol)
-           OR min(origin) <> max(origin) OR min(connection) <> max(connection)
+           OR min(client_profile) <> max(client_profile) OR min(connection) <> max(connection)
            OR min(hour) IS DISTINCT FROM max(hour) OR count(hour) NOT IN (0, count(*)) AS is_mixed
       FROM transfer WHERE day BETWEEN $1::date AND $2::date GROUP BY server, day, entry
 ), stored AS (
     SELECT server, day, entry_number(server, entry) AS entry, count(*) AS copies,
            sum(transfers) AS transfers, sum(bytes) AS bytes, sum(packets) AS packets
-      FROM seen WHERE day BETWEEN $1::date AND $2::date
+      FROM entry_ledger WHERE day BETWEEN $1::date AND $2::date
      GROUP BY server, day, entry_number(server, entry)
 )
 SELECT server, day::text AS period, count(*) AS rows,
@@ -96,8 +100,8 @@ _CHECKS = (
             " WHERE server NOT IN (SELECT server FROM server)",
         )
         for table in (
-            *("seen", "transfer", "covered", "reject", "imported"),
-            *(one.table for one in SUMS),
+            *("entry_ledger", "transfer", "log_interval", "reject", "imported_day"),
+            *(one.table for one in ROLLUPS),
         )
     ),
     *(
@@ -107,7 +111,7 @@ _CHECKS = (
             f"SELECT count(*) FROM (SELECT {name} FROM {name} GROUP BY {name} HAVING count(*) > 1)"
             " twice",
         )
-        for name in ("stream", "origin", "client", "agent")
+        for name in ("stream", "client_profile", "client", "agent")
     ),
     *(
         (
@@ -118,9 +122,9 @@ _CHECKS = (
         )
         for name, user in (
             ("stream", "by_month"),
-            ("origin", "by_month"),
-            ("client", "origin"),
-            ("agent", "origin"),
+            ("client_profile", "by_month"),
+            ("client", "client_profile"),
+            ("agent", "client_profile"),
         )
         for one, other, problem in (
             (user, name, f"{user} knows one that is not there"),
@@ -128,20 +132,20 @@ _CHECKS = (
         )
     ),
     (
-        "seen",
+        "entry_ledger",
         "log time and log day contradict each other",
-        "SELECT count(*) FROM seen WHERE log_time::date <> log_day",
+        "SELECT count(*) FROM entry_ledger WHERE log_time::date <> log_day",
     ),
     (
-        "covered",
+        "log_interval",
         "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM covered GROUP BY server, direction, day, first_minute,"
+        "SELECT count(*) FROM (SELECT 1 FROM log_interval GROUP BY server, direction, day, first_minute,"
         " last_minute, first_day, last_day HAVING count(*) > 1) twice",
     ),
     (
-        "covered",
+        "log_interval",
         "minutes or days that cannot be",
-        "SELECT count(*) FROM covered WHERE NOT (0 <= first_minute AND first_minute < last_minute"
+        "SELECT count(*) FROM log_interval WHERE NOT (0 <= first_minute AND first_minute < last_minute"
         " AND last_minute <= 1440 AND day BETWEEN first_day AND last_day)",
     ),
     (
@@ -151,21 +155,21 @@ _CHECKS = (
         " twice",
     ),
     (
-        "imported",
+        "imported_day",
         "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM imported GROUP BY server, day HAVING count(*) > 1)"
+        "SELECT count(*) FROM (SELECT 1 FROM imported_day GROUP BY server, day HAVING count(*) > 1)"
         " twice",
     ),
     (
-        "imported",
+        "imported_day",
         "nothing was counted on that day",
-        "SELECT count(*) FROM imported i WHERE NOT EXISTS"
+        "SELECT count(*) FROM imported_day i WHERE NOT EXISTS"
         " (SELECT 1 FROM connection_by_day c WHERE c.server = i.server AND c.day = i.day)",
     ),
     (
-        "pruned",
+        "pruned_month",
         "stands twice",
-        "SELECT count(*) FROM (SELECT month FROM pruned GROUP BY month HAVING count(*) > 1) twice",
+        "SELECT count(*) FROM (SELECT month FROM pruned_month GROUP BY month HAVING count(*) > 1) twice",
     ),
     (
         "registry",
@@ -174,28 +178,28 @@ _CHECKS = (
         " HAVING count(*) > 1) twice",
     ),
     (
-        "origin",
+        "client_profile",
         "is of a month that is not pruned, or of another one",
-        "SELECT count(DISTINCT o.origin) FROM origin o LEFT JOIN connection_by_day f"
-        " ON f.origin = o.origin WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
+        "SELECT count(DISTINCT o.client_profile) FROM client_profile o LEFT JOIN connection_by_day f"
+        " ON f.client_profile = o.client_profile WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
         " pruned) OR date_trunc('month', f.day)::date <> o.month)",
     ),
     (
-        "origin",
+        "client_profile",
         "can be followed in months that are pruned",
-        "SELECT count(DISTINCT o.origin) FROM origin o JOIN connection_by_day f"
-        " ON f.origin = o.origin WHERE o.month IS NULL"
-        " AND date_trunc('month', f.day)::date <= (SELECT max(month) FROM pruned)",
+        "SELECT count(DISTINCT o.client_profile) FROM client_profile o JOIN connection_by_day f"
+        " ON f.client_profile = o.client_profile WHERE o.month IS NULL"
+        " AND date_trunc('month', f.day)::date <= (SELECT max(month) FROM pruned_month)",
     ),
     (
         "reject",
         "is an entry that was counted",
-        "SELECT count(*) FROM reject r JOIN seen s ON s.server = r.server AND s.entry = r.digest",
+        "SELECT count(*) FROM reject r JOIN entry_ledger s ON s.server = r.server AND s.entry = r.digest",
     ),
 )
 
 
-_SPANS = "SELECT code, first_day, last_day, network, name, doi, is_near FROM network_on"
+_SPANS = "SELECT code, first_day, last_day, network, name, doi, is_nearest FROM network_period"
 
 
 def audit(
@@ -225,9 +229,9 @@ def audit(
 def _month(ask: Ask, month: date, since: date, servers: dict[int, str]) -> Iterator[Difference]:
     """Differences of a month, of its days ``since`` which transfers are kept."""
     span = [max(month, since), month_of(month)[1]]
-    sums = [one for one in SUMS if one.time == "day" or month >= since]
+    sums = [one for one in ROLLUPS if one.time == "day" or month >= since]
     for table, unit, sql in [
-        ("seen", "bytes", _LEDGER),
+        ("entry_ledger", "bytes", _LEDGER),
         *((one.table, next(iter(one.values)), _sum(one)) for one in sums),
     ]:
         if span[0] > span[1]:
@@ -246,7 +250,7 @@ def _month(ask: Ask, month: date, since: date, servers: dict[int, str]) -> Itera
             )
 
 
-def _sum(one: Sum) -> str:
+def _sum(one: Rollup) -> str:
     """SQL of where the table of ``one`` differs from its sums made anew."""
     keys = ", ".join(one.keys)
     sides = ("stored", "counted")
@@ -287,13 +291,13 @@ def _names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
     )
     if made != kept:
         wrong = sum(((made - kept) + (kept - made)).values())
-        yield Difference("network_on", "is not what the registry says", wrong)
+        yield Difference("network_period", "is not what the registry says", wrong)
     prefix = int(ask("SELECT max(ipv6_prefix) AS n FROM store")["n"].to_pylist()[0] or 0)
     for table, is_right in (
         ("stream", _is_stream),
         ("agent", _is_agent),
         ("client", partial(_is_client, prefix=prefix)),
-        ("origin", _is_origin),
+        ("client_profile", _is_origin),
     ):
         wrong = 0
         for row in ask(f"SELECT * FROM {table}").to_pylist():
@@ -329,4 +333,4 @@ def _is_client(row: dict[str, Any], keys: Keys | None, *, prefix: int) -> bool:
 def _is_origin(row: dict[str, Any], keys: Keys | None) -> bool:
     if keys is None or row["month"]:  # of pruned months it is made of nothing
         return True
-    return bool(origin_id(keys, [row[name] for name in AS_READ]) == row["origin"])
+    return bool(client_profile_id(keys, [row[name] for name in AS_READ]) == row["client_profile"])

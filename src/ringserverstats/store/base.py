@@ -26,14 +26,14 @@ class Server:
 
     ``timezone`` is empty where nobody told it; then its days are those of UTC. ``first_day`` and
     ``last_day``, where they are told, are those between which logs are expected.
-    ``former`` are names that it had before: its logs may still bear them. ``paths`` are patterns
+    ``former_names`` are names that it had before: its logs may still bear them. ``paths`` are patterns
     of the files that are read when no others are named.
     """
 
     number: int
     name: str
     timezone: str
-    former: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     first_day: date | None = None
     last_day: date | None = None
@@ -60,7 +60,7 @@ class Server:
 
     def is_called(self, name: str) -> bool:
         """Whether that is its name, or was."""
-        return name == self.name or name in self.former
+        return name == self.name or name in self.former_names
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Due:
-    """A day that an outlet has to be given.
+class PendingDay:
+    """A day that an exporter has to be given.
 
     ``corrected``: something of it may have been taken away since it was given last.
     """
@@ -218,7 +218,7 @@ class Readable(Protocol):
         """Several questions to one state of the store, while others wait to write.
 
         Args:
-            limited: stop one that takes longer than the setting ``patience`` says.
+            limited: stop one that takes longer than the setting ``query_timeout`` says.
         """
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
@@ -254,10 +254,10 @@ class Store(Readable, Protocol):
     def servers(self) -> list[Server]:
         """All servers by name."""
 
-    def portrait(self) -> tuple[Identity, list[Server]]:
+    def identity_and_servers(self) -> tuple[Identity, list[Server]]:
         """Who it is, for a copy of it."""
 
-    def become(self, original: Identity, servers: list[Server]) -> None:
+    def initialise_copy(self, original: Identity, servers: list[Server]) -> None:
         """Be a copy of the store ``original`` with its ``servers``, in which nothing is yet.
 
         May be repeated, also when the original has got more servers, or knows them better.
@@ -287,7 +287,7 @@ class Store(Readable, Protocol):
             UsageError: something was.
         """
 
-    def doubt(self, days: set[tuple[int, date]]) -> None:
+    def mark_incomplete(self, days: set[tuple[int, date]]) -> None:
         """Take the logs of these days, each of a server, for not read whole."""
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
@@ -331,35 +331,35 @@ class Store(Readable, Protocol):
         Their transfers go, sums and ledger stay. Each month is a step of its own.
         """
 
-    def tidy(self) -> None:
+    def vacuum(self) -> None:
         """Leave nothing of what `prune` and `forget` took out in the files, as far as it can.
 
         What failed, or was stopped, is done by the next call.
         """
 
-    def begin_outlet(self, outlet: str, shape: str, *, all_due: bool) -> bool:
-        """Let days that change from now on, or ``all_due``, be due to go on to ``outlet``.
+    def register_exporter(self, exporter: str, definition: str, *, all_due: bool) -> bool:
+        """Let days that change from now on, or ``all_due``, be due to go on to ``exporter``.
 
         Args:
-            outlet: where to.
-            shape: what it is told of them; where that was another one, all are due.
+            exporter: where to.
+            definition: what it is told of them; where that was another one, all are due.
             all_due: also those of before.
 
         Returns:
             Whether it is a new one.
         """
 
-    def note_sent(self, outlet: str, day: date, number: int) -> None:
-        """Say that ``outlet`` was given a day, as it was at ``number``."""
+    def mark_exported(self, exporter: str, day: date, number: int) -> None:
+        """Say that ``exporter`` was given a day, as it was at ``number``."""
 
-    def note_unsent(self, outlet: str, first: date, last: date) -> None:
-        """Say that ``outlet`` may have nothing, or a part, of days from ``first`` to ``last``."""
+    def mark_unexported(self, exporter: str, first: date, last: date) -> None:
+        """Say that ``exporter`` may have nothing, or a part, of days from ``first`` to ``last``."""
 
-    def note_summed_up(self, outlet: str, month: date) -> None:
+    def mark_months_complete(self, exporter: str, month: date) -> None:
         """Say that the sums of ``month`` there are those of its days again."""
 
     def sending(self) -> AbstractContextManager[None]:
-        """Be the only one who gives days to outlets; another one is waited for.
+        """Be the only one who gives days to exporters; another one is waited for.
 
         Raises:
             BusyError: it took too long.
@@ -412,7 +412,7 @@ class Store(Readable, Protocol):
                 it is called with, in which it is then kept. Without it that is an error.
         """
 
-    def scratch(self, path: Path) -> "Store":
+    def new_empty_like(self, path: Path) -> "Store":
         """An empty store in the file ``path`` that reads logs as this one does.
 
         It has the same secret and servers.

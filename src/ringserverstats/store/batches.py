@@ -22,7 +22,7 @@ _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
 _COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
 _COVERS_GIVEN = "server, direction::direction AS direction, " + ", ".join(_COVERS[2:])
 _COVER = (
-    f"MERGE INTO covered AS old USING (SELECT {_COVERS_GIVEN}, bool_or(whole) AS whole FROM given"
+    f"MERGE INTO log_interval AS old USING (SELECT {_COVERS_GIVEN}, bool_or(whole) AS whole FROM given"
     f" GROUP BY 1, 2, 3, 4, 5, 6, 7) AS new"
     f" ON {' AND '.join(f'old.{name} = new.{name}' for name in _COVERS)}"
     " WHEN MATCHED AND new.whole AND NOT old.whole THEN UPDATE SET whole = true"
@@ -30,8 +30,8 @@ _COVER = (
     f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
 )
 _IMPORT = (
-    "INSERT INTO imported SELECT DISTINCT server, day FROM given"
-    " WHERE (server, day) NOT IN (SELECT server, day FROM imported)"
+    "INSERT INTO imported_day SELECT DISTINCT server, day FROM given"
+    " WHERE (server, day) NOT IN (SELECT server, day FROM imported_day)"
 )
 _REJECTED = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
 _REJECT = (
@@ -86,12 +86,12 @@ def find_new(
             **{name: entries[name] for name in ("server", "log_day", "entry")},
         }
     )
-    session.give("given", given)
+    session.register("given", given)
     found = session.table(
-        "SELECT given.row AS row, bool_or(seen.server = given.server) AS known,"
-        " bool_or(seen.server <> given.server) AS elsewhere"
-        " FROM given JOIN seen ON seen.log_day = given.log_day AND seen.entry = given.entry"
-        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY given.row",
+        "SELECT given.row AS row, bool_or(entry_ledger.server = given.server) AS known,"
+        " bool_or(entry_ledger.server <> given.server) AS elsewhere"
+        " FROM given JOIN entry_ledger ON entry_ledger.log_day = given.log_day AND entry_ledger.entry = given.entry"
+        " WHERE entry_ledger.log_day BETWEEN $1 AND $2 GROUP BY given.row",
         [days["min"], days["max"]],
     )
     known = found.filter(found["known"])["row"].to_numpy()
@@ -120,12 +120,12 @@ def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
     fresh = _fresh_entries(rows.entries, new)
     transfers = _of(fresh, rows.transfers)
-    origins = _those(rows.origins, "origin", fresh["origin"])
+    client_profiles = _those(rows.client_profiles, "client_profile", fresh["client_profile"])
     names = {
         "stream": _those(rows.streams, "stream", transfers["stream"]),
-        "agent": _those(rows.agents, "agent", origins["agent"]),
-        "client": _those(rows.clients, "client", origins["client"]),
-        "origin": origins,
+        "agent": _those(rows.agents, "agent", client_profiles["agent"]),
+        "client": _those(rows.clients, "client", client_profiles["client"]),
+        "client_profile": client_profiles,
     }
     for table, given in names.items():
         session.add_names(table, given)
@@ -173,15 +173,15 @@ def insert_notes(
         (rows.rejects, _REJECT),
     ):
         if len(given):
-            session.give("given", given)
-            if session.change(statement):
+            session.register("given", given)
+            if session.execute(statement):
                 changed |= set(pc.unique(given["day"]).to_pylist())
     if not new.any():
         return 0, changed
     fresh = rows.entries.filter(pa.array(new))
     changed |= set(pc.unique(fresh["day"]).to_pylist())
-    session.give("given", fresh.select(["server", "entry"]))
-    resolved = session.change(
+    session.register("given", fresh.select(["server", "entry"]))
+    resolved = session.execute(
         "DELETE FROM reject USING given"
         " WHERE reject.server = given.server AND reject.digest = given.entry"
     )
@@ -193,7 +193,7 @@ def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
 
     That history is of what was sent, so what was received counts.
     """
-    days = set(session.rows("SELECT server, day FROM imported"))
+    days = set(session.rows("SELECT server, day FROM imported_day"))
     days -= set(zip(*(rows.imported[name].to_pylist() for name in ("server", "day")), strict=True))
     if not days or not len(rows.entries):
         return np.zeros(len(rows.entries), np.bool_)
@@ -209,8 +209,8 @@ def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
 LOGGED = """
 SELECT DISTINCT s.day FROM (
     SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
-    UNION SELECT day FROM covered WHERE server = $1 AND direction = 'TX'
-) s WHERE s.day NOT IN (SELECT day FROM imported WHERE server = $1)
+    UNION SELECT day FROM log_interval WHERE server = $1 AND direction = 'TX'
+) s WHERE s.day NOT IN (SELECT day FROM imported_day WHERE server = $1)
 """
 
 
@@ -243,12 +243,12 @@ def find_misdated(
     if not len(known):
         return 0, frozenset()
     days = pc.min_max(known["log_day"]).as_py()
-    session.give("given", known)
+    session.register("given", known)
     rows = session.rows(
-        "SELECT given.server, given.day, seen.day, count(*) FROM given JOIN seen"
-        " ON seen.log_day = given.log_day AND seen.entry = given.entry"
-        " AND seen.server = given.server AND seen.day <> given.day"
-        " WHERE seen.log_day BETWEEN $1 AND $2 GROUP BY 1, 2, 3",
+        "SELECT given.server, given.day, entry_ledger.day, count(*) FROM given JOIN entry_ledger"
+        " ON entry_ledger.log_day = given.log_day AND entry_ledger.entry = given.entry"
+        " AND entry_ledger.server = given.server AND entry_ledger.day <> given.day"
+        " WHERE entry_ledger.log_day BETWEEN $1 AND $2 GROUP BY 1, 2, 3",
         [days["min"], days["max"]],
     )
     rows += _misdated_within(entries)
@@ -267,11 +267,11 @@ def _misdated_within(entries: pa.Table) -> list[tuple[int, date, date, int]]:
     return [(*triple, count) for triple, count in counts.items()]
 
 
-def doubt(session: Session, days: set[tuple[int, date]]) -> None:
+def mark_incomplete(session: Session, days: set[tuple[int, date]]) -> None:
     """Take the logs of these days, each of a server, for not read whole."""
     for server, day in sorted(days):
-        session.change(
-            "UPDATE covered SET whole = false WHERE server = $1 AND day = $2", [server, day]
+        session.execute(
+            "UPDATE log_interval SET whole = false WHERE server = $1 AND day = $2", [server, day]
         )
 
 
@@ -291,16 +291,16 @@ def known_rejects(
 def settle_rejects(session: Session, read: FileRead) -> int:
     """Forget rejects that are none any more, as ``read`` tells; returns how many."""
     own = [read.server, read.file]
-    gone = session.change("DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own)
+    gone = session.execute("DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own)
     if read.digests is None:
         return gone
     found = [str(UUID(bytes=digest)) for digest in read.digests]
-    gone += session.change(
+    gone += session.execute(
         "DELETE FROM reject WHERE server = $1 AND file = $2 AND position < $4"
         " AND NOT digest = ANY($3::uuid[])",
         [*own, found, read.size],
     )
-    session.change(
+    session.execute(
         "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
         " AND digest = ANY($3::uuid[])",
         [*own, found, read.version],

@@ -11,8 +11,8 @@ import pyarrow as pa
 from ringserverstats.enrich.rows import moved_connections
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Removed, Server
+from ringserverstats.store.rollups import ROLLUPS, month_of
 from ringserverstats.store.session import Session
-from ringserverstats.store.sums import SUMS, month_of
 
 _DAYS = "server = $1 AND day BETWEEN $2 AND $3"
 _AMOUNTS = (
@@ -27,17 +27,17 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
     """Forget the entries, coverage and rejects of ``server`` from ``first`` to ``last``."""
     span = [server.number, first, last]
     _check(session, server, first, last)
-    amounts = session.rows(f"{_AMOUNTS} FROM seen WHERE {_DAYS}", span)[0]
-    for table in ("seen", *session.facts, "covered", "imported"):
-        session.change(f"DELETE FROM {table} WHERE {_DAYS}", span)
+    amounts = session.rows(f"{_AMOUNTS} FROM entry_ledger WHERE {_DAYS}", span)[0]
+    for table in ("entry_ledger", *session.facts, "log_interval", "imported_day"):
+        session.execute(f"DELETE FROM {table} WHERE {_DAYS}", span)
     # A log of several days counts entries on another day than those that it also covers.
-    session.change(
-        "UPDATE covered SET whole = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
+    session.execute(
+        "UPDATE log_interval SET whole = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
         span,
     )
-    rejects = session.change(
+    rejects = session.execute(
         f"DELETE FROM reject WHERE ({_DAYS})"
-        " OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM seen))",
+        " OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM entry_ledger))",
         span,
     )
     _sum_again(session, server.number, first, last)
@@ -52,15 +52,17 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
         UsageError: both have some entries, and ``once`` does not allow to count them once.
     """
     both = [source.number, target.number]
-    first, last = session.rows("SELECT min(day), max(day) FROM seen WHERE server = $1", both[:1])[0]
+    first, last = session.rows(
+        "SELECT min(day), max(day) FROM entry_ledger WHERE server = $1", both[:1]
+    )[0]
     if first is not None:
         for server in (source, target):
             _check(session, server, first, last)
     one, other = map(int, both)
-    session.keep(
+    session.create_temp_table_as(
         "twice",
-        f"SELECT * FROM seen WHERE server = {one}"
-        f" AND (log_day, entry) IN (SELECT log_day, entry FROM seen WHERE server = {other})",
+        f"SELECT * FROM entry_ledger WHERE server = {one}"
+        f" AND (log_day, entry) IN (SELECT log_day, entry FROM entry_ledger WHERE server = {other})",
     )
     amounts = session.rows(f"{_AMOUNTS} FROM twice")[0]
     if amounts[1] and not once:
@@ -69,33 +71,33 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
             "count them once from now on, add --once"
         )
     for table in session.facts:
-        session.change(
+        session.execute(
             f"DELETE FROM {table} USING twice WHERE {table}.server = twice.server"
             f" AND {table}.entry = entry_number(twice.server, twice.entry)"
         )
-    session.change(
-        "DELETE FROM seen USING twice WHERE seen.server = twice.server"
-        " AND seen.log_day = twice.log_day AND seen.entry = twice.entry"
+    session.execute(
+        "DELETE FROM entry_ledger USING twice WHERE entry_ledger.server = twice.server"
+        " AND entry_ledger.log_day = twice.log_day AND entry_ledger.entry = twice.entry"
     )
     _move_transfers(session, source.number, target.number)
-    session.change("UPDATE seen SET server = $2 WHERE server = $1", both)
+    session.execute("UPDATE entry_ledger SET server = $2 WHERE server = $1", both)
     rejects = _move_notes(session, both)
-    session.change(
-        "DELETE FROM imported WHERE server = $1"
-        " AND day IN (SELECT day FROM imported WHERE server = $2)",
+    session.execute(
+        "DELETE FROM imported_day WHERE server = $1"
+        " AND day IN (SELECT day FROM imported_day WHERE server = $2)",
         both,
     )
-    session.change("UPDATE imported SET server = $2 WHERE server = $1", both)
+    session.execute("UPDATE imported_day SET server = $2 WHERE server = $1", both)
     if first is not None:
         for number in both:
             _sum_again(session, number, first, last)
-    session.change("DELETE FROM server WHERE server = $1", both[:1])
-    session.change(
-        "UPDATE server SET former = $2, paths = $3, timezone = $4, first_day = $5, last_day = $6"
+    session.execute("DELETE FROM server WHERE server = $1", both[:1])
+    session.execute(
+        "UPDATE server SET former_names = $2, paths = $3, timezone = $4, first_day = $5, last_day = $6"
         " WHERE server = $1",
         [
             target.number,
-            [*target.former, source.name, *source.former],
+            [*target.former_names, source.name, *source.former_names],
             list(dict.fromkeys([*target.paths, *source.paths])),
             target.timezone or source.timezone,
             *_service(source, target),
@@ -105,14 +107,14 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
 
 
 def forget_unused(session: Session) -> None:
-    """Take streams, origins, clients and agents out of which nothing tells any more."""
+    """Take streams, client_profiles, clients and agents out of which nothing tells any more."""
     for table, user in (
         ("stream", "by_month"),
-        ("origin", "by_month"),
-        ("client", "origin"),
-        ("agent", "origin"),
+        ("client_profile", "by_month"),
+        ("client", "client_profile"),
+        ("agent", "client_profile"),
     ):
-        session.change(
+        session.execute(
             f"DELETE FROM {table} WHERE {table} NOT IN (SELECT DISTINCT {table} FROM {user})"
         )
 
@@ -127,7 +129,9 @@ def _service(one: Server, other: Server) -> tuple[date | None, date | None]:
 def _check(session: Session, server: Server, first: date, last: date) -> None:
     """Make sure that sums can be made anew: the transfers are those that the ledger knows."""
     span = [server.number, *_months(first, last)]
-    ledger = session.rows(f"SELECT sum(transfers), sum(bytes) FROM seen WHERE {_DAYS}", span)
+    ledger = session.rows(
+        f"SELECT sum(transfers), sum(bytes) FROM entry_ledger WHERE {_DAYS}", span
+    )
     facts = session.rows(
         f"SELECT nullif(count(*), 0), sum(bytes) FROM transfer WHERE {_DAYS}", span
     )
@@ -146,8 +150,8 @@ def _check(session: Session, server: Server, first: date, last: date) -> None:
 
 
 _PRUNED = """
-SELECT count(*) FROM pruned p WHERE p.month <= $2::date AND EXISTS
-    (SELECT 1 FROM seen s WHERE s.server = $1 AND date_trunc('month', s.day)::date = p.month)
+SELECT count(*) FROM pruned_month p WHERE p.month <= $2::date AND EXISTS
+    (SELECT 1 FROM entry_ledger s WHERE s.server = $1 AND date_trunc('month', s.day)::date = p.month)
 """
 
 
@@ -159,22 +163,22 @@ def _months(first: date, last: date) -> tuple[date, date]:
 def _sum_again(session: Session, server: int, first: date, last: date) -> None:
     """Make the sums of the months from ``first`` to ``last`` anew."""
     span = [server, *_months(first, last)]
-    for one in SUMS:
-        session.sum_again(one, "server = $1 AND {time} BETWEEN $2 AND $3", span)
+    for one in ROLLUPS:
+        session.rebuild_rollup(one, "server = $1 AND {time} BETWEEN $2 AND $3", span)
 
 
 def _move_transfers(session: Session, source: int, target: int) -> None:
     """Entries and connections have numbers that depend on their server."""
     found = session.table(
-        "SELECT DISTINCT o.client, f.connection FROM connection_by_day f JOIN origin o"
-        " USING (origin) WHERE f.server = $1",
+        "SELECT DISTINCT o.client, f.connection FROM connection_by_day f JOIN client_profile o"
+        " USING (client_profile) WHERE f.server = $1",
         [source],
     )
     client, connection = (found[name].to_numpy() for name in ("client", "connection"))
     moved = moved_connections(connection, (source, client), (target, client))
-    session.give("moved", pa.table({"connection": connection, "becomes": moved}))
+    session.register("moved", pa.table({"connection": connection, "becomes": moved}))
     for table in session.facts:
-        session.change(
+        session.execute(
             f"UPDATE {table} SET server = $2, connection = moved.becomes,"
             f" entry = xor({table}.entry,"
             f" xor(entry_number($1, {_NO_ID}), entry_number($2, {_NO_ID})))"
@@ -190,21 +194,21 @@ def _move_notes(session: Session, both: list[int]) -> int:
         How many rejects were of both, or are entries that were counted.
     """
     one, other = map(int, both)
-    session.keep(
+    session.create_temp_table_as(
         "cover",
-        f"SELECT {_COVER}, bool_and(whole) AS whole FROM covered"
+        f"SELECT {_COVER}, bool_and(whole) AS whole FROM log_interval"
         f" WHERE server IN ({one}, {other}) GROUP BY {_COVER}",
     )
-    session.change("DELETE FROM covered WHERE server IN ($1, $2)", both)
-    session.change(
-        f"INSERT INTO covered (server, {_COVER}, whole) SELECT $1, {_COVER}, whole FROM cover",
+    session.execute("DELETE FROM log_interval WHERE server IN ($1, $2)", both)
+    session.execute(
+        f"INSERT INTO log_interval (server, {_COVER}, whole) SELECT $1, {_COVER}, whole FROM cover",
         both[1:],
     )
-    gone = session.change(
+    gone = session.execute(
         "DELETE FROM reject WHERE (server = $1"
         " AND digest IN (SELECT digest FROM reject WHERE server = $2))"
-        " OR (server IN ($1, $2) AND digest IN (SELECT entry FROM seen WHERE server = $2))",
+        " OR (server IN ($1, $2) AND digest IN (SELECT entry FROM entry_ledger WHERE server = $2))",
         both,
     )
-    session.change("UPDATE reject SET server = $2 WHERE server = $1", both)
+    session.execute("UPDATE reject SET server = $2 WHERE server = $1", both)
     return gone

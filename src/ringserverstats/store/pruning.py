@@ -10,36 +10,36 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.enrich.pruning import Coarse, pruned_rows, random_ids
+from ringserverstats.enrich.anonymise import Coarse, pruned_rows, random_ids
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Pruned
 from ringserverstats.store.corrections import forget_unused
+from ringserverstats.store.rollups import ROLLUPS, Rollup, month_of
 from ringserverstats.store.session import Session
-from ringserverstats.store.sums import SUMS, Sum, month_of
 
 _ONE_DAY = timedelta(days=1)
 _SPAN = "{time} BETWEEN '{first}' AND '{last}'"
 _ORIGINS = """
-SELECT o.*, a.family FROM origin o JOIN agent a ON a.agent = o.agent
- WHERE o.month IS NULL AND o.origin IN (
-    SELECT origin FROM connection_by_day WHERE day BETWEEN $1::date AND $2::date
- ) ORDER BY o.origin
+SELECT o.*, a.family FROM client_profile o JOIN agent a ON a.agent = o.agent
+ WHERE o.month IS NULL AND o.client_profile IN (
+    SELECT client_profile FROM connection_by_day WHERE day BETWEEN $1::date AND $2::date
+ ) ORDER BY o.client_profile
 """
 _CONNECTIONS = """
 SELECT DISTINCT f.server, f.connection
-  FROM connection_by_day f JOIN origin o ON o.origin = f.origin
+  FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile
  WHERE o.month IS NULL AND f.day BETWEEN $1::date AND $2::date
 """
 _TRANSFERS = "SELECT count(*) FROM transfer WHERE day BETWEEN $1::date AND $2::date"
 _UNPRUNED = """
 SELECT DISTINCT date_trunc('month', f.day)::date AS month
-  FROM connection_by_day f JOIN origin o ON o.origin = f.origin
+  FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile
  WHERE o.month IS NULL AND f.day < $1::date
 """
 _WITH_TRANSFERS = " UNION SELECT date_trunc('month', day)::date FROM {table} WHERE day < $1::date"
 _KEEP = """
-UPDATE store SET untidy = true,
+UPDATE store SET vacuum_pending = true,
        kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 """
 
@@ -58,7 +58,7 @@ def begin(session: Session, before: date) -> list[date]:
     """
     months = months_to_prune(session, before)
     if months:
-        session.change(_KEEP, [before])
+        session.execute(_KEEP, [before])
     return months
 
 
@@ -75,16 +75,16 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
         coarse.add(row, row["family"])
     transfers = session.rows(_TRANSFERS, span)[0][0]
     for table in session.facts:
-        session.change(f"DELETE FROM {table} WHERE day BETWEEN $1 AND $2", span)
+        session.execute(f"DELETE FROM {table} WHERE day BETWEEN $1 AND $2", span)
     if coarse.becomes:
         for name, rows in coarse.tables.items():
             session.add_names(name, rows)
         _give_moves(session, coarse, span)
-        for one in SUMS:
-            if not one.is_of_origins:
+        for one in ROLLUPS:
+            if not one.has_client_profile:
                 continue
             where = _SPAN.format(time=one.time, first=span[0], last=span[1])
-            session.replace_sums(one, where, _moved(one, where))
+            session.replace_rollup(one, where, _moved(one, where))
         forget_unused(session)
     _mark(session, month, late=False)
     return Pruned(months=1, clients=len(coarse.clients), transfers=int(transfers))
@@ -94,7 +94,7 @@ def coarse_rows(
     session: Session, rows: Rows, new: npt.NDArray[np.bool_], keys: Callable[[], Keys]
 ) -> Rows:
     """``rows`` as the ``new`` ones may be written: in pruned months with clients of these alone."""
-    last = session.rows("SELECT max(month) FROM pruned")[0][0]
+    last = session.rows("SELECT max(month) FROM pruned_month")[0][0]
     if last is None:
         return rows
     made, months = pruned_rows(rows, new, month_of(last)[1] + _ONE_DAY, keys())
@@ -106,29 +106,29 @@ def coarse_rows(
 def _mark(session: Session, month: date, *, late: bool) -> None:
     """Say that a month is pruned, and if it is so, that logs of it came later."""
     if late:
-        session.change("UPDATE pruned SET late = true WHERE month = $1::date", [month])
-    session.change(
-        f"INSERT INTO pruned (month, late) SELECT $1::date, {late}"
-        " WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE month = $1::date)",
+        session.execute("UPDATE pruned_month SET late = true WHERE month = $1::date", [month])
+    session.execute(
+        f"INSERT INTO pruned_month (month, late) SELECT $1::date, {late}"
+        " WHERE NOT EXISTS (SELECT 1 FROM pruned_month WHERE month = $1::date)",
         [month],
     )
 
 
 def _give_moves(session: Session, coarse: Coarse, span: list[date]) -> None:
-    """Let SQL see what origins and connections of the month become."""
+    """Let SQL see what client_profiles and connections of the month become."""
     before, after = zip(*coarse.becomes.items(), strict=True)
-    kinds = {"origin": before, "becomes": after}
-    session.give("moved", pa.table({n: pa.array(v, pa.int64()) for n, v in kinds.items()}))
+    kinds = {"client_profile": before, "becomes": after}
+    session.register("moved", pa.table({n: pa.array(v, pa.int64()) for n, v in kinds.items()}))
     found = session.table(_CONNECTIONS, span)
     becomes = random_ids(found["connection"].to_numpy())
-    session.give("moved_connection", found.append_column("becomes", pa.array(becomes)))
+    session.register("moved_connection", found.append_column("becomes", pa.array(becomes)))
 
 
-def _moved(one: Sum, where: str) -> str:
-    """SQL of the rows of the sums ``one`` with what their origins and connections become."""
+def _moved(one: Rollup, where: str) -> str:
+    """SQL of the rows of the sums ``one`` with what their client_profiles and connections become."""
     columns = {name: f"f.{name}" for name in one.keys}
-    columns["origin"] = "coalesce(m.becomes, f.origin)"
-    joins = "LEFT JOIN moved m ON m.origin = f.origin"
+    columns["client_profile"] = "coalesce(m.becomes, f.client_profile)"
+    joins = "LEFT JOIN moved m ON m.client_profile = f.client_profile"
     if "connection" in columns:
         columns["connection"] = "coalesce(c.becomes, f.connection)"
         joins += (

@@ -9,7 +9,7 @@ from ringserverstats.store.base import Ask
 from ringserverstats.store.session import Session
 from ringserverstats.store.versions import raise_versions
 
-_SPANS = "SELECT code, first_day, last_day, network FROM network_on"
+_SPANS = "SELECT code, first_day, last_day, network FROM network_period"
 _DAYS = "SELECT DISTINCT day FROM network_by_day WHERE network IN (SELECT code FROM given)"
 _REGISTRY = pa.schema(
     [
@@ -24,7 +24,7 @@ _NETWORK_ON = pa.schema(
     [
         *_REGISTRY,
         ("network", pa.string()),
-        ("is_near", pa.bool_()),
+        ("is_nearest", pa.bool_()),
     ]
 )
 
@@ -40,13 +40,13 @@ def set_registry(session: Session, networks: Sequence[Network]) -> None:
     before = set(session.rows(_SPANS))
     for table, rows, schema in (
         ("registry", networks, _REGISTRY),
-        ("network_on", spans(networks), _NETWORK_ON),
+        ("network_period", spans(networks), _NETWORK_ON),
     ):
-        session.change(f"DELETE FROM {table}")
-        session.give("given", pa.Table.from_pylist([vars(row) for row in rows], schema))
+        session.execute(f"DELETE FROM {table}")
+        session.register("given", pa.Table.from_pylist([vars(row) for row in rows], schema))
         names = ", ".join(schema.names)
-        session.change(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")
+        session.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")
     changed = sorted({span[0] for span in before ^ set(session.rows(_SPANS))})
     if changed:
-        session.give("given", pa.table({"code": changed}))
+        session.register("given", pa.table({"code": changed}))
         raise_versions(session, {day for (day,) in session.rows(_DAYS)}, corrects=True)

@@ -25,18 +25,18 @@ def identity(session: Session) -> Identity:
 
 def new_generation(session: Session) -> None:
     """Let what other processes know of the store no longer hold."""
-    session.change("UPDATE store SET generation = $1", [str(uuid.uuid4())])
+    session.execute("UPDATE store SET generation = $1", [str(uuid.uuid4())])
 
 
 def all_servers(session: Session) -> list[Server]:
     """All servers by name."""
     rows = session.rows(
-        "SELECT server, name, timezone, former, paths, first_day, last_day FROM server"
+        "SELECT server, name, timezone, former_names, paths, first_day, last_day FROM server"
         " ORDER BY name"
     )
     return [
-        Server(number, name, timezone, tuple(former or ()), tuple(paths or ()), *service)
-        for number, name, timezone, former, paths, *service in rows
+        Server(number, name, timezone, tuple(former_names or ()), tuple(paths or ()), *service)
+        for number, name, timezone, former_names, paths, *service in rows
     ]
 
 
@@ -84,24 +84,24 @@ def copy_servers(session: Session, original: Identity, servers: list[Server]) ->
             f"the copy has a server that the store does not have ({strangers[0]!r}), so logs were "
             "read into it: use it instead of the store, or copy into another one"
         )
-    session.change("DELETE FROM server")
+    session.execute("DELETE FROM server")
     for server in servers:
         _insert(session, server)
-    session.change(
+    session.execute(
         "UPDATE store SET generation = $1, last_server = $2",
         [original.generation, original.last_server],
     )
 
 
 def _insert(session: Session, server: Server) -> None:
-    session.change(
-        "INSERT INTO server (server, name, timezone, former, paths, first_day, last_day)"
+    session.execute(
+        "INSERT INTO server (server, name, timezone, former_names, paths, first_day, last_day)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [
             server.number,
             server.name,
             server.timezone,
-            list(server.former),
+            list(server.former_names),
             list(server.paths),
             server.first_day,
             server.last_day,
@@ -125,30 +125,32 @@ def change_server(
     """
     found = named(session, name)
     if paths is not None:
-        session.change(
+        session.execute(
             "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
         )
     if service is not None:
-        session.change(
+        session.execute(
             "UPDATE server SET first_day = $2, last_day = $3 WHERE server = $1",
             [found.number, *service],
         )
     if timezone:
-        session.change(
+        session.execute(
             "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
         )
         if found.timezone not in ("", timezone):  # logs may have been taken for whole too early
-            session.change("UPDATE covered SET whole = false WHERE server = $1", [found.number])
+            session.execute(
+                "UPDATE log_interval SET whole = false WHERE server = $1", [found.number]
+            )
     if rename and rename != name:
         others = [one for one in all_servers(session) if one.number != found.number]
         if any(server.is_called(rename) for server in others):
             raise UsageError(
                 f"there is a server that is or was called {rename!r}; take another name"
             )
-        former = [*(old for old in found.former if old != rename), name]
-        session.change(
-            "UPDATE server SET name = $2, former = $3 WHERE server = $1",
-            [found.number, rename, former],
+        former_names = [*(old for old in found.former_names if old != rename), name]
+        session.execute(
+            "UPDATE server SET name = $2, former_names = $3 WHERE server = $1",
+            [found.number, rename, former_names],
         )
 
 
@@ -164,12 +166,12 @@ def remove_server(session: Session, name: str) -> None:
             f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
             f"--server {name} --from 2000 --to 2100, or merge it into another server"
         )
-    session.change("DELETE FROM server WHERE server = $1", [found.number])
+    session.execute("DELETE FROM server WHERE server = $1", [found.number])
 
 
 def _was_read(session: Session, server: Server) -> bool:
     """Whether anything was read of ``server``."""
     return any(
         session.rows(f"SELECT count(*) FROM {table} WHERE server = $1", [server.number])[0][0]
-        for table in ("seen", "covered", "reject")
+        for table in ("entry_ledger", "log_interval", "reject")
     )

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from ringserverstats.store.sums import Sum
+from ringserverstats.store.rollups import Rollup
 
 
 class Session(Protocol):
@@ -16,8 +16,8 @@ class Session(Protocol):
 
     #: The tables of transfers whose rows can be changed, each with the columns of their entry.
     facts: tuple[str, ...]
-    #: The tables of sums by origin whose rows can be changed.
-    of_origins: tuple[str, ...]
+    #: The tables of sums by client_profile whose rows can be changed.
+    profile_rollup_tables: tuple[str, ...]
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a SELECT, or of what a change returns."""
@@ -25,13 +25,13 @@ class Session(Protocol):
     def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The answer to a SELECT, as `ringserverstats.store.base.Ask` gives it."""
 
-    def change(self, sql: str, parameters: Sequence[object] = ()) -> int:
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run a change; returns how many rows it is of."""
 
-    def give(self, name: str, rows: pa.Table) -> None:
+    def register(self, name: str, rows: pa.Table) -> None:
         """Let SQL see ``rows`` as the table ``name``, in this transaction."""
 
-    def keep(self, name: str, select: str) -> None:
+    def create_temp_table_as(self, name: str, select: str) -> None:
         """Let ``name`` be a table of what ``select`` finds now, in this transaction, once."""
 
     def add_names(self, table: str, given: pa.Table) -> None:
@@ -46,13 +46,13 @@ class Session(Protocol):
             streams: rows of schema `STREAMS`, one for each stream of these.
         """
 
-    def sum_again(self, one: Sum, where: str, parameters: Sequence[object]) -> None:
+    def rebuild_rollup(self, one: Rollup, where: str, parameters: Sequence[object]) -> None:
         """Make those sums anew for whose keys ``where`` is true, from transfers ``f``.
 
         ``where`` has a place ``{time}`` for the column of the day.
         """
 
-    def replace_sums(self, one: Sum, where: str, select: str) -> None:
+    def replace_rollup(self, one: Rollup, where: str, select: str) -> None:
         """Put the rows of ``select``, keys and values of sums, in the place of those of ``where``.
 
         ``select`` may read the same sums.

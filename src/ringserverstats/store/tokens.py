@@ -54,7 +54,7 @@ def add_token(session: Session, token: Token) -> None:
             f"there is a token {token.name!r} already; revoke it first, or take another name: "
             f"ringserverstats token revoke {token.name}"
         )
-    session.change(
+    session.execute(
         "INSERT INTO token (name, digest, may_ingest, networks, made) VALUES ($1, $2, $3, $4, $5)",
         [token.name, token.digest, token.may_ingest, list(token.networks), token.made],
     )
@@ -66,5 +66,5 @@ def remove_token(session: Session, name: str) -> None:
     Raises:
         UsageError: there is none.
     """
-    if not session.change("DELETE FROM token WHERE name = $1", [name]):
+    if not session.execute("DELETE FROM token WHERE name = $1", [name]):
         raise UsageError(f"there is no token {name!r}; see: ringserverstats token list")

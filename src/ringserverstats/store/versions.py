@@ -21,7 +21,7 @@ ON CONFLICT (day) DO UPDATE SET number = day_version.number + 1,
                      ELSE day_version.corrected END
 """
 _DAYS = """
-SELECT DISTINCT f.day FROM connection_by_day f JOIN origin o ON o.origin = f.origin WHERE {where}
+SELECT DISTINCT f.day FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile WHERE {where}
 """
 _VERSION = f"""
 SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(number), 0)::text AS version
@@ -37,14 +37,14 @@ def raise_versions(
     """Say that answers about ``days`` may be others from now on; None stands for all days.
 
     Days that ``corrects`` takes something away from, or gives another name to what is in them, have
-    to be told one by one: an outlet is given them again.
+    to be told one by one: an exporter is given them again.
 
     To be called last in a transaction, as others who write of the same days wait for its end.
     """
     given = pa.table({"day": pa.array(sorted({day or ALL for day in days}), pa.date32())})
     if len(given):
-        session.give("given", given)
-        session.change(_RAISE.format(corrects=int(corrects)))
+        session.register("given", given)
+        session.execute(_RAISE.format(corrects=int(corrects)))
 
 
 def days_of(session: Session, where: str = "true", parameters: Sequence[object] = ()) -> set[date]:

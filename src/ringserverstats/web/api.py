@@ -10,16 +10,16 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.statistics import eida_service
-from ringserverstats.statistics.asked import PERIOD, question_of
+from ringserverstats.exports.eida import service as eida_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
-from ringserverstats.statistics.formats import FORMATS
-from ringserverstats.statistics.notes import of_clients, of_logs, of_networks
-from ringserverstats.statistics.published import answer_for
-from ringserverstats.statistics.questions import OF_SERVER
-from ringserverstats.statistics.rejects import rejects
-from ringserverstats.web.answers import RefusedError, told
+from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.parameters import PERIOD, query_of
+from ringserverstats.statistics.publish import result_for
+from ringserverstats.statistics.query import OF_SERVER
+from ringserverstats.statistics.reject_list import rejects
+from ringserverstats.statistics.serialize import FORMATS
 from ringserverstats.web.metrics import measured, metrics_text
+from ringserverstats.web.responses import RefusedError, told
 from ringserverstats.web.view import today, words_of
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ def _answered(rows: pa.Table, format_: str, name: str, notes: list[str]) -> Resp
 
 def stats(service: "Service", request: Request) -> Response:
     """Any question."""
-    guest = service.guest(request)
+    principal = service.principal(request)
     words, _, format_ = _split(request)
-    question = question_of(words, today())
+    query = query_of(words, today())
     store = service.existing()  # not of one reading: what follows holds it no longer than needed
-    answer = answer_for(guest.reader, store, question, service.policy)
-    is_operator = guest.reader.is_operator
+    answer = result_for(principal.reader, store, query, service.policy)
+    is_operator = principal.reader.is_operator
     notes = [
-        *of_logs(store, question, gaps(store, question), with_rejects=is_operator),
-        *of_clients(store, question),
+        *of_logs(store, query, gaps(store, query), with_rejects=is_operator),
+        *of_clients(store, query),
         *of_networks(answer.nearest),
     ]
     texts = [*(note.text for note in notes), *answer.left_out]
@@ -80,30 +80,30 @@ def stats(service: "Service", request: Request) -> Response:
 
 def coverage_of(service: "Service", request: Request) -> Response:
     """Which days the logs cover."""
-    guest = service.guest(request)
+    principal = service.principal(request)
     words, own, format_ = _split(request, "by")
-    question = question_of(_only(words, *PERIOD, *OF_SERVER), today())
+    query = query_of(_only(words, *PERIOD, *OF_SERVER), today())
     with service.reading() as store:
-        rows = coverage(store, question, by=own["by"] or PERIODS[0])
-    if not guest.reader.is_operator:  # who may know of some networks alone is told no sums
+        rows = coverage(store, query, by=own["by"] or PERIODS[0])
+    if not principal.reader.is_operator:  # who may know of some networks alone is told no sums
         rows = rows.drop_columns(["entries", "rejects"])
     return _answered(rows, format_, "coverage", [])
 
 
 def rejected(service: "Service", request: Request) -> Response:
     """What was not counted, and why; for the operator, as files are named."""
-    if not service.guest(request).reader.is_operator:
+    if not service.principal(request).reader.is_operator:
         raise RefusedError(403, "what was rejected is for the operator alone")
     words, _, format_ = _split(request)
-    question = question_of(_only(words, *PERIOD, "server"), today())
+    query = query_of(_only(words, *PERIOD, "server"), today())
     with service.reading() as store:
-        rows = rejects(store, question)
+        rows = rejects(store, query)
     return _answered(rows, format_, "rejects", [])
 
 
 def servers(service: "Service", request: Request) -> Response:
     """The servers, and the days that are known of each."""
-    service.guest(request)
+    service.principal(request)
     words, _, format_ = _split(request)
     _only(words)
     with service.reading() as store:
@@ -120,7 +120,7 @@ def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
 
 def eida(service: "Service", request: Request) -> Response:
     """What EIDA's statistics of dataselect answer, of real-time data."""
-    if service.guest(request).reader.networks and service.settings.reading != "public":
+    if service.principal(request).reader.networks and service.settings.reading != "public":
         raise RefusedError(403, "this tells of all networks, your token of some")
     reply = eida_service.answer(
         service.existing(),
@@ -134,12 +134,12 @@ def eida(service: "Service", request: Request) -> Response:
 
 def metrics(service: "Service", request: Request) -> Response:
     """The store in numbers, for Prometheus."""
-    reader = service.guest(request).reader
+    reader = service.principal(request).reader
     if not reader.is_operator and (reader.networks or service.policy.embargoed):
         raise RefusedError(403, "these are sums over all networks: for the operator")
     with service.reading() as store:
         version = service.version(store, None, None)
-        due = service.sender.due(store)  # which no version tells
+        due = service.export_worker.due(store)  # which no version tells
         found = service.metrics.get("metrics", version, lambda: measured(store))
     text = metrics_text(found, time.time(), due)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ringserverstats import __version__
-from ringserverstats.statistics.asked import PERIOD
-from ringserverstats.statistics.columns import FILTERS, GROUPS, MEASURES
 from ringserverstats.statistics.coverage import PERIODS
-from ringserverstats.statistics.formats import FORMATS
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.parameters import PERIOD
+from ringserverstats.statistics.serialize import FORMATS
 from ringserverstats.web import pages
-from ringserverstats.web.answers import told
 from ringserverstats.web.api import TYPES
+from ringserverstats.web.responses import told
 
 if TYPE_CHECKING:
     from ringserverstats.web.service import Service
@@ -122,8 +122,8 @@ def _receiving() -> dict[str, Any]:
 @cache
 def description() -> dict[str, Any]:
     """The OpenAPI description."""
-    question = [
-        _text("by", f"Group by, in this order: {', '.join(GROUPS)}", _EXAMPLES["by"]),
+    query = [
+        _text("by", f"Group by, in this order: {', '.join(DIMENSIONS)}", _EXAMPLES["by"]),
         *_period(),
         *_filters(),
         _text("measure", f"Numbers to show: {', '.join(MEASURES)}", _EXAMPLES["measure"]),
@@ -144,7 +144,7 @@ def description() -> dict[str, Any]:
         },
         "paths": {
             "/": _receiving(),
-            "/api/v1/stats": _get("Any question", question, _answers(rows="Rows of the answer")),
+            "/api/v1/stats": _get("Any question", query, _answers(rows="Rows of the answer")),
             "/api/v1/coverage": _get(
                 "Which days the logs cover",
                 [by, *_period(), *_filters("server", "direction"), _format()],

@@ -24,8 +24,8 @@ SELECT v.name AS server,
        (SELECT coalesce(sum(entries), 0) FROM connection_by_day c
          WHERE c.server = v.server) AS entries,
        (SELECT count(*) FROM reject r WHERE r.server = v.server) AS rejects,
-       (SELECT max(s.log_time) FROM seen s WHERE s.server = v.server AND s.log_day =
-         (SELECT max(log_day) FROM seen l WHERE l.server = v.server)) AS last_entry
+       (SELECT max(s.log_time) FROM entry_ledger s WHERE s.server = v.server AND s.log_day =
+         (SELECT max(log_day) FROM entry_ledger l WHERE l.server = v.server)) AS last_entry
   FROM server v ORDER BY v.name
 """
 _COUNTED = {

@@ -8,25 +8,25 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from ringserverstats.enrich.geography import centre_of
-from ringserverstats.enrich.words import UNKNOWN
+from ringserverstats.enrich.geoip import centre_of
+from ringserverstats.enrich.labels import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
-from ringserverstats.statistics.charts import Series, Spot, world
-from ringserverstats.statistics.clients import known
-from ringserverstats.statistics.columns import OTHER
+from ringserverstats.statistics.charts import MapPoint, Series, world
+from ringserverstats.statistics.client_list import known
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.notes import of_clients, of_networks
+from ringserverstats.statistics.dimensions import OTHER
+from ringserverstats.statistics.footnotes import of_clients, of_networks
 from ringserverstats.statistics.periods import label_of
-from ringserverstats.statistics.published import Answer, Policy, Reader, answer_for
-from ringserverstats.statistics.questions import OF_SERVER, Question
-from ringserverstats.statistics.rejects import rejects
+from ringserverstats.statistics.publish import Policy, Reader, Result, result_for
+from ringserverstats.statistics.query import OF_SERVER, Query
+from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
-from ringserverstats.web.tables import SHOWN, TABLES, Shown, shown, worth_showing
+from ringserverstats.web.page_tables import SHOWN, TABLES, Shown, shown, worth_showing
 from ringserverstats.web.view import View
 
 _MOST_SERIES = 7
-_MOST_SPOTS = 300
+_MOST_MAP_POINTS = 300
 _MOST_STRIP = 92  # days that are shown one by one
 # The part of days that may lack logs where two periods are compared.
 _FAIR = 0.05
@@ -37,7 +37,7 @@ _PARTLY = "logs are not all in"
 
 
 @dataclass(frozen=True)
-class Tile:
+class Kpi:
     """A number with its name, and how it changed since the period before."""
 
     name: str
@@ -50,10 +50,10 @@ class Tile:
 class Figures:
     """All that a page shows but its charts' drawings."""
 
-    tiles: Sequence[Tile] = ()
+    kpis: Sequence[Kpi] = ()
     series: Series | None = None
     tables: Mapping[str, Shown] = field(default_factory=dict)
-    spots: Sequence[Spot] = ()
+    map_points: Sequence[MapPoint] = ()
     nowhere: int = 0
     hours: Mapping[tuple[int, int], int] = field(default_factory=dict)
     coverage: Sequence[Mapping[str, Any]] = ()
@@ -65,19 +65,19 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Asker:
+class QueryContext:
     """Who asks what: one state of a store, by one reader."""
 
     store: Readable
     reader: Reader
     policy: Policy
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, query: Query) -> Result:
         """The answer that the reader may have."""
-        return answer_for(self.reader, self.store, question, self.policy)
+        return result_for(self.reader, self.store, query, self.policy)
 
 
-def figures(asker: Asker, view: View) -> Figures:
+def figures(asker: QueryContext, view: View) -> Figures:
     """The figures of a page."""
     whole = _whole(asker, view)
     earlier = view.before()
@@ -91,19 +91,19 @@ def figures(asker: Asker, view: View) -> Figures:
         return Figures(coverage=days, is_empty=True)
     servers = len({row["server"] for row in all_days})
     tables = worth_showing(asker.reader, len(known(asker.store).classes), servers)
-    answers = {name: asker.answer(table.question(view)) for name, table in tables.items()}
+    answers = {name: asker.answer(table.query(view)) for name, table in tables.items()}
     is_fair = view.is_compared and max(_lost(now), _lost(then)) <= _FAIR
     before = _whole(asker, earlier) if is_fair else {}
     series = _series(asker, view, _holes(now, view.step), _holes(then, "day"))
-    spots, nowhere = _spots(asker, view, answers["countries"])
+    map_points, nowhere = _map_points(asker, view, answers["countries"])
     return Figures(
-        tiles=_tiles(view, whole, before, answers, series),
+        kpis=_kpis(view, whole, before, answers, series),
         series=series,
         tables={
             name: shown(tables[name], view, answer, SHOWN, asker.reader)
             for name, answer in answers.items()
         },
-        spots=spots,
+        map_points=map_points,
         nowhere=nowhere,
         hours=_hours(asker, view),
         coverage=days,
@@ -114,11 +114,11 @@ def figures(asker: Asker, view: View) -> Figures:
     )
 
 
-def _known_days(asker: Asker, view: View, first: date) -> list[dict[str, Any]]:
+def _known_days(asker: QueryContext, view: View, first: date) -> list[dict[str, Any]]:
     """What is known of each day from ``first`` on, of each server and direction, by day."""
     kept = {name: view.all_filters[name] for name in OF_SERVER if name in view.all_filters}
-    question = Question(first=first, last=view.last, filters=kept)
-    rows: list[dict[str, Any]] = coverage(asker.store, question).to_pylist()
+    query = Query(first=first, last=view.last, filters=kept)
+    rows: list[dict[str, Any]] = coverage(asker.store, query).to_pylist()
     return sorted(rows, key=lambda row: row["day"])
 
 
@@ -139,56 +139,56 @@ def _holes(days: Sequence[Mapping[str, Any]], step: str) -> dict[str, str]:
     }
 
 
-def colours_order(asker: Asker) -> list[str]:
+def colours_order(asker: QueryContext) -> list[str]:
     """The networks of most bytes of all times, for as many as there are colours."""
-    answer = asker.answer(Question(by=("network",), measures=("bytes",), top=_MOST_SERIES))
+    answer = asker.answer(Query(dimensions=("network",), measures=("bytes",), top=_MOST_SERIES))
     return [name for name in answer.rows["network"].to_pylist() if name and name != OTHER]
 
 
-def _whole(asker: Asker, view: View) -> dict[str, Any]:
+def _whole(asker: QueryContext, view: View) -> dict[str, Any]:
     measures = ["bytes", "packets", "clients"]
-    question = view.question(measures=tuple(measures))
-    if not question.is_of_streams:  # else they would be counted from single transfers
-        question = view.question(measures=(*measures, "connections"))
-    rows = asker.answer(question).rows.to_pylist()
+    query = view.query(measures=tuple(measures))
+    if not query.has_stream_columns:  # else they would be counted from single transfers
+        query = view.query(measures=(*measures, "connections"))
+    rows = asker.answer(query).rows.to_pylist()
     return rows[0] if rows else dict.fromkeys(measures, 0)
 
 
-def _tiles(
+def _kpis(
     view: View,
     whole: Mapping[str, Any],
     before: Mapping[str, Any],
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, Result],
     series: Series,
-) -> list[Tile]:
+) -> list[Kpi]:
     way = "received" if view.is_of_received else "sent"
     if len(view.all_filters["direction"]) > 1:
         way = "sent and received"
     bound = "≤ " if whole.get(AT_MOST) else ""
     countries = [name for name in answers["countries"].rows["country"].to_pylist() if name]
     found = [
-        Tile(
+        Kpi(
             way,
             human_bytes(whole["bytes"] or 0),
             _change(whole, before, "bytes"),
             _points(_totals(series)),
         ),
-        Tile("clients", f"{bound}{whole['clients'] or 0:,}", _change(whole, before, "clients")),
-        Tile("countries", f"{sum(len(name) == 2 for name in countries) or _NOT_KNOWN}"),
-        Tile("networks", f"{_count(answers['networks']):,}"),
-        Tile("stations", f"{_count(answers['stations']):,}"),
+        Kpi("clients", f"{bound}{whole['clients'] or 0:,}", _change(whole, before, "clients")),
+        Kpi("countries", f"{sum(len(name) == 2 for name in countries) or _NOT_KNOWN}"),
+        Kpi("networks", f"{_count(answers['networks']):,}"),
+        Kpi("stations", f"{_count(answers['stations']):,}"),
     ]
     if "connections" in whole:
         text = f"{bound}{whole['connections'] or 0:,}"
-        found.append(Tile("connections", text, _change(whole, before, "connections")))
+        found.append(Kpi("connections", text, _change(whole, before, "connections")))
     else:
         found.append(
-            Tile("packets", human_count(whole["packets"] or 0), _change(whole, before, "packets"))
+            Kpi("packets", human_count(whole["packets"] or 0), _change(whole, before, "packets"))
         )
     return found
 
 
-def _count(answer: Answer) -> int:
+def _count(answer: Result) -> int:
     first = answer.rows.column_names[:2]
     rows = answer.rows.select([name for name in ("network", "station") if name in first])
     return len(rows.filter(pc.is_valid(rows.columns[-1])))
@@ -223,10 +223,10 @@ def _points(amounts: Sequence[int]) -> str:
 
 
 def _series(
-    asker: Asker, view: View, holes: Mapping[str, str], earlier: Mapping[str, str]
+    asker: QueryContext, view: View, holes: Mapping[str, str], earlier: Mapping[str, str]
 ) -> Series:
     """Bytes by time, split as the view says: the largest by themselves, all others together."""
-    rows = asker.answer(view.question(view.step, view.split, measures=("bytes",))).rows.to_pylist()
+    rows = asker.answer(view.query(view.step, view.split, measures=("bytes",))).rows.to_pylist()
     sums: dict[str, int] = {}
     for row in rows:
         name = row[view.split] or UNKNOWN
@@ -247,12 +247,12 @@ def _days(view: View) -> list[date]:
     return [view.first + timedelta(days=n) for n in range(view.days)]
 
 
-def _before(asker: Asker, view: View, holes: Mapping[str, str]) -> list[int | None]:
+def _before(asker: QueryContext, view: View, holes: Mapping[str, str]) -> list[int | None]:
     """Bytes of the days before, None where their logs are not all in; nothing but by day."""
     earlier = view.before()
     if not view.is_compared or view.step != "day" or earlier.days != view.days:
         return []
-    rows = asker.answer(earlier.question("day", measures=("bytes",))).rows
+    rows = asker.answer(earlier.query("day", measures=("bytes",))).rows
     sums = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
     days = [day.isoformat() for day in _days(earlier)]
     return (
@@ -260,22 +260,22 @@ def _before(asker: Asker, view: View, holes: Mapping[str, str]) -> list[int | No
     )
 
 
-def _spots(asker: Asker, view: View, countries: Answer) -> tuple[list[Spot], int]:
+def _map_points(asker: QueryContext, view: View, countries: Result) -> tuple[list[MapPoint], int]:
     """Where the bytes went, and how many of them to places that are not known.
 
     The operator sees cells of a geohash; of others few clients would be seen there, so they see
     countries.
     """
-    found: list[Spot] = []
+    found: list[MapPoint] = []
     nowhere = 0
     if asker.reader.is_operator:
-        question = view.question("geohash", "city", measures=("bytes", "clients"))
-        for row in asker.answer(question).rows.to_pylist():
+        query = view.query("geohash", "city", measures=("bytes", "clients"))
+        for row in asker.answer(query).rows.to_pylist():
             place = None if row["geohash"] == UNKNOWN else centre_of(row["geohash"])
             if place is None:
                 nowhere += row["bytes"] or 0
             else:
-                found.append(Spot(*place, row["bytes"], _spot_text(row["city"], row)))
+                found.append(MapPoint(*place, row["bytes"], _spot_text(row["city"], row)))
     else:
         places = world()["countries"]
         for row in countries.rows.to_pylist():
@@ -284,9 +284,9 @@ def _spots(asker: Asker, view: View, countries: Answer) -> tuple[list[Spot], int
                 nowhere += row["bytes"] or 0
             else:
                 text = _spot_text(row["country-name"], row)
-                found.append(Spot(place[0], place[1], row["bytes"], text))
+                found.append(MapPoint(place[0], place[1], row["bytes"], text))
     found.sort(key=lambda spot: -spot.bytes)
-    return found[:_MOST_SPOTS], nowhere
+    return found[:_MOST_MAP_POINTS], nowhere
 
 
 def _spot_text(name: str, row: Mapping[str, Any]) -> str:
@@ -294,13 +294,13 @@ def _spot_text(name: str, row: Mapping[str, Any]) -> str:
     return f"{name}: {human_bytes(row['bytes'])}, {clients}"
 
 
-def _hours(asker: Asker, view: View) -> dict[tuple[int, int], int]:
+def _hours(asker: QueryContext, view: View) -> dict[tuple[int, int], int]:
     """Mean bytes by weekday and hour, of servers that log by the hour."""
-    question = view.question("weekday", "hour", measures=("bytes",))
+    query = view.query("weekday", "hour", measures=("bytes",))
     kept = asker.store.kept_since
-    if question.is_of_transfers and kept is not None and kept > view.first:
+    if query.needs_transfers and kept is not None and kept > view.first:
         return {}
-    rows = asker.answer(question).rows.to_pylist()
+    rows = asker.answer(query).rows.to_pylist()
     days = Counter(day.isoweekday() for day in _days(view))
     return {
         (int(row["weekday"]), int(row["hour"])): round(
@@ -326,7 +326,7 @@ def _coverage(view: View, days: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     return [found[key] for key in sorted(found)]
 
 
-def _unread(asker: Asker, view: View, shown_stations: Answer) -> list[tuple[str, str]]:
+def _unread(asker: QueryContext, view: View, shown_stations: Result) -> list[tuple[str, str]]:
     """Stations that were fed in, and that nobody read.
 
     Those that somebody read are in ``shown_stations``, unless a filter chooses among readers.
@@ -338,8 +338,8 @@ def _unread(asker: Asker, view: View, shown_stations: Answer) -> list[tuple[str,
     def stations(direction: str) -> set[tuple[str, str]]:
         filters = {**kept, "direction": (direction,)}
         is_shown = direction == "TX" and set(view.all_filters) == set(filters)
-        question = view.question("network", "station", measures=("transfers",), filters=filters)
-        rows = (shown_stations if is_shown else asker.answer(question)).rows.to_pylist()
+        query = view.query("network", "station", measures=("transfers",), filters=filters)
+        rows = (shown_stations if is_shown else asker.answer(query)).rows.to_pylist()
         return {(row["network"], row["station"]) for row in rows if row["station"]}
 
     fed = stations("RX")
@@ -347,28 +347,28 @@ def _unread(asker: Asker, view: View, shown_stations: Answer) -> list[tuple[str,
     return sorted(pair for pair in unread if all(pair) and OTHER not in pair)
 
 
-def _moved(asker: Asker, view: View) -> str:
+def _moved(asker: QueryContext, view: View) -> str:
     """How many clients came and went since the period before; for the operator alone."""
     if not (asker.reader.is_operator and view.is_compared):
         return ""
     sides = [
-        set(asker.answer(one.question("client", measures=("bytes",))).rows["client"].to_pylist())
+        set(asker.answer(one.query("client", measures=("bytes",))).rows["client"].to_pylist())
         for one in (view, view.before())
     ]
     new, gone = len(sides[0] - sides[1]), len(sides[1] - sides[0])
     return f"{new:,} new, {gone:,} gone since the period before" if sides[1] else ""
 
 
-def _rejected(asker: Asker, view: View) -> int:
+def _rejected(asker: QueryContext, view: View) -> int:
     """How many places in logs were rejected; for the operator alone."""
     if not asker.reader.is_operator:
         return 0
-    return len(rejects(asker.store, view.question(), ("server", "direction")))
+    return len(rejects(asker.store, view.query(), ("server", "direction")))
 
 
-def _notes(asker: Asker, view: View, answers: Mapping[str, Answer]) -> list[str]:
+def _notes(asker: QueryContext, view: View, answers: Mapping[str, Result]) -> list[str]:
     groups = {group for name in answers for group in TABLES[name].by}
     near = sorted({name for answer in answers.values() for name in answer.nearest})
-    notes = [*of_clients(asker.store, view.question(*sorted(groups))), *of_networks(near)]
+    notes = [*of_clients(asker.store, view.query(*sorted(groups))), *of_networks(near)]
     left = sorted({note for answer in answers.values() for note in answer.left_out})
     return [*(note.text for note in notes), *left]

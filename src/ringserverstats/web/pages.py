@@ -15,15 +15,23 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.statistics import charts
-from ringserverstats.statistics.networks import registry
-from ringserverstats.statistics.published import Reader
+from ringserverstats.statistics.network_names import registry
+from ringserverstats.statistics.publish import Reader
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Readable
 from ringserverstats.store.tokens import find_token
-from ringserverstats.web.access import COOKIE, Guest, is_foreign
-from ringserverstats.web.answers import RefusedError
-from ringserverstats.web.overview import Asker, Figures, colours_order, figures
-from ringserverstats.web.tables import MOST, SORTS, TABLES, Table, pattern_of, shown, tables_for
+from ringserverstats.web.authorization import COOKIE, Principal, is_foreign
+from ringserverstats.web.overview import Figures, QueryContext, colours_order, figures
+from ringserverstats.web.page_tables import (
+    MOST,
+    SORTS,
+    TABLES,
+    Table,
+    pattern_of,
+    shown,
+    tables_for,
+)
+from ringserverstats.web.responses import RefusedError
 from ringserverstats.web.view import (
     SPLITS,
     STEPS,
@@ -44,7 +52,7 @@ _MONTH = 31 * 86_400
 _LONGEST_FORM = 10_000
 _TITLES = {"activity": "Activity", "map": "From where", "hours": "When"}
 _DOI = "https://doi.org/"
-_NOBODY = Guest("", Reader())
+_NOBODY = Principal("", Reader())
 
 _templates = Environment(
     loader=PackageLoader("ringserverstats.web"),
@@ -105,20 +113,20 @@ def _page(
     fixed: Mapping[str, tuple[str, ...]],
     heading: Heading | None,
 ) -> Response:
-    guest = service.guest(request)
+    principal = service.principal(request)
     with service.reading() as store:
         bounds = service.bounds(store)
         view = view_of(words_of(request), bounds, today(), SORTS, fixed)
-        key = guest.reader, view.key
+        key = principal.reader, view.key
         version = service.version(store, view.before().first, view.last)
         servers = store.ask("SELECT name FROM server ORDER BY name")["name"].to_pylist()
         heading = heading or _heading(store, fixed)
-    content = service.pages.get(key, version, lambda: _content(service, guest, view))
+    content = service.pages.get(key, version, lambda: _content(service, principal, view))
     return _rendered(
         "page.html",
         request,
         service,
-        guest,
+        principal,
         content=content,
         view=view,
         bounds=bounds,
@@ -154,23 +162,25 @@ def _heading(store: Readable, fixed: Mapping[str, tuple[str, ...]]) -> Heading:
     return Heading(f"Network {code}", tuple(lines[:5]), doi or "")
 
 
-def _content(service: "Service", guest: Guest, view: View) -> Content:
-    found, colours = _figures(service, guest, view)
+def _content(service: "Service", principal: Principal, view: View) -> Content:
+    found, colours = _figures(service, principal, view)
     drawn: dict[str, tuple[Markup, Markup]] = {}
     for name in CHARTS:
         wide = charts.WIDE if name == "activity" else charts.HALF
         specs = [_spec(name, found, colours, width) for width in (wide, charts.NARROW)]
         if specs[0] is not None and specs[1] is not None:
-            one, other = service.drawer.svg([specs[0], specs[1]])
+            one, other = service.chart_renderer.svg([specs[0], specs[1]])
             drawn[name] = Markup(one), Markup(other)  # noqa: S704 - the library escapes all texts
     return Content(found, drawn, colours)
 
 
-def _figures(service: "Service", guest: Guest, view: View) -> tuple[Figures, dict[str, str]]:
+def _figures(
+    service: "Service", principal: Principal, view: View
+) -> tuple[Figures, dict[str, str]]:
     with service.reading() as store:
-        asker = Asker(store, guest.reader, service.policy)
+        asker = QueryContext(store, principal.reader, service.policy)
         version = store.ask("SELECT generation FROM store")["generation"][0].as_py()
-        key = guest.reader, today()  # colours may change from day to day, no more often
+        key = principal.reader, today()  # colours may change from day to day, no more often
         order = service.orders.get(key, version, lambda: colours_order(asker))
         found = figures(asker, view)
     names = found.series.names if found.series else ()
@@ -186,42 +196,42 @@ def _spec(name: str, found: Figures, colours: Mapping[str, str], width: int) -> 
     if name == "activity":
         return charts.activity(found.series, colours, width=width)
     if name == "map":
-        return charts.world_map(found.spots, width=width) if found.spots else None
+        return charts.world_map(found.map_points, width=width) if found.map_points else None
     return charts.hours(found.hours, width=width) if found.hours else None
 
 
 def table(service: "Service", request: Request) -> Response:
     """All rows of one table."""
-    guest = service.guest(request)
-    chosen = _table_of(request, guest)
+    principal = service.principal(request)
+    chosen = _table_of(request, principal)
     with service.reading() as store:
         bounds = service.bounds(store)
         view = view_of(words_of(request), bounds, today(), SORTS, {})
-        answer = Asker(store, guest.reader, service.policy).answer(chosen.question(view))
+        answer = QueryContext(store, principal.reader, service.policy).answer(chosen.query(view))
     return _rendered(
         "table.html",
         request,
         service,
-        guest,
-        table=shown(chosen, view, answer, MOST, guest.reader),
+        principal,
+        table=shown(chosen, view, answer, MOST, principal.reader),
         view=view,
         most=MOST,
         heading=Heading(chosen.title),
     )
 
 
-def _table_of(request: Request, guest: Guest) -> Table:
+def _table_of(request: Request, principal: Principal) -> Table:
     name = request.path_params["name"]
     if name not in TABLES:
         raise HTTPException(404, "there is no such page")
-    if name not in tables_for(guest.reader):
+    if name not in tables_for(principal.reader):
         raise RefusedError(403, "single clients are for the operator alone; sign in as such")
     return TABLES[name]
 
 
 def chart(service: "Service", request: Request) -> Response:
     """A chart, or the bars of a table, as a file."""
-    guest = service.guest(request)
+    principal = service.principal(request)
     name, format_ = request.path_params["name"], request.path_params["format"]
     if format_ not in _FILES:
         raise HTTPException(404, "there is no such file; charts are svg or png")
@@ -229,9 +239,9 @@ def chart(service: "Service", request: Request) -> Response:
         view = view_of(words_of(request), service.bounds(store), today(), SORTS, {})
         version = service.version(store, view.before().first, view.last)
     drawn = service.files.get(
-        (name, format_, guest.reader, view.key),
+        (name, format_, principal.reader, view.key),
         version,
-        lambda: _file(service, request, guest, view, name, format_),
+        lambda: _file(service, request, principal, view, name, format_),
     )
     told = f"{name}-{view.first}-{view.last}.{format_}"
     headers = {"Content-Disposition": f'attachment; filename="{told}"'}
@@ -239,16 +249,16 @@ def chart(service: "Service", request: Request) -> Response:
 
 
 def _file(
-    service: "Service", request: Request, guest: Guest, view: View, name: str, format_: str
+    service: "Service", request: Request, principal: Principal, view: View, name: str, format_: str
 ) -> bytes:
     if name in CHARTS:
-        found, colours = _figures(service, guest, view)
+        found, colours = _figures(service, principal, view)
         spec, title = _spec(name, found, colours, charts.WIDE), _TITLES[name]
     else:
-        chosen = _table_of(request, guest)
+        chosen = _table_of(request, principal)
         with service.reading() as store:
-            question = replace(chosen.question(view), top=40)
-            answer = Asker(store, guest.reader, service.policy).answer(question)
+            query = replace(chosen.query(view), top=40)
+            answer = QueryContext(store, principal.reader, service.policy).answer(query)
         rows = [
             (" ".join(str(row[name] or "–") for name in chosen.keys), row["bytes"] or 0)
             for row in answer.rows.to_pylist()
@@ -258,8 +268,8 @@ def _file(
         raise HTTPException(404, "there is nothing to draw in this period")
     whole = charts.for_file(spec, f"{service.settings.title}: {title}", _subtitle(view))
     if format_ == "png":
-        return service.drawer.png(whole)
-    return service.drawer.svg([whole])[0].encode()
+        return service.chart_renderer.png(whole)
+    return service.chart_renderer.svg([whole])[0].encode()
 
 
 def _subtitle(view: View) -> str:
@@ -284,10 +294,10 @@ def documentation_page(
     )
 
 
-def _guest_or_nobody(service: "Service", request: Request) -> Guest:
+def _guest_or_nobody(service: "Service", request: Request) -> Principal:
     """Who asks, of what everybody may read anyhow."""
     try:
-        return service.guest(request)
+        return service.principal(request)
     except (RefusedError, RingserverStatsError):
         return _NOBODY
 
@@ -391,13 +401,13 @@ def _base(request: Request) -> str:
 
 
 def _rendered(
-    template: str, request: Request, service: "Service", guest: Guest, **values: Any
+    template: str, request: Request, service: "Service", principal: Principal, **values: Any
 ) -> Response:
     return HTMLResponse(
         _templates.get_template(template).render(
             base=_base(request),
             site=service.settings.title,
-            guest=guest,
+            principal=principal,
             today=today(),
             **values,
         )

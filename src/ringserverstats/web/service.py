@@ -27,14 +27,14 @@ from ringserverstats.store.base import Readable, Store, Token
 from ringserverstats.store.snapshot import snapshot
 from ringserverstats.store.versions import version
 from ringserverstats.web import api, documentation, pages
-from ringserverstats.web.access import Guest, guest_of
-from ringserverstats.web.answers import RefusedError, refused, with_hints
+from ringserverstats.web.authorization import Principal, principal_of
 from ringserverstats.web.cache import Cache
-from ringserverstats.web.drawing import Drawer
+from ringserverstats.web.chart_renderer import ChartRenderer
+from ringserverstats.web.export_worker import ExportWorker
 from ringserverstats.web.metrics import Measured
 from ringserverstats.web.pages import Content
-from ringserverstats.web.receiving import Receiver
-from ringserverstats.web.sending import Sender
+from ringserverstats.web.receiver import LogReceiver
+from ringserverstats.web.responses import RefusedError, refused, with_hints
 from ringserverstats.web.view import Bounds, today
 
 STATIC = Path(__file__).parent / "static"
@@ -70,8 +70,8 @@ class Service:
         self.files: Cache[bytes] = Cache(_PAGES)
         self.orders: Cache[list[str]] = Cache(_PAGES)
         self.metrics: Cache[Measured] = Cache(1)
-        self.drawer = Drawer()
-        self.sender = Sender(self)
+        self.chart_renderer = ChartRenderer()
+        self.export_worker = ExportWorker(self)
         self._lock = threading.Lock()
         self._tokens: tuple[float, list[Token]] = (-_REMEMBERED, [])
         self._coming: Future[list[Token]] | None = None
@@ -129,13 +129,13 @@ class Service:
             self._coming = None
             coming.set_exception(error)
 
-    def guest(self, request: Request) -> Guest:
+    def principal(self, request: Request) -> Principal:
         """Who asks by ``request``.
 
         Raises:
             RefusedError: nobody who may read.
         """
-        return guest_of(request, self.tokens(), self.settings)
+        return principal_of(request, self.tokens(), self.settings)
 
     def bounds(self, store: Readable) -> Bounds:
         """The days of which the store knows anything."""
@@ -155,12 +155,12 @@ def create(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
-        await to_thread.run_sync(service.drawer.start)
+        await to_thread.run_sync(service.chart_renderer.start)
         await to_thread.run_sync(service.prepare)
-        await to_thread.run_sync(service.sender.start)
+        await to_thread.run_sync(service.export_worker.start)
         yield
-        service.sender.stop()
-        await to_thread.run_sync(service.drawer.stop)
+        service.export_worker.stop()
+        await to_thread.run_sync(service.chart_renderer.stop)
 
     app = _Application(
         routes=_routes(service),
@@ -177,7 +177,7 @@ def create(settings: Settings) -> Starlette:
 
 def _routes(service: Service) -> list[BaseRoute]:
     """What answers which address."""
-    receiver = Receiver(service)
+    receiver = LogReceiver(service)
     readers = CapacityLimiter(_READERS)
 
     def of(

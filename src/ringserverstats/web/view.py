@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.asked import PERIOD, period
-from ringserverstats.statistics.columns import FILTERS
+from ringserverstats.statistics.dimensions import FILTERS
+from ringserverstats.statistics.parameters import PERIOD, period
 from ringserverstats.statistics.periods import PRESETS, listed, month_after
-from ringserverstats.statistics.questions import Question
-from ringserverstats.store.sums import month_of
+from ringserverstats.statistics.query import Query
+from ringserverstats.store.rollups import month_of
 
 #: By what activity is split, the first one unless the address says otherwise.
 SPLITS = ("network", "protocol", "class", "country")
@@ -94,16 +94,16 @@ class View:
         """By what the rows of a table are sorted; empty: as usual."""
         return self.words.get(_SORT + table, "")
 
-    def question(
+    def query(
         self,
         *by: str,
         measures: tuple[str, ...] = (),
         sort: str = "",
         filters: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> Question:
+    ) -> Query:
         """The question of the period and filters of this page, or of other ``filters``."""
-        return Question(
-            by=by,
+        return Query(
+            dimensions=by,
             first=self.first,
             last=self.last,
             filters=dict(self.all_filters if filters is None else filters),
@@ -161,7 +161,7 @@ class View:
         told = {name: value for name, value in words.items() if value is not None}
         return "?" + urlencode(told, safe=",*:")
 
-    def asked_words(self) -> dict[str, str]:
+    def query_words(self) -> dict[str, str]:
         """The words by which the API, and the command line, are asked for the same."""
         return {
             "from": self.first.isoformat(),
@@ -171,13 +171,13 @@ class View:
 
     def command(self, by: Sequence[str], measures: Sequence[str], *, public: bool) -> str:
         """The command that answers what a table shows."""
-        words = {"by": ",".join(by), **self.asked_words(), "measure": ",".join(measures)}
+        words = {"by": ",".join(by), **self.query_words(), "measure": ",".join(measures)}
         parts = (part for name, value in words.items() for part in (f"--{name}", value))
         return shlex.join(["ringserverstats", "stats", *parts, *(["--public"] if public else [])])
 
     def api(self, by: Sequence[str], measures: Sequence[str], format_: str) -> str:
         """The query that the API answers with what a table shows, in another format."""
-        words = {"by": ",".join(by), **self.asked_words(), "measure": ",".join(measures)}
+        words = {"by": ",".join(by), **self.query_words(), "measure": ",".join(measures)}
         return "?" + urlencode({**words, "format": format_}, safe=",*:")
 
 

@@ -8,13 +8,13 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
-        GRANT SELECT, INSERT, UPDATE ON day_version, outlet TO ringserverstats_writer;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON sent, to_sum_up TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE ON day_version, exporter TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sent, pending_export TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
-        GRANT SELECT, INSERT, DELETE ON registry, network_on TO ringserverstats_writer;
+        GRANT SELECT, INSERT, DELETE ON registry, network_period TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON pruned TO ringserverstats_writer;
-        GRANT SELECT, INSERT ON seen, stream, agent, client, origin, imported
+        GRANT SELECT, INSERT ON entry_ledger, stream, agent, client, client_profile, imported
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
             station_by_month_packed, station_total_by_day_packed, network_by_day_packed,
@@ -30,12 +30,12 @@ BEGIN
     FOREACH role IN ARRAY ARRAY['ringserverstats_writer', 'ringserverstats_reader'] LOOP
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
-        FOREACH name IN ARRAY ARRAY['migration', 'token', 'day_version', 'outlet', 'sent',
-            'to_sum_up', 'store', 'server', 'seen', 'stream', 'agent', 'origin', 'transfer',
+        FOREACH name IN ARRAY ARRAY['migration', 'token', 'day_version', 'exporter', 'exported_day',
+            'pending_export', 'store', 'server', 'entry_ledger', 'stream', 'agent', 'client_profile', 'transfer',
             'by_day', 'by_month', 'station_by_day',
             'station_by_month', 'station_total_by_day', 'network_by_day', 'connection_by_day',
-            'hour_by_day', 'covered', 'coverage', 'covered_day', 'reject', 'imported', 'registry',
-            'network_on', 'pruned', 'by_day_packed', 'by_month_packed', 'station_by_day_packed',
+            'hour_by_day', 'log_interval', 'coverage', 'complete_day', 'reject', 'imported_day', 'registry',
+            'network_period', 'pruned_month', 'by_day_packed', 'by_month_packed', 'station_by_day_packed',
             'station_by_month_packed',
             'ringserver_events', 'transfers_by_day', 'transfers_by_month'] LOOP
             IF to_regclass(name) IS NOT NULL THEN  -- the last two are TimescaleDB's

@@ -1,0 +1,1 @@
+"""Statistics in the form that EIDA's statistics service takes."""

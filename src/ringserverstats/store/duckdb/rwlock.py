@@ -1,0 +1,86 @@
+"""Threads of one process that use the same DuckDB file: many may read, or one may write.
+
+Other processes are kept away by DuckDB's lock on the file, which the threads of one process share.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ringserverstats.store.duckdb.file import busy
+
+
+class FairReadWriteLock:
+    """Lets threads in by their turn, so that neither readers nor writers wait for ever."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._readers = 0
+        self._writes = False
+        self._own = threading.local()
+
+    @contextmanager
+    def open(self, *, write: bool, wait: float) -> Iterator[bool]:
+        """Be inside; yields False where that took longer than ``wait`` seconds.
+
+        A thread that reads may read again inside.
+        """
+        depth = getattr(self._own, "depth", 0)
+        if depth and not write:
+            yield True
+            return
+        if not self._enter(write, wait):
+            yield False
+            return
+        self._own.depth = depth + 1
+        try:
+            yield True
+        finally:
+            self._own.depth = depth
+            self._leave(write)
+
+    def _enter(self, write: bool, wait: float) -> bool:
+        turn = object()
+        with self._changed:
+            self._queue.append(turn)
+            is_in = self._changed.wait_for(lambda: self._may_enter(turn, write), wait)
+            self._queue.remove(turn)
+            if is_in:
+                self._writes = write
+                self._readers += not write
+            self._changed.notify_all()
+            return is_in
+
+    def _may_enter(self, turn: object, write: bool) -> bool:
+        is_free = not self._writes and not (write and self._readers)
+        return self._queue[0] is turn and is_free
+
+    def _leave(self, write: bool) -> None:
+        with self._changed:
+            if write:
+                self._writes = False
+            else:
+                self._readers -= 1
+            self._changed.notify_all()
+
+
+_locks: dict[Path, FairReadWriteLock] = {}
+_adding = threading.Lock()
+
+
+@contextmanager
+def locked_among_threads(path: Path, *, write: bool, wait: float) -> Iterator[None]:
+    """Use the file ``path`` as one of the threads of this process.
+
+    Raises:
+        BusyError: others have used it for longer than ``wait`` seconds.
+    """
+    with _adding:
+        gate = _locks.setdefault(path, FairReadWriteLock())
+    with gate.open(write=write, wait=wait) as is_in:
+        if not is_in:
+            raise busy(path, wait)
+        yield

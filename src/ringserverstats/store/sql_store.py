@@ -1,0 +1,427 @@
+"""What both kinds of stores do alike: everything that is said in SQL that both understand."""
+
+import os
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ringserverstats.enrich.networks import Network
+from ringserverstats.enrich.pseudonyms import number
+from ringserverstats.enrich.rows import Rows
+from ringserverstats.enrich.rules import Rules
+from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.keys import Keys, derive, load_secret, make_secret
+from ringserverstats.store.base import (
+    Ask,
+    FileRead,
+    Identity,
+    Opened,
+    Pruned,
+    Reclassified,
+    Removed,
+    Server,
+    Token,
+    Written,
+)
+from ringserverstats.store.batches import (
+    find_misdated,
+    find_new,
+    first_seen,
+    insert,
+    insert_notes,
+    known_rejects,
+    mark_incomplete,
+    of_imported,
+    servers_of,
+    settle_rejects,
+    were_logged,
+    written,
+)
+from ringserverstats.store.corrections import delete, merge
+from ringserverstats.store.erasure import forget
+from ringserverstats.store.export_queue import (
+    mark_exported,
+    mark_months_complete,
+    mark_unexported,
+    register_exporter,
+)
+from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
+from ringserverstats.store.reclassify import reclassify
+from ringserverstats.store.registry import set_registry
+from ringserverstats.store.rollups import month_of
+from ringserverstats.store.servers import (
+    add_server,
+    all_servers,
+    change_server,
+    copy_servers,
+    identity,
+    named,
+    new_generation,
+    remove_server,
+)
+from ringserverstats.store.session import Session
+from ringserverstats.store.tokens import add_token, all_tokens, remove_token
+from ringserverstats.store.versions import days_of, raise_versions
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a store is used with.
+
+    Args:
+        secret: the store's secret, where it does not lie in ``secrets``.
+        secrets: the folder of the secrets, one file a store, named by its id.
+        ipv6_prefix: shapes clients' ids; a store keeps the one that it was made with.
+        wait: seconds to wait for another process.
+        memory: what DuckDB may use, as ``"400MB"``.
+        tell: called with a message for the user, such as that another process is waited for.
+        patience: seconds that a question may take; 0 is no limit.
+        timescaledb: whether to use TimescaleDB: auto (where it is there), yes, no.
+        transfer_retention_days: days that TimescaleDB keeps transfers; 0 is for ever.
+    """
+
+    secret: bytes | None
+    secrets: Path
+    ipv6_prefix: int
+    wait: float
+    memory: str
+    tell: Callable[[str], None]
+    query_timeout: float = 0
+    timescaledb: str = "auto"
+    transfer_retention_days: int = 0
+
+
+class SQLStore(ABC):
+    """A store of either kind."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._generation: str | None = None
+
+    @property
+    @abstractmethod
+    def label(self) -> str: ...
+
+    @abstractmethod
+    def exists(self) -> bool: ...
+
+    @abstractmethod
+    def _create(self, original: Identity | None = None) -> None:
+        """Make it where there is none; another process may be faster.
+
+        Args:
+            original: of which it is to be a copy.
+        """
+
+    @abstractmethod
+    def _session(
+        self, *, write: bool = False, undo: bool = False, servers: set[int] | None = None
+    ) -> AbstractContextManager[Session]:
+        """One transaction.
+
+        Args:
+            undo: nothing of it is kept.
+            servers: those whose entries it adds; others may add to others meanwhile.
+        """
+
+    @abstractmethod
+    def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]: ...
+
+    @property
+    def secret_place(self) -> str:
+        if self.options.secret is not None:
+            return "setting RINGSERVERSTATS_SECRET"
+        with self._session() as session:
+            return str(self._secret_path(identity(session).id))
+
+    def open(self, *, create: bool) -> Opened:
+        if not self.exists():
+            if not create:
+                return Opened(derive(self.options.secret or os.urandom(32)), [])
+            self._create()
+        with self._session(write=create, servers=set()) as session:
+            known = identity(session)
+            servers = all_servers(session)
+            rejected, digests = known_rejects(session)
+        keys = derive(self._known_secret(known.id))
+        if keys.check != known.key_check:
+            raise StoreError(
+                f"{self.label} was made with another secret; restore "
+                f"{self._secret_path(known.id)} or set RINGSERVERSTATS_SECRET to the right one"
+            )
+        if known.ipv6_prefix != self.options.ipv6_prefix:
+            raise StoreError(
+                f"{self.label} was made with ipv6_prefix = {known.ipv6_prefix}, which its clients' "
+                f"pseudonyms depend on; set it so, or use another store"
+            )
+        self._generation = known.generation
+        return Opened(keys, servers, rejected, digests)
+
+    def identity_and_servers(self) -> tuple[Identity, list[Server]]:
+        servers = self.open(create=False).servers
+        with self._session() as session:
+            return identity(session), servers
+
+    def initialise_copy(self, original: Identity, servers: list[Server]) -> None:
+        if not self.exists():
+            self._create(original)
+        with self._session(write=True) as session:
+            if identity(session).id != original.id:
+                raise StoreError(
+                    f"{self.label} is another store, not a copy of this one; choose an empty one"
+                )
+            copy_servers(session, original, servers)
+
+    def tokens(self) -> list[Token]:
+        with self._session() as session:
+            return all_tokens(session.table)
+
+    def add_token(self, token: Token) -> None:
+        with self._session(write=True, servers=set()) as session:
+            add_token(session, token)
+
+    def remove_token(self, name: str) -> None:
+        with self._session(write=True, servers=set()) as session:
+            remove_token(session, name)
+
+    def secret(self) -> bytes:
+        """Its secret, for a store that is to read logs as this one."""
+        with self._session() as session:
+            return self._known_secret(identity(session).id)
+
+    def servers(self) -> list[Server]:
+        if not self.exists():
+            return []
+        with self._session() as session:
+            return all_servers(session)
+
+    def add_server(self, name: str, timezone: str) -> Server:
+        with self._session(write=True) as session:
+            self._check_generation(session)
+            made = add_server(session, name, timezone)
+            raise_versions(session)
+            return made
+
+    def change_server(
+        self,
+        name: str,
+        *,
+        rename: str | None = None,
+        timezone: str | None = None,
+        paths: tuple[str, ...] | None = None,
+        service: tuple[date | None, date | None] | None = None,
+    ) -> None:
+        with self._session(write=True) as session:
+            changed = named(session, name).number
+            change_server(
+                session, name, rename=rename, timezone=timezone, paths=paths, service=service
+            )
+            days = days_of(session, "f.server = $1", [changed]) if rename else ()
+            raise_versions(session, {None, *days}, corrects=True)
+
+    def remove_server(self, name: str) -> None:
+        with self._session(write=True) as session:
+            remove_server(session, name)
+            raise_versions(session)
+
+    def mark_incomplete(self, days: set[tuple[int, date]]) -> None:
+        with self._session(write=True, servers={server for server, _ in days}) as session:
+            self._check_generation(session)
+            mark_incomplete(session, days)
+            raise_versions(session, {day for _, day in days})
+
+    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as session:
+            source, target = named(session, name), named(session, into)
+            if source == target:
+                raise UsageError(f"{name!r} is one server; name the two that are to become one")
+            self._changed(session)
+            days = days_of(session, "f.server = $1", [source.number])
+            gone = merge(session, source, target, once=once or try_only)
+            raise_versions(session, days, corrects=True)
+            return gone
+
+    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
+        with self._session(write=True, undo=try_only) as session:
+            one = named(session, server)
+            span = [one.number, first, last]
+            days = days_of(session, "f.server = $1 AND f.day BETWEEN $2 AND $3", span)
+            gone = delete(session, one, first, last)
+            if gone.entries or gone.rejects:
+                self._changed(session)
+            # All: also days that only logs without entries covered.
+            raise_versions(session, {None, *days}, corrects=True)
+            return gone
+
+    def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            done = reclassify(session, rules, keys)
+            raise_versions(session)
+            return done
+
+    def set_registry(self, networks: Sequence[Network]) -> None:
+        with self._session(write=True) as session:
+            set_registry(session, networks)
+            raise_versions(session)
+
+    def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            self._changed(session)
+            days = days_of(session, "o.client = $1", [number(pseudonym)])
+            gone = forget(session, pseudonym, keys)
+            raise_versions(session, days, corrects=True)
+            return gone
+
+    def prunable(self, before: date) -> list[date]:
+        with self._session() as session:
+            return months_to_prune(session, before)
+
+    def prune(
+        self,
+        before: date,
+        *,
+        try_only: bool,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Pruned:
+        keys = self.open(create=False).keys
+        with self._session(write=True, undo=try_only) as session:
+            months = begin(session, before)
+        found = []
+        for done, month in enumerate(months):
+            progress(done, len(months))
+            with self._session(write=True, undo=try_only) as session:
+                found.append(prune(session, month, keys))
+                if month == months[-1]:
+                    end(session, before)
+                days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
+                raise_versions(session, {None, *days}, corrects=True)
+        progress(len(months), len(months))
+        return Pruned(
+            len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
+        )
+
+    def vacuum(self) -> None:
+        with self._session() as session:
+            vacuum_pending = session.rows("SELECT bool_or(vacuum_pending) FROM store")[0][0]
+        if vacuum_pending:
+            self._vacuum()
+
+    @abstractmethod
+    def _vacuum(self) -> None:
+        """Leave nothing of what was taken out in the files, and say so in table ``store``."""
+
+    def register_exporter(self, exporter: str, definition: str, *, all_due: bool) -> bool:
+        with self._session(write=True, servers=set()) as session:
+            return register_exporter(session, exporter, definition, all_due=all_due)
+
+    def mark_exported(self, exporter: str, day: date, number: int) -> None:
+        with self._session(write=True, servers=set()) as session:
+            mark_exported(session, exporter, day, number)
+
+    def mark_unexported(self, exporter: str, first: date, last: date) -> None:
+        with self._session(write=True, servers=set()) as session:
+            mark_unexported(session, exporter, first, last)
+
+    def mark_months_complete(self, exporter: str, month: date) -> None:
+        with self._session(write=True, servers=set()) as session:
+            mark_months_complete(session, exporter, month)
+
+    @abstractmethod
+    def sending(self) -> AbstractContextManager[None]: ...
+
+    def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
+        with self._session(write=True, undo=try_only, servers={read.server}) as session:
+            self._check_generation(session)
+            settled = settle_rejects(session, read)
+            if settled:
+                raise_versions(session)
+            return settled
+
+    def compare(self, rows: Rows, earlier: pa.Table) -> Written:
+        if not self.exists():
+            return written(rows, *first_seen(rows.entries, earlier))
+        with self._session() as session:
+            new, elsewhere = find_new(session, rows.entries, earlier)
+            closed = new & of_imported(session, rows)
+            return written(rows, new & ~closed, elsewhere, imported=int(closed.sum()))
+
+    def write(self, rows: Rows) -> Written:
+        servers = servers_of(rows)
+        with self._session(write=True, servers=servers) as session:
+            self._check_generation(session)
+            if not servers <= {one.number for one in all_servers(session)}:
+                raise self._was_changed()
+            if were_logged(session, rows):
+                raise StoreError(
+                    f"{self.label}: logs of days that are imported were read meanwhile; nothing of "
+                    "this step was stored: run the same again, which leaves these days out"
+                )
+            new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
+            misdated, doubtful = find_misdated(session, rows.entries, new)
+            closed = new & of_imported(session, rows)
+            new &= ~closed
+            done = written(rows, new, elsewhere, imported=int(closed.sum()))
+            if done.entries:
+                written_rows = coarse_rows(session, rows, new, partial(self._keys, session))
+                insert(session, written_rows, new)
+            resolved, changed = insert_notes(session, rows, new)
+            raise_versions(session, changed)
+            return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
+
+    def set_notes(self, rows: Rows) -> None:
+        with self._session(write=True) as session:
+            for table in ("log_interval", "reject", "imported_day"):
+                session.execute(f"DELETE FROM {table}")
+            insert_notes(session, rows, np.zeros(0, np.bool_))
+            raise_versions(session)
+
+    def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        with self.reading(limited=True) as ask:
+            return ask(sql, parameters)
+
+    def _check_generation(self, session: Session) -> None:
+        """Make sure that ids which were looked up when the store was opened still hold."""
+        if self._generation not in (None, identity(session).generation):
+            raise self._was_changed()
+
+    def _was_changed(self) -> StoreError:
+        return StoreError(
+            f"{self.label} was corrected or restored by another process meanwhile; nothing of "
+            "this step was stored: run the same again"
+        )
+
+    def _changed(self, session: Session) -> None:
+        """Let what this and other processes have looked up hold no longer."""
+        new_generation(session)
+        self._generation = None
+
+    def _new_identity(self, original: Identity | None) -> tuple[Identity, Path | None]:
+        """Who a new store is, and the file of its secret, if that was made now."""
+        if original:
+            return original, None
+        store_id = str(uuid.uuid4())
+        secret, path = self.options.secret, None
+        if secret is None:
+            path = self._secret_path(store_id)
+            secret = make_secret(path)
+        check, prefix = derive(secret).check, self.options.ipv6_prefix
+        return Identity(store_id, check, prefix, str(uuid.uuid4()), 0), path
+
+    def _keys(self, session: Session) -> Keys:
+        return derive(self._known_secret(identity(session).id))
+
+    def _known_secret(self, store_id: str) -> bytes:
+        return self.options.secret or load_secret(self._secret_path(store_id))
+
+    def _secret_path(self, store_id: str) -> Path:
+        return self.options.secrets / f"{store_id}.secret"
