@@ -214,7 +214,12 @@ def make(path: Path, transfers: int, kind: dict[str, str]) -> None:
         raise SystemExit(f"{path} is there already")
     begin = time.perf_counter()
     options = Options(
-        secret=SECRET, secrets=path.parent, ipv6_prefix=64, wait=30, memory="1GB", tell=print
+        secret=SECRET,
+        secrets=path.parent,
+        ipv6_prefix=64,
+        lock_timeout=30,
+        memory="1GB",
+        tell=print,
     )
     store = DuckDBStore(path, options)
     keys = store.open(create=True).keys
@@ -231,19 +236,22 @@ LIMITS = {"7 days": (100, 500), "30 days": (100, 500), "year": (300, 1000)}
 LIMITS |= {"any other": (2000, 8000)}
 DASHBOARD = {
     "totals": {},
-    "by day": {"by": ("day",)},
-    "by month": {"by": ("month",)},
-    **{f"top {name}": {"by": (name,), "top": 20} for name in ("network", "station", "client")},
-    "top agent": {"by": ("agent",), "top": 20},
+    "by day": {"dimensions": ("day",)},
+    "by month": {"dimensions": ("month",)},
+    **{
+        f"top {name}": {"dimensions": (name,), "top": 20}
+        for name in ("network", "station", "client")
+    },
+    "top agent": {"dimensions": ("agent",), "top": 20},
 }
 OTHERS = {
-    "station, of a network": {"by": ("station",), "filters": {"network": ("FA",)}},
-    "channel": {"by": ("channel",)},
-    "day, network": {"by": ("day", "network")},
-    "month, station": {"by": ("month", "station")},
-    "stream": {"by": ("stream",)},
-    "client, of a network": {"by": ("client",), "filters": {"network": ("FA",)}},
-    "agent-family, month": {"by": ("agent-family", "month")},
+    "station, of a network": {"dimensions": ("station",), "filters": {"network": ("FA",)}},
+    "channel": {"dimensions": ("channel",)},
+    "day, network": {"dimensions": ("day", "network")},
+    "month, station": {"dimensions": ("month", "station")},
+    "stream": {"dimensions": ("stream",)},
+    "client, of a network": {"dimensions": ("client",), "filters": {"network": ("FA",)}},
+    "agent-family, month": {"dimensions": ("agent-family", "month")},
 }
 STARTS = (date(2025, 2, 3), date(2025, 5, 20), date(2025, 8, 28), date(2025, 11, 30))
 WHOLE = (date(YEAR, 1, 1), date(YEAR, 12, 31))

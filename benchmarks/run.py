@@ -54,18 +54,18 @@ NEW_ASK = """
 import sys, time
 from datetime import date
 from pathlib import Path
-from ringserverstats.statistics.query import Question, ask
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.sql_store import Options
-options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, wait=30, memory="1GB",
+options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, lock_timeout=30, memory="1GB",
                   tell=print)
 store = DuckDBStore(Path(sys.argv[1]), options)
 by = tuple(sys.argv[2].split(","))
-question = Question(by=by, filters={"direction": ("TX",)})
+query = Query(dimensions=by, filters={"direction": ("TX",)})
 durations = []
 for _ in range(5):
     begin = time.perf_counter()
-    ask(store, question)
+    ask(store, query)
     durations.append(time.perf_counter() - begin)
 print(sorted(durations)[2])
 """

@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as folder:
             secret=b"k" * 32,
             secrets=Path(folder),
             ipv6_prefix=64,
-            wait=30,
+            lock_timeout=30,
             memory="96MB",
             tell=print,
         ),

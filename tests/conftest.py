@@ -166,7 +166,7 @@ def options(folder: Path, **given: object) -> Options:
         "secret": SECRET,
         "secrets": folder,
         "ipv6_prefix": 64,
-        "wait": 60,
+        "lock_timeout": 60,
         "memory": "200MB",
         "tell": lambda _: None,
     }
@@ -352,7 +352,7 @@ def filled(
         originals[name, type(store)] = known
         return store
 
-    return give
+    return register
 
 
 @pytest.fixture

@@ -31,7 +31,12 @@ def settings_of(store: Store, **given: object) -> Settings:
     if isinstance(store, PostgreSQLStore):
         uri = given.pop("uri")
     folder = store.options.secrets
-    usual = {"database": uri, "secret": Secret(SECRET.hex()), "config_folder": folder, "wait": 20}
+    usual = {
+        "database": uri,
+        "secret": Secret(SECRET.hex()),
+        "config_folder": folder,
+        "lock_timeout": 20,
+    }
     return Settings(**{**usual, **given})
 
 

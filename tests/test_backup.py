@@ -120,7 +120,7 @@ def test_a_restore_waits_for_who_uses_the_store(store: DuckDBStore, tmp_path: Pa
         )
         assert other.stdout is not None
         other.stdout.readline()
-        waiting = make_store(Path(path), wait=wait)
+        waiting = make_store(Path(path), lock_timeout=wait)
         if wait == 30:
             waiting.restore(tmp_path / "backup.duckdb", ask=None)
         else:

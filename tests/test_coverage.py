@@ -338,18 +338,20 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
         query = Query(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
         return ask(gappy, query).to_pylist()
 
-    assert mean(by=("server",), sort="server") == [
+    assert mean(dimensions=("server",), sort="server") == [
         {"server": "a", "bytes": 800, "bytes-per-day": 50},  # 100 in two days; the third is not
         {"server": "b", "bytes": 100, "bytes-per-day": 25},
     ]
     assert mean() == [{"bytes": 900, "bytes-per-day": 75}]
-    assert mean(by=("network",)) == [{"network": "FR", "bytes": 900, "bytes-per-day": 75}]
-    assert [row["bytes-per-day"] for row in mean(by=("day",))] == [110, 20, 30, 40]
-    none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=())
+    assert mean(dimensions=("network",)) == [{"network": "FR", "bytes": 900, "bytes-per-day": 75}]
+    assert [row["bytes-per-day"] for row in mean(dimensions=("day",))] == [110, 20, 30, 40]
+    none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=())
     assert none == [{"bytes": 730, "bytes-per-day": 30}]
     nobody = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
     assert ask(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
-    only = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), by=("server",), sort="server")
+    only = mean(
+        first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=("server",), sort="server"
+    )
     assert [row["bytes-per-day"] for row in only] == [None, 30]
     query = Query(dimensions=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
     assert totals(gappy, query) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded

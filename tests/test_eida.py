@@ -392,7 +392,7 @@ def test_months_of_which_nothing_is_known_are_refused(stores: tuple[Store, Store
 def test_a_month_whose_transfers_are_pruned_is_refused(store: Store) -> None:
     read_into(store, TEXT)
     assert len(figures(store, NOVEMBER).rows) > 0
-    execute(store, "INSERT INTO pruned_month (month, late) VALUES ('2026-11-01', false)")
+    execute(store, "INSERT INTO pruned_month (month, has_late_logs) VALUES ('2026-11-01', false)")
     with pytest.raises(UsageError, match="2026-11 are not kept"):
         figures(store, NOVEMBER)
 

@@ -367,7 +367,7 @@ def test_texts_of_rows_are_no_formulas(store: Store, log: Log) -> None:
 def test_months_whose_transfers_are_not_kept_are_refused(store: Store, log: Log) -> None:
     for days, name in ((150, "txlog-20260630T0000-20260701T0000"), (151, "txlog")):
         read_into(store, log(block(log_time=START + days * DAY), name))
-    execute(store, "INSERT INTO pruned_month (month, late) VALUES ('2026-06-01', false)")
+    execute(store, "INSERT INTO pruned_month (month, has_late_logs) VALUES ('2026-06-01', false)")
     for query_string in ("start=2026-06", "start=2026-06&end=2026-06&network=FR", "start=2000-01"):
         found = asked(store, query_string)
         assert found.status == 400

@@ -163,13 +163,13 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
             calls += 1
             return good(self, "SELECT nothing" if calls == at else sql, *args)
 
-        return change
+        return execute
 
     at, failures = 1, 0
     while True:
         with monkeypatch.context() as patch:
             for session in (DuckDBSession, PostgreSQLSession):
-                patch.setattr(session, "change", failing(session.change, at))
+                patch.setattr(session, "execute", failing(session.execute, at))
             calls = 0
             try:
                 report = read_into(store, REAL)

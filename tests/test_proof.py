@@ -239,9 +239,9 @@ def test_verify_tells_missing_different_and_only_in_the_store(proven: Proven) ->
     )
     told = _finding(proven, MIDNIGHT)
     assert told == [("entry", "different", "default", "2026-06-30", "streams")] * 4
-    proven.fault("UPDATE log_interval SET whole = false WHERE day = '2026-06-30'")
+    proven.fault("UPDATE log_interval SET complete = false WHERE day = '2026-06-30'")
     told = _finding(proven, MIDNIGHT)
-    assert told == [("coverage", "different", "default", "2026-06-30", "whole")]
+    assert told == [("coverage", "different", "default", "2026-06-30", "complete")]
 
 
 def test_what_only_the_store_has_is_told_where_the_logs_cover_it(

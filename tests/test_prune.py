@@ -146,15 +146,15 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
         return [(row["clients"], row.get("at-most")) for row in rows]
 
     exact = told()[0][0]
-    by_month = told(by=("month",))
+    by_month = told(dimensions=("month",))
     assert {bound for _, bound in by_month} == {None}
     read.prune(BEFORE, try_only=False)
     [(most, is_bound)] = told()
     assert is_bound
     assert most >= exact
-    assert [count for count, _ in told(by=("month",))] == [count for count, _ in by_month]
-    assert {bound for _, bound in told(by=("month",))} == {False}
-    assert told(by=("year",)) == [(most, True)]
+    assert [count for count, _ in told(dimensions=("month",))] == [count for count, _ in by_month]
+    assert {bound for _, bound in told(dimensions=("month",))} == {False}
+    assert told(dimensions=("year",)) == [(most, True)]
     assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
     assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
     weeks = ask(read, Query(dimensions=("week",), measures=("clients",))).to_pylist()
@@ -244,7 +244,7 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
     store.prune(BEFORE, try_only=False)
     pruned = dump(store)
     with held_by_another(path), pytest.raises(StoreError, match="in use"):
-        another(store, wait=0).vacuum()
+        another(store, lock_timeout=0).vacuum()
     assert found()
     assert store.prune(BEFORE, try_only=False).months == 0
     store.vacuum()  # what failed is done now
@@ -404,7 +404,9 @@ def test_the_order_of_rows_does_not_tell_who_was_in_two_months(tmp_path: Path, l
 def test_an_old_log_that_is_read_again_makes_no_month_late(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     read_into(read, DATA, log(block(agent="new", log_time=1_790_000_000), name="late-september"))
-    assert read.ask("SELECT bool_or(late) AS late FROM pruned_month")["late"].to_pylist() == [False]
+    assert read.ask("SELECT bool_or(has_late_logs) AS late FROM pruned_month")[
+        "late"
+    ].to_pylist() == [False]
 
 
 def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:

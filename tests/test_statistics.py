@@ -267,13 +267,13 @@ def test_whole_months_are_answered_from_the_sums_by_month() -> None:
         return {name for name in ("by_day", "by_month") if re.search(rf"\bFROM {name}\b", sql)}
 
     whole = {"first": date(2026, 1, 1), "last": date(2026, 2, 28)}
-    assert tables(by=("month", "channel"), **whole) == {"by_month"}
-    assert tables(by=("channel",), first=date(2026, 1, 2)) == {"by_day", "by_month"}
-    assert tables(by=("channel",), last=date(2026, 1, 30)) == {"by_day", "by_month"}
+    assert tables(dimensions=("month", "channel"), **whole) == {"by_month"}
+    assert tables(dimensions=("channel",), first=date(2026, 1, 2)) == {"by_day", "by_month"}
+    assert tables(dimensions=("channel",), last=date(2026, 1, 30)) == {"by_day", "by_month"}
     fortnight = {"first": date(2026, 1, 20), "last": date(2026, 2, 10)}
-    assert tables(by=("channel",), **fortnight) == {"by_day"}
+    assert tables(dimensions=("channel",), **fortnight) == {"by_day"}
     for by in (("day", "channel"), ("week", "channel")):
-        assert tables(by=by, **whole) == {"by_day"}
+        assert tables(dimensions=by, **whole) == {"by_day"}
 
 
 def test_sort_and_top(sample: DuckDBStore) -> None:
@@ -292,8 +292,8 @@ def test_sort_and_top(sample: DuckDBStore) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"by": ("planet",)}, "there is no group 'planet'"),
-        ({"by": ("day", "day")}, "named twice"),
+        ({"dimensions": ("planet",)}, "there is no group 'planet'"),
+        ({"dimensions": ("day", "day")}, "named twice"),
         ({"measures": ("hits",)}, "there is no measure 'hits'"),
         ({"filters": {"planet": ("x",)}}, "there is no filter 'planet'"),
         ({"sort": "day"}, "cannot sort by 'day'"),

@@ -398,7 +398,7 @@ WHOLE = {"from": "2018", "to": "2026"}
 
 def test_reading_may_need_a_token(sample: Store) -> None:
     operator_of(sample)  # before the service reads who may come in
-    web = client_of(settings_of(sample, reading="token"))
+    web = client_of(settings_of(sample, read_access="token"))
     for path in ("/api/v1/stats", "/api/v1/coverage", "/api/v1/servers", "/metrics"):
         assert web.get(path).status_code == 401
         assert web.get(path, headers=bearer(operator_of(sample))).status_code == 200
@@ -547,7 +547,7 @@ def test_totals_tell_nothing_of_the_only_network_under_embargo(sample: Store) ->
 def test_an_owner_is_not_told_of_all_networks_where_reading_needs_a_token(sample: Store) -> None:
     owner = bearer(OWNERS.setdefault("G", add_token(sample, "owner-g", networks=("G",))))
     operator = bearer(operator_of(sample))
-    web = client_of(settings_of(sample, reading="token"))
+    web = client_of(settings_of(sample, read_access="token"))
     address = "/eidaws/statistics/1/seedlink/public?start=2026-06"
     assert web.get(address, headers=owner).status_code == 403
     assert web.get(address, headers=operator).status_code == 200

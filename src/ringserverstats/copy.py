@@ -48,7 +48,7 @@ SELECT entry AS number, hour, direction::text AS direction, protocol::text AS pr
 """
 _COVERED = """
 SELECT server, direction::text AS direction, day, first_minute, last_minute, first_day, last_day,
-       whole FROM log_interval
+       complete FROM log_interval
 """
 _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
@@ -65,8 +65,8 @@ SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
  GROUP BY v.name, c.day, c.direction ORDER BY v.name, c.day, c.direction::text
 """
 _NOTES = """
-SELECT (SELECT count(*) FROM log_interval) AS covered,
-       (SELECT count(*) FROM log_interval WHERE whole) AS whole,
+SELECT (SELECT count(*) FROM log_interval) AS log_intervals,
+       (SELECT count(*) FROM log_interval WHERE complete) AS complete,
        (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported_day) AS imported,
        (SELECT count(*) FROM registry) AS networks
 """
@@ -105,9 +105,9 @@ def copy(
     with source.reading() as ask:
         # What is known of logs now is true when all that was read before is copied.
         notes = Rows(
-            covered=_fitted(ask(_COVERED), LOG_INTERVALS),
+            log_intervals=_fitted(ask(_COVERED), LOG_INTERVALS),
             rejects=_fitted(ask(_REJECTS), REJECTS),
-            imported=_fitted(ask("SELECT server, day FROM imported_day"), IMPORTED),
+            imported_days=_fitted(ask("SELECT server, day FROM imported_day"), IMPORTED),
         )
         networks = networks_of(ask)
         days = ask(_DAYS).to_pylist()
@@ -186,7 +186,7 @@ def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
         _named(ask, "agent", AGENTS, pc.unique(client_profiles["agent"])),
         _named(ask, "client", CLIENTS, pc.unique(client_profiles["client"])),
         client_profiles,
-        imported=_fitted(ask(_IMPORTED, span), IMPORTED),
+        imported_days=_fitted(ask(_IMPORTED, span), IMPORTED),
     )
 
 

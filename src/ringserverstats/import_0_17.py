@@ -128,7 +128,7 @@ def import_0_17(
         if len(rows.entries):
             nothing = rows.entries.slice(0, 0)
             done = store.compare(rows, nothing) if dry_run else store.write(rows)
-            found.days += len(rows.imported)
+            found.days += len(rows.imported_days)
             found.entries += done.entries
             found.transfers += done.transfers
             found.bytes += done.bytes
@@ -218,14 +218,14 @@ def _rows(events: pa.Table, enricher: Enricher, keys: Keys, server: Server) -> R
             "last_minute": _WHOLE_DAY,
             "first_day": one["day"],
             "last_day": one["day"],
-            "whole": True,
+            "complete": True,
         }
         for one in days
     ]
     return replace(
         rows,
-        covered=pa.Table.from_pylist(covered, LOG_INTERVALS),
-        imported=pa.Table.from_pylist(days, IMPORTED),
+        log_intervals=pa.Table.from_pylist(covered, LOG_INTERVALS),
+        imported_days=pa.Table.from_pylist(days, IMPORTED),
     )
 
 

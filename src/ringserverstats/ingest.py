@@ -304,7 +304,7 @@ class _Pipeline:
             return
         server = self.servers.get(name)
         is_whole &= is_over(source.name, server.latest_zone, now)
-        yield Rows(covered=covered(source.name, server=server.number, whole=is_whole))
+        yield Rows(log_intervals=covered(source.name, server=server.number, complete=is_whole))
 
 
 def _whole(

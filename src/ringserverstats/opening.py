@@ -40,7 +40,7 @@ def open_store(
         secret=read_secret(secret) if secret else None,
         secrets=settings.config_folder.absolute(),
         ipv6_prefix=settings.ipv6_prefix,
-        wait=settings.wait,
+        lock_timeout=settings.lock_timeout,
         memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
         tell=tell,
         query_timeout=settings.query_timeout,

@@ -58,18 +58,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     transfer_retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     query_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60
-    reading: Literal["public", "token"] = "public"
+    read_access: Literal["public", "token"] = "public"
     open_ingest: bool = False
     post_limit: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?[KMGT]?B$")] = "4GB"
     title: str = "Real-time data"
     root_path: str = ""
-    node: str = "SEEDLINK"
+    eida_node: str = "SEEDLINK"
     influx_url: Secret | None = None
     influx_token: Secret | None = None
     influx_hosthash: bool = True
     influx_public: bool = False
     influx_keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
-    wait: Annotated[float, msgspec.Meta(ge=0)] = 30
+    lock_timeout: Annotated[float, msgspec.Meta(ge=0)] = 30
     memory: Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)? ?[KMGT]i?B)?$")] = ""
 
     @property

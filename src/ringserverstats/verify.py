@@ -48,7 +48,7 @@ SELECT r.digest::text AS digest, v.name AS server, r.direction::text AS directio
 """
 _COVERED = """
 SELECT v.name AS server, c.direction::text AS direction, c.day::text AS day, c.first_minute,
-       c.last_minute, c.first_day::text AS first_day, c.last_day::text AS last_day, c.whole
+       c.last_minute, c.first_day::text AS first_day, c.last_day::text AS last_day, c.complete
   FROM log_interval c JOIN server v ON v.server = c.server
 """
 _DAYS = """
@@ -223,7 +223,7 @@ def _compare_coverage(
                 "first_day",
                 "last_day",
             ),
-            differs=_differences(("whole",)),
+            differs=_differences(("complete",)),
             only="false",
             where="true",
             columns="l.server AS server, l.direction AS direction, l.day AS day, NULL AS id,"

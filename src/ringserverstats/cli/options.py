@@ -124,7 +124,7 @@ def complete_server(context: click.Context, _parameter: click.Parameter, text: s
     database = context.params.get("database") or context.find_root().params.get("database")
     with context.scope(cleanup=False):
         try:
-            settings = msgspec.structs.replace(load_settings(database), wait=0)
+            settings = msgspec.structs.replace(load_settings(database), lock_timeout=0)
             servers = open_store(settings, answers=True).servers()
         except RingserverStatsError:
             return []

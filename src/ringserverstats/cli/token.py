@@ -87,10 +87,10 @@ def list_(database: str | None) -> None:
     if not found:
         click.echo("There are no tokens; make one with: ringserverstats token add NAME")
         return
-    made = table([(name, False) for name in ("name", "may post", "reads", "made")])
+    made = table([(name, False) for name in ("name", "may post", "reads", "created")])
     for one in found:
         reads = ",".join(one.networks) or ("what is public" if one.may_ingest else "all")
-        made.add_row(one.name, "yes" if one.may_ingest else "no", reads, one.made.isoformat())
+        made.add_row(one.name, "yes" if one.may_ingest else "no", reads, one.created.isoformat())
     show(made, console())
 
 

@@ -25,7 +25,7 @@ LOG_INTERVALS = pa.schema(
         ("last_minute", pa.int16()),
         ("first_day", pa.date32()),
         ("last_day", pa.date32()),
-        ("whole", pa.bool_()),
+        ("complete", pa.bool_()),
     ]
 )
 REJECTS = pa.schema(
@@ -45,8 +45,8 @@ REJECTS = pa.schema(
 _WAYS = {"tx": DIRECTIONS[0], "rx": DIRECTIONS[1]}
 
 
-def covered(name: FileName, *, server: int, whole: bool) -> pa.Table:
-    """Rows of `LOG_INTERVALS` for a log with ``name``; ``whole``: all that it will ever hold was read."""
+def covered(name: FileName, *, server: int, complete: bool) -> pa.Table:
+    """Rows of `LOG_INTERVALS` for a log with ``name``; ``complete``: all that it will ever hold was read."""
     found = pieces(name) if name.kind in _WAYS else []
     rows = [
         {
@@ -57,7 +57,7 @@ def covered(name: FileName, *, server: int, whole: bool) -> pa.Table:
             "last_minute": piece.last_minute,
             "first_day": found[0].day,
             "last_day": found[-1].day,
-            "whole": whole,
+            "complete": complete,
         }
         for piece in found
     ]

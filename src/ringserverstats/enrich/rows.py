@@ -107,8 +107,8 @@ IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
 class Rows:
     """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``.
 
-    ``covered`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries;
-    ``imported`` are days whose entries are the history of another program: no others count then.
+    ``log_intervals`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries;
+    ``imported_days`` are days whose entries are the history of another program: no others count then.
     """
 
     entries: pa.Table = field(default_factory=ENTRIES.empty_table)
@@ -117,9 +117,9 @@ class Rows:
     agents: pa.Table = field(default_factory=AGENTS.empty_table)
     clients: pa.Table = field(default_factory=CLIENTS.empty_table)
     client_profiles: pa.Table = field(default_factory=CLIENT_PROFILES.empty_table)
-    covered: pa.Table = field(default_factory=LOG_INTERVALS.empty_table)
+    log_intervals: pa.Table = field(default_factory=LOG_INTERVALS.empty_table)
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
-    imported: pa.Table = field(default_factory=IMPORTED.empty_table)
+    imported_days: pa.Table = field(default_factory=IMPORTED.empty_table)
 
     @property
     def size(self) -> int:
@@ -149,9 +149,9 @@ def join(parts: list[Rows]) -> Rows:
                     "agents",
                     "clients",
                     "client_profiles",
-                    "log_interval",
+                    "log_intervals",
                     "rejects",
-                    "imported_day",
+                    "imported_days",
                 ),
             )
         ),

@@ -13,13 +13,15 @@ from ringserverstats.store.rollups import month_of
 AT_MOST = "at-most"
 #: Measures that do not add up over months.
 DISTINCT = frozenset({"clients", "connections"})
-_MONTHS = "SELECT month, late FROM pruned_month ORDER BY month"
+_MONTHS = "SELECT month, has_late_logs FROM pruned_month ORDER BY month"
 
 
 def pruned_months(ask: Ask, first: date | None, last: date | None) -> dict[date, bool]:
     """The pruned months of a period by their first days, and whether logs of them came later."""
     begin, end = first or date.min, last or date.max
-    return _within({row["month"]: row["late"] for row in ask(_MONTHS).to_pylist()}, begin, end)
+    return _within(
+        {row["month"]: row["has_late_logs"] for row in ask(_MONTHS).to_pylist()}, begin, end
+    )
 
 
 def _within(months: dict[date, bool], begin: date, end: date) -> dict[date, bool]:

@@ -44,7 +44,7 @@ WITH entry AS (
       LEFT JOIN logged_day k ON k.server = f.server AND k.direction = f.direction
      WHERE {where} GROUP BY f.server, f.direction, v.first_day, v.last_day
 ), known AS (
-    SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.whole,
+    SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.complete,
            coalesce(e.entries, 0) AS entries,
            EXISTS (SELECT 1 FROM entry o WHERE o.server = p.server AND o.direction = p.direction
                     AND o.day BETWEEN c.first_day AND c.last_day) AS is_used,
@@ -59,7 +59,7 @@ WITH entry AS (
         ON e.server = p.server AND e.direction = p.direction AND e.day = d.day::date
 ), dated AS (
     SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes,
-           CASE WHEN whole AND minutes = 1440
+           CASE WHEN complete AND minutes = 1440
                 THEN CASE WHEN is_used OR has_rejects THEN 'complete' ELSE 'empty' END
                 WHEN minutes IS NOT NULL OR entries > 0 THEN 'incomplete'
                 ELSE 'missing' END AS state

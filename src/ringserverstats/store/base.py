@@ -189,7 +189,7 @@ class Token:
     digest: str
     may_ingest: bool
     networks: tuple[str, ...]
-    made: date
+    created: date
 
 
 @dataclass(frozen=True)
@@ -349,8 +349,8 @@ class Store(Readable, Protocol):
             Whether it is a new one.
         """
 
-    def mark_exported(self, exporter: str, day: date, number: int) -> None:
-        """Say that ``exporter`` was given a day, as it was at ``number``."""
+    def mark_exported(self, exporter: str, day: date, version: int) -> None:
+        """Say that ``exporter`` was given a day, as it was at ``version``."""
 
     def mark_unexported(self, exporter: str, first: date, last: date) -> None:
         """Say that ``exporter`` may have nothing, or a part, of days from ``first`` to ``last``."""

@@ -22,12 +22,12 @@ _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
 _COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
 _COVERS_GIVEN = "server, direction::direction AS direction, " + ", ".join(_COVERS[2:])
 _COVER = (
-    f"MERGE INTO log_interval AS old USING (SELECT {_COVERS_GIVEN}, bool_or(whole) AS whole FROM given"
+    f"MERGE INTO log_interval AS old USING (SELECT {_COVERS_GIVEN}, bool_or(complete) AS complete FROM given"
     f" GROUP BY 1, 2, 3, 4, 5, 6, 7) AS new"
     f" ON {' AND '.join(f'old.{name} = new.{name}' for name in _COVERS)}"
-    " WHEN MATCHED AND new.whole AND NOT old.whole THEN UPDATE SET whole = true"
-    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, whole)"
-    f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.whole)"
+    " WHEN MATCHED AND new.complete AND NOT old.complete THEN UPDATE SET complete = true"
+    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, complete)"
+    f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.complete)"
 )
 _IMPORT = (
     "INSERT INTO imported_day SELECT DISTINCT server, day FROM given"
@@ -168,8 +168,8 @@ def insert_notes(
     """
     changed: set[date | None] = set()
     for given, statement in (
-        (rows.covered, _COVER),
-        (rows.imported, _IMPORT),
+        (rows.log_intervals, _COVER),
+        (rows.imported_days, _IMPORT),
         (rows.rejects, _REJECT),
     ):
         if len(given):
@@ -194,7 +194,9 @@ def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
     That history is of what was sent, so what was received counts.
     """
     days = set(session.rows("SELECT server, day FROM imported_day"))
-    days -= set(zip(*(rows.imported[name].to_pylist() for name in ("server", "day")), strict=True))
+    days -= set(
+        zip(*(rows.imported_days[name].to_pylist() for name in ("server", "day")), strict=True)
+    )
     if not days or not len(rows.entries):
         return np.zeros(len(rows.entries), np.bool_)
     server = rows.entries["server"].to_numpy().astype(np.int64)
@@ -216,16 +218,16 @@ SELECT DISTINCT s.day FROM (
 
 def were_logged(session: Session, rows: Rows) -> bool:
     """Whether logs were read of days whose history ``rows`` are."""
-    days = set(rows.imported["day"].to_pylist())
+    days = set(rows.imported_days["day"].to_pylist())
     return any(
         days & {day for (day,) in session.rows(LOGGED, [number])}
-        for number in pc.unique(rows.imported["server"]).to_pylist()
+        for number in pc.unique(rows.imported_days["server"]).to_pylist()
     )
 
 
 def servers_of(rows: Rows) -> set[int]:
     """The numbers of all servers that ``rows`` tell of."""
-    tables = (rows.entries, rows.covered, rows.rejects, rows.imported)
+    tables = (rows.entries, rows.log_intervals, rows.rejects, rows.imported_days)
     return {number for table in tables for number in pc.unique(table["server"]).to_pylist()}
 
 
@@ -271,7 +273,7 @@ def mark_incomplete(session: Session, days: set[tuple[int, date]]) -> None:
     """Take the logs of these days, each of a server, for not read whole."""
     for server, day in sorted(days):
         session.execute(
-            "UPDATE log_interval SET whole = false WHERE server = $1 AND day = $2", [server, day]
+            "UPDATE log_interval SET complete = false WHERE server = $1 AND day = $2", [server, day]
         )
 
 

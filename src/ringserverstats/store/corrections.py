@@ -32,7 +32,7 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
         session.execute(f"DELETE FROM {table} WHERE {_DAYS}", span)
     # A log of several days counts entries on another day than those that it also covers.
     session.execute(
-        "UPDATE log_interval SET whole = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
+        "UPDATE log_interval SET complete = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
         span,
     )
     rejects = session.execute(
@@ -196,12 +196,12 @@ def _move_notes(session: Session, both: list[int]) -> int:
     one, other = map(int, both)
     session.create_temp_table_as(
         "cover",
-        f"SELECT {_COVER}, bool_and(whole) AS whole FROM log_interval"
+        f"SELECT {_COVER}, bool_and(complete) AS complete FROM log_interval"
         f" WHERE server IN ({one}, {other}) GROUP BY {_COVER}",
     )
     session.execute("DELETE FROM log_interval WHERE server IN ($1, $2)", both)
     session.execute(
-        f"INSERT INTO log_interval (server, {_COVER}, whole) SELECT $1, {_COVER}, whole FROM cover",
+        f"INSERT INTO log_interval (server, {_COVER}, complete) SELECT $1, {_COVER}, complete FROM cover",
         both[1:],
     )
     gone = session.execute(

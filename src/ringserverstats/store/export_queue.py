@@ -17,21 +17,21 @@ _ONE_DAY = timedelta(days=1)
 _SHAPE = "SELECT definition FROM exporter WHERE exporter = $1"
 _NEW = "INSERT INTO exporter (exporter, definition, clear_first) VALUES ($1, $2, false)"
 _AS_IT_IS = f"""
-INSERT INTO exported_day (exporter, day, number) SELECT $1, day, number FROM day_version WHERE day <> '{ALL}'
+INSERT INTO exported_day (exporter, day, version) SELECT $1, day, version FROM day_version WHERE day <> '{ALL}'
 """
 _OTHERWISE = "UPDATE exporter SET definition = $2, clear_first = true WHERE exporter = $1"
 _DUE = f"""
 SELECT v.day,
-       coalesce(v.corrected > coalesce(s.number, 0), false) OR s.number IS NULL AND o.clear_first
+       coalesce(v.corrected > coalesce(s.version, 0), false) OR s.version IS NULL AND o.clear_first
            AS corrected
   FROM day_version v JOIN exporter o ON o.exporter = $1
   LEFT JOIN exported_day s ON s.exporter = $1 AND s.day = v.day
- WHERE v.day <> '{ALL}' AND v.number > coalesce(s.number, 0)
+ WHERE v.day <> '{ALL}' AND v.version > coalesce(s.version, 0)
  ORDER BY v.day
 """
 _SENT = """
-INSERT INTO exported_day (exporter, day, number) VALUES ($1, $2::date, $3)
-ON CONFLICT (exporter, day) DO UPDATE SET number = greatest(exported_day.number, excluded.number)
+INSERT INTO exported_day (exporter, day, version) VALUES ($1, $2::date, $3)
+ON CONFLICT (exporter, day) DO UPDATE SET version = greatest(exported_day.version, excluded.version)
 """
 _UNSENT = "DELETE FROM exported_day WHERE exporter = $1 AND day BETWEEN $2::date AND $3::date"
 _TO_SUM_UP = """
@@ -65,9 +65,9 @@ def due(ask: Ask, exporter: str) -> list[PendingDay]:
     return [PendingDay(**row) for row in ask(_DUE, [exporter]).to_pylist()]
 
 
-def mark_exported(session: Session, exporter: str, day: date, number: int) -> None:
+def mark_exported(session: Session, exporter: str, day: date, version: int) -> None:
     """Say that ``exporter`` was given a day, and that its month has to be summed up there."""
-    session.execute(_SENT, [exporter, day, number])
+    session.execute(_SENT, [exporter, day, version])
     _mark_pending(session, exporter, day, day)
 
 

@@ -106,9 +106,11 @@ def coarse_rows(
 def _mark(session: Session, month: date, *, late: bool) -> None:
     """Say that a month is pruned, and if it is so, that logs of it came later."""
     if late:
-        session.execute("UPDATE pruned_month SET late = true WHERE month = $1::date", [month])
+        session.execute(
+            "UPDATE pruned_month SET has_late_logs = true WHERE month = $1::date", [month]
+        )
     session.execute(
-        f"INSERT INTO pruned_month (month, late) SELECT $1::date, {late}"
+        f"INSERT INTO pruned_month (month, has_late_logs) SELECT $1::date, {late}"
         " WHERE NOT EXISTS (SELECT 1 FROM pruned_month WHERE month = $1::date)",
         [month],
     )

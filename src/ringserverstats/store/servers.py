@@ -139,7 +139,7 @@ def change_server(
         )
         if found.timezone not in ("", timezone):  # logs may have been taken for whole too early
             session.execute(
-                "UPDATE log_interval SET whole = false WHERE server = $1", [found.number]
+                "UPDATE log_interval SET complete = false WHERE server = $1", [found.number]
             )
     if rename and rename != name:
         others = [one for one in all_servers(session) if one.number != found.number]

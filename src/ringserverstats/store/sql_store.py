@@ -80,7 +80,7 @@ class Options:
         secret: the store's secret, where it does not lie in ``secrets``.
         secrets: the folder of the secrets, one file a store, named by its id.
         ipv6_prefix: shapes clients' ids; a store keeps the one that it was made with.
-        wait: seconds to wait for another process.
+        lock_timeout: seconds to lock_timeout for another process.
         memory: what DuckDB may use, as ``"400MB"``.
         tell: called with a message for the user, such as that another process is waited for.
         patience: seconds that a question may take; 0 is no limit.
@@ -91,7 +91,7 @@ class Options:
     secret: bytes | None
     secrets: Path
     ipv6_prefix: int
-    wait: float
+    lock_timeout: float
     memory: str
     tell: Callable[[str], None]
     query_timeout: float = 0
@@ -324,9 +324,9 @@ class SQLStore(ABC):
         with self._session(write=True, servers=set()) as session:
             return register_exporter(session, exporter, definition, all_due=all_due)
 
-    def mark_exported(self, exporter: str, day: date, number: int) -> None:
+    def mark_exported(self, exporter: str, day: date, version: int) -> None:
         with self._session(write=True, servers=set()) as session:
-            mark_exported(session, exporter, day, number)
+            mark_exported(session, exporter, day, version)
 
     def mark_unexported(self, exporter: str, first: date, last: date) -> None:
         with self._session(write=True, servers=set()) as session:

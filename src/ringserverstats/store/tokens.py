@@ -14,7 +14,7 @@ from ringserverstats.store.session import Session
 
 _PREFIX = "rss_"  # by which people and programs that look for secrets know it
 _BYTES = 32
-_ALL = "SELECT name, digest, may_ingest, networks, made FROM token ORDER BY name"
+_ALL = "SELECT name, digest, may_ingest, networks, created FROM token ORDER BY name"
 
 
 def make_token() -> str:
@@ -55,8 +55,8 @@ def add_token(session: Session, token: Token) -> None:
             f"ringserverstats token revoke {token.name}"
         )
     session.execute(
-        "INSERT INTO token (name, digest, may_ingest, networks, made) VALUES ($1, $2, $3, $4, $5)",
-        [token.name, token.digest, token.may_ingest, list(token.networks), token.made],
+        "INSERT INTO token (name, digest, may_ingest, networks, created) VALUES ($1, $2, $3, $4, $5)",
+        [token.name, token.digest, token.may_ingest, list(token.networks), token.created],
     )
 
 

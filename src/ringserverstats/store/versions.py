@@ -15,16 +15,16 @@ from ringserverstats.store.session import Session
 ALL = date(1970, 1, 1)
 # In the order of days, so that two writers never wait for each other.
 _RAISE = """
-INSERT INTO day_version (day, number, corrected) SELECT day, 1, {corrects} FROM given ORDER BY day
-ON CONFLICT (day) DO UPDATE SET number = day_version.number + 1,
-    corrected = CASE WHEN excluded.corrected = 1 THEN day_version.number + 1
+INSERT INTO day_version (day, version, corrected) SELECT day, 1, {corrects} FROM given ORDER BY day
+ON CONFLICT (day) DO UPDATE SET version = day_version.version + 1,
+    corrected = CASE WHEN excluded.corrected = 1 THEN day_version.version + 1
                      ELSE day_version.corrected END
 """
 _DAYS = """
 SELECT DISTINCT f.day FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile WHERE {where}
 """
 _VERSION = f"""
-SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(number), 0)::text AS version
+SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(version), 0)::text AS version
   FROM day_version
  WHERE day = '{ALL}' OR (day >= coalesce($1::date, '1970-01-01')
                          AND day <= coalesce($2::date, '9999-12-31'))

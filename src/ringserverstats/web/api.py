@@ -120,12 +120,12 @@ def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
 
 def eida(service: "Service", request: Request) -> Response:
     """What EIDA's statistics of dataselect answer, of real-time data."""
-    if service.principal(request).reader.networks and service.settings.reading != "public":
+    if service.principal(request).reader.networks and service.settings.read_access != "public":
         raise RefusedError(403, "this tells of all networks, your token of some")
     reply = eida_service.answer(
         service.existing(),
         request.url.query,
-        node=service.settings.node,
+        node=service.settings.eida_node,
         policy=service.policy,
         today=today(),
     )

@@ -48,10 +48,10 @@ def principal_of(request: Request, tokens: list[Token], settings: Settings) -> P
         if token is None:
             raise RefusedError(401, "this token is not known, or was revoked")
         is_operator = not token.may_ingest and not token.networks
-        if is_operator or token.networks or settings.reading == "public":
+        if is_operator or token.networks or settings.read_access == "public":
             return Principal(token.name, Reader(is_operator, token.networks))
         raise RefusedError(403, "this token may post logs, and read nothing")
-    if settings.reading == "token":
+    if settings.read_access == "token":
         raise RefusedError(401, "reading needs a token here; ask the operator for one")
     return Principal("", Reader())
 

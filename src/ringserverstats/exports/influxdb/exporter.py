@@ -17,7 +17,7 @@ SELECT DISTINCT day FROM connection_by_day
  WHERE day >= coalesce($1::date, '1970-01-02') AND day <= coalesce($2::date, '9999-12-31')
  ORDER BY day
 """
-_NUMBER = "SELECT coalesce(max(number), 0) AS number FROM day_version WHERE day = $1::date"
+_VERSION = "SELECT coalesce(max(version), 0) AS version FROM day_version WHERE day = $1::date"
 _ONE_DAY = timedelta(days=1)
 Progress = Callable[[int, int], None]
 
@@ -139,7 +139,7 @@ class InfluxExporter:
         is_kept = self.database.is_kept(day)
         try:
             with snapshot(store, limited=False) as state:
-                number = int(state.ask(_NUMBER, [day])["number"][0].as_py())
+                version = int(state.ask(_VERSION, [day])["version"][0].as_py())
                 points = points_of(state, day, self.rules) if is_kept else NOTHING
         except StoreError as error:  # of this day; the others are to go out
             sent.problems.append(f"{day}: {error}")
@@ -154,7 +154,7 @@ class InfluxExporter:
             sent.problems.append(
                 f"{day}: {points.too_large} points are left out, whose sums are over 2^63-1"
             )
-        store.mark_exported(self.database.name, day, number)
+        store.mark_exported(self.database.name, day, version)
         sent.days += 1
         sent.points += points.count
         return True

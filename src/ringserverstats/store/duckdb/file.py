@@ -71,12 +71,12 @@ def first_line(error: Exception) -> str:
 
 
 def open_file(
-    path: Path, *, write: bool, memory: str, wait: float, tell: Callable[[str], None]
+    path: Path, *, write: bool, memory: str, lock_timeout: float, tell: Callable[[str], None]
 ) -> duckdb.DuckDBPyConnection:
     """The open file ``path``; another process that has it is waited for.
 
     Raises:
-        BusyError: it had it for longer than ``wait`` seconds.
+        BusyError: it had it for longer than ``lock_timeout`` seconds.
         StoreError: it cannot be opened.
     """
 
@@ -106,7 +106,7 @@ def open_file(
                 "permissions, or choose another with --database"
             ) from None
 
-    return _patiently(attempt, path, wait=wait, tell=tell)
+    return _patiently(attempt, path, lock_timeout=lock_timeout, tell=tell)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -119,7 +119,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _patiently(
-    attempt: Callable[[], _Result], path: Path, *, wait: float, tell: Callable[[str], None]
+    attempt: Callable[[], _Result], path: Path, *, lock_timeout: float, tell: Callable[[str], None]
 ) -> _Result:
     begin = time.monotonic()
     told = False
@@ -128,18 +128,18 @@ def _patiently(
             return attempt()
         except _LockedError:
             waited = time.monotonic() - begin
-        if waited > wait:
-            raise busy(path, wait)
+        if waited > lock_timeout:
+            raise busy(path, lock_timeout)
         if waited > _TELL_AFTER and not told:
             tell(f"waiting for another process that uses {path} ...")
             told = True
         time.sleep(_PAUSE)
 
 
-def busy(path: Path, wait: float) -> BusyError:
-    """What is told where others have used ``path`` for longer than ``wait`` seconds."""
+def busy(path: Path, lock_timeout: float) -> BusyError:
+    """What is told where others have used ``path`` for longer than ``lock_timeout`` seconds."""
     return BusyError(
-        f"{path} has been in use by another process for {wait:g} s; try again, or raise "
+        f"{path} has been in use by another process for {lock_timeout:g} s; try again, or raise "
         "RINGSERVERSTATS_LOCK_TIMEOUT"
     )
 
@@ -241,7 +241,7 @@ def put_in_place(
     new: Path,
     path: Path,
     *,
-    wait: float,
+    lock_timeout: float,
     tell: Callable[[str], None],
     since: os.stat_result | None = None,
 ) -> None:
@@ -253,15 +253,17 @@ def put_in_place(
         since: as ``path`` was; it may not have been changed.
 
     Raises:
-        BusyError: somebody has used it for longer than ``wait`` seconds, or changed it.
+        BusyError: somebody has used it for longer than ``lock_timeout`` seconds, or changed it.
         OSError: it cannot be.
     """
     _sync(new)
     is_store = path.exists() and _is_store(path)
     if is_store and log_of(path).exists():  # whose transactions a kill here must not lose
-        with open_file(path, write=True, memory=_FOLDING, wait=wait, tell=tell) as connection:
+        with open_file(
+            path, write=True, memory=_FOLDING, lock_timeout=lock_timeout, tell=tell
+        ) as connection:
             connection.execute("CHECKPOINT")
-    with _held(path, wait, tell):
+    with _held(path, lock_timeout, tell):
         if since and _state(path.stat()) != _state(since):
             raise BusyError(f"{path} was changed just now; try again")
         if log_of(path).exists():
@@ -298,21 +300,21 @@ def _free(name: str) -> str:
 
 
 @contextmanager
-def _held(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]:
+def _held(path: Path, lock_timeout: float, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold ``path``, where it is there, as DuckDB does (a POSIX record lock)."""
     if not path.exists():
         yield
         return
-    with _patiently(lambda: _locked(path), path, wait=wait, tell=tell):
+    with _patiently(lambda: _locked(path), path, lock_timeout=lock_timeout, tell=tell):
         yield
 
 
 @contextmanager
-def alone(path: Path, *, wait: float, tell: Callable[[str], None]) -> Iterator[None]:
+def alone(path: Path, *, lock_timeout: float, tell: Callable[[str], None]) -> Iterator[None]:
     """Be the only one inside, of all processes and their threads; ``path`` is a file for that.
 
     Raises:
-        BusyError: another one was inside for longer than ``wait`` seconds.
+        BusyError: another one was inside for longer than ``lock_timeout`` seconds.
     """
 
     def attempt() -> None:
@@ -322,7 +324,7 @@ def alone(path: Path, *, wait: float, tell: Callable[[str], None]) -> Iterator[N
             raise _LockedError from None
 
     with open(path, "ab") as file:
-        _patiently(attempt, path, wait=wait, tell=tell)
+        _patiently(attempt, path, lock_timeout=lock_timeout, tell=tell)
         yield
 
 

@@ -23,8 +23,8 @@ class FairReadWriteLock:
         self._own = threading.local()
 
     @contextmanager
-    def open(self, *, write: bool, wait: float) -> Iterator[bool]:
-        """Be inside; yields False where that took longer than ``wait`` seconds.
+    def open(self, *, write: bool, lock_timeout: float) -> Iterator[bool]:
+        """Be inside; yields False where that took longer than ``lock_timeout`` seconds.
 
         A thread that reads may read again inside.
         """
@@ -32,7 +32,7 @@ class FairReadWriteLock:
         if depth and not write:
             yield True
             return
-        if not self._enter(write, wait):
+        if not self._enter(write, lock_timeout):
             yield False
             return
         self._own.depth = depth + 1
@@ -42,11 +42,11 @@ class FairReadWriteLock:
             self._own.depth = depth
             self._leave(write)
 
-    def _enter(self, write: bool, wait: float) -> bool:
+    def _enter(self, write: bool, lock_timeout: float) -> bool:
         turn = object()
         with self._changed:
             self._queue.append(turn)
-            is_in = self._changed.wait_for(lambda: self._may_enter(turn, write), wait)
+            is_in = self._changed.wait_for(lambda: self._may_enter(turn, write), lock_timeout)
             self._queue.remove(turn)
             if is_in:
                 self._writes = write
@@ -72,15 +72,15 @@ _adding = threading.Lock()
 
 
 @contextmanager
-def locked_among_threads(path: Path, *, write: bool, wait: float) -> Iterator[None]:
+def locked_among_threads(path: Path, *, write: bool, lock_timeout: float) -> Iterator[None]:
     """Use the file ``path`` as one of the threads of this process.
 
     Raises:
-        BusyError: others have used it for longer than ``wait`` seconds.
+        BusyError: others have used it for longer than ``lock_timeout`` seconds.
     """
     with _adding:
         gate = _locks.setdefault(path, FairReadWriteLock())
-    with gate.open(write=write, wait=wait) as is_in:
+    with gate.open(write=write, lock_timeout=lock_timeout) as is_in:
         if not is_in:
-            raise busy(path, wait)
+            raise busy(path, lock_timeout)
         yield

@@ -114,7 +114,9 @@ class DuckDBStore(SQLStore):
         try:
             with self._session():  # others may read, and wait to write
                 copy_file(self._path, new)
-            put_in_place(new, target, wait=self.options.wait, tell=self.options.tell)
+            put_in_place(
+                new, target, lock_timeout=self.options.lock_timeout, tell=self.options.tell
+            )
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{target} cannot be written ({first_line(error)})") from None
         finally:
@@ -133,7 +135,7 @@ class DuckDBStore(SQLStore):
                 new_generation(session)
                 raise_versions(session, days_of(session), corrects=True)
             self._restore_secret(known, ask)
-            put_in_place(new, path, wait=self.options.wait, tell=self.options.tell)
+            put_in_place(new, path, lock_timeout=self.options.lock_timeout, tell=self.options.tell)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{source} cannot be restored ({first_line(error)})") from None
         finally:
@@ -142,7 +144,7 @@ class DuckDBStore(SQLStore):
     @contextmanager
     def sending(self) -> Iterator[None]:
         path = Path(f"{os.path.realpath(self._path)}.sending")
-        with alone(path, wait=self.options.wait, tell=self.options.tell):
+        with alone(path, lock_timeout=self.options.lock_timeout, tell=self.options.tell):
             yield
 
     def _vacuum(self) -> None:
@@ -157,7 +159,13 @@ class DuckDBStore(SQLStore):
             new.chmod(before.st_mode & 0o777)
             if os.geteuid() == 0:
                 os.chown(new, before.st_uid, before.st_gid)
-            put_in_place(new, path, wait=self.options.wait, tell=self.options.tell, since=before)
+            put_in_place(
+                new,
+                path,
+                lock_timeout=self.options.lock_timeout,
+                tell=self.options.tell,
+                since=before,
+            )
         except (OSError, duckdb.Error) as error:
             raise StoreError(
                 f"{path} cannot be written anew ({first_line(error)}), so what was taken out may "
@@ -239,7 +247,7 @@ class DuckDBStore(SQLStore):
                 f"there is no store {self._path} yet; read logs into it with: "
                 "ringserverstats ingest FILE..."
             )
-        with locked_among_threads(self._path, write=write, wait=self.options.wait):
+        with locked_among_threads(self._path, write=write, lock_timeout=self.options.lock_timeout):
             connection = self._open(self._path, write=write)
             try:
                 check(connection, self._path, write=write)
@@ -254,7 +262,9 @@ class DuckDBStore(SQLStore):
 
     def _open(self, path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
         given = self.options
-        return open_file(path, write=write, memory=given.memory, wait=given.wait, tell=given.tell)
+        return open_file(
+            path, write=write, memory=given.memory, lock_timeout=given.lock_timeout, tell=given.tell
+        )
 
 
 def _limited(session: DuckDBSession, query_timeout: float) -> Ask:

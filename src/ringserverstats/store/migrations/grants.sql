@@ -9,12 +9,12 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'ringserverstats_writer') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO ringserverstats_writer', current_schema());
         GRANT SELECT, INSERT, UPDATE ON day_version, exporter TO ringserverstats_writer;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON sent, pending_export TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON exported_day, pending_export TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON store TO ringserverstats_writer;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON server, covered, reject TO ringserverstats_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON server, log_interval, reject TO ringserverstats_writer;
         GRANT SELECT, INSERT, DELETE ON registry, network_period TO ringserverstats_writer;
-        GRANT SELECT, INSERT, UPDATE ON pruned TO ringserverstats_writer;
-        GRANT SELECT, INSERT ON entry_ledger, stream, agent, client, client_profile, imported
+        GRANT SELECT, INSERT, UPDATE ON pruned_month TO ringserverstats_writer;
+        GRANT SELECT, INSERT ON entry_ledger, stream, agent, client, client_profile, imported_day
             TO ringserverstats_writer;
         GRANT SELECT, INSERT, UPDATE ON by_day_packed, by_month_packed, station_by_day_packed,
             station_by_month_packed, station_total_by_day_packed, network_by_day_packed,

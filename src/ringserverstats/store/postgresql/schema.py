@@ -107,13 +107,13 @@ def check(connection: psycopg.Connection[Any], label: str) -> bool:
     return bool(has_hypertable)
 
 
-def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> list[str]:
+def migrate(connection: psycopg.Connection[Any], info: str, *, lock_timeout: float) -> list[str]:
     """Apply the steps that the database has not seen, each in a transaction.
 
     Args:
         connection: holds off another that migrates, for as long as it is open.
         info: what libpq connects by.
-        wait: seconds to wait for one that yoyo's own command runs.
+        lock_timeout: seconds to lock_timeout for one that yoyo's own command runs.
 
     Returns:
         The steps that were applied.
@@ -143,7 +143,7 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
     before = applied(connection)
     connection.commit()
     told: dict[str, Any] = dict(conninfo_to_dict(info))
-    told["options"] = f"{told.get('options', '')} -c lock_timeout={int(wait * 1000) or 1}"
+    told["options"] = f"{told.get('options', '')} -c lock_timeout={int(lock_timeout * 1000) or 1}"
     scheme = "postgresql+psycopg"
     uri = DatabaseURI(scheme, None, None, None, None, told.pop("dbname", None), told)
     backend = get_backend_class(scheme)(uri, "_yoyo_migration")
@@ -152,7 +152,7 @@ def migrate(connection: psycopg.Connection[Any], info: str, *, wait: float) -> l
         backend.execute(f"SELECT pg_advisory_lock({LOCKS}, {STEPS})")
         backend.commit()
         backend.init_database()
-        _hold_off_yoyo(connection, wait)
+        _hold_off_yoyo(connection, lock_timeout)
         backend._is_locked = True  # else it would wait for the lock that we hold
         for step in backend.to_apply(read_migrations(str(folder()))):
             _apply(backend, step)
@@ -178,13 +178,13 @@ def _apply(backend: "DatabaseBackend", step: "Migration") -> None:
         backend.mark_one(step, log=False)
 
 
-def _hold_off_yoyo(connection: psycopg.Connection[Any], wait: float) -> None:
+def _hold_off_yoyo(connection: psycopg.Connection[Any], lock_timeout: float) -> None:
     """Keep yoyo's own command away for a transaction.
 
     Its way, a row that says that it is at work, would stay behind where we are killed.
 
     Raises:
-        StoreError: it is at work, for longer than ``wait`` seconds, or left such a row.
+        StoreError: it is at work, for longer than ``lock_timeout`` seconds, or left such a row.
     """
     begin = time.monotonic()
     while True:
@@ -192,7 +192,7 @@ def _hold_off_yoyo(connection: psycopg.Connection[Any], wait: float) -> None:
         if not connection.execute("SELECT count(*) FROM yoyo_lock").fetchall()[0][0]:
             return
         connection.rollback()
-        if time.monotonic() - begin > wait:
+        if time.monotonic() - begin > lock_timeout:
             raise StoreError(
                 "another process is migrating this database with yoyo, or was killed while it did; "
                 "in that case: yoyo break-lock --database postgresql+psycopg://..."

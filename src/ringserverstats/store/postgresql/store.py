@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.store.base import Ask, Identity, Pruned, Removed, Store, Written
+from ringserverstats.store.postgresql import timescaledb
 from ringserverstats.store.postgresql.schema import (
     ALL_SERVERS,
     LOCKS,
@@ -35,7 +36,6 @@ from ringserverstats.store.postgresql.schema import (
     steps,
 )
 from ringserverstats.store.postgresql.session import PostgreSQLSession
-from ringserverstats.store.postgresql.store import timescaledb
 from ringserverstats.store.session import Session
 from ringserverstats.store.sql_store import Options, SQLStore
 
@@ -212,7 +212,7 @@ class PostgreSQLStore(SQLStore):
         with self._connect() as connection:
             connection.execute(f"SET lock_timeout = {self._wait}")
             connection.commit()
-            done = migrate(connection, self._info, wait=self.options.wait)
+            done = migrate(connection, self._info, lock_timeout=self.options.lock_timeout)
             keep = self.options.transfer_retention_days or None
             # Also where TimescaleDB, which brings more to grant, cannot be set up.
             grant(connection)
@@ -344,14 +344,14 @@ class PostgreSQLStore(SQLStore):
     @property
     def _wait(self) -> int:
         """Milliseconds to wait for a lock; 0 would be no limit."""
-        return int(self.options.wait * 1000) or 1
+        return int(self.options.lock_timeout * 1000) or 1
 
     def _told(self, error: psycopg.Error) -> StoreError:
         """What the user should know of ``error``."""
         reason = f"{self.label}: {first_line(error)}; nothing of this step was stored"
         if isinstance(error, errors.LockNotAvailable):
             return BusyError(
-                f"{self.label} has been in use by another process for {self.options.wait:g} s; "
+                f"{self.label} has been in use by another process for {self.options.lock_timeout:g} s; "
                 "try again, or raise RINGSERVERSTATS_LOCK_TIMEOUT"
             )
         if isinstance(error, errors.InsufficientPrivilege):
