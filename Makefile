@@ -30,6 +30,7 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 	$(BIN)/hadolint Dockerfile
 	rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/*
 
