@@ -3,16 +3,18 @@
 import random
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import DATA
 
 from ringserverstats.logs.batch import Batch
-from ringserverstats.logs.reader import _runs, read
+from ringserverstats.logs.entries import ParseOptions
+from ringserverstats.logs.formats import JSONL, split_by_format
+from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk
 
-KEY = b"k" * 32
-LATEST = 2_000_000_000
+OPTIONS = ParseOptions(b"k" * 32, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
 _GLUED = re.compile(rb"^[^\n]+START CLIENT ", re.MULTILINE)
 LOGS = {path: path.read_bytes() for path in sorted(DATA.glob("*/*[rt]xlog-*"))}
 
@@ -44,7 +46,7 @@ def _mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def _batches(data: bytes) -> list[Batch]:
-    return list(read(Chunk(data, 1, True, 0), key=KEY, latest=LATEST))
+    return list(read(Chunk(data, 1, True, 0), OPTIONS))
 
 
 def _check(data: bytes) -> Counter[str]:
@@ -53,9 +55,9 @@ def _check(data: bytes) -> Counter[str]:
     lines = sum(batch.lines for batch in found) + sum(b.incomplete_lines for b in found)
     assert lines == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
     told = Counter[str]()
-    for batch, (begin, end, is_json) in zip(found, _runs(data), strict=True):
+    for batch, (begin, end, format_) in zip(found, split_by_format(data), strict=True):
         told_of = sum(reject.lines for reject in batch.rejects) + batch.blank + batch.access
-        if is_json:
+        if format_ is JSONL:
             assert told_of + len(batch) + batch.empty == batch.lines
         else:
             told_of += int((batch.transfers + 2).sum()) + 2 * batch.empty

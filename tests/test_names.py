@@ -1,5 +1,6 @@
 """Streams, agents, file names and days, one by one."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,10 +10,12 @@ import pytest
 from ringserverstats.enrich.agents import UNSPECIFIED, parse_agent
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.logs.days import days, local
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.names import read_name
 from ringserverstats.logs.text import parse
 
 PARIS = ZoneInfo("Europe/Paris")
+OPTIONS = ParseOptions(b"k", latest=2_000_000_000, pool=ThreadPoolExecutor(1))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,7 @@ def _block(log: str, connect: str) -> bytes:
     ],
 )
 def test_day_of_an_entry(log: str, connect: str, name: str, day: str) -> None:
-    batch = parse(_block(log, connect), line=1, last=True, key=b"k", latest=2_000_000_000)
+    batch = parse(_block(log, connect), OPTIONS, line=1, last=True)
     found = days(batch, read_name(name), PARIS)
     assert found.day.astype("datetime64[D]").astype(str).tolist() == [day]
 

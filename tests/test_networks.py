@@ -104,7 +104,7 @@ def test_the_text_of_a_station_service() -> None:
 def test_what_is_no_registry(tmp_path: Path, text: str) -> None:
     file = tmp_path / "registry"
     file.write_text(text)
-    with pytest.raises(SourceError, match="tells no networks"):
+    with pytest.raises(SourceError, match="contains no networks"):
         read_registry(str(file))
 
 
@@ -201,7 +201,7 @@ def test_offline(run: CommandLine) -> None:
     run("networks", "refresh", str(FDSN))
     failed = run("networks", "refresh", "http://127.0.0.1:9/none")
     assert failed.returncode == 3
-    assert "A file does as well" in failed.stderr
+    assert "You can also read a file" in failed.stderr
     listed = json.loads(run("networks", "list", "--all", "--format", "json").stdout)
     assert len(listed) == 4
 

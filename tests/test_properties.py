@@ -1,6 +1,7 @@
 """Logs written from a random model are read back as the model, however they are cut and mixed."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from ringserverstats.enrich.sanitize import clean
 from ringserverstats.logs import source
 from ringserverstats.logs.batch import DIRECTIONS, Batch
 from ringserverstats.logs.duplicates import Duplicates
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.reader import read
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.store import store as embedded
+from ringserverstats.store.duckdb import store as embedded
 
 KEY = b"k" * 32
-LATEST = START + 10 * 86_400
+OPTIONS = ParseOptions(KEY, latest=START + 10 * 86_400, pool=ThreadPoolExecutor(1))
 FORMATS = {
     "old text": lambda entry: entry.text(old=True),
     "text": lambda entry: entry.text(),
@@ -35,10 +37,8 @@ def batches(data: bytes, *, chunk: int) -> list[Batch]:
         path.write_bytes(data)
         before, source.CHUNK = source.CHUNK, chunk
         try:
-            one = source.find([str(path)])[0][0]
-            return [
-                batch for part in source.chunks(one) for batch in read(part, key=KEY, latest=LATEST)
-            ]
+            log = source.find([str(path)])[0][0]
+            return [batch for part in source.chunks(log) for batch in read(part, OPTIONS)]
         finally:
             source.CHUNK = before
 
