@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,30 +89,25 @@ def spans(networks: Sequence[Network]) -> list[Span]:
     return [span for code in sorted(by_code) for span in _spans_of(code, by_code[code])]
 
 
-def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
-    """Yield the spans of one code: between the days of change, equal neighbours joined."""
-    network = networks[0]
-    if short_of(code) and len({other.name for other in networks}) == 1:  # on all days
-        yield _span(code, _FIRST, _LAST, network, is_nearest=False)
-        return
+def _spans_of(code: str, networks: list[Network]) -> list[Span]:
+    """Return the spans of one code: between the days of change, equal neighbours joined."""
+    if short_of(code) and len({network.name for network in networks}) == 1:  # on all days
+        return [_span(code, _FIRST, _LAST, (networks[0], False))]
     days = sorted({day for network in networks for day in _changes(network, networks)})
-    last_span: Span | None = None
-    for begin, end in zip(days, [*days[1:], _LAST + _ONE_DAY], strict=True):
+    spans: list[Span] = []
+    for begin, end in pairwise([*days, _LAST + _ONE_DAY]):
         resolved = _network_on(begin, networks)
         if resolved is None:
             continue
-        network, is_nearest = resolved
-        span = _span(code, begin, end - _ONE_DAY, network, is_nearest=is_nearest)
-        if last_span and _is_continued(last_span, span):
-            span = replace(span, first_day=last_span.first_day)
-        elif last_span:
-            yield last_span
-        last_span = span
-    if last_span:
-        yield last_span
+        span = _span(code, begin, end - _ONE_DAY, resolved)
+        if spans and _is_continued(spans[-1], span):
+            span = replace(span, first_day=spans.pop().first_day)
+        spans.append(span)
+    return spans
 
 
-def _span(code: str, first: date, last: date, network: Network, *, is_nearest: bool) -> Span:
+def _span(code: str, first: date, last: date, resolved: tuple[Network, bool]) -> Span:
+    network, is_nearest = resolved
     return Span(code, first, last, network.extended, network.name, network.doi, is_nearest)
 
 

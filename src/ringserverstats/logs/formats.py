@@ -4,6 +4,7 @@ To add a format, write its parser and add a `Format` to `FORMATS`.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -74,10 +75,13 @@ FORMATS = (JSONL, TEXT)
 
 def split_by_format(data: bytes) -> list[tuple[int, int, Format]]:
     """Return the consecutive parts of ``data`` of one format each: begin, end, format."""
-    present = [format_ for format_ in FORMATS if format_.occurs(data)]
-    only = present[0] if len(present) == 1 else None
-    if not present or only is TEXT or (only and data.startswith(only.start)):
-        return [(0, len(data), only or TEXT)]
+    present = [format_ for format_ in FORMATS if format_.occurs(data)] or [TEXT]
+    if present == [TEXT] or (len(present) == 1 and data.startswith(present[0].start)):
+        return [(0, len(data), present[0])]
+    return _split_lines(data, present)
+
+
+def _split_lines(data: bytes, present: list[Format]) -> list[tuple[int, int, Format]]:
     ends = line_ends(data)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
@@ -85,11 +89,11 @@ def split_by_format(data: bytes) -> list[tuple[int, int, Format]]:
     owner = np.full(len(ends), FORMATS.index(TEXT))
     for format_ in present:
         owner[format_.is_record_start(data, begins, ends)] = FORMATS.index(format_)
-    if only and not data.endswith(b"\n") and data.startswith(only.start, begins[-1]):
-        owner[-1] = FORMATS.index(only)  # a record that may still be written
+    if len(present) == 1 and not data.endswith(b"\n"):  # the last line may still be written
+        is_record = data.startswith(present[0].start, begins[-1])
+        owner[-1] = FORMATS.index(present[0] if is_record else TEXT)
     firsts = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist()]
-    cuts = [*begins[firsts].tolist(), len(data)]
+    bounds = pairwise([*begins[firsts].tolist(), len(data)])
     return [
-        (begin, end, FORMATS[owner[first]])
-        for begin, end, first in zip(cuts, cuts[1:], firsts, strict=False)
+        (begin, end, FORMATS[owner[row]]) for (begin, end), row in zip(bounds, firsts, strict=True)
     ]
