@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, make_postgresql, make_store, read_into
 
+from ringserverstats.logs.formats import split_by_format
 from ringserverstats.store.base import Store
 
 _ROW = re.compile(r"\| (\S+log-\S+) \| (TX|RX|access) \| (\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)")
@@ -29,6 +30,13 @@ def test_every_real_log_has_its_totals() -> None:
     files = {str(path.relative_to(DATA)) for path in DATA.glob("*/*log-*")}
     assert {name for name, _, _ in TOTALS} == files
     assert len(files) == 38
+
+
+def test_format_of_every_real_log() -> None:
+    for name, _, _ in TOTALS:
+        data = (DATA / name).read_bytes()
+        formats = [format_.name for _, _, format_ in split_by_format(data)]
+        assert formats == (["JSON Lines"] if name.endswith(".jsonl") and data else ["text"]), name
 
 
 @pytest.fixture(scope="module")

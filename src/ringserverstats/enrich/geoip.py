@@ -140,21 +140,21 @@ class GeoIP:
         return [self._locations[key] for key in keys]
 
     def _find(self, address: Address) -> Location:
-        place = self._city.find(address) if self._city else {}
+        city = self._city.find(address) if self._city else {}
         operator = self._asn.find(address) if self._asn else {}
         asn = _number(operator.get("autonomous_system_number"))
-        country = _part(place, "country")
-        latitude, longitude = _coordinates(_part(place, "location"))
+        country = _part(city, "country")
+        latitude, longitude = _coordinates(_part(city, "location"))
         return Location(
             country=_text(country.get("iso_code")) or UNKNOWN,
             country_name=_english(country) or UNKNOWN,
-            city=_english(_part(place, "city")) or UNKNOWN,
+            city=_english(_part(city, "city")) or UNKNOWN,
             latitude=latitude,
             longitude=longitude,
             geohash=geohash(latitude, longitude, self._precision),
             asn=None if asn is None else int(asn),
             organisation=_text(operator.get("autonomous_system_organization")),
-            source=self._city.kind if self._city and place else None,
+            source=self._city.kind if self._city and city else None,
         )
 
 

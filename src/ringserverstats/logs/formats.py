@@ -32,7 +32,7 @@ class Format:
     """A format of usage logs.
 
     Args:
-        name: name in messages and tests.
+        name: what people call it.
         start: bytes that the first line of a record begins with.
         end: bytes that a record ends with, if each record is one line; else empty.
         parse: the parser.

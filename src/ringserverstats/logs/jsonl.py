@@ -38,14 +38,7 @@ from ringserverstats.logs.entries import (
     build_batch,
     unknown_peers,
 )
-from ringserverstats.logs.line_columns import (
-    Bools,
-    Bytes,
-    line_ends,
-    matches,
-    seconds,
-    unique_rows,
-)
+from ringserverstats.logs.line_columns import Bools, Bytes, line_ends, matches, seconds, unique_rows
 
 #: A line is a whole entry, and 100,000 streams of 100 bytes are 10 MB.
 LONGEST_LINE = 16 << 20

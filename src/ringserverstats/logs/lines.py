@@ -13,22 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from ringserverstats.logs.addresses import address
-from ringserverstats.logs.batch import (
-    DIRECTIONS,
-    PROTOCOLS,
-    Int8s,
-    Int32s,
-    Int64s,
-    Peer,
-)
-from ringserverstats.logs.line_columns import (
-    Bools,
-    gather,
-    line_ends,
-    matches,
-    seconds,
-    spans,
-)
+from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Int8s, Int32s, Int64s, Peer
+from ringserverstats.logs.line_columns import Bools, gather, line_ends, matches, seconds, spans
 from ringserverstats.logs.reasons import BAD_LINE, LARGE
 
 START = b"START CLIENT "
@@ -203,9 +189,7 @@ def _read_csv(text: pa.Buffer) -> pa.Table | None:
                 column_names=["stream", "bytes", "packets"], block_size=1 << 20
             ),
             parse_options=pa_csv.ParseOptions(
-                delimiter=" ",
-                quote_char=False,
-                ignore_empty_lines=False,
+                delimiter=" ", quote_char=False, ignore_empty_lines=False
             ),
             convert_options=pa_csv.ConvertOptions(
                 column_types={
