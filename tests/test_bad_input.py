@@ -293,8 +293,8 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
         read_into(store, log(block(transfers=largest, log_time=START + number)))
     read_into(store, log(GOOD))
     for by in ((), ("protocol",), ("day",)):
-        answer = ask(store, Query(dimensions=by)).to_pylist()[0]
-        assert (answer["bytes"], answer["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
+        row = ask(store, Query(dimensions=by)).to_pylist()[0]
+        assert (row["bytes"], row["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
     assert summary(store).servers[0].bytes_sent == 3 * (2**63 - 1) + 1536
 
 
