@@ -22,7 +22,8 @@ from servers import MUST, PROGRAMS, WITHOUT, Server
 
 from ringserverstats import cli
 from ringserverstats.enrich.networks import Network
-from ringserverstats.ingest import ImportReport, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Identity, Store
@@ -189,7 +190,7 @@ def make_postgresql(uri: str, folder: Path, **given: object) -> PostgreSQLStore:
 def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
-    return ingest(sources, store, ipv6_prefix=64, **options)
+    return ingest(sources, store, IngestOptions(ipv6_prefix=64, **options))
 
 
 def dump(store: Store) -> dict[str, list[tuple]]:

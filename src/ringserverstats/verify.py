@@ -13,7 +13,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ringserverstats.ingest import ImportReport, Progress, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, Progress, ingest
 from ringserverstats.logs.source import Source
 from ringserverstats.store.base import Store
 
@@ -127,7 +128,7 @@ def verify(
     """
     with tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder:
         logs = store.new_empty_like(Path(folder) / "logs.duckdb")
-        result = Verified(ingest(sources, logs, ipv6_prefix=ipv6_prefix, progress=progress))
+        result = Verified(ingest(sources, logs, IngestOptions(ipv6_prefix), progress=progress))
         with duckdb.connect() as connection:
             for row in logs.ask(_DAYS, []).to_pylist():
                 result.days += 1
@@ -183,7 +184,7 @@ def _compare_rejects(
     """A reject that another file had too is kept with the place of the first one."""
     place = ("direction", "day", "position", "line")
     own = ("lines", "reason")
-    files = [source.place for source in sources if source.path is not None]
+    files = [source.stored_name for source in sources if source.path is not None]
     connection.register("read", pa.table({"file": pa.array(files, pa.string())}))
     result.add(
         _compared(

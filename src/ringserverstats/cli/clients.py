@@ -55,7 +55,7 @@ def check_rules(
     Addresses and host names are not shown.
     """
     from ringserverstats.cli.output import write
-    from ringserverstats.ingest import ingest
+    from ringserverstats.ingest import IngestOptions, ingest
     from ringserverstats.statistics.client_list import clients
 
     settings = load_settings(database)
@@ -68,9 +68,9 @@ def check_rules(
             ingest(
                 sources,
                 logs,
-                ipv6_prefix=settings.ipv6_prefix,
-                geoip=open_geoip(settings),
-                rules=rules,
+                IngestOptions(
+                    ipv6_prefix=settings.ipv6_prefix, geoip=open_geoip(settings), rules=rules
+                ),
                 progress=progress,
             )
         found = clients(logs)

@@ -14,7 +14,7 @@ from ringserverstats.opening import load_rules, open_geoip
 from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
-    from ringserverstats.ingest import ImportReport
+    from ringserverstats.import_report import ImportReport
 
 _MOST_SHOWN = 100
 
@@ -58,7 +58,7 @@ def command(
     is named by --as, else by the prefix of the file's name (node-a-txlog-...), else `default`.
     Without FILES the registered paths are read (`ringserverstats server path`).
     """
-    from ringserverstats.ingest import ingest
+    from ringserverstats.ingest import IngestOptions, ingest
 
     if retry_rejects and "-" in files:
         raise UsageError("--retry-rejects takes files: standard input has no name to find them by")
@@ -70,12 +70,14 @@ def command(
         report = ingest(
             sources,
             store,
-            ipv6_prefix=settings.ipv6_prefix,
-            keep_hosts=settings.keep_hosts,
-            geoip=open_geoip(settings),
-            rules=rules,
-            dry_run=dry_run,
-            retry_rejects=retry_rejects,
+            IngestOptions(
+                ipv6_prefix=settings.ipv6_prefix,
+                keep_hosts=settings.keep_hosts,
+                geoip=open_geoip(settings),
+                rules=rules,
+                dry_run=dry_run,
+                retry_rejects=retry_rejects,
+            ),
             progress=progress,
         )
     report.other_files = others

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.enrich.anonymise import Coarse, pruned_rows, random_ids
+from ringserverstats.enrich.anonymise import AnonymousMonth, anonymise_rows, random_ids
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Pruned
@@ -70,16 +70,16 @@ def end(session: Session, before: date) -> None:
 def prune(session: Session, month: date, keys: Keys) -> Pruned:
     """Take the transfers of a month out, and make its clients ones that nobody can follow."""
     span = list(month_of(month))
-    coarse = Coarse(keys, month)
+    anonymous = AnonymousMonth(keys, month)
     for row in session.table(_ORIGINS, span).to_pylist():
-        coarse.add(row, row["family"])
+        anonymous.add(row, row["family"])
     transfers = session.rows(_TRANSFERS, span)[0][0]
     for table in session.facts:
         session.execute(f"DELETE FROM {table} WHERE day BETWEEN $1 AND $2", span)
-    if coarse.becomes:
-        for name, rows in coarse.tables.items():
+    if anonymous.replacements:
+        for name, rows in anonymous.tables.items():
             session.add_names(name, rows)
-        _give_moves(session, coarse, span)
+        _give_moves(session, anonymous, span)
         for one in ROLLUPS:
             if not one.has_client_profile:
                 continue
@@ -87,7 +87,7 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
             session.replace_rollup(one, where, _moved(one, where))
         forget_unused(session)
     _mark(session, month, late=False)
-    return Pruned(months=1, clients=len(coarse.clients), transfers=int(transfers))
+    return Pruned(months=1, clients=len(anonymous.clients), transfers=int(transfers))
 
 
 def coarse_rows(
@@ -97,7 +97,7 @@ def coarse_rows(
     last = session.rows("SELECT max(month) FROM pruned_month")[0][0]
     if last is None:
         return rows
-    made, months = pruned_rows(rows, new, month_of(last)[1] + _ONE_DAY, keys())
+    made, months = anonymise_rows(rows, new, month_of(last)[1] + _ONE_DAY, keys())
     for month in sorted(months):
         _mark(session, month, late=True)
     return made
@@ -116,9 +116,9 @@ def _mark(session: Session, month: date, *, late: bool) -> None:
     )
 
 
-def _give_moves(session: Session, coarse: Coarse, span: list[date]) -> None:
+def _give_moves(session: Session, anonymous: AnonymousMonth, span: list[date]) -> None:
     """Let SQL see what client_profiles and connections of the month become."""
-    before, after = zip(*coarse.becomes.items(), strict=True)
+    before, after = zip(*anonymous.replacements.items(), strict=True)
     kinds = {"client_profile": before, "becomes": after}
     session.register("moved", pa.table({n: pa.array(v, pa.int64()) for n, v in kinds.items()}))
     found = session.table(_CONNECTIONS, span)

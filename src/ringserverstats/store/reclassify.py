@@ -4,7 +4,7 @@ from collections import Counter
 
 import pyarrow as pa
 
-from ringserverstats.enrich.rules import Kept, Rules
+from ringserverstats.enrich.rules import RuleInput, Rules
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Reclassified
 from ringserverstats.store.session import Session
@@ -41,9 +41,9 @@ def reclassify(session: Session, rules: Rules, keys: Keys) -> Reclassified:
     institutions, held = set[int](), set[str]()
     changed: list[tuple[object, ...]] = []
     for row in session.table(_ORIGINS).to_pylist():
-        kept = Kept(**{name: row[name] for name in _KEPT})
-        held |= {rule.name for rule in rules.rules if rule.held(kept)}
-        now = (rules.class_of(kept), *rules.institution_of(kept))
+        client = RuleInput(**{name: row[name] for name in _KEPT})
+        held |= {rule.name for rule in rules.rules if rule.matched_address(client)}
+        now = (rules.class_of(client), *rules.institution_of(client))
         before = tuple(row[name] for name in _GIVEN.names[1:])
         classes.add((now[0], row["client"]))
         if now == before:

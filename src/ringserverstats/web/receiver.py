@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.ingest import ImportReport, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
 from ringserverstats.logs.source import Source, unpacked_size
 from ringserverstats.opening import load_rules, open_geoip
@@ -110,10 +111,12 @@ class LogReceiver:
             report = ingest(
                 [source],
                 self._service.store(),
-                ipv6_prefix=settings.ipv6_prefix,
-                keep_hosts=settings.keep_hosts,
-                geoip=geoip,
-                rules=rules,
+                IngestOptions(
+                    ipv6_prefix=settings.ipv6_prefix,
+                    keep_hosts=settings.keep_hosts,
+                    geoip=geoip,
+                    rules=rules,
+                ),
             )
         except (RingserverStatsError, OSError) as error:  # which name places here: not for senders
             log.warning("log not read: %s", error)
