@@ -23,7 +23,7 @@ _REASONS = {
     "ReadTimeoutError": "no response in time",
     "SSLError": "TLS failed, or the certificate is not trusted",
     "ProtocolError": "the connection broke",
-    "ProxyError": "the proxy cannot be reached",
+    "ProxyError": "the proxy failed",
     "ResponseError": "it still reports that it is busy",
 }
 

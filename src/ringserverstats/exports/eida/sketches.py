@@ -52,16 +52,16 @@ def registers(hashed: npt.NDArray[np.int32]) -> Registers:
     return np.where(rank == 0, 0, index << _RANK_BITS | rank).astype(np.uint16)
 
 
-def merge_registers(rows: npt.NDArray[np.int64], own: Registers, count: int) -> pa.Array:
+def merge_registers(rows: npt.NDArray[np.int64], of_clients: Registers, count: int) -> pa.Array:
     """Return the registers of ``count`` rows, each as little-endian bytes in ascending order.
 
     Args:
         rows: for each pair of a row and a client, the number of the row from 0.
-        own: for each pair, the register of the client.
+        of_clients: for each pair, the register of the client.
         count: number of rows.
     """
-    is_set = own != 0
-    pairs = np.sort(rows[is_set] << _REGISTER_BITS | own[is_set])
+    is_set = of_clients != 0
+    pairs = np.sort(rows[is_set] << _REGISTER_BITS | of_clients[is_set])
     row_and_index = pairs >> _RANK_BITS
     is_largest = np.append(row_and_index[1:] != row_and_index[:-1], True)
     largest = pairs[is_largest[: len(pairs)]]
