@@ -174,7 +174,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        10,
+        11,
     )
     assert found["servers"] == [
         {

@@ -46,7 +46,7 @@ _INFLUXDB_EXAMPLES = (
 )
 
 
-@click.group("export", short_help="Export statistics to other services.", epilog=_EXAMPLES)
+@click.group("export", epilog=_EXAMPLES)
 def command() -> None:
     """Export statistics to other services."""
 
@@ -141,7 +141,7 @@ def influxdb(period: Period) -> None:
 
 
 def _first_day(month: str) -> date:
-    first = period_of({"month": month}).first
+    first = period_of(month=month).first
     if first is None:
         raise UsageError("--month is empty; write 2026-11")
     return first

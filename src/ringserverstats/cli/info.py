@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,20 +15,10 @@ from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.enrich.geoip import Database
+    from ringserverstats.exports.influxdb.exporter import InfluxExporter
     from ringserverstats.settings import Settings
     from ringserverstats.statistics.summary import ServerSummary, Summary
-    from ringserverstats.store.base import PendingDay
-
-
-@dataclass(frozen=True)
-class _Info:
-    """What the command shows; without an exporter its name is None."""
-
-    settings: Settings
-    summary: Summary
-    databases: list[Database]
-    exporter: str | None
-    pending: list[PendingDay]
+    from ringserverstats.store.base import Store
 
 
 @click.command(
@@ -44,72 +34,64 @@ def command(as_json: bool) -> None:
 
     settings = load_settings()
     store = open_store(settings, for_queries=True, must_exist=True)
+    info = summary(store)
+    databases = open_geoip(settings).databases
     exporter = open_exporter(settings)
-    info = _Info(
-        settings,
-        summary(store),
-        open_geoip(settings).databases,
-        exporter.database.name if exporter else None,
-        exporter.pending(store) if exporter else [],
-    )
+    export = _export_state(exporter, store) if exporter else None
     if as_json:
         import json
 
-        click.echo(json.dumps(_json(info), indent=2, default=int))
+        fields = {**asdict(info), "databases": list(map(_database_json, databases))}
+        fields |= {"influxdb": export} if export else {}
+        click.echo(json.dumps(fields, indent=2, default=int))
         return
     grid = table([("", False), ("", False)])
     grid.show_header = False
-    for label, value in _rows(info):
+    for label, value in _rows(info, settings, databases, export):
         grid.add_row(label, value)
     show(grid, console())
-    _print_servers(info.summary.servers)
+    _print_servers(info.servers)
 
 
-def _json(info: _Info) -> dict[str, Any]:
-    databases = [
-        {
-            "path": str(database.path),
-            "kind": database.kind or None,
-            "built": database.built.isoformat() if database.built else None,
-            "problem": database.problem or None,
-        }
-        for database in info.databases
-    ]
-    fields = {**asdict(info.summary), "databases": databases}
-    if info.exporter:
-        oldest = info.pending[0].day.isoformat() if info.pending else None
-        fields["influxdb"] = {
-            "name": info.exporter,
-            "pending_days": len(info.pending),
-            "oldest_pending_day": oldest,
-        }
-    return fields
+def _export_state(exporter: InfluxExporter, store: Store) -> dict[str, Any]:
+    days = exporter.pending(store)
+    return {
+        "name": exporter.database.name,
+        "pending_days": len(days),
+        "oldest_pending_day": days[0].day.isoformat() if days else None,
+    }
 
 
-def _rows(info: _Info) -> list[tuple[str, str]]:
-    summary, embargo = info.summary, info.settings.embargo
+def _database_json(database: Database) -> dict[str, str | None]:
+    return {
+        "path": str(database.path),
+        "kind": database.kind or None,
+        "built": database.built.isoformat() if database.built else None,
+        "problem": database.problem or None,
+    }
+
+
+def _rows(
+    info: Summary, settings: Settings, databases: list[Database], export: dict[str, Any] | None
+) -> list[tuple[str, str]]:
+    is_lost = info.secret.startswith("/") and not os.path.exists(info.secret)
     return [
-        ("store", summary.store),
-        ("secret", _secret(summary.secret)),
-        *summary.features.items(),
-        *_geoip_rows(info.databases),
-        *_exporter_rows(info),
-        ("embargo", ", ".join(ascii(network)[1:-1] for network in embargo) or "none"),
-        ("small counts", f"fewer than {info.settings.min_clients} clients"),
-        ("networks", f"{summary.networks:,} in the registry"),
-        *([("pruned", f"months before {summary.pruned_before}")] if summary.pruned_before else []),
-        ("size", human_bytes(summary.size)),
-        ("schema", str(summary.schema)),
-        ("entries", f"{summary.entries:,}"),
-        ("transfers", f"{summary.transfers:,}"),
-        ("clients", f"{summary.clients:,}"),
-        ("streams", f"{summary.streams:,}"),
+        ("store", info.store),
+        ("secret", f"{info.secret}{' (missing!)' if is_lost else ''}"),
+        *info.features.items(),
+        *_geoip_rows(databases),
+        *([("influxdb", _pending_text(export))] if export else []),
+        ("embargo", ", ".join(ascii(network)[1:-1] for network in settings.embargo) or "none"),
+        ("small counts", f"fewer than {settings.min_clients} clients"),
+        ("networks", f"{info.networks:,} in the registry"),
+        *([("pruned", f"months before {info.pruned_before}")] if info.pruned_before else []),
+        ("size", human_bytes(info.size)),
+        ("schema", str(info.schema)),
+        ("entries", f"{info.entries:,}"),
+        ("transfers", f"{info.transfers:,}"),
+        ("clients", f"{info.clients:,}"),
+        ("streams", f"{info.streams:,}"),
     ]
-
-
-def _secret(secret: str) -> str:
-    is_lost = secret.startswith("/") and not os.path.exists(secret)
-    return f"{secret}{' (missing!)' if is_lost else ''}"
 
 
 def _geoip_rows(databases: list[Database]) -> list[tuple[str, str]]:
@@ -124,14 +106,11 @@ def _geoip_rows(databases: list[Database]) -> list[tuple[str, str]]:
     ]
 
 
-def _exporter_rows(info: _Info) -> list[tuple[str, str]]:
-    if info.exporter is None:
-        return []
-    days = info.pending
-    state = (
-        f"{len(days):,} days are pending, from {days[0].day} on" if days else "no day is pending"
+def _pending_text(export: dict[str, Any]) -> str:
+    days, oldest = export["pending_days"], export["oldest_pending_day"]
+    return f"{export['name']}: " + (
+        f"{days:,} days pending, from {oldest} on" if days else "no day is pending"
     )
-    return [("influxdb", f"{info.exporter}: {state}")]
 
 
 def _print_servers(servers: list[ServerSummary]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -63,75 +63,78 @@ def database_option(command: Command) -> Command:
     )(command)
 
 
-def add_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
-    """Add ``options`` to ``command``, which lists them in this order."""
-    for option in reversed(options):
-        command = option(command)
-    return command
+def pass_object(
+    command: Command,
+    name: str,
+    make: Callable[..., Any],
+    options: Mapping[str, Callable[[Any], Any]],
+) -> Command:
+    """Return ``command`` with ``options``, whose values it gets as one object.
+
+    Args:
+        command: the function of a command.
+        name: its parameter.
+        make: returns the object from the values of the options, by their names.
+        options: decorators by name, in the order of the help.
+    """
+
+    @functools.wraps(command)
+    def with_object(*args: Any, **given: Any) -> Any:
+        values = {option: given.pop(option) for option in options}
+        return command(*args, **given, **{name: make(**values)})
+
+    decorated: Command = with_object
+    for option in reversed([*options.values()]):
+        decorated = option(decorated)
+    return decorated
 
 
 def output_options(command: Command) -> Command:
     """``--format`` and ``-o``, passed as ``output``: an `Output`."""
-
-    @functools.wraps(command)
-    def with_output(*args: Any, format_: str, output: str | None, **given: Any) -> Any:
-        return command(*args, output=Output(format_, output), **given)
-
-    return add_options(
-        with_output,
-        (
-            click.option(
-                "--format",
-                "format_",
-                type=click.Choice(FORMATS),
-                default=_format_of_output,
-                show_default=f"by the name of the output, else {FORMATS[0]}",
-            ),
-            click.option(
-                "-o",
-                "--output",
-                is_eager=True,  # the default format depends on its name
-                type=click.Path(dir_okay=False),
-                help="Write to this file instead of standard output.",
-            ),
+    options = {
+        "format": click.option(
+            "--format",
+            type=click.Choice(FORMATS),
+            default=_format_of_output,
+            show_default=f"by the name of the output, else {FORMATS[0]}",
         ),
-    )
+        "file": click.option(
+            "-o",
+            "--output",
+            "file",
+            is_eager=True,  # the default format depends on its name
+            type=click.Path(dir_okay=False),
+            help="Write to this file instead of standard output.",
+        ),
+    }
+    return pass_object(command, "output", Output, options)
 
 
 def _format_of_output() -> str:
     """Return the format that the name of the output implies, such as csv."""
-    output = click.get_current_context().params.get("output")
-    suffix = Path(output).suffix.lower().removeprefix(".") if isinstance(output, str) else ""
+    file = click.get_current_context().params.get("file")
+    suffix = Path(file).suffix.lower().removeprefix(".") if isinstance(file, str) else ""
     return suffix if suffix in FORMATS else FORMATS[0]
 
 
 def period_options(command: Command) -> Command:
     """``--from``, ``--to``, ``--month``, ..., passed as ``period``: a `Period`."""
-
-    @functools.wraps(command)
-    def with_period(*args: Any, **given: Any) -> Any:
-        names = {"first": "from", "final": "to", "month": "month", "year": "year", "length": "last"}
-        words = {word: given.pop(name) for name, word in names.items()}
-        return command(*args, period=period_of(words), **given)
-
-    return add_options(
-        with_period,
-        (
-            click.option(
-                "--from", "first", metavar="DATE", help="First day: 2026, 2026-11 or 2026-11-24."
-            ),
-            click.option("--to", "final", metavar="DATE", help="Last day; 2026-11 is 30 November."),
-            click.option("--month", metavar="YYYY-MM", help="Only this month."),
-            click.option("--year", metavar="YYYY", help="Only this year."),
-            click.option(
-                "--last", "length", metavar="LENGTH", help="Until today: 30d, 4w, 6m or 1y."
-            ),
-        ),
-    )
+    texts = {
+        "from": ("DATE", "First day: 2026, 2026-11 or 2026-11-24."),
+        "to": ("DATE", "Last day; 2026-11 is 30 November."),
+        "month": ("YYYY-MM", "Only this month."),
+        "year": ("YYYY", "Only this year."),
+        "last": ("LENGTH", "Until today: 30d, 4w, 6m or 1y."),
+    }
+    options = {
+        name: click.option(f"--{name}", name, metavar=metavar, help=text)
+        for name, (metavar, text) in texts.items()
+    }
+    return pass_object(command, "period", period_of, options)
 
 
-def period_of(words: dict[str, str | None]) -> Period:
-    """Return the period of the options in ``words``: from, to, month, year, last.
+def period_of(**words: str | None) -> Period:
+    """Return the period of the options ``words``: from, to, month, year, last.
 
     Raises:
         UsageError: they are invalid or exclude one another.
@@ -144,48 +147,35 @@ def period_of(words: dict[str, str | None]) -> Period:
 
 def filter_options(*names: str) -> Callable[[Command], Command]:
     """An option for each filter, passed as ``filters``: the given texts by name of the filter."""
-
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def with_filters(*args: Any, **given: Any) -> Any:
-            texts = {name: given.pop(name.replace("-", "_")) for name in names}
-            filters = {name: values for name, values in texts.items() if values}
-            return command(*args, filters=filters, **given)
-
-        return add_options(
-            with_filters,
-            [
-                click.option(
-                    f"--{name}",
-                    multiple=True,
-                    metavar="LIST",
-                    help=f"Only these {FILTERS[name].help}.",
-                    shell_complete=complete_server if name == "server" else None,
-                )
-                for name in names
-            ],
+    options = {
+        name.replace("-", "_"): click.option(
+            f"--{name}",
+            multiple=True,
+            metavar="LIST",
+            help=f"Only these {FILTERS[name].help}.",
+            shell_complete=complete_server if name == "server" else None,
         )
+        for name in names
+    }
 
-    return decorate
+    def make(**texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        return {name.replace("_", "-"): values for name, values in texts.items() if values}
+
+    return lambda command: pass_object(command, "filters", make, options)
 
 
 def input_options(command: Command) -> Command:
     """``FILE...``, ``--as`` and ``--name``, passed as ``inputs``: `Inputs`."""
-
-    @functools.wraps(command)
-    def with_inputs(*args: Any, files: Any, server: Any, name: Any, **given: Any) -> Any:
-        return command(*args, inputs=Inputs(files, server, name), **given)
-
-    return add_options(
-        with_inputs,
-        (
-            click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
-            click.option("--as", "server", metavar="NAME", help="The server that wrote the logs."),
-            click.option(
-                "--name", metavar="FILENAME", help="The log's file name, for input without one."
-            ),
+    options = {
+        "files": click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
+        "server": click.option(
+            "--as", "server", metavar="NAME", help="The server that wrote the logs."
         ),
-    )
+        "name": click.option(
+            "--name", metavar="FILENAME", help="The log's file name, for input without one."
+        ),
+    }
+    return pass_object(command, "inputs", Inputs, options)
 
 
 def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _EXAMPLES = (
 )
 
 
-@click.group("server", short_help="Manage servers: names, time zones, log paths.", epilog=_EXAMPLES)
+@click.group("server", epilog=_EXAMPLES)
 def command() -> None:
     """Manage servers: names, time zones, log paths.
 
@@ -39,7 +39,7 @@ def command() -> None:
     """
 
 
-@command.command("add", short_help="Add a server.", epilog=_EXAMPLES)
+@command.command("add", epilog=_EXAMPLES)
 @click.argument("name")
 @click.option(
     "--timezone", default="UTC", show_default=True, help="The server's time zone: Area/City."
@@ -89,7 +89,7 @@ def path(name: str, paths: tuple[str, ...], remove: bool) -> None:
     click.echo(f"paths of server {name!a}: {len(changed)}")
 
 
-@command.command("list", short_help="List the servers.", epilog=_EXAMPLES)
+@command.command("list", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @database_option
 def list_(as_json: bool) -> None:
@@ -126,7 +126,7 @@ def _json(server: Server) -> dict[str, object]:
     }
 
 
-@command.command("rename", short_help="Rename a server.", epilog=_EXAMPLES)
+@command.command("rename", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("new_name")
 @click.option("--timezone", help="Also change the time zone.")

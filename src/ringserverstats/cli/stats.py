@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from ringserverstats.cli.options import (
     Command,
     Output,
     Period,
-    add_options,
     complete_list,
     database_option,
     filter_options,
     output_options,
+    pass_object,
     period_options,
     server_names,
 )
@@ -31,62 +31,56 @@ if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
 
+def _query_of(
+    *, period: Period, filters: dict[str, tuple[str, ...]], sort: str, top: int | None, **lists: Any
+) -> Query:
+    from ringserverstats.statistics.parameters import query_of
+
+    single = {
+        "from": period.first and period.first.isoformat(),
+        "to": period.last and period.last.isoformat(),
+        "sort": sort,
+        "top": top,
+    }
+    words = {name: texts for name, texts in lists.items() if texts}
+    words |= {name: (str(word),) for name, word in single.items() if word}
+    return query_of(words | filters, date.today())
+
+
 def _query_options(command: Command) -> Command:
     """The options of a query, passed as ``query``: a `Query`."""
-
-    @functools.wraps(command)
-    def with_query(
-        *args: Any, period: Period, filters: dict[str, tuple[str, ...]], **given: Any
-    ) -> Any:
-        from ringserverstats.statistics.parameters import query_of
-
-        single = {
-            "from": period.first and period.first.isoformat(),
-            "to": period.last and period.last.isoformat(),
-            "sort": given.pop("sort"),
-            "top": given.pop("top"),
-        }
-        words: dict[str, tuple[str, ...]] = {
-            name: (str(word),) for name, word in single.items() if word
-        }
-        lists = {name: given.pop(name) for name in ("by", "measure")}
-        words |= {name: texts for name, texts in lists.items() if texts}
-        return command(*args, query=query_of(words | filters, date.today()), **given)
-
-    return add_options(
-        with_query,
-        (
-            click.option(
-                "--by",
-                multiple=True,
-                metavar="LIST",
-                shell_complete=complete_list(*DIMENSIONS),
-                help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
-            ),
-            period_options,
-            filter_options(*FILTERS),
-            click.option(
-                "--measure",
-                multiple=True,
-                metavar="LIST",
-                shell_complete=complete_list(*MEASURES),
-                help="Numbers to show: " + ", ".join(MEASURES) + ". Default: all totals; entries"
-                " and connections by stream, network, station, ... only when named. Means are over"
-                " covered days: see ringserverstats coverage.",
-            ),
-            click.option(
-                "--sort",
-                default="",
-                metavar="NAME",
-                shell_complete=complete_list(*MEASURES, *DIMENSIONS),
-                help="A measure (largest first) or a dimension. Default: time if grouped by it,"
-                " else bytes.",
-            ),
-            click.option(
-                "--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."
-            ),
+    options: dict[str, Callable[[Any], Any]] = {
+        "by": click.option(
+            "--by",
+            multiple=True,
+            metavar="LIST",
+            shell_complete=complete_list(*DIMENSIONS),
+            help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
         ),
-    )
+        "period": period_options,
+        "filters": filter_options(*FILTERS),
+        "measure": click.option(
+            "--measure",
+            multiple=True,
+            metavar="LIST",
+            shell_complete=complete_list(*MEASURES),
+            help="Numbers to show: " + ", ".join(MEASURES) + ". Default: all totals; entries"
+            " and connections by stream, network, station, ... only when named. Means are over"
+            " covered days: see ringserverstats coverage.",
+        ),
+        "sort": click.option(
+            "--sort",
+            default="",
+            metavar="NAME",
+            shell_complete=complete_list(*MEASURES, *DIMENSIONS),
+            help="A measure (largest first) or a dimension. Default: time if grouped by it,"
+            " else bytes.",
+        ),
+        "top": click.option(
+            "--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."
+        ),
+    }
+    return pass_object(command, "query", _query_of, options)
 
 
 @click.command(

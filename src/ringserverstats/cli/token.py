@@ -40,7 +40,6 @@ def command() -> None:
 
 @command.command(
     "add",
-    short_help="Create a token and print it.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats token add node-a --ingest\n"
     "  ringserverstats token add owner-of-xp --network XP2014,FR",
@@ -86,11 +85,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
     )
 
 
-@command.command(
-    "list",
-    short_help="List the tokens.",
-    epilog="Examples:\n\n\b\n  ringserverstats token list",
-)
+@command.command("list", epilog="Examples:\n\n\b\n  ringserverstats token list")
 @database_option
 def list_() -> None:
     """List the names and permissions of tokens."""
@@ -106,11 +101,7 @@ def list_() -> None:
     show(grid, console())
 
 
-@command.command(
-    "revoke",
-    short_help="Revoke a token.",
-    epilog="Examples:\n\n\b\n  ringserverstats token revoke node-a",
-)
+@command.command("revoke", epilog="Examples:\n\n\b\n  ringserverstats token revoke node-a")
 @click.argument("name")
 @database_option
 def revoke(name: str) -> None:
