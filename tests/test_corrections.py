@@ -75,6 +75,7 @@ def read(store: Store, week: Path, filled: Filled) -> Store:
         (date(2026, 2, 9), date(2026, 2, 9)),
     ],
 )
+@pytest.mark.of_both
 def test_delete_and_read_again_gives_the_same_store(
     read: Store, week: Path, first: date, last: date
 ) -> None:
@@ -135,6 +136,7 @@ def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.Monk
     assert store.delete("default", *ALL, try_only=False) == would
 
 
+@pytest.mark.of_both
 def test_a_store_whose_transfers_were_lost_is_not_corrected(
     store: Store, kind: str, week: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_store_whose_transfers_were_lost_is_not_corrected(
         store.delete("default", date(2026, 2, 5), date(2026, 2, 5), try_only=False)
 
 
+@pytest.mark.of_both
 def test_merge_is_as_if_all_had_been_read_under_one_name(
     store: Store, tmp_path: Path, week: Path
 ) -> None:

@@ -234,6 +234,7 @@ def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
     assert looked_at(store, **asked) == ("2026-06-01", "2026-06-03", 3)
 
 
+@pytest.mark.of_both
 def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
     store: Store, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ def test_a_connection_counts_once_a_month_and_packet_types_apart(store: Store, l
     assert row["country"] == ""
 
 
+@pytest.mark.of_both
 def test_bytes_of_more_than_64_bits_are_exact(store: Store, log: Log) -> None:
     most = (("FR_CIEL_00_HHZ/MSEED", 2**63 - 1, 1),)
     read_into(store, log("".join(block(transfers=most, log_time=START + 60 + n) for n in range(3))))

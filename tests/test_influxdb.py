@@ -111,6 +111,7 @@ def _as_written(value: str | None) -> str:
     return re.sub(r"[\\\x00-\x1f\x7f]", "/", value or "")
 
 
+@pytest.mark.of_both
 def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: str) -> None:
     told = run("ingest", DATA)
     assert told.returncode == 0, told.stderr

@@ -144,6 +144,7 @@ def service() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.of_both
 def test_history_follows_a_refresh(store: Store) -> None:
     """Without reading a log again, or a change of any sum."""
     read_into(store, DATA)

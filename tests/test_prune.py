@@ -100,6 +100,7 @@ def test_groups_within_a_month_stay_exact(read: Store) -> None:
         ask(read, Query(dimensions=("network",), last=date(2026, 7, 1), measures=("connections",)))
 
 
+@pytest.mark.of_both
 def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
     held = dump(read)
     read.prune(BEFORE, try_only=False)
@@ -140,6 +141,7 @@ def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
     assert still == used
 
 
+@pytest.mark.of_both
 def test_over_several_months_clients_are_at_most(read: Store) -> None:
     def told(**asked: object) -> list[tuple]:
         rows = ask(read, Query(measures=("bytes", "clients"), **asked)).to_pylist()
@@ -165,6 +167,7 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     assert "at-most" not in ask(read, Query(measures=("bytes",))).column_names
 
 
+@pytest.mark.of_both
 def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     before = answers(read)
@@ -409,6 +412,7 @@ def test_an_old_log_that_is_read_again_makes_no_month_late(read: Store, log: Log
     ].to_pylist() == [False]
 
 
+@pytest.mark.of_both
 def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     may = block(agent="tool/1.2", log_time=1_779_000_000, connect_time=1_778_900_000)
@@ -478,6 +482,7 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
     assert store.ask("SELECT vacuum_pending FROM store")["vacuum_pending"].to_pylist() == [False]
 
 
+@pytest.mark.of_both
 def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
     read.prune(BEFORE, try_only=False)
     keys = read.open(create=False).keys

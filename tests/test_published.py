@@ -152,6 +152,7 @@ def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Pat
     assert len(public_result(store, odd, policy).rows) == 0
 
 
+@pytest.mark.of_both
 def test_an_embargo_by_year_holds_where_the_year_is_not_known(
     store: Store, log: Callable[..., Path]
 ) -> None:
