@@ -90,9 +90,9 @@ def test_command(run: CommandLine, log: Log) -> None:
     assert run("ingest", log(block(address="198.51.100.7"))).returncode == 0
     assert run("forget", "198.51.100.7").returncode == 2
     tried = run("forget", "--dry-run", "-", input="198.51.100.7\n")
-    assert tried.stdout.startswith("would forget a client with 1 entries")
+    assert tried.stdout.startswith("would erase the pseudonym of a client with 1 entries")
     done = run("forget", "-", input="198.51.100.7\n\n")
-    assert done.stdout.startswith("forgot a client with 1 entries")
+    assert done.stdout.startswith("erased the pseudonym of a client with 1 entries")
     again = run("forget", "-", input="::ffff:198.51.100.7\n")
     assert again.returncode == 1
     assert "198.51.100.7" not in tried.stdout + done.stdout + again.stdout + again.stderr

@@ -25,7 +25,7 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import load
 from ringserverstats.exports.influxdb.client import open_influxdb
 from ringserverstats.exports.influxdb.exporter import InfluxExporter
-from ringserverstats.exports.influxdb.points import Rules
+from ringserverstats.exports.influxdb.points import PointOptions
 from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 
@@ -399,8 +399,8 @@ def influxd(plain: Filled) -> Iterator[Influxd]:
     server = Influxd()
     try:
         server.ask("", "CREATE DATABASE g")
-        exporter = InfluxExporter(open_influxdb(f"{server.url}?db=g", None), Rules())
-        exporter.begin(plain.store, is_new=True)
+        exporter = InfluxExporter(open_influxdb(f"{server.url}?db=g", None), PointOptions())
+        exporter.register(plain.store, is_new=True)
         assert exporter.export_pending(plain.store).problems == []
         yield server
     finally:

@@ -5,6 +5,7 @@ process, when it is first asked for.
 """
 
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,4 +27,8 @@ def _made() -> "Starlette":
     memory.share()
     from ringserverstats.web.service import create
 
-    return create(settings.load())
+    warnings: list[str] = []
+    made = create(settings.load(warn=warnings.append))
+    for warning in warnings:  # only now is the log set up
+        logging.getLogger("ringserverstats.web").warning(warning)
+    return made

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.exports.eida import service as eida_service
+from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
 from ringserverstats.statistics.parameters import PERIOD, query_of
@@ -122,7 +122,7 @@ def eida(service: "Service", request: Request) -> Response:
     """What EIDA's statistics of dataselect answer, of real-time data."""
     if service.principal(request).reader.networks and service.settings.read_access != "public":
         raise RefusedError(403, "this tells of all networks, your token of some")
-    reply = eida_service.answer(
+    reply = statistics_service.respond(
         service.existing(),
         request.url.query,
         node=service.settings.eida_node,

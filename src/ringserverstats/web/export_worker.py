@@ -61,14 +61,14 @@ class ExportWorker:
         if not store.exists():
             self._had_store = False  # all of one that comes now is to go there
             return
-        note = self._exporter.begin(store, is_new=not self._had_store)
+        note = self._exporter.register(store, is_new=not self._had_store)
         self._has_begun = True
         if note:
             log.warning("%s", note)
 
     def due(self, store: Readable) -> int | None:
         """How many days have to go out; None where there is nowhere to go."""
-        return None if self._exporter is None else len(self._exporter.due(store))
+        return None if self._exporter is None else len(self._exporter.pending(store))
 
     def wake(self) -> None:
         """Days may have changed."""
@@ -110,4 +110,4 @@ class ExportWorker:
             log.info("sent to InfluxDB days=%d points=%d", sent.days, sent.points)
         for problem in sent.problems:
             log.warning("%s", problem)
-        return not sent.left
+        return not sent.pending

@@ -79,15 +79,15 @@ class LogReceiver:
         check_ingest(request, tokens, settings)
         server, name = _named(request)
         magic = _magic(request)
-        _check_size(int(request.headers.get("content-length") or 0), settings.most_posted)
+        _check_size(int(request.headers.get("content-length") or 0), settings.post_limit_bytes)
         if self._posts >= MOST_POSTS:
             raise RefusedError(429, "too many logs come at the same time; try again later")
         self._posts += 1
         try:
             with tempfile.TemporaryFile() as file:  # without a name, which a kill would leave
-                size = await _spool(body, file, settings.most_posted)
+                size = await _spool(body, file, settings.post_limit_bytes)
                 path = Path(f"/proc/self/fd/{file.fileno()}")
-                await to_thread.run_sync(_check_content, path, magic, settings.most_posted)
+                await to_thread.run_sync(_check_content, path, magic, settings.post_limit_bytes)
                 source = Source(path, name, size, server, _LABEL)
                 report = await to_thread.run_sync(self._read, source, limiter=self._reading)
         finally:

@@ -78,7 +78,7 @@ class Service:
 
     def store(self) -> Store:
         """The store, for one use."""
-        return open_store(self.settings, answers=True, tell=log.warning)
+        return open_store(self.settings, for_queries=True, notify=log.warning)
 
     def existing(self) -> Store:
         """The store, for one use.
