@@ -43,7 +43,7 @@ def refresh(source: str | None, database: str | None) -> None:
     (query?level=network&format=text), which tells no DOIs.
     """
     from ringserverstats.enrich.networks import read_registry
-    from ringserverstats.statistics.network_names import registry, unknown
+    from ringserverstats.statistics.registry_list import registry, unknown_codes
 
     settings = load_settings(database)
     store = open_store(settings, answers=True, needed=True, changes=True)
@@ -58,7 +58,7 @@ def refresh(source: str | None, database: str | None) -> None:
         click.echo(
             f"Note: {told.left_out:,} rows were left out, as their code or dates are none", err=True
         )
-    codes = {row["code"] for row in unknown(store).to_pylist() if row["network"] is None}
+    codes = {row["code"] for row in unknown_codes(store).to_pylist() if row["network"] is None}
     if codes:
         click.echo(
             f"Note: on some days none of them had these codes: {', '.join(sorted(codes))}: "
@@ -76,7 +76,7 @@ def list_(whole: bool, format_: str, output: str | None, database: str | None) -
     import pyarrow.compute as pc
 
     from ringserverstats.cli.output import write
-    from ringserverstats.statistics.network_names import registry
+    from ringserverstats.statistics.registry_list import registry
 
     store = open_store(load_settings(database), answers=True, needed=True)
     found = registry(store)
@@ -99,10 +99,10 @@ def unknown_(format_: str, output: str | None, database: str | None) -> None:
     and received.
     """
     from ringserverstats.cli.output import write
-    from ringserverstats.statistics.network_names import unknown
+    from ringserverstats.statistics.registry_list import unknown_codes
 
     store = open_store(load_settings(database), answers=True, needed=True)
-    found = unknown(store)
+    found = unknown_codes(store)
     write(found, format_, output, lambda on: _print_unknown(found, on))
 
 

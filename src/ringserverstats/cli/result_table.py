@@ -10,10 +10,11 @@ from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.dimensions import DIMENSIONS
-from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES
+from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.publish import Result, Row
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -38,16 +39,16 @@ def print_result(store: Store, query: Query, answer: Result, on: Console) -> Non
         on.print(_empty(store, query))
         said = _notes(store, query, holes)
     else:
-        rows = _rows(query, answer.rows, {} if answer.left_out else holes)
-        made = _table(query, rows, answer.whole, holes, bars=bool(query.dimensions))
+        rows = _rows(query, answer.rows, {} if answer.suppressed else holes)
+        made = _table(query, rows, answer.total, holes, bars=bool(query.dimensions))
         if width(made, on) > on.width:
-            made = _table(query, rows, answer.whole, holes, bars=False)
+            made = _table(query, rows, answer.total, holes, bars=False)
         show(made, on)
-        said = [_caption(query, is_whole=answer.whole is not None)]
+        said = [_caption(query, is_whole=answer.total is not None)]
         said += _notes(store, query, holes)
         if any(_is_marked(query, row, holes) for row in rows):
             said[1] = f"{_MARK.strip()} {said[1]}"
-        if any(row.get(AT_MOST) for row in (*rows, answer.whole or {})):
+        if any(row.get(AT_MOST) for row in (*rows, answer.total or {})):
             said.append(_AT_MOST_NOTE)
     for line in [*said, *_of_result(answer)]:
         on.print(line, soft_wrap=True)
@@ -55,7 +56,7 @@ def print_result(store: Store, query: Query, answer: Result, on: Console) -> Non
 
 def _is_empty(query: Query, answer: Result) -> bool:
     """Whether there is nothing; what may not be told is something."""
-    if answer.left_out:
+    if answer.suppressed:
         return False
     rows = answer.rows
     return not len(rows) or (not query.dimensions and not any(rows.to_pylist()[0].values()))
@@ -67,7 +68,7 @@ def notes(store: Store, query: Query, answer: Result) -> list[str]:
 
 
 def _of_result(answer: Result) -> list[str]:
-    return [*map(str, of_networks(answer.nearest)), *answer.left_out]
+    return [*map(str, network_footnotes(answer.nearest)), *answer.suppressed]
 
 
 def _rows(query: Query, answer: pa.Table, holes: dict[str | None, Gaps]) -> list[dict[str, Any]]:
@@ -144,7 +145,7 @@ def _told(name: str, row: Row) -> str:
 def _number(name: str, count: int | None) -> str:
     if count is None:
         return _NONE
-    return human_bytes(count) if name.startswith("bytes") else f"{count:,}"
+    return human_bytes(count) if MEASURES[name].unit == "B" else f"{count:,}"
 
 
 def _caption(query: Query, *, is_whole: bool = True) -> str:
@@ -165,12 +166,15 @@ def _caption(query: Query, *, is_whole: bool = True) -> str:
 
 
 def _notes(store: Store, query: Query, holes: dict[str | None, Gaps]) -> list[str]:
-    found = [*of_logs(store, query, holes, with_rejects=True), *of_clients(store, query)]
+    found = [
+        *log_footnotes(store, query, holes, with_rejects=True),
+        *client_footnotes(store, query),
+    ]
     return [str(note) for note in found]
 
 
 def _empty(store: Store, query: Query) -> str:
-    held = ask(store, Query(dimensions=("day",), measures=("transfers",)))
+    held = run_query(store, Query(dimensions=("day",), measures=("transfers",)))
     days = held["day"].to_pylist()
     if not days:
         raise StoreError(

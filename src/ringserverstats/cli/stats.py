@@ -105,9 +105,10 @@ def command(
     """
     from ringserverstats.cli.output import write
     from ringserverstats.cli.result_table import notes, print_result
-    from ringserverstats.statistics.network_names import idle_patterns
+    from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.statistics.parameters import query_of
     from ringserverstats.statistics.publish import operator_result, public_result
+    from ringserverstats.statistics.run import select_for
 
     if others:
         raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
@@ -137,14 +138,14 @@ def command(
     if "server" in query.filters and not sql:
         server_names(store, query.filters["server"])
     if sql:
-        select, values = query.sql(query.network_names(store.ask))
+        select, values = select_for(store.ask, query)
         click.echo(f"{select};")
         for number, value in enumerate(values, start=1):
             click.echo(f"-- ${number}: {value!a}")
         return
     policy = public_policy(settings)
     if public:
-        for pattern in idle_patterns(store, policy.embargoed):
+        for pattern in unmatched_patterns(store, policy.embargoed):
             click.echo(
                 f"Warning: the embargo on {pattern!a} is of no network in the store; if it should "
                 "be: ringserverstats networks list",

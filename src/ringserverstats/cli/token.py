@@ -55,7 +55,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...], database: str | None)
     """
     from datetime import UTC, datetime
 
-    from ringserverstats.statistics.network_names import idle_patterns
+    from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.store.base import Token
     from ringserverstats.store.tokens import digest_of, make_token
 
@@ -66,7 +66,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...], database: str | None)
         raise UsageError("--network names no network; write --network FR,XP2014")
     store = open_store(load_settings(database), answers=True)
     store.open(create=True)
-    for pattern in idle_patterns(store, networks):
+    for pattern in unmatched_patterns(store, networks):
         click.echo(f"Note: no network in the store is {pattern!a} so far", err=True)
     made = make_token()
     today = datetime.now(UTC).date()

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from ringserverstats.enrich.labels import EXTERNAL
 from ringserverstats.enrich.networks import is_temporary
 from ringserverstats.exports.eida.sketches import hashes, registers, united
-from ringserverstats.statistics.network_names import is_one_of
-from ringserverstats.statistics.query import Query, conditions
+from ringserverstats.statistics.network_names import matches_network
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Ask
 
 #: Ways of reading; who sent no command took nothing.
@@ -66,7 +67,7 @@ def answered(ask: Ask, sql: str, asked: Query, **listed: Sequence[str]) -> pa.Ta
         asked: tells the period and the clients.
     """
     parameters: list[object] = []
-    where = " AND ".join(conditions(asked, "f.day", parameters))
+    where = conditions(asked, "f.day", parameters)
     named = {}
     for name, texts in listed.items():
         places = range(len(parameters) + 1, len(parameters) + len(texts) + 1)
@@ -82,7 +83,7 @@ def reason_against(code: str | None, network: str | None, leave_out: Sequence[st
     """
     if code is None or network is None:
         return NO_CODES
-    if is_one_of(code.upper(), network.upper(), leave_out):
+    if matches_network(code.upper(), network.upper(), leave_out):
         return ASKED
     return NOT_RESOLVED if is_temporary(network.upper()) else None
 

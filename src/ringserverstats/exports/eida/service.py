@@ -44,7 +44,7 @@ from ringserverstats.exports.eida.served import (
 )
 from ringserverstats.exports.eida.sketches import maker
 from ringserverstats.statistics.bounds import pruned_months
-from ringserverstats.statistics.network_names import codes_of, is_one_of
+from ringserverstats.statistics.network_names import code_networks, matches_network
 from ringserverstats.statistics.publish import Policy
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.rollups import month_of
@@ -108,7 +108,7 @@ def answer(store: Store, query_string: str, *, node: str, policy: Policy, today:
     try:
         request = request_of(query_string, today)
         code = (request.network or "").upper()
-        if code and is_one_of(code, code, policy.embargoed):
+        if code and matches_network(code, code, policy.embargoed):
             raise RefusedError(401, "this network is restricted; public answers do not tell of it")
         sketch = _maker() if request.has_sketches else None
         found = _found(store, request, node, policy)
@@ -163,7 +163,7 @@ def _found(store: Store, request: Request, node: str, policy: Policy) -> pa.Tabl
 def _let_in(ask: Ask, policy: Policy) -> list[str]:
     """The networks that may be named."""
     reasons: dict[str, set[str | None]] = {}
-    for code, network in codes_of(ask):
+    for code, network in code_networks(ask):
         reasons.setdefault(network, set()).add(reason_against(code, network, policy.embargoed))
     return sorted(network for network, own in reasons.items() if None in own and ASKED not in own)
 
