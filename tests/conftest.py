@@ -25,6 +25,8 @@ from ringserverstats.enrich.networks import Network
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.source import find
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Identity, Store
 from ringserverstats.store.duckdb.schema import migrate
@@ -191,6 +193,12 @@ def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
     return ingest(sources, store, IngestOptions(ipv6_prefix=64, **options))
+
+
+def totals(store: Store, query: Query) -> dict[str, int]:
+    """The measures of ``query`` over all its rows."""
+    row: dict[str, int] = run_query(store, query.ungrouped()).to_pylist()[0]
+    return row
 
 
 def dump(store: Store) -> dict[str, list[tuple]]:

@@ -17,7 +17,8 @@ from ringserverstats.import_report import ImportReport
 from ringserverstats.logs import jsonl, reasons, source, text
 from ringserverstats.logs.batch import Batch
 from ringserverstats.logs.entries import ParseOptions
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store.duckdb.store import DuckDBStore
 
@@ -296,7 +297,7 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
         read_into(store, log(block(transfers=largest, log_time=START + number)))
     read_into(store, log(GOOD))
     for by in ((), ("protocol",), ("day",)):
-        row = ask(store, Query(dimensions=by)).to_pylist()[0]
+        row = run_query(store, Query(dimensions=by)).to_pylist()[0]
         assert (row["bytes"], row["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
     assert summary(store).servers[0].bytes_sent == 3 * (2**63 - 1) + 1536
 

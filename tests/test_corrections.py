@@ -22,7 +22,8 @@ from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store import corrections
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import session as duckdb_session
@@ -33,7 +34,7 @@ ALL = (date(2000, 1, 1), date(2100, 1, 1))
 
 
 def total(store: Store) -> dict[str, int]:
-    return ask(store, Query()).to_pylist()[0]
+    return run_query(store, Query()).to_pylist()[0]
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
-from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS
+from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
-from ringserverstats.statistics.query import OF_SERVER
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
 from ringserverstats.web.metrics import measured, metrics_text
@@ -70,11 +70,11 @@ def stats(service: "Service", request: Request) -> Response:
     answer = result_for(principal.reader, store, query, service.policy)
     is_operator = principal.reader.is_operator
     notes = [
-        *of_logs(store, query, gaps(store, query), with_rejects=is_operator),
-        *of_clients(store, query),
-        *of_networks(answer.nearest),
+        *log_footnotes(store, query, gaps(store, query), with_rejects=is_operator),
+        *client_footnotes(store, query),
+        *network_footnotes(answer.nearest),
     ]
-    texts = [*(note.text for note in notes), *answer.left_out]
+    texts = [*(note.text for note in notes), *answer.suppressed]
     return _answered(answer.rows, format_, "stats", texts)
 
 
@@ -82,7 +82,7 @@ def coverage_of(service: "Service", request: Request) -> Response:
     """Which days the logs cover."""
     principal = service.principal(request)
     words, own, format_ = _split(request, "by")
-    query = query_of(_only(words, *PERIOD, *OF_SERVER), today())
+    query = query_of(_only(words, *PERIOD, *COVERAGE_FILTERS), today())
     with service.reading() as store:
         rows = coverage(store, query, by=own["by"] or PERIODS[0])
     if not principal.reader.is_operator:  # who may know of some networks alone is told no sums

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from ringserverstats.settings import Settings
-from ringserverstats.statistics.publish import Reader
+from ringserverstats.statistics.publish import Role
 from ringserverstats.store.base import Token
 from ringserverstats.store.tokens import find_token
 from ringserverstats.web.responses import RefusedError
@@ -25,7 +25,7 @@ class Principal:
     """Who asks: ``name`` is that of the token, empty for everybody."""
 
     name: str
-    reader: Reader
+    reader: Role
 
 
 def token_of(request: Request) -> str:
@@ -49,11 +49,11 @@ def principal_of(request: Request, tokens: list[Token], settings: Settings) -> P
             raise RefusedError(401, "this token is not known, or was revoked")
         is_operator = not token.may_ingest and not token.networks
         if is_operator or token.networks or settings.read_access == "public":
-            return Principal(token.name, Reader(is_operator, token.networks))
+            return Principal(token.name, Role(is_operator, token.networks))
         raise RefusedError(403, "this token may post logs, and read nothing")
     if settings.read_access == "token":
         raise RefusedError(401, "reading needs a token here; ask the operator for one")
-    return Principal("", Reader())
+    return Principal("", Role())
 
 
 def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> None:

@@ -12,13 +12,14 @@ from ringserverstats.enrich.geoip import centre_of
 from ringserverstats.enrich.labels import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import MapPoint, Series, world
-from ringserverstats.statistics.client_list import known
+from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.dimensions import OTHER
-from ringserverstats.statistics.footnotes import of_clients, of_networks
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER
+from ringserverstats.statistics.footnotes import client_footnotes, network_footnotes
 from ringserverstats.statistics.periods import label_of
-from ringserverstats.statistics.publish import Policy, Reader, Result, result_for
-from ringserverstats.statistics.query import OF_SERVER, Query
+from ringserverstats.statistics.plan import needs_transfers
+from ringserverstats.statistics.publish import Policy, Result, Role, result_for
+from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
@@ -69,7 +70,7 @@ class QueryContext:
     """Who asks what: one state of a store, by one reader."""
 
     store: Readable
-    reader: Reader
+    reader: Role
     policy: Policy
 
     def answer(self, query: Query) -> Result:
@@ -90,7 +91,7 @@ def figures(asker: QueryContext, view: View) -> Figures:
     if not (whole["bytes"] or whole["clients"]):
         return Figures(coverage=days, is_empty=True)
     servers = len({row["server"] for row in all_days})
-    tables = worth_showing(asker.reader, len(known(asker.store).classes), servers)
+    tables = worth_showing(asker.reader, len(profile_values(asker.store).classes), servers)
     answers = {name: asker.answer(table.query(view)) for name, table in tables.items()}
     is_fair = view.is_compared and max(_lost(now), _lost(then)) <= _FAIR
     before = _whole(asker, earlier) if is_fair else {}
@@ -116,7 +117,7 @@ def figures(asker: QueryContext, view: View) -> Figures:
 
 def _known_days(asker: QueryContext, view: View, first: date) -> list[dict[str, Any]]:
     """What is known of each day from ``first`` on, of each server and direction, by day."""
-    kept = {name: view.all_filters[name] for name in OF_SERVER if name in view.all_filters}
+    kept = {name: view.all_filters[name] for name in COVERAGE_FILTERS if name in view.all_filters}
     query = Query(first=first, last=view.last, filters=kept)
     rows: list[dict[str, Any]] = coverage(asker.store, query).to_pylist()
     return sorted(rows, key=lambda row: row["day"])
@@ -298,7 +299,7 @@ def _hours(asker: QueryContext, view: View) -> dict[tuple[int, int], int]:
     """Mean bytes by weekday and hour, of servers that log by the hour."""
     query = view.query("weekday", "hour", measures=("bytes",))
     kept = asker.store.kept_since
-    if query.needs_transfers and kept is not None and kept > view.first:
+    if needs_transfers(query) and kept is not None and kept > view.first:
         return {}
     rows = asker.answer(query).rows.to_pylist()
     days = Counter(day.isoweekday() for day in _days(view))
@@ -369,6 +370,6 @@ def _rejected(asker: QueryContext, view: View) -> int:
 def _notes(asker: QueryContext, view: View, answers: Mapping[str, Result]) -> list[str]:
     groups = {group for name in answers for group in TABLES[name].by}
     near = sorted({name for answer in answers.values() for name in answer.nearest})
-    notes = [*of_clients(asker.store, view.query(*sorted(groups))), *of_networks(near)]
-    left = sorted({note for answer in answers.values() for note in answer.left_out})
+    notes = [*client_footnotes(asker.store, view.query(*sorted(groups))), *network_footnotes(near)]
+    left = sorted({note for answer in answers.values() for note in answer.suppressed})
     return [*(note.text for note in notes), *left]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ringserverstats.statistics.dimensions import OTHER
-from ringserverstats.statistics.publish import Reader, Result
+from ringserverstats.statistics.dimensions import MEASURES, OTHER
+from ringserverstats.statistics.publish import Result, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.web.view import View
@@ -123,7 +123,7 @@ class Shown:
     api: str
 
 
-def worth_showing(reader: Reader, classes: int, servers: int) -> dict[str, Table]:
+def worth_showing(reader: Role, classes: int, servers: int) -> dict[str, Table]:
     """The tables of a page: those of classes and servers only where there are several of them."""
     alone = {name for name, count in (("classes", classes), ("servers", servers)) if count < 2}
     return {
@@ -133,14 +133,14 @@ def worth_showing(reader: Reader, classes: int, servers: int) -> dict[str, Table
     }
 
 
-def tables_for(reader: Reader) -> dict[str, Table]:
+def tables_for(reader: Role) -> dict[str, Table]:
     """The tables that ``reader`` may see."""
     return {
         name: table for name, table in TABLES.items() if reader.is_operator or not table.is_private
     }
 
 
-def shown(table: Table, view: View, answer: Result, most: int, reader: Reader) -> Shown:
+def shown(table: Table, view: View, answer: Result, most: int, reader: Role) -> Shown:
     """The first ``most`` rows of ``answer``, the one to the question of ``table``."""
     rows = answer.rows.slice(0, most).to_pylist()
     largest = max((row[table.measures[0]] or 0 for row in rows), default=0) or 1
@@ -149,7 +149,7 @@ def shown(table: Table, view: View, answer: Result, most: int, reader: Reader) -
         [_line(table, view, row, largest) for row in rows],
         len(answer.rows),
         view.sort(table.name) or table.measures[0],
-        answer.left_out,
+        answer.suppressed,
         view.command(table.by, table.measures, public=not reader.is_operator),
         view.api(table.by, table.measures, "csv"),
     )
@@ -180,4 +180,4 @@ def number(measure: str, count: int | None) -> str:
     """A measure as it is shown."""
     if count is None:
         return _NOT_TOLD
-    return human_bytes(count) if measure.startswith("bytes") else f"{count:,}"
+    return human_bytes(count) if MEASURES[measure].unit == "B" else f"{count:,}"

@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.statistics import charts
-from ringserverstats.statistics.network_names import registry
-from ringserverstats.statistics.publish import Reader
+from ringserverstats.statistics.publish import Role
+from ringserverstats.statistics.registry_list import registry
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Readable
 from ringserverstats.store.tokens import find_token
@@ -52,7 +52,7 @@ _MONTH = 31 * 86_400
 _LONGEST_FORM = 10_000
 _TITLES = {"activity": "Activity", "map": "From where", "hours": "When"}
 _DOI = "https://doi.org/"
-_NOBODY = Principal("", Reader())
+_NOBODY = Principal("", Role())
 
 _templates = Environment(
     loader=PackageLoader("ringserverstats.web"),
