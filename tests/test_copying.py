@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from servers import Server
 
 from ringserverstats.store.postgresql.copy_binary import encoded
-from ringserverstats.store.postgresql.store import copy_binary as copying
+from ringserverstats.store.postgresql import copy_binary as copying
 
 WORD = pa.dictionary(pa.int8(), pa.string())
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=9)

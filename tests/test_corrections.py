@@ -25,8 +25,8 @@ from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store import corrections
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.store import session as duckdb_session
-from ringserverstats.store.postgresql.store import session as postgresql_session
+from ringserverstats.store.duckdb import session as duckdb_session
+from ringserverstats.store.postgresql import session as postgresql_session
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))

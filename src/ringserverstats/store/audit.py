@@ -182,7 +182,7 @@ _CHECKS = (
         "is of a month that is not pruned, or of another one",
         "SELECT count(DISTINCT o.client_profile) FROM client_profile o LEFT JOIN connection_by_day f"
         " ON f.client_profile = o.client_profile WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
-        " pruned) OR date_trunc('month', f.day)::date <> o.month)",
+        " pruned_month) OR date_trunc('month', f.day)::date <> o.month)",
     ),
     (
         "client_profile",
