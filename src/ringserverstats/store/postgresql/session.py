@@ -14,7 +14,7 @@ from ringserverstats.errors import StoreError
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.aggregate import Mask, NewEntries, RollupRows, in_background
 from ringserverstats.store.integers import with_integers
-from ringserverstats.store.postgresql.copy_binary import encoded
+from ringserverstats.store.postgresql.copy_binary import encode_table
 from ringserverstats.store.rollups import AMOUNTS, FINEST_ROLLUP, ROLLUPS, Rollup, counted
 
 _TEXTS = ("network", "station")
@@ -93,13 +93,13 @@ class PostgreSQLSession:
         self.execute(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {select}")
 
     def copy(self, table: str, rows: pa.Table, pieces: Iterable[bytes] | None = None) -> None:
-        """Put ``rows``, ``encoded`` in ``pieces``, into ``table``, by the names of its columns."""
+        """Put ``rows``, encoded in ``pieces``, into ``table``, by the names of its columns."""
         if not len(rows):
             return
         columns = ", ".join(rows.column_names)
         cursor = self._connection.cursor()
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)".encode()) as copy:
-            for piece in pieces or encoded(rows):
+            for piece in pieces or encode_table(rows):
                 copy.write(piece)
 
     def add_names(self, table: str, given: pa.Table) -> None:
@@ -238,7 +238,7 @@ def _encoded(sums: Iterable[tuple[RollupRows, RollupRows]]) -> Iterator[list[_Gi
     """``sums``, one of each, as they are given to the server."""
     for one, both in zip(ROLLUPS, sums, strict=True):
         tables = [_in_lists(summed) if one.is_packed else summed.table() for summed in both]
-        yield [(rows, list(encoded(rows))) for rows in tables]
+        yield [(rows, list(encode_table(rows))) for rows in tables]
 
 
 def _in_lists(summed: RollupRows) -> pa.Table:
@@ -246,11 +246,9 @@ def _in_lists(summed: RollupRows) -> pa.Table:
     summed = _in_places(summed)
     ends = pa.array(np.append(0, np.cumsum(summed.lengths)), pa.int32())
     number = pa.array(summed.number, pa.int32())
-    columns: dict[str, pa.Array] = {}
-    for name in summed.names.column_names:
-        one = summed.names[name].combine_chunks()
-        is_text = pa.types.is_string(one.type)
-        columns[name] = pa.DictionaryArray.from_arrays(number, one) if is_text else one.take(number)
+    columns = {
+        name: summed.names[name].combine_chunks().take(number) for name in summed.names.column_names
+    }
     columns |= {name: pa.array(value) for name, value in summed.values.items()}
     found = summed.who
     for name, column in columns.items():
