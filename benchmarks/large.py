@@ -29,7 +29,7 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
-from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, counted
+from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, rollup_select
 from ringserverstats.store.sql_store import Options
 
 SECRET = b"k" * 32
@@ -174,7 +174,7 @@ def summed(one: Rollup, span: str) -> str:
         own = ", ".join(one.keys.values())
         new = f"SELECT {own}, bytes, packets, 1 FROM transfer WHERE day BETWEEN {span}"
     else:
-        new = counted(one, f"f.day BETWEEN {span}")
+        new = rollup_select(one, f"f.day BETWEEN {span}")
         order = ", ".join(name for name in ("day", "client_profile") if name in one.keys)
         new += f" ORDER BY {order}" if one.time == "day" else ""
     return f"INSERT INTO {one.table} ({columns}) {new}"

@@ -229,12 +229,12 @@ def test_a_copy_stopped_before_its_notes_gets_them(source: DuckDBStore, tmp_path
         raise StoreError("stopped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target, "set_notes", fail)
+        patch.setattr(target, "set_log_status", fail)
         with pytest.raises(StoreError):
             copy(source, target)
     told = differences(source, target)
     assert [one.split(" but ")[1] for one in told] == [
-        "covered 0, complete 0, rejects 0, imported 0, networks 0"
+        "log_intervals 0, complete 0, rejects 0, imported 0, networks 0"
     ]
     assert copy(source, target).entries == 0
     assert_copied(source, target)

@@ -265,7 +265,7 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
 def test_a_store_that_changed_meanwhile_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    from ringserverstats.store.duckdb.store import store as module
+    from ringserverstats.store.duckdb import store as module
 
     store = make_store(tmp_path / "store.duckdb")
     read_into(store, DATA / "v4.1.0-text")
