@@ -82,12 +82,6 @@ _CHECKS = (
         "SELECT greatest(0, (SELECT max(server) FROM server) - max(last_server)) FROM store",
     ),
     (
-        "migration",
-        "steps are missing or doubled",
-        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number)"
-        " + abs(min(number) - 1) FROM migration",
-    ),
-    (
         "server",
         "number or name stands twice",
         "SELECT 2 * count(*) - count(DISTINCT server) - count(DISTINCT name) FROM server",
@@ -182,7 +176,7 @@ _CHECKS = (
         "is of a month that is not pruned, or of another one",
         "SELECT count(DISTINCT o.client_profile) FROM client_profile o LEFT JOIN connection_by_day f"
         " ON f.client_profile = o.client_profile WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
-        " pruned) OR date_trunc('month', f.day)::date <> o.month)",
+        " pruned_month) OR date_trunc('month', f.day)::date <> o.month)",
     ),
     (
         "client_profile",

@@ -242,11 +242,11 @@ class Store(Readable, Protocol):
     def exists(self) -> bool:
         """Whether there is anything to ask."""
 
-    def steps(self) -> dict[str, bool]:
-        """The steps of its schema, in order, and whether each was applied."""
+    def schema_version(self) -> int:
+        """Return its schema number; 0 if it has no tables."""
 
-    def migrate(self) -> list[str]:
-        """Apply the steps that were not; returns them. Nothing of what is stored changes."""
+    def migrate(self) -> int:
+        """Create its tables or upgrade them, and return the schema number of before."""
 
     def open(self, *, create: bool) -> Opened:
         """Its keys and servers; ``create`` makes it where there is none, else keys for nothing."""

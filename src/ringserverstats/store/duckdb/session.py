@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from ringserverstats.store.aggregate import Mask, NewEntries, RollupRows, column, in_background
 from ringserverstats.store.integers import with_integers
 from ringserverstats.store.rollups import AMOUNTS, FINEST_ROLLUP, ROLLUPS, Rollup, counted
+from ringserverstats.store.tables import TABLES
 
 _WORDS = "direction::direction AS direction, protocol::protocol AS protocol"
 _ENTRIES = f"(SELECT * REPLACE ({_WORDS}) FROM given_entry)"
@@ -54,7 +55,9 @@ class DuckDBSession:
     def add_names(self, table: str, given: pa.Table) -> None:
         # In the order of their keys, as that of what they were made of may tell of it.
         self.register("given", given.sort_by(table))
-        self.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
+        self.execute(
+            f"INSERT INTO {table} BY NAME SELECT * FROM given ANTI JOIN {table} USING ({table})"
+        )
         self._connection.unregister("given")
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
@@ -73,17 +76,15 @@ class DuckDBSession:
 
     def _add_facts(self) -> None:
         """Add what was given to the ledger, the facts, and of alone entries to `FINEST_ROLLUP`."""
+        ledger = ", ".join(TABLES["entry_ledger"].names)
+        self.execute(f"INSERT INTO entry_ledger ({ledger}) SELECT {ledger} FROM {_ENTRIES}")
+        columns = ", ".join(TABLES["transfer"].names)
+        facts = f"(SELECT * REPLACE (number AS entry) FROM {_TRANSFERS})"
+        self.execute(f"INSERT INTO transfer ({columns}) SELECT {columns} FROM {facts}")
+        keys = ", ".join((*FINEST_ROLLUP.keys, *AMOUNTS))
         self.execute(
-            "INSERT INTO entry_ledger SELECT server, log_day, entry, day, bytes, packets, transfers,"
-            f" log_time FROM {_ENTRIES}"
-        )
-        self.execute(
-            "INSERT INTO transfer SELECT server, day, hour, direction, protocol, client_profile, stream,"
-            f" number, connection, bytes, packets FROM {_TRANSFERS}"
-        )
-        self.execute(
-            f"INSERT INTO {FINEST_ROLLUP.table} SELECT day, server, direction, protocol, client_profile, stream,"
-            f" bytes, packets, 1 FROM {_TRANSFERS} WHERE alone"
+            f"INSERT INTO {FINEST_ROLLUP.table} ({keys}, transfers) SELECT {keys}, 1"
+            f" FROM {_TRANSFERS} WHERE alone"
         )
 
     def _are_known(self, keys: pa.Table) -> Mask:

@@ -16,6 +16,7 @@ from ringserverstats.store.aggregate import Mask, NewEntries, RollupRows, in_bac
 from ringserverstats.store.integers import with_integers
 from ringserverstats.store.postgresql.copy_binary import encoded
 from ringserverstats.store.rollups import AMOUNTS, FINEST_ROLLUP, ROLLUPS, Rollup, counted
+from ringserverstats.store.tables import TABLES
 
 _TEXTS = ("network", "station")
 _TYPES = {
@@ -31,12 +32,8 @@ _TYPES = {
     pa.string(): "text",
     pa.uuid(): "uuid",
 }
-_SEEN = ("server", "log_day", "entry", "day", "bytes", "packets", "transfers", "log_time")
-_OF_TRANSFER = ("stream", "bytes", "packets")
-_OF_ENTRY = (
-    *("entry", "client_profile", "connection", "server", "day", "direction", "protocol", "hour"),
-    "log_time",
-)
+_OF_TRANSFER = TABLES["transfer"].arrays
+_OF_ENTRY = TABLES["transfer"].packed_names
 _HALF = LARGEST_NUMBER // 2  # two of them make no more than one
 _ONES = "array_fill(1::bigint, ARRAY[cardinality(stream)])"
 # By the object ids of pg_type; those of enumerations, which vary, are texts.
@@ -105,8 +102,10 @@ class PostgreSQLSession:
     def add_names(self, table: str, given: pa.Table) -> None:
         # In the order of their keys, so that two writers never wait for each other in a circle.
         self.register("given", given.sort_by(table))
+        names = ", ".join(given.column_names)
         self.execute(
-            f"INSERT INTO {table} SELECT * FROM given ORDER BY {table} ON CONFLICT DO NOTHING"
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM given ORDER BY {table}"
+            " ON CONFLICT DO NOTHING"
         )
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
@@ -115,7 +114,7 @@ class PostgreSQLSession:
         known = fresh.have(self._are_known(fresh.keys, days))
         encoding = _encoded(fresh.all_rollup_rows(known, fresh.alone))
         with in_background(encoding) as sums:  # while the server takes the facts
-            self.copy("entry_ledger", entries.select(list(_SEEN)))
+            self.copy("entry_ledger", entries.select(TABLES["entry_ledger"].names))
             facts = _facts(entries, transfers)
             facts = facts.append_column("alone", pa.array(fresh.alone))
             self._add_facts(facts.append_column("known", pa.array(known)), days)
