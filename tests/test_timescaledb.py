@@ -21,6 +21,7 @@ from conftest import (
 )
 from model import ENTRY, block
 from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+from test_upgrade import assert_same, restore, schema_of_database
 
 from ringserverstats.enrich.pseudonyms import pseudonym
 from ringserverstats.errors import StoreError, UsageError
@@ -31,6 +32,7 @@ from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS
 from ringserverstats.store.postgresql.store import PostgreSQLStore, timescaledb
+from ringserverstats.store.schema import NEWEST
 from ringserverstats.verify import verify
 
 pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists(), reason=WITHOUT_TIMESCALEDB)
@@ -113,7 +115,7 @@ def test_it_holds_the_same_as_duckdb(store: PostgreSQLStore, tmp_path: Path) -> 
         == verify(sources, duck, ipv6_prefix=64).counts
     )
     assert "2.24" in store.features()["timescaledb"]
-    assert store.migrate() == []
+    assert store.migrate() == NEWEST
 
 
 def test_late_and_repeated_logs_compression_and_corrections(
@@ -153,6 +155,37 @@ def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: 
     assert_whole(later)
     assert_agree(later)
     assert read_into(later, DATA).entries == 0
+
+
+def test_a_hypertable_of_before_is_upgraded(timescale: Server, tmp_path: Path) -> None:
+    """One that commit 0291b82 made: with the same SQL, but for the name of a column."""
+    uri = restore(timescale.make("of_before"))
+    make = (
+        timescaledb._TABLE,
+        "SELECT create_hypertable('transfer_hypertable', by_range('day', INTERVAL '7 days'),"
+        " create_default_indexes => false)",
+        timescaledb._COMPRESSION,
+        timescaledb._VIEW,
+        timescaledb._LOGGED,
+        f"WITH moved AS (DELETE FROM transfer_packed RETURNING *) INSERT INTO transfer_hypertable"
+        f" ({timescaledb._COLUMNS}) SELECT {timescaledb._COLUMNS} FROM moved",
+    )
+    timescale.execute(
+        "CREATE EXTENSION timescaledb",
+        *(sql.replace("client_profile", "origin") for sql in make),
+        "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c",
+        database="of_before",
+    )
+    store = make_postgresql(uri, tmp_path)
+    assert store.migrate() == 9
+    assert_whole(store)
+    assert read_into(store, REAL, server="paris").entries == 0
+    assert read_into(store, REAL, server="new").entries > 0
+    assert_whole(store)
+    assert_agree(store, since=date(2026, 7, 1))
+    new = make_postgresql(timescale.make("of_now"), tmp_path)
+    new.migrate()
+    assert_same(schema_of_database(store._info), schema_of_database(new._info))
 
 
 def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:

@@ -107,12 +107,6 @@ _CHECKS = (
         "SELECT greatest(0, (SELECT max(server) FROM server) - max(last_server)) FROM store",
     ),
     (
-        "migration",
-        "steps are missing or duplicate",
-        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number)"
-        " + abs(min(number) - 1) FROM migration",
-    ),
-    (
         "server",
         "duplicate number or name",
         "SELECT 2 * count(*) - count(DISTINCT server) - count(DISTINCT name) FROM server",

@@ -266,11 +266,11 @@ class Store(Readable, Protocol):
     def exists(self) -> bool:
         """Return True if the store has been created."""
 
-    def steps(self) -> dict[str, bool]:
-        """Return the migrations of its schema, in order, and whether each was applied."""
+    def schema_version(self) -> int:
+        """Return its schema number; 0 if it has no tables."""
 
-    def migrate(self) -> list[str]:
-        """Apply the pending migrations and return their names."""
+    def migrate(self) -> int:
+        """Create its tables or upgrade them, and return the schema number of before."""
 
     def open(self, *, create: bool) -> Opened:
         """Return what reading logs needs.

@@ -121,7 +121,9 @@ def _mark(session: Session, month: date, *, late: bool) -> None:
 
 def _register_moves(session: Session, anonymous: AnonymousMonth, span: list[date]) -> None:
     """Register the new ids of the client profiles and connections of a month."""
-    before, after = (pa.array(ids, pa.int64()) for ids in zip(*anonymous.replacements.items(), strict=True))
+    before, after = (
+        pa.array(ids, pa.int64()) for ids in zip(*anonymous.replacements.items(), strict=True)
+    )
     session.register("moved", pa.table({"client_profile": before, "becomes": after}))
     connections = session.table(_CONNECTIONS, span)
     becomes = random_ids(connections["connection"].to_numpy())

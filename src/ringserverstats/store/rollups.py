@@ -1,31 +1,35 @@
-"""The rollup tables that are kept beside the transfers, each declared once."""
+"""The rollup tables: aggregates of the transfers, each declared once."""
 
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
 _ENTRY_COLUMNS = ("server", "direction", "protocol", "client_profile")
-#: Values that may exceed 64 bits when they are added up.
+#: Values whose sums may exceed 64 bits.
 AMOUNTS = ("bytes", "packets")
-#: The hour, in rollups, of a log that covers no single hour.
+#: The hour, in rollups, of logs whose interval is longer than an hour.
 NO_HOUR = -1
 
 
 @dataclass(frozen=True)
 class Rollup:
-    """A rollup table.
+    """A table of aggregates.
 
     Args:
         table: its name.
-        source: what is added up, a key of `SOURCES`.
-        keys: its key columns, each with its SQL over the source.
-        values: its value columns, each with the SQL of an aggregate over the source.
+        comment: one line for the documentation.
+        source: what is aggregated, a key of `SOURCES`.
+        keys: SQL of each key column over the source.
+        values: SQL of each aggregate over the source.
+        is_partitioned: PostgreSQL keeps each month in a partition.
     """
 
     table: str
+    comment: str
     source: str
     keys: dict[str, str]
     values: dict[str, str]
+    is_partitioned: bool = False
 
     @property
     def time(self) -> str:
@@ -49,12 +53,12 @@ class Rollup:
 
     @property
     def has_client_profile(self) -> bool:
-        """True if client profiles have rows of their own."""
+        """Whether the table distinguishes client profiles."""
         return "client_profile" in self.keys
 
     @property
     def is_packed(self) -> bool:
-        """True if PostgreSQL keeps all rows with the same `group_keys` as one row of arrays."""
+        """Whether PostgreSQL keeps all rows with the same `group_keys` as arrays in one row."""
         return self.source != "entries"
 
 
@@ -63,17 +67,16 @@ def month_of(day: date) -> tuple[date, date]:
     return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
 
 
-_BY_PROFILE = {name: name for name in _ENTRY_COLUMNS}
-_ALL_PROFILES = {name: name for name in _ENTRY_COLUMNS if name != "client_profile"}
+_PROFILE = {name: name for name in _ENTRY_COLUMNS}
+_ALL_CLIENTS = {name: name for name in _ENTRY_COLUMNS if name != "client_profile"}
 _DAY, _MONTH = {"day": "day"}, {"month": "date_trunc('month', day)::date"}
 _HOUR = {"hour": f"coalesce(hour, {NO_HOUR})"}
 _STREAM, _NETWORK = {"stream": "stream"}, {"network": "network"}
 _STATION = {**_NETWORK, "station": "station"}
-_AMOUNT_SUMS = {name: f"sum({name})" for name in AMOUNTS}
-_OF_TRANSFERS = {**_AMOUNT_SUMS, "transfers": "sum(1)"}
-_OF_OTHERS = {**_AMOUNT_SUMS, "transfers": "sum(transfers)"}
+_OF_TRANSFERS = {"bytes": "sum(bytes)", "packets": "sum(packets)", "transfers": "sum(1)"}
+_OF_SUMS = {**_OF_TRANSFERS, "transfers": "sum(transfers)"}
 
-#: SQL of each source, with the alias ``f``: transfers, transfers with station codes, entries.
+#: What is aggregated (``f``): all transfers, transfers with their station codes, or entries.
 SOURCES = {
     "transfers": "transfer f",
     "stations": "(SELECT t.*, 1 AS transfers, s.network, s.station FROM transfer t"
@@ -84,29 +87,76 @@ SOURCES = {
 }
 
 ROLLUPS = (
-    Rollup("by_day", "transfers", {**_DAY, **_BY_PROFILE, **_STREAM}, _OF_TRANSFERS),
-    Rollup("by_month", "transfers", {**_MONTH, **_BY_PROFILE, **_STREAM}, _OF_TRANSFERS),
-    Rollup("station_by_day", "stations", {**_DAY, **_BY_PROFILE, **_STATION}, _OF_OTHERS),
-    Rollup("station_by_month", "stations", {**_MONTH, **_BY_PROFILE, **_STATION}, _OF_OTHERS),
-    Rollup("station_total_by_day", "stations", {**_DAY, **_ALL_PROFILES, **_STATION}, _OF_OTHERS),
-    Rollup("network_by_day", "stations", {**_DAY, **_BY_PROFILE, **_NETWORK}, _OF_OTHERS),
+    Rollup(
+        "by_day",
+        "Transfers by day and stream.",
+        "transfers",
+        {**_DAY, **_PROFILE, **_STREAM},
+        _OF_TRANSFERS,
+        is_partitioned=True,
+    ),
+    Rollup(
+        "by_month",
+        "Transfers by month and stream.",
+        "transfers",
+        {**_MONTH, **_PROFILE, **_STREAM},
+        _OF_TRANSFERS,
+    ),
+    Rollup(
+        "station_by_day",
+        "Transfers by day and station.",
+        "stations",
+        {**_DAY, **_PROFILE, **_STATION},
+        _OF_SUMS,
+        is_partitioned=True,
+    ),
+    Rollup(
+        "station_by_month",
+        "Transfers by month and station.",
+        "stations",
+        {**_MONTH, **_PROFILE, **_STATION},
+        _OF_SUMS,
+    ),
+    Rollup(
+        "station_total_by_day",
+        "Transfers by day and station, of all clients together.",
+        "stations",
+        {**_DAY, **_ALL_CLIENTS, **_STATION},
+        _OF_SUMS,
+    ),
+    Rollup(
+        "network_by_day",
+        "Transfers by day and network.",
+        "stations",
+        {**_DAY, **_PROFILE, **_NETWORK},
+        _OF_SUMS,
+        is_partitioned=True,
+    ),
     Rollup(
         "connection_by_day",
+        "Entries and transfers by day and connection, for queries without a stream.",
         "entries",
-        {**_DAY, **_BY_PROFILE, "connection": "connection"},
-        {**_OF_OTHERS, "entries": "count(*)"},
+        {**_DAY, **_PROFILE, "connection": "connection"},
+        {**_OF_SUMS, "entries": "count(*)"},
+        is_partitioned=True,
     ),
-    Rollup("hour_by_day", "entries", {**_DAY, **_HOUR, **_BY_PROFILE}, _OF_OTHERS),
+    Rollup(
+        "hour_by_day",
+        "Transfers by day and hour.",
+        "entries",
+        {**_DAY, **_HOUR, **_PROFILE},
+        _OF_SUMS,
+    ),
 )
 
-#: The rollup that an entry alone with its group keys enters with its transfers as rows. A rollup
-#: with the same group keys has rows for some values of them only if ``connection_by_day`` has, so
-#: that table shows which are known.
+#: Its rows of an entry that is alone with its keys equal the transfers. Where a rollup with the
+#: same `group_keys` has rows of some keys, ``connection_by_day`` has rows of them too, so a batch looks
+#: up known keys only there.
 FINEST_ROLLUP = ROLLUPS[0]
 
 
 def rollup_select(rollup: Rollup, where: str) -> str:
-    """Return the SELECT of ``rollup`` from the transfers ``f`` for which ``where`` holds."""
+    """Return the SELECT that computes ``rollup`` from the transfers for which ``where`` is true."""
     keys = ", ".join(f"{sql} AS {name}" for name, sql in rollup.keys.items())
     values = ", ".join(f"{sql} AS {name}" for name, sql in rollup.values.items())
     group = ", ".join(str(number + 1) for number in range(len(rollup.keys)))

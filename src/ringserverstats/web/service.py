@@ -24,6 +24,7 @@ from ringserverstats.errors import RingserverStatsError, StoreError, UsageError
 from ringserverstats.opening import open_store, public_policy
 from ringserverstats.settings import Settings
 from ringserverstats.store.base import Readable, Store, Token
+from ringserverstats.store.schema import NEWEST
 from ringserverstats.store.snapshot import snapshot
 from ringserverstats.store.versions import version
 from ringserverstats.web import api, documentation, pages
@@ -101,7 +102,7 @@ class Service:
         """Bring a store that an older version made up to date, as far as that may be done here."""
         try:
             store = self.store()
-            if store.exists() and not all(store.steps().values()):
+            if store.exists() and store.schema_version() < NEWEST:
                 store.migrate()
         except RingserverStatsError as error:
             log.error("the store is not ready: %s", error)

@@ -17,6 +17,7 @@ from ringserverstats.store.rollups import (
     Rollup,
     rollup_select,
 )
+from ringserverstats.store.tables import TABLES
 
 _ENUMS = "direction::direction AS direction, protocol::protocol AS protocol"
 _ENTRIES = f"(SELECT * REPLACE ({_ENUMS}) FROM given_entry)"
@@ -60,7 +61,9 @@ class DuckDBSession:
     def add_names(self, table: str, rows: pa.Table) -> None:
         # In the order of the keys, as the order of the log may identify clients.
         self.register("given", rows.sort_by(table))
-        self.execute(f"INSERT INTO {table} SELECT * FROM given ANTI JOIN {table} USING ({table})")
+        self.execute(
+            f"INSERT INTO {table} BY NAME SELECT * FROM given ANTI JOIN {table} USING ({table})"
+        )
         self._connection.unregister("given")
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
@@ -79,18 +82,15 @@ class DuckDBSession:
 
     def _add_transfers(self) -> None:
         """Insert into the ledger and the transfers, and alone entries into `FINEST_ROLLUP`."""
+        ledger = ", ".join(TABLES["entry_ledger"].names)
+        self.execute(f"INSERT INTO entry_ledger ({ledger}) SELECT {ledger} FROM {_ENTRIES}")
+        columns = ", ".join(TABLES["transfer"].names)
+        facts = f"(SELECT * REPLACE (number AS entry) FROM {_TRANSFERS})"
+        self.execute(f"INSERT INTO transfer ({columns}) SELECT {columns} FROM {facts}")
+        keys = ", ".join((*FINEST_ROLLUP.keys, *AMOUNTS))
         self.execute(
-            "INSERT INTO entry_ledger"
-            " SELECT server, log_day, entry, day, bytes, packets, transfers, log_time"
-            f" FROM {_ENTRIES}"
-        )
-        self.execute(
-            "INSERT INTO transfer SELECT server, day, hour, direction, protocol, client_profile,"
-            f" stream, number, connection, bytes, packets FROM {_TRANSFERS}"
-        )
-        self.execute(
-            f"INSERT INTO {FINEST_ROLLUP.table} SELECT day, server, direction, protocol,"
-            f" client_profile, stream, bytes, packets, 1 FROM {_TRANSFERS} WHERE alone"
+            f"INSERT INTO {FINEST_ROLLUP.table} ({keys}, transfers) SELECT {keys}, 1"
+            f" FROM {_TRANSFERS} WHERE alone"
         )
 
     def _are_known(self, keys: pa.Table) -> Mask:

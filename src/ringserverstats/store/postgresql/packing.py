@@ -14,13 +14,11 @@ import pyarrow as pa
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.aggregate import RollupRows
 from ringserverstats.store.rollups import AMOUNTS, Rollup
+from ringserverstats.store.tables import TABLES
 
 #: Columns of a packed transfer that are scalars, and those that are arrays.
-ENTRY_COLUMNS = (
-    *("entry", "client_profile", "connection", "server", "day", "direction", "protocol", "hour"),
-    "log_time",
-)
-TRANSFER_COLUMNS = ("stream", "bytes", "packets")
+ENTRY_COLUMNS = TABLES["transfer"].packed_names
+TRANSFER_COLUMNS = TABLES["transfer"].arrays
 
 _TEXT_KEYS = ("network", "station")
 _HALF = LARGEST_NUMBER // 2  # the sum of two of them fits into an element

@@ -22,6 +22,7 @@ from ringserverstats.store.postgresql.packing import (
     pack_transfers,
 )
 from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, rollup_select
+from ringserverstats.store.tables import TABLES
 
 _TYPES = {
     pa.int8(): "smallint",
@@ -36,7 +37,6 @@ _TYPES = {
     pa.string(): "text",
     pa.uuid(): "uuid",
 }
-_LEDGER = ("server", "log_day", "entry", "day", "bytes", "packets", "transfers", "log_time")
 _TRANSFER_COUNTS = "array_fill(1::bigint, ARRAY[cardinality(stream)])"
 # By the object ids of pg_type; those of enumerations, which vary, are texts.
 _UUID = 2950
@@ -109,8 +109,10 @@ class PostgreSQLSession:
     def add_names(self, table: str, rows: pa.Table) -> None:
         # In the order of the keys, so that two writers cannot deadlock.
         self.register("given", rows.sort_by(table))
+        names = ", ".join(rows.column_names)
         self.execute(
-            f"INSERT INTO {table} SELECT * FROM given ORDER BY {table} ON CONFLICT DO NOTHING"
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM given ORDER BY {table}"
+            " ON CONFLICT DO NOTHING"
         )
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
@@ -119,7 +121,7 @@ class PostgreSQLSession:
         known = new_entries.have(self._are_known(new_entries.keys, days))
         encoding = _encode_rollups(new_entries.all_rollup_rows(known, new_entries.alone))
         with in_background(encoding) as encoded:  # while the server inserts the transfers
-            self.copy("entry_ledger", entries.select(list(_LEDGER)))
+            self.copy("entry_ledger", entries.select(TABLES["entry_ledger"].names))
             packed = pack_transfers(entries, transfers)
             packed = packed.append_column("alone", pa.array(new_entries.alone))
             self._add_transfers(packed.append_column("known", pa.array(known)), days)

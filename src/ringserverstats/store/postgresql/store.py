@@ -26,14 +26,13 @@ from ringserverstats.store.postgresql.schema import (
     ALL_SERVERS,
     LOCKS,
     SENDING,
-    applied,
     check,
     first_line,
     grant,
     is_migrated,
     migrate,
     printable,
-    steps,
+    schema_version,
 )
 from ringserverstats.store.postgresql.session import PostgreSQLSession
 from ringserverstats.store.session import Session
@@ -203,16 +202,16 @@ class PostgreSQLStore(SQLStore):
         )
         return {"server": f"PostgreSQL {version}", "timescaledb": f"{state.version}, {retention}"}
 
-    def steps(self) -> dict[str, bool]:
+    def schema_version(self) -> int:
         with self._connection(reads=True) as connection:
-            done = applied(connection)
-            return {name: name in done for name in steps()}
+            return schema_version(connection)
 
-    def migrate(self) -> list[str]:
+    def migrate(self) -> int:
         with self._connect() as connection:
             connection.execute(f"SET lock_timeout = {self._wait}")
             connection.commit()
-            done = migrate(connection, self._info, lock_timeout=self.options.lock_timeout)
+            before = schema_version(connection)
+            migrate(connection, self.label, lock_timeout=self.options.lock_timeout)
             keep = self.options.transfer_retention_days or None
             # Before TimescaleDB, whose setup may fail, and again for its tables.
             grant(connection)
@@ -221,7 +220,7 @@ class PostgreSQLStore(SQLStore):
             self.options.tell(message)
             grant(connection)
             connection.commit()
-            return done
+            return before
 
     def _create(self, original: Identity | None = None) -> None:
         """Write the identity of the store, whose tables exist, if it has none."""
