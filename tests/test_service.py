@@ -84,8 +84,8 @@ def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
         for _ in range(5):
-            with socket.create_connection((host, int(port))) as export_worker:
-                export_worker.sendall(
+            with socket.create_connection((host, int(port))) as sender:
+                sender.sendall(
                     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
                     + LOG.read_bytes()
                 )
@@ -106,12 +106,12 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
     body = b"".join(path.read_bytes() for path in logs if "access" not in path.name)
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
-        export_worker = socket.create_connection((host, int(port)))
+        sender = socket.create_connection((host, int(port)))
         head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        export_worker.sendall(head.encode() + body)
+        sender.sendall(head.encode() + body)
         time.sleep(0.15)
         subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-        export_worker.close()
+        sender.close()
     with served(running, folder=tmp_path) as url:
         again = httpx.post(f"{url}/?server=a", content=body, timeout=60)
         assert again.status_code in (200, 201)
@@ -215,12 +215,12 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
     for number in range(25):
         with served(running, folder=tmp_path) as url:
             host, port = url.removeprefix("http://").split(":")
-            export_worker = socket.create_connection((host, int(port)))
+            sender = socket.create_connection((host, int(port)))
             head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
-            export_worker.sendall(head.encode() + b"\r\n\r\n" + body)
+            sender.sendall(head.encode() + b"\r\n\r\n" + body)
             time.sleep(0.1 * number)
             subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-            export_worker.close()
+            sender.close()
         if running.store.exists():
             assert_whole(running.store)
             partial += 1

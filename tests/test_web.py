@@ -240,7 +240,7 @@ def test_a_store_that_is_away_is_told_and_the_log_counts_later(
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Sec-Fetch-Site": "same-client_profile"}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
     ],
 )
 def test_without_a_token_only_this_machine_itself_posts(
@@ -300,7 +300,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-QUESTIONS = [
+QUERIES = [
     {"by": "month,network", "measure": "bytes,clients"},
     {"by": "network,station", "network": "FR,X?", "top": "5", "sort": "clients"},
     {"by": "day", "from": "2018", "to": "2026-11", "direction": "TX,RX"},
@@ -311,7 +311,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("query", QUERIES)
 def test_the_api_answers_an_operator_as_the_command_does(
     sample: Store, query: dict, run: CommandLine
 ) -> None:
@@ -559,7 +559,7 @@ def test_every_answer_has_the_headers_that_keep_it_safe(
     web = client_of(settings_of(sample))
     answers = [web.get(path) for path in ("/", "/nothing", "/api/v1/stats?by=x", "/healthz")]
     service = web.app.state.service
-    monkeypatch.setattr(service, "guest", lambda _: 1 / 0)
+    monkeypatch.setattr(service, "principal", lambda _: 1 / 0)
     broken = web.get("/")
     assert broken.status_code == 500
     assert "division" not in broken.text
