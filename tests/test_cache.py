@@ -57,7 +57,7 @@ def test_others_are_told_what_held_until_now() -> None:
 
 
 def test_others_wait_where_nothing_held_until_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_LENIENT", 0.0)
+    monkeypatch.setattr(cache, "_MAX_STALENESS", 0.0)
     known = Cache[str](2)
     known.get("page", "1", lambda: "1")
     with ThreadPoolExecutor() as pool:
@@ -71,7 +71,7 @@ def test_others_wait_where_nothing_held_until_now(monkeypatch: pytest.MonkeyPatc
 
 def test_who_waits_takes_what_is_newer_than_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each of many readers would make the state of the store that it saw."""
-    monkeypatch.setattr(cache, "_LENIENT", 0.0)
+    monkeypatch.setattr(cache, "_MAX_STALENESS", 0.0)
     known = Cache[str](2)
     with ThreadPoolExecutor() as pool:
         slow, _ = _begun(pool, known, "1")
@@ -99,7 +99,7 @@ def test_what_fails_is_tried_again() -> None:
 
 def test_one_thread_at_a_time_makes_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask, and whatever of it changes meanwhile."""
-    monkeypatch.setattr(cache, "_LENIENT", 0.0)
+    monkeypatch.setattr(cache, "_MAX_STALENESS", 0.0)
     known = Cache[str](2)
     version, at_once, most, made = [0], 0, 0, 0
     lock, end = threading.Lock(), time.monotonic() + 1
@@ -124,4 +124,4 @@ def test_one_thread_at_a_time_makes_a_value(monkeypatch: pytest.MonkeyPatch) -> 
             one.result()
     assert most == 1
     assert made <= 25
-    assert known._making == {}
+    assert known._computations == {}

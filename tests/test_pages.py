@@ -129,7 +129,7 @@ def test_filters_periods_and_orders_are_in_the_address(open_page: Callable[..., 
     page.locator("[name=station]").fill("F0*")
     page.get_by_role("button", name="Show").click()
     page.wait_for_url("**station=F0**")
-    page.get_by_title("Take this filter out").first.click()
+    page.get_by_title("Remove this filter").first.click()
     page.go_back()
     page.go_back()
     page.go_back()
@@ -229,7 +229,7 @@ def test_a_network_and_a_station_have_pages_of_their_own(open_page: Callable[...
     assert (
         page.get_by_role("link", name=re.compile("doi:")).get_attribute("href").endswith("RESIF.FR")
     )
-    page.locator("section[aria-labelledby=h-stations] .own").first.click()
+    page.locator("section[aria-labelledby=h-stations] .page-link").first.click()
     assert re.search(r"/station/FR/F\w+", page.url)
     assert tile(page, "stations") == "1"
     page.emulate_media(media="print")
@@ -246,7 +246,7 @@ def test_signing_in_shows_clients_and_signing_out_hides_them(
     page.get_by_role("link", name="Sign in").click()
     page.locator("[name=token]").fill("rss_wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("not known")
+    expect(page.get_by_role("alert")).to_contain_text("unknown")
     page.locator("[name=token]").fill(site[1])
     page.get_by_role("button", name="Sign in").click()
     page.goto(f"{site[0]}/?from={FIRST}&to={LAST}")

@@ -32,10 +32,12 @@ from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
 from ringserverstats.errors import StoreError
+from ringserverstats.keys import derive
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS
 from ringserverstats.store.base import Store
-from ringserverstats.web import receiver as receiving
+from ringserverstats.store.duckdb.schema import migrations
+from ringserverstats.web import receiver
 
 #: 2026-06-30 10:00 UTC.
 JUNE = 1_782_813_600
@@ -132,7 +134,8 @@ def test_concurrent_posts_of_overlapping_logs_count_each_entry_once(
 
     def post(url: str, number: int) -> None:
         for path in paths[number:] + paths[:number]:
-            answers.append(httpx.post(url + named(path), content=path.read_bytes()).status_code)
+            posted = httpx.post(url + named(path), content=path.read_bytes(), timeout=60)
+            answers.append(posted.status_code)
 
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     with served(run, folder=tmp_path) as url:
@@ -202,7 +205,7 @@ def test_a_body_over_the_limit_leaves_nothing(store: Store, unpacked: bool) -> N
 
 @pytest.mark.of_duckdb
 def test_too_many_at_once_are_sent_away(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "MOST_POSTS", 0)
+    monkeypatch.setattr(receiver, "MAX_POSTS", 0)
     answer = web.post("/", content=b"x")
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
@@ -505,6 +508,23 @@ def test_what_strangers_write_into_logs_is_only_text(
     assert told.headers["x-content-type-options"] == "nosniff"
 
 
+def test_head_requests_have_the_status_of_get(web: TestClient, store: Store) -> None:
+    read_into(store, LOG, server="a")
+    for path in ("/", "/docs", "/nothing", "/healthz"):
+        assert web.head(path).status_code == web.get(path).status_code
+
+
+@pytest.mark.of_duckdb
+def test_the_store_is_not_read_for_files_and_health(store: Store) -> None:
+    away = settings_of(store, database="postgresql://nobody@127.0.0.1:1/none", read_access="token")
+    web = client_of(away)
+    headers = bearer("rss_unknown")
+    for path in ("/static/style.css", "/healthz", "/openapi.json", "/sign-in"):
+        assert web.get(path, headers=headers).status_code == 200
+    assert web.get("/docs", headers=headers).status_code == 200  # as for everybody
+    assert web.get("/", headers=headers).status_code == 503
+
+
 def test_addresses_that_are_no_pages_are_not_found(web: TestClient, store: Store) -> None:
     read_into(store, LOG, server="a")
     for path in (
@@ -559,7 +579,7 @@ def test_every_answer_has_the_headers_that_keep_it_safe(
     web = client_of(settings_of(sample))
     answers = [web.get(path) for path in ("/", "/nothing", "/api/v1/stats?by=x", "/healthz")]
     service = web.app.state.service
-    monkeypatch.setattr(service, "principal", lambda _: 1 / 0)
+    monkeypatch.setattr(service, "snapshot", lambda: 1 / 0)
     broken = web.get("/")
     assert broken.status_code == 500
     assert "division" not in broken.text
@@ -609,18 +629,21 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
 
 
 @pytest.mark.of_duckdb
-def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None:
-    read_into(store, LOG, server="a")
+def test_a_store_of_an_older_version_is_migrated_at_the_start(store: Store) -> None:
+    (_, first), *later = migrations()
     with duckdb.connect(store._path) as connection:
-        later = ("token", "day_version", "hour_by_day", "station_total_by_day")
-        for table in (*later, "exporter", "sent", "pending_export"):
-            connection.execute(f"DROP TABLE {table}")
-        for name in ("day", "month"):
-            for what in ("station", "stream"):
-                connection.execute(f"DROP MACRO TABLE {what}_origins_by_{name}")
-        connection.execute("DELETE FROM migration WHERE number >= 6")
+        connection.execute("CREATE TABLE migration (number INTEGER NOT NULL)")
+        connection.execute(first)
+        connection.execute("INSERT INTO store VALUES ($1, $2, 64)", ["x", derive(SECRET).check])
+        connection.execute("INSERT INTO migration VALUES (1)")
+        for number, sql in later[:-1]:
+            connection.execute(sql)
+            connection.execute("INSERT INTO migration VALUES ($1)", [number])
+    assert not all(store.steps().values())
     with client_of(settings_of(store)) as web:
+        assert all(store.steps().values())
         assert web.get("/readyz").status_code == 200
+        assert web.post(named(LOG), content=LOG.read_bytes()).status_code == 201
         assert web.get("/api/v1/stats").json()[0]["bytes"] > 0
 
 
