@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 FIRST, LAST = "2026-09-01", "2026-09-20"
 
 
-#: How a browser tells of a page that is not there, or of a token that is none.
+#: Console messages about a page that does not exist, and an invalid token.
 EXPECTED = ("status of 404 (Not Found)", "status of 403 (Forbidden)")
 
 
@@ -197,7 +197,7 @@ def test_a_table_is_a_csv_file(open_page: Callable[..., Page], tmp_path: Path, s
     with page.expect_download() as download:
         page.locator("section[aria-labelledby=h-countries]").get_by_role("link", name="CSV").click()
     download.value.save_as(tmp_path / "countries.csv")
-    told = site[2](
+    completed = site[2](
         "stats",
         "--by",
         "country,country-name",
@@ -210,7 +210,7 @@ def test_a_table_is_a_csv_file(open_page: Callable[..., Page], tmp_path: Path, s
         "--format",
         "csv",
     )
-    assert (tmp_path / "countries.csv").read_text() == told.stdout
+    assert (tmp_path / "countries.csv").read_text() == completed.stdout
 
 
 def test_days_without_a_log_are_not_zero(open_page: Callable[..., Page]) -> None:
@@ -270,7 +270,7 @@ def test_what_was_fed_in_has_a_view_of_its_own(open_page: Callable[..., Page]) -
     expect(page.locator("section[aria-labelledby=h-coverage]")).to_contain_text("received")
 
 
-def test_live_figures_are_put_in_anew(open_page: Callable[..., Page]) -> None:
+def test_live_statistics_are_refreshed(open_page: Callable[..., Page]) -> None:
     page = open_page(f"/?from={FIRST}&to={LAST}")
     page.clock.install()
     page.reload()

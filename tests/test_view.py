@@ -90,7 +90,7 @@ def test_its_own_address_means_the_same_view(filters: dict[str, str], more: str)
     assert without.key == begin.key
 
 
-def test_a_path_tells_filters_that_the_query_cannot_change() -> None:
+def test_the_query_cannot_change_filters_of_the_path() -> None:
     shown = view("network=G&country=FR", network=("FR",))
     assert shown.all_filters == {"direction": ("TX",), "network": ("FR",), "country": ("FR",)}
     assert "network=FR" in shown.full_address()

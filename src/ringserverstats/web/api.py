@@ -1,7 +1,7 @@
 """Endpoints for programs: statistics, EIDA, metrics, health, and the import of logs."""
 
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -170,14 +170,11 @@ async def receive_log(service: Service, request: Request) -> Response:
     return await service.log_receiver.receive(request)
 
 
-def _parameter(name: str, help_: str, *, example: Any = None, **schema: Any) -> dict[str, Any]:
+def _parameter(name: str, help_: str, example: str = "", **schema: Any) -> dict[str, Any]:
     """Return an OpenAPI parameter object."""
-    parameter = {"name": name, "in": "query", "description": help_, "schema": schema}
-    return {**parameter, "example": example} if example is not None else parameter
-
-
-def _text(name: str, help_: str, example: str | None = None) -> dict[str, Any]:
-    return _parameter(name, help_, example=example, type="string")
+    parameter = {"name": name, "in": "query", "description": help_}
+    examples = {"example": example} if example else {}
+    return {**parameter, "schema": {"type": "string", **schema}, **examples}
 
 
 _EXAMPLES = {
@@ -188,39 +185,26 @@ _EXAMPLES = {
     "direction": "TX",
 }
 _PERIOD = [
-    _text("from", "First day: 2026, 2026-11 or 2026-11-24", "2026-11-01"),
-    _text("to", "Last day; 2026-11 includes all of November", "2026-11"),
-    _text("month", "Only this month", "2026-11"),
-    _text("year", "Only this year", "2026"),
-    _text("last", "Until today: 30d, 4w, 6m or 1y", "30d"),
+    _parameter("from", "First day: 2026, 2026-11 or 2026-11-24", "2026-11-01"),
+    _parameter("to", "Last day; 2026-11 includes all of November", "2026-11"),
+    _parameter("month", "Only this month", "2026-11"),
+    _parameter("year", "Only this year", "2026"),
+    _parameter("last", "Until today: 30d, 4w, 6m or 1y", "30d"),
 ]
 _FILTERS = {
-    name: _text(
+    name: _parameter(
         name,
         f"Only these {filter_.help} (separated by commas; * and ? are wildcards)",
-        _EXAMPLES.get(name),
+        _EXAMPLES.get(name, ""),
     )
     for name, filter_ in FILTERS.items()
 }
-_FORMAT = _parameter("format", "Output format", type="string", enum=list(FORMATS), default="json")
-_LOG = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+_FORMAT = _parameter("format", "Output format", enum=list(FORMATS), default="json")
 
 
-def _table_endpoint(
-    path: str,
-    handler: Callable[[Service, Request], Response],
-    summary: str,
-    parameters: list[dict[str, Any]],
-    rows: str,
-) -> Endpoint:
-    return Endpoint(
-        path,
-        handler,
-        summary,
-        parameters=[*parameters, _FORMAT],
-        responses={"200": rows},
-        media_types=[name.partition(";")[0] for name in _MEDIA_TYPES.values()],
-    )
+_table_endpoint = partial(
+    Endpoint, media_types=[media_type.partition(";")[0] for media_type in _MEDIA_TYPES.values()]
+)
 
 
 ENDPOINTS = (
@@ -231,10 +215,12 @@ ENDPOINTS = (
         description="The body is the log, with any Content-Type; plain, gzip or zstd. To post the"
         " same log again changes nothing.",
         parameters=[
-            _text("server", "Server that wrote it; default: prefix of the file name", "node-a"),
-            _text("name", "File name of the log", "txlog-20261124T0000-20261125T0000"),
+            _parameter(
+                "server", "Server that wrote it; default: prefix of the file name", "node-a"
+            ),
+            _parameter("name", "File name of the log", "txlog-20261124T0000-20261125T0000"),
         ],
-        body=_LOG,
+        body={"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
         responses={
             "201": "Entries were counted: the import report",
             "200": "All entries were known before: the import report",
@@ -252,50 +238,54 @@ ENDPOINTS = (
         "/api/v1/stats",
         stats,
         "Query statistics",
-        [
-            _text("by", f"Dimensions, in this order: {', '.join(DIMENSIONS)}", "month,network"),
+        parameters=[
+            _parameter(
+                "by", f"Dimensions, in this order: {', '.join(DIMENSIONS)}", "month,network"
+            ),
             *_PERIOD,
             *_FILTERS.values(),
-            _text("measure", f"Measures: {', '.join(MEASURES)}", "bytes,clients"),
-            _text("sort", "A measure (largest first) or a dimension", "clients"),
+            _parameter("measure", f"Measures: {', '.join(MEASURES)}", "bytes,clients"),
+            _parameter("sort", "A measure (largest first) or a dimension", "clients"),
             _parameter("top", "Only the first rows", type="integer", minimum=1, maximum=999999999),
+            _FORMAT,
         ],
-        "Rows of the result",
+        responses={"200": "Rows of the result"},
     ),
     _table_endpoint(
         "/api/v1/coverage",
         coverage_rows,
         "List which days the logs cover",
-        [
-            _parameter("by", "Time of one row", type="string", enum=list(PERIODS)),
+        parameters=[
+            _parameter("by", "Time of one row", enum=list(PERIODS)),
             *_PERIOD,
             _FILTERS["server"],
             _FILTERS["direction"],
+            _FORMAT,
         ],
-        "Days or months by server",
+        responses={"200": "Days or months by server"},
     ),
     _table_endpoint(
         "/api/v1/rejects",
         reject_rows,
         "List rejected log entries, for the operator",
-        [*_PERIOD, _FILTERS["server"]],
-        "Rejected parts of logs",
+        parameters=[*_PERIOD, _FILTERS["server"], _FORMAT],
+        responses={"200": "Rejected parts of logs"},
     ),
-    _table_endpoint("/api/v1/servers", servers, "List servers", [], "Servers"),
+    _table_endpoint("/api/v1/servers", servers, "List servers", parameters=[_FORMAT]),
     Endpoint(
         "/eidaws/statistics/1/seedlink/public",
         eida,
         "Query statistics in the form of EIDA's dataselect statistics",
         parameters=[
-            _text("start", "First month", "2026-10"),
-            _text("end", "Last month", "2026-11"),
-            _text("node", "Names of nodes"),
-            _text("network", "One network", "FR"),
-            _text("country", "Countries"),
-            _text("level", "node or network; finer codes are then *"),
-            _text("details", "month or year, country", "month,country"),
-            _text("format", "csv or json", "json"),
-            _text("hllvalues", "true adds sketches of clients"),
+            _parameter("start", "First month", "2026-10"),
+            _parameter("end", "Last month", "2026-11"),
+            _parameter("node", "Names of nodes"),
+            _parameter("network", "One network", "FR"),
+            _parameter("country", "Countries"),
+            _parameter("level", "node or network; finer codes are then *"),
+            _parameter("details", "month or year, country", "month,country"),
+            _parameter("format", "csv or json", "json"),
+            _parameter("hllvalues", "true adds sketches of clients"),
         ],
         responses={"200": "Rows, as JSON or CSV", "501": "Sketches are not available here"},
         media_types=["application/json", "text/csv"],

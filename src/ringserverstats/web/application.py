@@ -9,6 +9,7 @@ from typing import cast
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
@@ -34,12 +35,11 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
-    b"content-security-policy": CONTENT_SECURITY_POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"same-origin",
-    b"cross-origin-resource-policy": b"same-origin",
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
 }
-_PRIVATE_HEADERS = {b"cache-control": b"private, no-cache", b"vary": b"Cookie, Authorization"}
 _THREADS = 40
 _READER_THREADS = 8  # handlers that run at the same time; others wait without a thread
 
@@ -158,22 +158,16 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_static = scope["path"].startswith("/static/")
-        defaults = _HEADERS if is_static else {**_HEADERS, **_PRIVATE_HEADERS}
+        is_private = not scope["path"].startswith("/static/")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [(name.lower(), value) for name, value in message["headers"]]
-                names = {name for name, _ in headers}
-                message["headers"] = [
-                    *headers,
-                    # A response may have several Vary headers.
-                    *(
-                        pair
-                        for pair in defaults.items()
-                        if pair[0] not in names or pair[0] == b"vary"
-                    ),
-                ]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if is_private:
+                    headers.setdefault("cache-control", "private, no-cache")
+                    headers.add_vary_header("Cookie, Authorization")
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

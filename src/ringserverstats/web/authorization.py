@@ -81,6 +81,7 @@ class TokenCache:
             tokens.set_exception(error)
 
 
+@dataclass(frozen=True)
 class TokenBackend(AuthenticationBackend):
     """Sets ``request.user`` to the `Principal` of the bearer token or the sign-in cookie.
 
@@ -91,18 +92,10 @@ class TokenBackend(AuthenticationBackend):
         is_optional: a sender who may not read counts as `ANONYMOUS`, instead of an error.
     """
 
-    def __init__(
-        self,
-        tokens: TokenCache,
-        settings: Settings,
-        limiter: CapacityLimiter,
-        *,
-        is_optional: bool = False,
-    ) -> None:
-        self._tokens = tokens
-        self._settings = settings
-        self._limiter = limiter
-        self._is_optional = is_optional
+    tokens: TokenCache
+    settings: Settings
+    limiter: CapacityLimiter
+    is_optional: bool = False
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, Principal]:
         """Return the sender of a request.
@@ -112,10 +105,10 @@ class TokenBackend(AuthenticationBackend):
             StoreError: the store is unavailable.
         """
         try:
-            tokens = await to_thread.run_sync(self._tokens.get, limiter=self._limiter)
-            principal = _principal_of(conn, tokens, self._settings)
+            tokens = await to_thread.run_sync(self.tokens.get, limiter=self.limiter)
+            principal = _principal_of(conn, tokens, self.settings)
         except (HTTPException, RingserverStatsError):
-            if not self._is_optional:
+            if not self.is_optional:
                 raise
             principal = ANONYMOUS
         return AuthCredentials(), principal
@@ -137,7 +130,7 @@ def _principal_of(conn: HTTPConnection, tokens: list[Token], settings: Settings)
 
 
 def _token_of(conn: HTTPConnection) -> str:
-    """Return the token of the Authorization header, else of the cookie; empty if there is none."""
+    """Return the token of the Authorization header, else of the cookie, else an empty string."""
     scheme, _, token = conn.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()

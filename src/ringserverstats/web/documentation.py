@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ringserverstats import __version__
 from ringserverstats.web import api
 from ringserverstats.web.endpoint import Access, Endpoint
-from ringserverstats.web.rendering import Heading, PageContext, render
+from ringserverstats.web.rendering import Heading, render
 from ringserverstats.web.responses import json_response
 from ringserverstats.web.service import Service
 
@@ -49,9 +49,11 @@ def openapi(_: Service, __: Request) -> Response:
 def docs(service: Service, request: Request) -> Response:
     """Return the description as a page."""
     return render(
+        service,
+        request,
         "docs.html",
-        PageContext(service, request, request.user),
         Heading("API"),
+        principal=request.user,
         description=description(),
         url=f"{request.url.scheme}://{request.url.netloc}",
         example=_example,

@@ -37,16 +37,11 @@ class Endpoint:
     """An address and its handler.
 
     Args:
-        path: path, with a parameter's name in {}.
         handler: returns the response; runs in a thread unless it is a coroutine function.
         summary: one line for the OpenAPI description; empty: not listed there.
-        description: more text for it.
-        parameters: OpenAPI parameter objects.
+        parameters: OpenAPI parameter objects; ``body`` is a request body object.
         responses: descriptions by status, besides the usual errors.
-        media_types: of responses that are not errors.
-        body: OpenAPI request body object.
-        methods: HTTP methods.
-        access: how the sender is identified.
+        media_types: of responses that are not errors; default: JSON.
     """
 
     path: str

@@ -45,14 +45,7 @@ _FILTERS_OF_FEEDS = ("server", "network", "station")  # that do not choose among
 
 @dataclass(frozen=True)
 class Kpi:
-    """A total.
-
-    Args:
-        name: label.
-        text: value.
-        change: since the previous period; empty if unknown.
-        sparkline: points of an SVG polyline, 100 wide and 24 high; empty: none.
-    """
+    """A total; its change since the previous period, and its sparkline, are empty if unknown."""
 
     name: str
     text: str
@@ -62,20 +55,15 @@ class Kpi:
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of a page.
+    """The data of a page; attributes are empty if unknown, or not for its reader.
 
     Args:
-        kpis: totals.
-        series: bytes by time; None if there are no data.
-        tables: by name.
-        map_points: largest first.
         unlocated_bytes: bytes of clients at unknown locations.
         hours: mean bytes by weekday (1 is Monday) and hour.
         coverage: by server and direction: number of days by state, and the state of each day.
         unused_stations: network and station of those that are received but not sent.
-        client_changes: new and lost clients, for the operator.
-        notes: footnotes.
-        rejected: number of rejected parts of logs, for the operator.
+        client_changes: number of new and lost clients.
+        rejected: number of rejected parts of logs.
         is_empty: the period has no data.
     """
 
@@ -133,9 +121,8 @@ class _Days:
 
     @property
     def are_comparable(self) -> bool:
-        return max(_uncovered_share(self.current), _uncovered_share(self.previous)) <= (
-            _MAX_UNCOVERED
-        )
+        shares = (_uncovered_share(self.current), _uncovered_share(self.previous))
+        return max(shares) <= _MAX_UNCOVERED
 
 
 def read_overview(context: QueryContext, view: View) -> Overview:
@@ -311,11 +298,10 @@ def _previous_bytes(context: QueryContext, view: View, days: _Days) -> list[int 
         return []
     rows = context.rows(previous.query("day", measures=("bytes",)))
     by_day = {row["day"]: row["bytes"] or 0 for row in rows}
-    if not any(by_day.values()):
-        return []
     gaps = _gaps(days.previous, "day")
-    dates = [day.isoformat() for day in _dates(previous)]
-    return [None if day in gaps else by_day.get(day, 0) for day in dates]
+    dates = (day.isoformat() for day in _dates(previous))
+    amounts = [None if day in gaps else by_day.get(day, 0) for day in dates]
+    return amounts if any(amounts) else []
 
 
 def _map_points(context: QueryContext, view: View, countries: Result) -> tuple[list[MapPoint], int]:

@@ -107,37 +107,27 @@ SORTS = {name: (*table.measures, table.by[0]) for name, table in TABLES.items()}
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row as it is displayed.
+    """A row as it is displayed: texts of dimensions, numbers of measures, DOI of the network.
 
     Args:
-        texts: of the dimensions.
         address: query string that adds the row as a filter; empty for rows of several values.
         page: path of its own page; empty if it has none.
-        numbers: of the measures.
         share: of the largest row, 0 to 1.
-        doi: of the network.
     """
 
     texts: tuple[str, ...]
-    address: str
-    page: str
     numbers: tuple[str, ...]
     share: float
     doi: str
+    address: str
+    page: str
 
 
 @dataclass(frozen=True)
 class TableData:
-    """A table as it is displayed.
+    """A table as it is displayed: the first rows, the number of all, what is suppressed.
 
-    Args:
-        table: its declaration.
-        rows: the first rows.
-        row_count: number of all rows.
-        sort: column that sorts the rows.
-        notes: what is suppressed.
-        command: prints the same.
-        api: query string with which the API returns the same.
+    ``command`` prints the same; with the query string ``api``, the API returns it.
     """
 
     table: Table
@@ -195,24 +185,22 @@ def table_data(table: Table, view: View, result: Result, limit: int, reader: Rea
 
 
 def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -> TableRow:
-    keys = [row[name] for name in table.keys]
-    address = page = ""
-    if all(_is_single(key) for key in keys):
-        address = view.address({name: pattern_of(row[name]) for name in table.keys})
-        page = table.page.format(*(quote(key, safe="") for key in keys))
     return TableRow(
         tuple(row[name] or _NO_VALUE for name in table.by if name != "network-doi"),
-        address,
-        page,
         tuple(_format_number(name, row[name]) for name in table.measures),
         (row[table.measures[0]] or 0) / largest,
         row.get("network-doi") or "",
+        *_links(table, view, row),
     )
 
 
-def _is_single(key: str | None) -> bool:
-    """Return True if ``key`` is one value, not the rest or a group of small counts."""
-    return bool(key) and key != OTHER and not str(key).startswith("<")
+def _links(table: Table, view: View, row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return address and page of a row; empty for the rest and for groups of small counts."""
+    keys = {name: row[name] for name in table.keys}
+    if any(not key or key == OTHER or key.startswith("<") for key in keys.values()):
+        return "", ""
+    page = table.page.format(*(quote(key, safe="") for key in keys.values()))
+    return view.address({name: pattern_of(key) for name, key in keys.items()}), page
 
 
 def pattern_of(text: str) -> str:

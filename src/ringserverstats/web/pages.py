@@ -12,7 +12,7 @@ from ringserverstats.web.endpoint import Endpoint
 from ringserverstats.web.overview import Content, QueryContext
 from ringserverstats.web.page_content import page_content
 from ringserverstats.web.page_tables import MAX_ROWS, SORTS, TABLES, find_table, table_data
-from ringserverstats.web.rendering import Heading, PageContext, render
+from ringserverstats.web.rendering import Heading, render
 from ringserverstats.web.service import Service
 from ringserverstats.web.view import (
     SPLITS,
@@ -61,9 +61,11 @@ def _page(service: Service, request: Request, fixed: Filters, heading: Heading |
     key = reader, view.key
     content = service.pages.get(key, version, lambda: page_content(service, reader, view))
     return render(
+        service,
+        request,
         "page.html",
-        PageContext(service, request, request.user),
         heading,
+        principal=request.user,
         content=content,
         view=view,
         data_period=data_period,
@@ -107,9 +109,11 @@ def all_rows(service: Service, request: Request) -> Response:
         view = parse_view(query_parameters(request), data_period, today(), SORTS, {})
         result = QueryContext(store, reader, service.policy).result(table.query(view))
     return render(
+        service,
+        request,
         "table.html",
-        PageContext(service, request, request.user),
         Heading(table.title),
+        principal=request.user,
         table=table_data(table, view, result, MAX_ROWS, reader),
         view=view,
         max_rows=MAX_ROWS,

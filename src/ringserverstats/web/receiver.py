@@ -9,6 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,22 +50,16 @@ _DRAIN_TIMEOUT = 10  # seconds
 log = logging.getLogger("ringserverstats.web")
 
 
+@dataclass
 class LogReceiver:
     """Receives and imports logs, a limited number at a time."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        open_store: Callable[[], Store],
-        tokens: TokenCache,
-        export_worker: ExportWorker,
-    ) -> None:
-        self._settings = settings
-        self._open_store = open_store
-        self._tokens = tokens
-        self._export_worker = export_worker
-        self._posts = 0
-        self._imports = CapacityLimiter(_MAX_IMPORTS)
+    settings: Settings
+    open_store: Callable[[], Store]
+    tokens: TokenCache
+    export_worker: ExportWorker
+    _posts: int = 0
+    _imports: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MAX_IMPORTS))
 
     async def receive(self, request: Request) -> Response:
         """Import the log in the body of ``request`` and return the import report.
@@ -96,9 +91,9 @@ class LogReceiver:
         return json_response(_report_json(report, status), status)
 
     async def _receive(self, request: Request, body: AsyncIterator[bytes]) -> ImportReport:
-        limit = self._settings.most_posted
-        tokens = await to_thread.run_sync(self._tokens.get)
-        check_ingest(request, tokens, self._settings)
+        limit = self.settings.most_posted
+        tokens = await to_thread.run_sync(self.tokens.get)
+        check_ingest(request, tokens, self.settings)
         server, name = _server_and_name(request)
         magic = _expected_magic(request)
         _check_size(int(request.headers.get("content-length") or 0), limit)
@@ -116,14 +111,14 @@ class LogReceiver:
             self._posts -= 1
 
     def _import(self, source: Source) -> ImportReport:
-        settings = self._settings
+        settings = self.settings
         try:
             rules = load_rules(settings)
             geoip = open_geoip(settings)
-            self._export_worker.register()
+            self.export_worker.register()
             report = ingest(
                 [source],
-                self._open_store(),
+                self.open_store(),
                 ipv6_prefix=settings.ipv6_prefix,
                 keep_hosts=settings.keep_hosts,
                 geoip=geoip,
@@ -133,7 +128,7 @@ class LogReceiver:
             log.warning("log not imported: %s", error)
             raise unavailable(_UNAVAILABLE) from None
         finally:
-            self._export_worker.wake()
+            self.export_worker.wake()
         for problem in geoip.problems:
             log.warning("GeoIP: %s", problem)
         report.notes = [note for note in report.notes if note not in geoip.problems]

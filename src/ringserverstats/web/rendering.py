@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from ringserverstats import __version__
 from ringserverstats.statistics.sizes import human_bytes
-from ringserverstats.web.authorization import Principal
+from ringserverstats.web.authorization import ANONYMOUS, Principal
 from ringserverstats.web.page_tables import pattern_of
 from ringserverstats.web.service import Service
 from ringserverstats.web.view import today
@@ -36,22 +36,21 @@ class Heading:
     doi: str = ""
 
 
-@dataclass(frozen=True)
-class PageContext:
-    """What every template needs besides its own values."""
-
-    service: Service
-    request: Request
-    principal: Principal
-
-
-def render(template: str, context: PageContext, heading: Heading, **values: Any) -> Response:
+def render(
+    service: Service,
+    request: Request,
+    template: str,
+    heading: Heading,
+    *,
+    principal: Principal = ANONYMOUS,
+    **values: Any,
+) -> Response:
     """Return the HTML of ``template`` with ``values``."""
     return HTMLResponse(
         _templates.get_template(template).render(
-            base=base_path(context.request),
-            site=context.service.settings.title,
-            principal=context.principal,
+            base=base_path(request),
+            site=service.settings.title,
+            principal=principal,
             today=today(),
             heading=heading,
             **values,

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ringserverstats.store.tokens import find_token
-from ringserverstats.web.authorization import ANONYMOUS, COOKIE, is_cross_site
+from ringserverstats.web.authorization import COOKIE, is_cross_site
 from ringserverstats.web.endpoint import Access, Endpoint
-from ringserverstats.web.rendering import Heading, PageContext, base_path, render
+from ringserverstats.web.rendering import Heading, base_path, render
 from ringserverstats.web.service import Service
 
 _MAX_AGE = 31 * 86_400  # seconds
@@ -55,8 +55,7 @@ async def _read_token(request: Request) -> str:
 def _sign_in_page(
     service: Service, request: Request, problem: str = "", status: int = 200
 ) -> Response:
-    context = PageContext(service, request, ANONYMOUS)
-    response = render("sign_in.html", context, Heading("Sign in"), problem=problem)
+    response = render(service, request, "sign_in.html", Heading("Sign in"), problem=problem)
     response.status_code = status
     return response
 
@@ -86,8 +85,7 @@ def error_page(service: Service, request: Request, error: HTTPException) -> Resp
             response.delete_cookie(COOKIE, path=base_path(request) + "/")
     else:
         heading = Heading("Not found" if error.status_code == 404 else "Error")
-        context = PageContext(service, request, ANONYMOUS)
-        response = render("error.html", context, heading, message=message)
+        response = render(service, request, "error.html", heading, message=message)
         response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
