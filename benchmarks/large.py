@@ -304,9 +304,7 @@ def p95(durations: list[float]) -> float:
 def ask_all(uri: str, times: int) -> None:
     """Time all questions, print a line for each and the limits at the end."""
     settings = Settings(database=uri, secret=Secret(SECRET.hex()))
-    store = open_store(
-        settings, for_queries=True, must_exist=True, notify=lambda _: None
-    )
+    store = open_store(settings, for_queries=True, must_exist=True, notify=lambda _: None)
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
     print(f"{'period':10} {'query':42} {'median ms':>9} {'p95 ms':>8}")
     for period, name, asked in queries():
