@@ -299,7 +299,7 @@ def test_the_command(run: CommandLine) -> None:
     ]
     shown = run("stats")
     assert "≤ " in shown.stdout
-    assert "at most" in shown.stdout
+    assert "≤ upper bound" in shown.stdout
     assert json.loads(run("stats", "--format", "json").stdout)[0]["at-most"] is True
     told = run("stats", "--by", "month,institution")
     assert "2026-03 to 2026-09 are pruned: of their clients" in told.stdout
