@@ -13,11 +13,13 @@ help:
 demo: .venv/done
 	sh examples/demo
 
+TEST = $(BIN)/pytest -m "not soak" -n 2 --dist worksteal
+
 test: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
+	$(TEST)
 
 coverage: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(TEST) --cov --cov-report=term
 
 soak: .venv/done
 	$(BIN)/pytest -m soak -s
@@ -30,6 +32,7 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 	$(BIN)/hadolint Dockerfile
 	rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/*
 

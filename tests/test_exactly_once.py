@@ -46,9 +46,9 @@ def test_same_log_twice_in_one_run_and_in_two(store: Store) -> None:
 
 def test_two_files_that_overlap(store: Store, log: Log) -> None:
     blocks = [block(log_time=START + 100 * number) for number in range(5)]
-    one = log("".join(blocks[:4]), "one")
-    two = log("".join(blocks[1:]), "two")
-    report = read_into(store, one, two)
+    first = log("".join(blocks[:4]), "one")
+    second = log("".join(blocks[1:]), "two")
+    report = read_into(store, first, second)
     assert (report.entries, report.known) == (5, 3)
 
 
@@ -78,6 +78,7 @@ def test_block_of_two_servers_is_two_entries_and_told(store: Store, log: Log) ->
     assert rows == [{"n": 2}]
 
 
+@pytest.mark.of_both
 def test_stream_in_two_spellings_within_one_entry(store: Store, log: Log) -> None:
     both = (("FR_CIEL_00_HHZ/MSEED", 512, 1), ("FDSN:FR_CIEL_00_H_H_Z/MSEED", 1024, 2))
     for number in range(3):
@@ -125,10 +126,10 @@ def test_dry_run_tells_the_same_as_the_run(
     """Also of entries that stand in several files, whose batches are written apart."""
     monkeypatch.setattr(pipeline, "BATCH", 30)
     copy = shutil.copytree(REAL, tmp_path / "copy")
-    told = read_into(store, DATA, copy, dry_run=True)
-    assert told.known == 10
-    done = read_into(store, DATA, copy)
-    assert replace(told, notes=[]) == replace(done, notes=[])
+    dry = read_into(store, DATA, copy, dry_run=True)
+    assert dry.known == 10
+    real = read_into(store, DATA, copy)
+    assert replace(dry, notes=[]) == replace(real, notes=[])
 
 
 def test_other_secret_or_prefix_is_refused(store: Store) -> None:
@@ -139,6 +140,7 @@ def test_other_secret_or_prefix_is_refused(store: Store) -> None:
         read_into(another(store, ipv6_prefix=56), REAL)
 
 
+@pytest.mark.of_both
 def test_store_of_a_newer_program_is_refused(store: Store, kind: str) -> None:
     read_into(store, REAL)
     step = {
@@ -186,6 +188,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
     assert_whole(store)
 
 
+@pytest.mark.of_both
 def test_sums_stay_right_in_many_small_batches(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,12 +209,12 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (f"FR_S{rng.randrange(200):03d}_00_HHZ/MSEED", rng.randrange(1, 10**6), 1)
             for _ in range(4)
         )
-        one = block(
+        entry = block(
             address=f"192.0.2.{rng.randrange(1, 200)}",
             log_time=START + number // 8,
             transfers=streams,
         )
-        blocks += [one] * (1 + (number % 50 == 0))
+        blocks += [entry] * (1 + (number % 50 == 0))
     path = tmp_path_factory.mktemp("long") / "txlog-20260131T0000-20260201T0000"
     path.write_text("".join(blocks))
     return path
@@ -274,9 +277,9 @@ def test_another_duckdb_file_is_no_store_and_stays_as_it_is(run: CommandLine) ->
         connection.execute("CREATE TABLE theirs AS SELECT 1 AS one")
     before = path.read_bytes()
     for command in (("info",), ("ingest", REAL), ("server", "add", "x")):
-        answer = run(*command)
-        assert answer.returncode == 3
-        assert "something else" in answer.stderr
+        result = run(*command)
+        assert result.returncode == 3
+        assert "something else" in result.stderr
     assert path.read_bytes() == before
 
 
@@ -306,7 +309,7 @@ def test_a_process_waits_for_another_with_a_message(run: CommandLine) -> None:
         connection.close()
         os._exit(0)
     os.read(reader, 4)
-    answer = run.process("stats", "--format", "json")
+    result = run.process("stats", "--format", "json")
     os.waitpid(child, 0)
-    assert answer.returncode == 0
-    assert "waiting for another process" in answer.stderr
+    assert result.returncode == 0
+    assert "waiting for another process" in result.stderr

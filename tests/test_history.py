@@ -502,13 +502,13 @@ def test_an_import_that_was_killed_goes_on(make: Make, run: CommandLine, logs: D
         import os, signal
         from ringserverstats import import_0_17 as history
         from ringserverstats.store import sql_store as common
-        history._ROWS, good, calls = 1, common.insert_notes, []
-        def insert_notes(*given):
+        history._ROWS, good, calls = 1, common.insert_log_status, []
+        def insert_log_status(*given):
             calls.append(good(*given))
             if len(calls) == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             return calls[-1]
-        common.insert_notes = insert_notes
+        common.insert_log_status = insert_log_status
         from ringserverstats.cli import main
         main()
     """

@@ -215,7 +215,7 @@ def test_a_table_is_a_csv_file(open_page: Callable[..., Page], tmp_path: Path, s
 
 def test_days_without_a_log_are_not_zero(open_page: Callable[..., Page]) -> None:
     page = open_page("/?from=2026-06-25&to=2026-07-05&server=midnight-paris")
-    holes = page.locator(".chart .wide .holes_marks path").all()
+    holes = page.locator(".chart .wide .gaps_marks path").all()
     labels = [hole.get_attribute("aria-label") for hole in holes]
     assert "2026-06-26: no log" in labels
     assert not [label for label in labels if label.startswith("2026-06-30")]

@@ -28,7 +28,8 @@ from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.batch import LARGEST_NUMBER
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.postgresql.schema import folder as migrations_folder
 from ringserverstats.store.postgresql.schema import steps
@@ -75,8 +76,8 @@ def test_each_role_does_its_part_and_no_more(
     assert_whole(owner)
     writer.set_registry(REGISTRY)
     for of_stream in ("network", "station", "channel"):
-        assert ask(reader, Query(dimensions=(of_stream,))).to_pylist()
-    assert ask(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
+        assert run_query(reader, Query(dimensions=(of_stream,))).to_pylist()
+    assert run_query(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
     for sql in (
         "SELECT * FROM transfer_packed",
         "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01')",
@@ -104,7 +105,7 @@ def test_each_role_does_its_part_and_no_more(
         writer.prune(date(2026, 4, 1), try_only=False)
     assert owner.prune(date(2026, 4, 1), try_only=False).months == 1
     assert read_into(writer, DATA / "v4.5.3-clockchange-paris", server="late").entries
-    assert [row["at-most"] for row in ask(reader, Query()).to_pylist()] == [True]
+    assert [row["at-most"] for row in run_query(reader, Query()).to_pylist()] == [True]
 
 
 def apply(uri: str, folder: Path) -> None:
@@ -189,7 +190,7 @@ def test_texts_are_sorted_as_in_duckdb(database: str, tmp_path: Path, log: Log) 
         read_into(store, log(text))
         assert_whole(store)
     one, other = (
-        ask(store, Query(dimensions=("agent",), sort="agent")).to_pylist() for store in stores
+        run_query(store, Query(dimensions=("agent",), sort="agent")).to_pylist() for store in stores
     )
     assert one == other
     assert dump(stores[0]) == dump(stores[1])
@@ -210,7 +211,7 @@ def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, most: int) -
             read_into(store, log("".join(blocks[:count]), str(count)))
             assert_whole(store)
         for by in ((), ("day",), ("station",), ("channel", "month")):
-            row = ask(store, Query(dimensions=by)).to_pylist()[0]
+            row = run_query(store, Query(dimensions=by)).to_pylist()[0]
             assert (row["bytes"], row["packets"], row["transfers"]) == (5 * most, 5 * most, 5)
     stores[0].delete("default", date(2026, 2, 1), date(2026, 2, 1), try_only=False)
     assert_whole(stores[0])
@@ -276,7 +277,7 @@ def test_texts_are_kept_whatever_the_client_is_set_to(
     store = make_postgresql(database, tmp_path)
     read_into(store, log(block(agent="é").encode()))
     assert_whole(store)
-    assert ask(store, Query(dimensions=("agent",))).to_pylist()[0]["agent"] == "é"
+    assert run_query(store, Query(dimensions=("agent",))).to_pylist()[0]["agent"] == "é"
 
 
 def test_a_database_of_another_encoding_is_refused(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, make_postgresql, make_store, read_into
 
+from ringserverstats.logs.formats import split_by_format
 from ringserverstats.store.base import Store
 
 _ROW = re.compile(r"\| (\S+log-\S+) \| (TX|RX|access) \| (\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)")
@@ -29,6 +30,13 @@ def test_every_real_log_has_its_totals() -> None:
     files = {str(path.relative_to(DATA)) for path in DATA.glob("*/*log-*")}
     assert {name for name, _, _ in TOTALS} == files
     assert len(files) == 38
+
+
+def test_format_of_every_real_log() -> None:
+    for name, _, _ in TOTALS:
+        data = (DATA / name).read_bytes()
+        formats = [format_.name for _, _, format_ in split_by_format(data)]
+        assert formats == (["JSON Lines"] if name.endswith(".jsonl") and data else ["text"]), name
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +76,13 @@ def test_totals_of_a_real_log(shared: Store, name: str, direction: str, numbers:
     assert report.empty == empty
     assert report.entries == blocks - empty
     assert (report.transfers, report.bytes, report.packets) == (transfers, count, packets)
-    kept = shared.ask(
+    stored = shared.ask(
         "SELECT direction::text AS direction, count(*) AS transfers, sum(bytes)::bigint AS bytes,"
         " sum(packets)::bigint AS packets FROM transfer JOIN server USING (server)"
         " WHERE name = $1 GROUP BY 1",
         [server],
     ).to_pylist()
-    assert kept == [
+    assert stored == [
         {"direction": direction, "transfers": transfers, "bytes": count, "packets": packets}
     ]
 
@@ -101,7 +109,7 @@ def _named_day(path: Path) -> str:
 def test_days_of_the_midnight_sets(tmp_path: Path, folder: str, zone: str | None) -> None:
     """By the file's name, whatever the time zone that the server is said to have."""
     real = "America/Denver" if "denver" in folder else "Europe/Paris"
-    found = set()
+    all_days = set()
     for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
         store = make_store(tmp_path / f"{number}.duckdb")
         store.open(create=True)
@@ -109,8 +117,8 @@ def test_days_of_the_midnight_sets(tmp_path: Path, folder: str, zone: str | None
         read_into(store, path)
         days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
         assert days == {_named_day(path)}
-        found |= days
-    assert found == _DAYS[folder]
+        all_days |= days
+    assert all_days == _DAYS[folder]
 
 
 @pytest.mark.parametrize("folder", _DAYS)

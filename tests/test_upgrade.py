@@ -10,7 +10,8 @@ from ringserverstats.enrich.rows import CLIENT_PROFILES, client_profile_id
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.duckdb.schema import migrations
 from ringserverstats.store.rollups import ROLLUPS
 
@@ -73,7 +74,7 @@ def make_origins_old(path: Path) -> None:
 def test_it_is_asked_only_when_it_is_up_to_date(first: Path) -> None:
     store = make_store(first)
     with pytest.raises(StoreError, match="has schema 1, this program needs 10"):
-        ask(store, Query())
+        run_query(store, Query())
     assert read_into(store, REAL, server="a").entries == 0
     assert_whole(store)
     with duckdb.connect(first.with_name("now.duckdb")) as connection:

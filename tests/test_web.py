@@ -316,6 +316,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.of_duckdb
 @pytest.mark.parametrize("query", QUERIES)
 def test_the_api_answers_an_operator_as_the_command_does(
     sample: Store, query: dict, run: CommandLine
@@ -451,6 +452,7 @@ def test_metrics_are_those_of_the_store(sample: Store) -> None:
     assert any(name.startswith("ringserverstats_lag_seconds") for name in numbers)
 
 
+@pytest.mark.of_both
 def test_pages_are_recomputed_only_when_their_days_change(
     web: TestClient, store: Store, log: Callable[..., Path]
 ) -> None:
@@ -618,6 +620,7 @@ def test_periods_without_logs_are_not_compared(
     assert 'class="change"><span' not in web.get("/?from=2026-06-29&to=2026-06-30").text
 
 
+@pytest.mark.of_both
 def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
     read_into(store, LOG, server="a")
     slow = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ringserverstats.cli.options import database_option
-from ringserverstats.cli.terminal import begin, load_settings, open_store
+from ringserverstats.cli.terminal import load_settings, open_store, register_exporter
 from ringserverstats.opening import open_exporter
 
 _PENDING = 1
@@ -22,7 +22,7 @@ _PENDING = 1
 @click.option("--status", is_flag=True, help="Only tell which steps were applied.")
 @click.option("--path", is_flag=True, help="Only tell where the steps for PostgreSQL lie.")
 @database_option
-def command(status: bool, path: bool, database: str | None) -> None:
+def command(status: bool, path: bool) -> None:
     """Make the tables of the store, or bring them up to date.
 
     A PostgreSQL database is written only when this was run, by the role that is to own the tables;
@@ -35,8 +35,8 @@ def command(status: bool, path: bool, database: str | None) -> None:
 
         click.echo(str(folder()))
         return
-    settings = load_settings(database)
-    store = open_store(settings, answers=True)
+    settings = load_settings()
+    store = open_store(settings, for_queries=True)
     if status:
         steps = store.steps()
         for name, is_applied in steps.items():
@@ -51,4 +51,4 @@ def command(status: bool, path: bool, database: str | None) -> None:
     if exporter is not None:
         for told in exporter.database.set_up():
             click.echo(told)
-        begin(exporter, store)
+        register_exporter(exporter, store)

@@ -5,6 +5,7 @@ the process, on first access.
 """
 
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,4 +27,8 @@ def _create_app() -> "Starlette":
     memory.share()
     from ringserverstats.web.application import create
 
-    return create(settings.load())
+    warnings: list[str] = []
+    app = create(settings.load(warn=warnings.append))
+    for warning in warnings:  # only now is the log set up
+        logging.getLogger("ringserverstats.web").warning(warning)
+    return app

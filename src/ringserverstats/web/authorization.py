@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection, Request
 
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.settings import Settings
-from ringserverstats.statistics.publish import Reader
+from ringserverstats.statistics.publish import Role
 from ringserverstats.store.base import Store, Token
 from ringserverstats.store.tokens import find_token
 from ringserverstats.web.responses import unauthorized
@@ -35,15 +35,15 @@ class Principal(BaseUser):
 
     Args:
         name: name of the token; empty without a token.
-        reader: what the sender may read.
+        role: what the sender may read.
     """
 
     name: str
-    reader: Reader
+    role: Role
 
 
 #: A sender without a token.
-ANONYMOUS = Principal("", Reader())
+ANONYMOUS = Principal("", Role())
 
 
 class TokenCache:
@@ -122,7 +122,7 @@ def _principal_of(conn: HTTPConnection, tokens: list[Token], settings: Settings)
             raise unauthorized("this token is unknown or was revoked")
         is_operator = not token.may_ingest and not token.networks
         if is_operator or token.networks or settings.read_access == "public":
-            return Principal(token.name, Reader(is_operator, token.networks))
+            return Principal(token.name, Role(is_operator, token.networks))
         raise HTTPException(403, "this token can post logs but not read")
     if settings.read_access == "token":
         raise unauthorized("reading needs a token; ask the operator for one")

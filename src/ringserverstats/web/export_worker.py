@@ -54,14 +54,14 @@ class ExportWorker:
         if not store.exists():
             self._had_store = False  # all days of a store that is created from now on are exported
             return
-        note = self._exporter.begin(store, is_new=not self._had_store)
+        note = self._exporter.register(store, is_new=not self._had_store)
         self._is_registered = True
         if note:
             log.warning("%s", note)
 
     def pending(self, store: Readable) -> int | None:
         """Return the number of days to export; None without an InfluxDB."""
-        return None if self._exporter is None else len(self._exporter.due(store))
+        return None if self._exporter is None else len(self._exporter.pending(store))
 
     def wake(self) -> None:
         """Export days that may have changed."""
@@ -103,4 +103,4 @@ class ExportWorker:
             log.info("exported to InfluxDB days=%d points=%d", report.days, report.points)
         for problem in report.problems:
             log.warning("%s", problem)
-        return not report.left
+        return not report.pending

@@ -13,13 +13,14 @@ from ringserverstats.enrich.geoip import centre_of
 from ringserverstats.enrich.labels import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import MapPoint, Series, world
-from ringserverstats.statistics.client_list import known
+from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.dimensions import OTHER
-from ringserverstats.statistics.footnotes import of_clients, of_networks
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER
+from ringserverstats.statistics.footnotes import client_footnotes, network_footnotes
 from ringserverstats.statistics.periods import label_of
-from ringserverstats.statistics.publish import Policy, Reader, Result, result_for
-from ringserverstats.statistics.query import OF_SERVER, Query
+from ringserverstats.statistics.plan import needs_transfers
+from ringserverstats.statistics.publish import Policy, Result, Role, result_for
+from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
@@ -55,7 +56,7 @@ class Kpi:
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of a page; attributes are empty if unknown, or not for its reader.
+    """The data of a page; attributes are empty if unknown, or hidden from the role.
 
     Args:
         unlocated_bytes: bytes of clients at unknown locations.
@@ -92,15 +93,15 @@ class Content:
 
 @dataclass(frozen=True)
 class QueryContext:
-    """One state of a store, and the reader who queries it."""
+    """One state of a store, and the role that queries it."""
 
     store: Readable
-    reader: Reader
+    role: Role
     policy: Policy
 
     def result(self, query: Query) -> Result:
-        """Return the result that the reader may see."""
-        return result_for(self.reader, self.store, query, self.policy)
+        """Return the result that the role may see."""
+        return result_for(self.role, self.store, query, self.policy)
 
     def rows(self, query: Query) -> list[dict[str, Any]]:
         """Return the rows of that result."""
@@ -132,7 +133,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     by_server = _coverage(view, days.current)
     if not (totals["bytes"] or totals["clients"]):
         return Overview(coverage=by_server, is_empty=True)
-    tables = page_tables_for(context.reader, len(known(context.store).classes), days.servers)
+    tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
     results = {name: context.result(table.query(view)) for name, table in tables.items()}
     previous = _totals(context, view.previous()) if days.are_comparable else {}
     series = _series(context, view, days)
@@ -141,7 +142,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
         kpis=_kpis(view, totals, previous, results, series),
         series=series,
         tables={
-            name: table_data(tables[name], view, result, PAGE_ROWS, context.reader)
+            name: table_data(tables[name], view, result, PAGE_ROWS, context.role)
             for name, result in results.items()
         },
         map_points=map_points,
@@ -156,7 +157,9 @@ def read_overview(context: QueryContext, view: View) -> Overview:
 
 
 def _read_days(context: QueryContext, view: View) -> _Days:
-    filters = {name: view.all_filters[name] for name in OF_SERVER if name in view.all_filters}
+    filters = {
+        name: view.all_filters[name] for name in COVERAGE_FILTERS if name in view.all_filters
+    }
     first = view.previous().first if view.is_compared else view.first
     query = Query(first=first, last=view.last, filters=filters)
     rows = sorted(coverage(context.store, query).to_pylist(), key=lambda row: str(row["day"]))
@@ -326,7 +329,7 @@ def _located_rows(
     context: QueryContext, view: View, countries: Result
 ) -> list[tuple[Sequence[float] | None, str, dict[str, Any]]]:
     """Return longitude and latitude (None: unknown), name, and row of each location."""
-    if context.reader.is_operator:
+    if context.role.is_operator:
         rows = context.rows(view.query("geohash", "city", measures=("bytes", "clients")))
         return [
             (None if row["geohash"] == UNKNOWN else centre_of(row["geohash"]), row["city"], row)
@@ -343,7 +346,7 @@ def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
     """Return mean bytes by weekday and hour, of servers with hourly logs."""
     query = view.query("weekday", "hour", measures=("bytes",))
     kept_since = context.store.kept_since
-    if query.needs_transfers and kept_since is not None and kept_since > view.first:
+    if needs_transfers(query) and kept_since is not None and kept_since > view.first:
         return {}
     days = Counter(day.isoweekday() for day in _dates(view))
     return {
@@ -406,7 +409,7 @@ def _stations(result: Result) -> set[tuple[str, str]]:
 
 def _client_changes(context: QueryContext, view: View) -> str:
     """Return the number of new and lost clients since the previous period, for the operator."""
-    if not (context.reader.is_operator and view.is_compared):
+    if not (context.role.is_operator and view.is_compared):
         return ""
     current, previous = (
         {row["client"] for row in context.rows(one.query("client", measures=("bytes",)))}
@@ -418,7 +421,7 @@ def _client_changes(context: QueryContext, view: View) -> str:
 
 def _rejected(context: QueryContext, view: View) -> int:
     """Return the number of rejected parts of logs, for the operator."""
-    if not context.reader.is_operator:
+    if not context.role.is_operator:
         return 0
     return len(rejects(context.store, view.query(), ("server", "direction")))
 
@@ -426,6 +429,6 @@ def _rejected(context: QueryContext, view: View) -> int:
 def _notes(context: QueryContext, view: View, results: Mapping[str, Result]) -> list[str]:
     dimensions = sorted({name for table in results for name in TABLES[table].by})
     nearest = sorted({name for result in results.values() for name in result.nearest})
-    suppressed = sorted({note for result in results.values() for note in result.left_out})
-    notes = [*of_clients(context.store, view.query(*dimensions)), *of_networks(nearest)]
+    suppressed = sorted({note for result in results.values() for note in result.suppressed})
+    notes = [*client_footnotes(context.store, view.query(*dimensions)), *network_footnotes(nearest)]
     return [*(note.text for note in notes), *suppressed]

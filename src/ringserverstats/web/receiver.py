@@ -19,7 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.ingest import ImportReport, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
 from ringserverstats.logs.source import Source, unpacked_size
 from ringserverstats.opening import load_rules, open_geoip
@@ -91,7 +92,7 @@ class LogReceiver:
         return json_response(_report_json(report, status), status)
 
     async def _receive(self, request: Request, body: AsyncIterator[bytes]) -> ImportReport:
-        limit = self.settings.most_posted
+        limit = self.settings.post_limit_bytes
         tokens = await to_thread.run_sync(self.tokens.get)
         check_ingest(request, tokens, self.settings)
         server, name = _server_and_name(request)
@@ -119,10 +120,12 @@ class LogReceiver:
             report = ingest(
                 [source],
                 self.open_store(),
-                ipv6_prefix=settings.ipv6_prefix,
-                keep_hosts=settings.keep_hosts,
-                geoip=geoip,
-                rules=rules,
+                IngestOptions(
+                    ipv6_prefix=settings.ipv6_prefix,
+                    keep_hosts=settings.keep_hosts,
+                    geoip=geoip,
+                    rules=rules,
+                ),
             )
         except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
             log.warning("log not imported: %s", error)

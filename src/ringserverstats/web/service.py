@@ -45,7 +45,7 @@ class Service:
 
     def open_store(self) -> Store:
         """Return the store for one use; it may not exist yet."""
-        return open_store(self.settings, answers=True, tell=log.warning)
+        return open_store(self.settings, for_queries=True, notify=log.warning)
 
     def existing_store(self) -> Store:
         """Return the store for one use.

@@ -104,8 +104,8 @@ class DuckDBStore(SQLStore):
                 yield _limited(session, query_timeout) if query_timeout else session.table
             except duckdb.InterruptException:
                 raise StoreError(
-                    f"{self.label}: the question took longer than {query_timeout:g} s; ask for a "
-                    "shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT"
+                    f"{self.label}: the query took longer than {query_timeout:g} s. Query a shorter "
+                    "period, or raise RINGSERVERSTATS_QUERY_TIMEOUT."
                 ) from None
 
     def backup(self, target: Path) -> None:
