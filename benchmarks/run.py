@@ -57,7 +57,8 @@ NEW_ASK = """
 import sys, time
 from datetime import date
 from pathlib import Path
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.sql_store import Options
 options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, lock_timeout=30, memory="1GB",
@@ -68,7 +69,7 @@ query = Query(dimensions=by, filters={"direction": ("TX",)})
 durations = []
 for _ in range(5):
     begin = time.perf_counter()
-    ask(store, query)
+    run_query(store, query)
     durations.append(time.perf_counter() - begin)
 print(sorted(durations)[2])
 """

@@ -14,14 +14,16 @@ import click
 from ringserverstats import __version__
 from ringserverstats.cli import PROGRAM, cli
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, JOINS, MEASURES, Filter
-from ringserverstats.statistics.query import WORDS, Query
+from ringserverstats.statistics.plan import plan_query
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import select_sql
 
 FOLDER = Path(__file__).parent
 _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
-    "sums": "`connection_by_day`, or of streams the sums by month and by day",
-    "client_profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
+    "amounts": "`connection_by_day`, or of streams the sums by month and by day",
+    "profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
     " of streams `stream_profiles_by_day` and `stream_profiles_by_month`",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
@@ -128,23 +130,24 @@ def _code(sql: str) -> str:
 def _groups() -> str:
     rows = []
     for one in DIMENSIONS.values():
-        shown = "" if one.label == "k" else _code(one.label)
-        joins = (*one.joins, *(["network_period"] if one.named else []))
+        label = one.label.format(key="k")
+        shown = "" if label == "k" else _code(label)
+        joins = (*one.joins, *(["network_period"] if one.registry_key else []))
         joined = ", ".join(f"`{name}`" for name in joins)
-        rows.append((f"`{one.name}`", one.help, _code(one.named or one.key), shown, joined))
+        rows.append((f"`{one.name}`", one.help, _code(one.key_sql(resolved=True)), shown, joined))
     return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)
 
 
 def _filters() -> str:
     rows = [
-        (f"`--{one.name}`", one.help, _code(one.sql.format(_condition(one))))
+        (f"`--{one.name}`", one.help, _code(one.sql.format(condition=_condition(one))))
         for one in FILTERS.values()
     ]
     return _table(("filter", "only these", "condition"), rows)
 
 
 def _condition(one: Filter) -> str:
-    return f"{one.column} {'IN' if one.name in WORDS else 'LIKE'} ..."
+    return f"{one.column} {'IN' if one.values else 'LIKE'} ..."
 
 
 def _measures() -> str:
@@ -157,11 +160,14 @@ def _measures() -> str:
 
 
 def _joins() -> str:
-    return _table(("join", "SQL"), [(f"`{name}`", _code(sql)) for name, sql in JOINS.items()])
+    return _table(
+        ("join", "SQL"),
+        [(f"`{name}`", _code(sql.format(codes="s"))) for name, sql in JOINS.items()],
+    )
 
 
 def _example() -> str:
-    sql, parameters = _EXAMPLE.sql()
+    sql, parameters = select_sql(plan_query(_EXAMPLE))
     told = ", ".join(f"`${n}` = `{value}`" for n, value in enumerate(parameters, start=1))
     return f"```sql\n{_lines(sql)}\n```\n\nwith {told}.\n"
 

@@ -25,8 +25,11 @@ from ringserverstats.enrich.networks import Network
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.source import find
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Identity, Store
+from ringserverstats.store.duckdb.schema import migrate
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.postgresql.store import PostgreSQLStore
 from ringserverstats.store.rollups import ROLLUPS
@@ -130,7 +133,10 @@ def assert_whole(store: Store) -> None:
         assert audit(store, store.open(create=False).keys) == []
 
 
-#: Modules whose tests with a `store` or `run` are run with both kinds of stores.
+#: Modules whose tests with a `store` or `run` can be run with both kinds of stores: those marked
+#: `of_both` by `make test`, the others there with DuckDB, and by `make soak` with PostgreSQL. What
+#: differs between the kinds is marked, or has tests in test_store_contract.py, test_both.py or
+#: test_postgresql.py.
 BOTH = (
     "test_web",
     "test_clients",
@@ -146,6 +152,7 @@ BOTH = (
     "test_published",
     "test_real_logs",
     "test_rejects",
+    "test_store_contract",
 )
 
 
@@ -186,6 +193,12 @@ def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
     return ingest(sources, store, IngestOptions(ipv6_prefix=64, **options))
+
+
+def totals(store: Store, query: Query) -> dict[str, int]:
+    """The measures of ``query`` over all its rows."""
+    row: dict[str, int] = run_query(store, query.ungrouped()).to_pylist()[0]
+    return row
 
 
 def dump(store: Store) -> dict[str, list[tuple]]:
@@ -275,16 +288,37 @@ class CommandLine:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    is_of_both = metafunc.module.__name__ in BOTH and not any(
-        metafunc.definition.iter_markers("of_duckdb")
-    )
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    is_of_both = metafunc.module.__name__ in BOTH and "of_duckdb" not in marks
     if is_of_both and {"store", "run", "kind"} & set(metafunc.fixturenames):
-        metafunc.parametrize("kind", ["duckdb", "postgresql"], indirect=True)
+        later = () if "of_both" in marks else pytest.mark.soak
+        kinds = ["duckdb", pytest.param("postgresql", marks=later)]
+        metafunc.parametrize("kind", kinds, indirect=True)
 
 
 @pytest.fixture
 def kind(request: pytest.FixtureRequest) -> str:
     return getattr(request, "param", "duckdb")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every DuckDB file starts as a copy of one that has the tables, which is quicker.
+
+    To make the tables takes longer than most tests do. They are made step by step here, and in
+    tests of older stores (tests/test_history.py).
+    """
+    tables = tmp_path_factory.mktemp("tables") / "tables.duckdb"
+    with duckdb.connect(tables) as connection:
+        migrate(connection)
+    write_new = DuckDBStore._write_new
+
+    def copy_and_write(store: DuckDBStore, new: Path, known: Identity) -> None:
+        shutil.copyfile(tables, new)
+        write_new(store, new, known)
+
+    with mock.patch.object(DuckDBStore, "_write_new", copy_and_write):
+        yield
 
 
 @pytest.fixture(scope="session")

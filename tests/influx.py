@@ -181,7 +181,7 @@ def recording() -> Iterator[Recording]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_PATCH = _answer  # noqa: N815
+        do_GET = do_POST = do_PATCH = do_PUT = _answer  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

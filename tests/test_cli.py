@@ -5,19 +5,23 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pyarrow.parquet
 import pytest
 from conftest import DATA, CommandLine, make_store
 from model import START, block
 
-from ringserverstats import __version__
-from ringserverstats.cli import _COMMANDS
+from ringserverstats import __version__, settings
+from ringserverstats.cli import _COMMANDS, PROGRAM, cli
+from ringserverstats.settings import RENAMED
 from ringserverstats.statistics.sizes import human_bytes
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -170,7 +174,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        10,
+        11,
     )
     assert found["servers"] == [
         {
@@ -215,8 +219,8 @@ def test_servers(run: CommandLine) -> None:
         (["ingest", "--as", "../x", "@log"], 2, "no name for a server"),
         (["stats"], 3, "read logs into it with"),
         (["info"], 3, "read logs into it with"),
-        (["stats", "--by", "planet"], 2, "there is no group 'planet'"),
-        (["stats", "--from", "yesterday"], 2, "is no date"),
+        (["stats", "--by", "planet"], 2, "unknown dimension 'planet'"),
+        (["stats", "--from", "yesterday"], 2, "is not a date"),
         (["stats", "--month", "2026-01", "--last", "3d"], 2, "exclude one another"),
         (["stats", "--top", "0"], 2, "Invalid value"),
         (["--database", "mysql://x:secret@h/d", "info"], 2, "cannot be used"),
@@ -272,6 +276,86 @@ def test_configuration_file_comes_after_the_environment(run: CommandLine, tmp_pa
     assert "planet" in run("info").stderr
 
 
+#: For each old name of a setting a value that is not the default.
+OLD_NAMES = {
+    "small_counts": ("7", 7),
+    "keep_days": ("70", 70),
+    "patience": ("7.5", 7.5),
+    "reading": ("token", "token"),
+    "node": ("EXAMPLE", "EXAMPLE"),
+    "wait": ("7.5", 7.5),
+}
+
+
+def test_each_renamed_setting_is_tested() -> None:
+    assert set(OLD_NAMES) == set(RENAMED)
+
+
+@pytest.mark.parametrize("old", OLD_NAMES)
+@pytest.mark.parametrize("is_in_file", [False, True], ids=["environment", "file"])
+def test_the_old_name_of_a_setting_works_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, is_in_file: bool
+) -> None:
+    monkeypatch.setattr(settings, "_reported", set())
+    text, value = OLD_NAMES[old]
+    new, file = RENAMED[old], tmp_path / "ringserverstats.toml"
+    monkeypatch.setenv("RINGSERVERSTATS_CONFIG", str(file))
+    file.write_text(f"{old} = {json.dumps(value)}\n" if is_in_file else "")
+    if not is_in_file:
+        monkeypatch.setenv(f"RINGSERVERSTATS_{old.upper()}", text)
+    warnings: list[str] = []
+    for _ in range(2):
+        assert getattr(settings.load(warn=warnings.append), new) == value
+    (warning,) = warnings
+    assert re.search(rf"{old} is deprecated; use .*{new}$", warning, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("is_in_file", [False, True], ids=["environment", "file"])
+def test_the_new_name_of_a_setting_takes_precedence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_file: bool
+) -> None:
+    monkeypatch.setattr(settings, "_reported", set())
+    file = tmp_path / "ringserverstats.toml"
+    monkeypatch.setenv("RINGSERVERSTATS_CONFIG", str(file))
+    file.write_text("wait = 1\nlock_timeout = 2\n" if is_in_file else "lock_timeout = 3\n")
+    if not is_in_file:
+        monkeypatch.setenv("RINGSERVERSTATS_WAIT", "1")
+        monkeypatch.setenv("RINGSERVERSTATS_LOCK_TIMEOUT", "2")
+    warnings: list[str] = []
+    assert settings.load(warn=warnings.append).lock_timeout == 2
+    assert len(warnings) == 1
+
+
+def test_the_command_line_and_the_service_warn_of_an_old_name_once(run: CommandLine) -> None:
+    run.environment["RINGSERVERSTATS_WAIT"] = "7"
+    warning = "RINGSERVERSTATS_WAIT is deprecated; use RINGSERVERSTATS_LOCK_TIMEOUT"
+    done = run.process("stats")
+    assert done.stderr.count(f"Warning: {warning}\n") == done.stderr.count(warning) == 1
+    code = "from ringserverstats import web; web.app; web._made.cache_clear(); web.app"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=run.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(warning) == 1
+
+
+def test_serve_takes_the_store_of_the_command_line(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import uvicorn
+
+    stores: list[str] = []
+    monkeypatch.setattr(
+        uvicorn,
+        "run",
+        lambda *_, **__: stores.append(settings.load(warn=stores.append).database),
+    )
+    run.environment["RINGSERVERSTATS_DATABASE"] = f"duckdb://{tmp_path}/other.duckdb"
+    uri = f"duckdb://{tmp_path}/named.duckdb"
+    assert run("serve", "--database", uri).returncode == 0
+    assert stores == [uri]
+
+
 def test_compressed_and_folder_of_other_files(run: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "deep"
     folder.mkdir(parents=True)
@@ -299,6 +383,26 @@ def test_help_has_examples(run: CommandLine, command: tuple[str, ...]) -> None:
     shown = run(*command, "--help").stdout
     assert "Examples:" in shown
     assert "ringserverstats" in shown.split("Examples:")[1]
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield all commands below ``command`` with their paths."""
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=PROGRAM)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield f"{path} {name}", below
+            yield from _commands(below, f"{path} {name}")
+
+
+def test_help_begins_with_a_short_imperative() -> None:
+    helps = {path: command.get_short_help_str(200) for path, command in _commands(cli, PROGRAM)}
+    assert len(helps) > 30
+    assert {path: text for path, text in helps.items() if len(text) >= 60} == {}
+    assert {
+        path: text for path, text in helps.items() if not re.match(r"[A-Z]\w+ .*\.$", text)
+    } == {}
 
 
 def test_no_colour_and_no_bar_where_there_is_no_terminal(run: CommandLine) -> None:
@@ -383,7 +487,7 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("ingest", "--name", TXLOG.name, TXLOG, TXLOG), 2, "one log"),
         (("ingest", "--name", TXLOG.name, REAL), 2, "one log"),
         (("ingest", "--strict", DATA.parents[1] / "docs"), 1, "no usage logs found"),
-        (("stats", "--by", "mont"), 2, "did you mean 'month'?"),
+        (("stats", "--by", "mont"), 2, "Did you mean 'month'?"),
         (("stats", "--by", "month,", "--by", "network"), 0, "month     network"),
         (("stats", "--by", "month,", "network"), 2, "lists without blanks"),
         (("stats", "--direction", "TX", "--direction", "RX"), 0, "sent and received"),

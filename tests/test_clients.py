@@ -25,7 +25,8 @@ from ringserverstats.enrich.geoip import (
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.publish import operator_result
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -53,7 +54,9 @@ def geoip() -> GeoIP:
 
 def by(store: Store, *names: str, direction: str = "TX") -> dict[tuple, int]:
     query = Query(dimensions=names, measures=("bytes",), filters={"direction": (direction,)})
-    return {tuple(row[n] for n in names): row["bytes"] for row in ask(store, query).to_pylist()}
+    return {
+        tuple(row[n] for n in names): row["bytes"] for row in run_query(store, query).to_pylist()
+    }
 
 
 def test_places_of_a_real_log(store: Store, geoip: GeoIP) -> None:
@@ -65,7 +68,7 @@ def test_places_of_a_real_log(store: Store, geoip: GeoIP) -> None:
     assert sum(sent.values()) == by(store, "server")[("default",)]
     assert by(store, "country-name")[("United Kingdom",)] == 90_624 + 67_584
     sweden = Query(filters={"country": ("SE",), "city": ("Link*",)}, measures=("bytes",))
-    assert ask(store, sweden).to_pylist() == [{"bytes": 30_720}]
+    assert run_query(store, sweden).to_pylist() == [{"bytes": 30_720}]
     assert_whole(store)
 
 
@@ -205,6 +208,7 @@ def test_rules_decide_in_their_order(store: Store, log: Log) -> None:
     assert_whole(store)
 
 
+@pytest.mark.of_both
 def test_changed_rules_change_history_and_no_total(store: Store, geoip: GeoIP) -> None:
     read_into(store, DATA, geoip=geoip)
     before = dump(store)

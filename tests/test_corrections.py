@@ -22,18 +22,19 @@ from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store import corrections
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.store import session as duckdb_session
-from ringserverstats.store.postgresql.store import session as postgresql_session
+from ringserverstats.store.duckdb import session as duckdb_session
+from ringserverstats.store.postgresql import session as postgresql_session
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))
 
 
 def total(store: Store) -> dict[str, int]:
-    return ask(store, Query()).to_pylist()[0]
+    return run_query(store, Query()).to_pylist()[0]
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ def read(store: Store, week: Path, filled: Filled) -> Store:
         (date(2026, 2, 9), date(2026, 2, 9)),
     ],
 )
+@pytest.mark.of_both
 def test_delete_and_read_again_gives_the_same_store(
     read: Store, week: Path, first: date, last: date
 ) -> None:
@@ -120,12 +122,16 @@ def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="is one server"):
         store.merge_servers("default", "default", once=True, try_only=False)
     assert dump(store) == before
-    good = duckdb_session.counted
-    modules = duckdb_session, postgresql_session
-    for one in corrections.ROLLUPS:
-        wrong = lambda sum_, where, one=one: "SELECT wrong" if sum_ is one else good(sum_, where)  # noqa: E731
-        for module in modules:
-            monkeypatch.setattr(module, "counted", wrong)
+    good = duckdb_session.rollup_select
+    for wrong in corrections.ROLLUPS:
+        for module in (duckdb_session, postgresql_session):
+            monkeypatch.setattr(
+                module,
+                "rollup_select",
+                lambda rollup, where, wrong=wrong: (
+                    "SELECT wrong" if rollup is wrong else good(rollup, where)
+                ),
+            )
         with pytest.raises(StoreError, match="nothing of this step"):
             store.delete("default", *ALL, try_only=False)
         with pytest.raises(StoreError, match="nothing of this step"):
@@ -135,6 +141,7 @@ def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.Monk
     assert store.delete("default", *ALL, try_only=False) == would
 
 
+@pytest.mark.of_both
 def test_a_store_whose_transfers_were_lost_is_not_corrected(
     store: Store, kind: str, week: Path
 ) -> None:
@@ -145,6 +152,7 @@ def test_a_store_whose_transfers_were_lost_is_not_corrected(
         store.delete("default", date(2026, 2, 5), date(2026, 2, 5), try_only=False)
 
 
+@pytest.mark.of_both
 def test_merge_is_as_if_all_had_been_read_under_one_name(
     store: Store, tmp_path: Path, week: Path
 ) -> None:
@@ -324,7 +332,7 @@ def test_registered_paths_that_are_not_as_they_should_be(run: CommandLine, tmp_p
     assert done.returncode == 0
     assert '"entries": 13' in done.stdout
     assert '"other_files": 2' in done.stdout
-    assert "'/gone/*', of server 'a', matches nothing" in done.stderr
+    assert "the path '/gone/*' of server 'a' matches no file" in done.stderr
     assert done.stderr.count("cannot be opened") == 1
     run("server", "rename", "a", "b")
     assert '"known": 13' in run("ingest", "--json", "--as", "a").stdout

@@ -16,6 +16,7 @@ from conftest import (
     execute,
     make_store,
     read_into,
+    totals,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Server, Store
 
 Log = Callable[..., Path]
@@ -158,7 +160,7 @@ def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(store: Store, l
     july = {"first": date(2026, 7, 1), "last": date(2026, 7, 3)}
     assert set(states(store, **july).values()) == {"complete"}
     query = Query(filters=SENT, measures=("bytes", "bytes-per-day"))
-    assert ask(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
+    assert run_query(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
 
 
 def test_where_nobody_told_the_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
@@ -234,6 +236,7 @@ def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
     assert looked_at(store, **asked) == ("2026-06-01", "2026-06-03", 3)
 
 
+@pytest.mark.of_both
 def test_days_read_in_another_time_zone_are_incomplete_until_they_are_read_anew(
     store: Store, tmp_path: Path
 ) -> None:
@@ -336,7 +339,7 @@ def _fill_with_gaps(store: Store, log: Log) -> None:
 def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> None:
     def mean(**asked: object) -> list[dict]:
         query = Query(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
-        return ask(gappy, query).to_pylist()
+        return run_query(gappy, query).to_pylist()
 
     assert mean(dimensions=("server",), sort="server") == [
         {"server": "a", "bytes": 800, "bytes-per-day": 50},  # 100 in two days; the third is not
@@ -348,7 +351,7 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=())
     assert none == [{"bytes": 730, "bytes-per-day": 30}]
     nobody = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
-    assert ask(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
+    assert run_query(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
     only = mean(
         first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=("server",), sort="server"
     )

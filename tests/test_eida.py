@@ -32,6 +32,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    totals,
 )
 from eida_statistics_aggregator.eida_statistic import EidaStatistic
 from hypothesis import given
@@ -49,10 +50,11 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import UsageError
 from ringserverstats.exports.eida import payload as eida
 from ringserverstats.exports.eida.payload import Figures, figures, payload
-from ringserverstats.exports.eida.served import ASKED, NO_CODES, NOT_RESOLVED, PROTOCOLS
-from ringserverstats.exports.eida.sketches import maker, registers, united
+from ringserverstats.exports.eida.served import EMBARGOED, NO_CODES, PROTOCOLS, UNRESOLVED
+from ringserverstats.exports.eida.sketches import load_encoder, merge_registers, registers
 from ringserverstats.keys import derive
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -100,7 +102,7 @@ def stats_of(found: Figures) -> list[dict]:
 
 
 def made_of(found: Figures) -> dict:
-    return json.loads(b"".join(payload(found, maker(), NOW)))
+    return json.loads(b"".join(payload(found, load_encoder(), NOW)))
 
 
 def external(*, month: date, last: date, by: tuple[str, ...] = (), **filters: str) -> Query:
@@ -119,7 +121,9 @@ def test_both_kinds_of_stores_make_the_same_payload(
     stores: tuple[Store, Store], month: date, classes: tuple[str, ...]
 ) -> None:
     one, other = (figures(store, month, classes=classes) for store in stores)
-    assert b"".join(payload(one, maker(), NOW)) == b"".join(payload(other, maker(), NOW))
+    assert b"".join(payload(one, load_encoder(), NOW)) == b"".join(
+        payload(other, load_encoder(), NOW)
+    )
     assert one.left_out == other.left_out
     assert len(one.rows) > 0 or (classes[0] == "mirror" and month == JULY)
 
@@ -133,7 +137,9 @@ def test_totals_are_those_of_stats(stores: tuple[Store, Store]) -> None:
         assert found.bytes + out == totals(store, asked)["bytes"] > 10**6
         for network in ("FR", "G", "RA"):
             by = external(month=NOVEMBER, last=date(2026, 11, 30), by=CODES, network=network)
-            said = {tuple(row[name] for name in CODES): row for row in ask(store, by).to_pylist()}
+            said = {
+                tuple(row[name] for name in CODES): row for row in run_query(store, by).to_pylist()
+            }
             own = [row for row in stats_of(found) if row["network"] == network]
             assert len(own) > 0
             by_key: Counter[tuple] = Counter()
@@ -207,6 +213,7 @@ def test_a_connection_counts_once_a_month_and_packet_types_apart(store: Store, l
     assert row["country"] == ""
 
 
+@pytest.mark.of_both
 def test_bytes_of_more_than_64_bits_are_exact(store: Store, log: Log) -> None:
     most = (("FR_CIEL_00_HHZ/MSEED", 2**63 - 1, 1),)
     read_into(store, log("".join(block(transfers=most, log_time=START + 60 + n) for n in range(3))))
@@ -227,7 +234,7 @@ def test_a_code_is_what_it_stood_for_on_its_day(stores: tuple[Store, Store]) -> 
             filters={"direction": ("TX",), "network": ("XP",)},
             measures=("bytes",),
         )
-        days = {row["day"]: row["bytes"] for row in ask(store, by).to_pylist()}
+        days = {row["day"]: row["bytes"] for row in run_query(store, by).to_pylist()}
         assert found["XP2025"] == days.pop("2026-03-14") > 0
         assert found["XP2026"] == sum(days.values()) > 0
         assert "XP" not in found
@@ -237,15 +244,15 @@ def test_what_is_not_resolved_is_told(stores: tuple[Store, Store]) -> None:
     for store in stores:
         found = figures(store, NOVEMBER, classes=("*",))
         told = {(one.code, one.reason): one for one in found.left_out}
-        assert set(told) == {("XX", NOT_RESOLVED), ("Z3", NOT_RESOLVED), (None, NO_CODES)}
+        assert set(told) == {("XX", UNRESOLVED), ("Z3", UNRESOLVED), (None, NO_CODES)}
         by = Query(
             first=NOVEMBER,
             last=date(2026, 11, 30),
             filters={"direction": ("TX",), "network": ("Z3",)},
             measures=("bytes",),
         )
-        assert told["Z3", NOT_RESOLVED].bytes == totals(store, by)["bytes"] > 0
-        assert told["Z3", NOT_RESOLVED].streams == 1
+        assert told["Z3", UNRESOLVED].bytes == totals(store, by)["bytes"] > 0
+        assert told["Z3", UNRESOLVED].streams == 1
         assert {row["network"] for row in stats_of(found)}.isdisjoint({"XX", "Z3", "XP", "1T"})
 
 
@@ -270,7 +277,7 @@ def test_networks_are_left_out_by_either_code(
         before, after = (set(one.rows["network"].to_pylist()) for one in (whole, found))
         assert before == {"FR", "G", "XP2025", "XP2026"}
         assert before - after == gone
-        out = [one for one in found.left_out if one.reason == ASKED]
+        out = [one for one in found.left_out if one.reason == EMBARGOED]
         assert sum(one.bytes for one in out) == whole.bytes - found.bytes
         assert bool(out) == bool(gone)
 
@@ -290,8 +297,8 @@ def test_pieces_change_nothing(
     for store in stores:
         whole = figures(store, NOVEMBER)
         with monkeypatch.context() as changed:
-            changed.setattr(eida, "_PIECE", 1)
-            assert len(list(eida._pieces({"FR": 2, "G": 2}))) == 2
+            changed.setattr(eida, "_MAX_DAILY_ROWS", 1)
+            assert len(list(eida._batches({"FR": 2, "G": 2}))) == 2
             pieces = figures(store, NOVEMBER)
         assert pieces.rows.to_pylist() == whole.rows.to_pylist()
 
@@ -334,7 +341,7 @@ def test_head_and_score(stores: tuple[Store, Store]) -> None:
         assert made["generated_at"] == "2026-12-01 00:10:00"
         assert made["days_coverage"] == ["2026-11-24"]
         by = external(month=NOVEMBER, last=date(2026, 11, 30))
-        entries = ask(store, Query(**{**vars(by), "measures": ("entries",)}))["entries"][0]
+        entries = run_query(store, Query(**{**vars(by), "measures": ("entries",)}))["entries"][0]
         assert made["aggregation_score"] == round(entries.as_py() / len(made["stats"]))
 
 
@@ -385,7 +392,7 @@ def test_the_aggregator_adds_months_of_ours_up(stores: tuple[Store, Store]) -> N
 
 def test_months_of_which_nothing_is_known_are_refused(stores: tuple[Store, Store]) -> None:
     for store in stores:
-        with pytest.raises(UsageError, match=r"nothing is known of 2026-10.*2026-03-14"):
+        with pytest.raises(UsageError, match=r"there are no logs of 2026-10.*2026-03-14"):
             figures(store, date(2026, 10, 1))
 
 
@@ -455,8 +462,8 @@ def _text(sketch: HLL) -> str:
 
 def _ours(hashed: list[int]) -> str:
     own = registers(np.array(hashed, np.int32))
-    [row] = united(np.zeros(len(own), np.int64), own, 1).to_pylist()
-    return maker()(row)
+    [row] = merge_registers(np.zeros(len(own), np.int64), own, 1).to_pylist()
+    return load_encoder()(row)
 
 
 def _hashes(count: int) -> list[int]:
@@ -499,9 +506,9 @@ _HASHES = st.integers(-(2**31), 2**31 - 1) | st.builds(
 def test_rows_have_the_registers_of_their_own_clients(rows: list[list[int]]) -> None:
     hashed = np.array([one for row in rows for one in row], np.int32)
     of_row = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    sketch = maker()
+    sketch = load_encoder()
     for row, own in zip(
-        rows, united(of_row, registers(hashed), len(rows)).to_pylist(), strict=True
+        rows, merge_registers(of_row, registers(hashed), len(rows)).to_pylist(), strict=True
     ):
         expected = _registers_of(_by_the_library(row, type=HLLType.SPARSE))
         assert _registers_of(_sketch_of(sketch(own))) == expected
@@ -514,7 +521,7 @@ def test_sketches_of_rows_are_of_their_clients(stores: tuple[Store, Store]) -> N
     store = stores[0]
     clients = defaultdict(set)
     by = external(month=NOVEMBER, last=date(2026, 11, 30), by=(*CODES, "client"), network="FR")
-    for row in ask(store, by).to_pylist():
+    for row in run_query(store, by).to_pylist():
         country = row["country"] if len(row["country"]) == 2 else ""
         clients[(*(row[name] for name in CODES[:4]), country)].add(row["client"])
     rows = [row for row in stats_of(figures(store, NOVEMBER)) if row["network"] == "FR"]
@@ -646,7 +653,7 @@ def test_command_writes_the_same_to_a_file_a_packed_file_and_standard_output(
     assert stats[0] == stats[1] == stats[2] == stats_of(figures(run.store, NOVEMBER)) != []
     assert "EXAMPLE 2026-11" in printed.stderr
     assert "clients of class: external" in printed.stderr
-    assert "left out: temporary networks that the registry does not tell of: 1T, XP, XX, Z3" in (
+    assert "left out: temporary networks that are not in the registry: 1T, XP, XX, Z3" in (
         printed.stderr
     )
     assert "cover 1 of 30 days" in printed.stderr
@@ -659,7 +666,7 @@ def test_command_writes_the_same_to_a_file_a_packed_file_and_standard_output(
         (("--month", "2026-13", "--node", "N"), "2026-11"),
         (("--month", "2026", "--node", "N"), "2026-11"),
         (("--month", "", "--node", "N"), "2026-11"),
-        (("--month", "2026-10", "--node", "N"), "nothing is known of 2026-10"),
+        (("--month", "2026-10", "--node", "N"), "there are no logs of 2026-10"),
         (("--month", "2026-11", "--node", " "), "--node"),
         (("--month", "2026-11", "--node", "a\nb"), "--node"),
         (("--month", "2026-11", "--node", "N", "--url", "ftp://example.org/"), "--url"),

@@ -30,7 +30,7 @@ from test_eida import REGISTRY, RULES, _largest, _read_by_hand, _registers_of, _
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.exports.eida.payload import figures
 from ringserverstats.exports.eida.served import PROTOCOLS
-from ringserverstats.exports.eida.service import COLUMNS, Reply, answer
+from ringserverstats.exports.eida.statistics_service import COLUMNS, Reply, respond
 from ringserverstats.statistics.publish import Policy
 from ringserverstats.store.base import Store
 
@@ -55,7 +55,7 @@ def stores(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
 
 
 def asked(store: Store, query_string: str, *embargoed: str) -> Reply:
-    return answer(store, query_string, node="EXAMPLE", policy=Policy(embargoed), today=TODAY)
+    return respond(store, query_string, node="EXAMPLE", policy=Policy(embargoed), today=TODAY)
 
 
 def text(store: Store, query_string: str, *embargoed: str) -> str:
@@ -359,7 +359,7 @@ def test_a_query_of_strangers_is_safe_in_a_table(stores: tuple[Store, Store]) ->
 
 def test_texts_of_rows_are_no_formulas(store: Store, log: Log) -> None:
     read_into(store, log(block(transfers=(("-1_A__EHZ/MSEED", 7, 1),))))
-    told = answer(store, "start=2026-01&level=network", node="=N", policy=Policy(), today=TODAY)
+    told = respond(store, "start=2026-01&level=network", node="=N", policy=Policy(), today=TODAY)
     assert b"*,'=N,'-1,*" in b"".join(told.body)
     assert results(store, "start=2026-01&level=network")[0]["network"] == "-1"
 

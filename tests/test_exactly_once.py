@@ -78,6 +78,7 @@ def test_block_of_two_servers_is_two_entries_and_told(store: Store, log: Log) ->
     assert rows == [{"n": 2}]
 
 
+@pytest.mark.of_both
 def test_stream_in_two_spellings_within_one_entry(store: Store, log: Log) -> None:
     both = (("FR_CIEL_00_HHZ/MSEED", 512, 1), ("FDSN:FR_CIEL_00_H_H_Z/MSEED", 1024, 2))
     for number in range(3):
@@ -139,6 +140,7 @@ def test_other_secret_or_prefix_is_refused(store: Store) -> None:
         read_into(another(store, ipv6_prefix=56), REAL)
 
 
+@pytest.mark.of_both
 def test_store_of_a_newer_program_is_refused(store: Store, kind: str) -> None:
     read_into(store, REAL)
     step = {
@@ -186,6 +188,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
     assert_whole(store)
 
 
+@pytest.mark.of_both
 def test_sums_stay_right_in_many_small_batches(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,8 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.pseudonyms import number, pseudonym
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -25,9 +26,10 @@ QUESTIONS = [
 
 
 def answers(store: Store) -> list[list[dict]]:
-    return [ask(store, query).to_pylist() for query in QUESTIONS]
+    return [run_query(store, query).to_pylist() for query in QUESTIONS]
 
 
+@pytest.mark.of_both
 def test_totals_stay_and_the_client_is_another(store: Store) -> None:
     read_into(store, DATA, geoip=GeoIP(CITY, ASN, precision=5))
     read_into(store, DATA / "v4.5.3-text", server="other")
@@ -89,9 +91,9 @@ def test_command(run: CommandLine, log: Log) -> None:
     assert run("ingest", log(block(address="198.51.100.7"))).returncode == 0
     assert run("forget", "198.51.100.7").returncode == 2
     tried = run("forget", "--dry-run", "-", input="198.51.100.7\n")
-    assert tried.stdout.startswith("would forget a client with 1 entries")
+    assert tried.stdout.startswith("would erase the pseudonym of a client with 1 entries")
     done = run("forget", "-", input="198.51.100.7\n\n")
-    assert done.stdout.startswith("forgot a client with 1 entries")
+    assert done.stdout.startswith("erased the pseudonym of a client with 1 entries")
     again = run("forget", "-", input="::ffff:198.51.100.7\n")
     assert again.returncode == 1
     assert "198.51.100.7" not in tried.stdout + done.stdout + again.stdout + again.stderr

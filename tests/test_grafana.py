@@ -25,8 +25,9 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import load
 from ringserverstats.exports.influxdb.client import open_influxdb
 from ringserverstats.exports.influxdb.exporter import InfluxExporter
-from ringserverstats.exports.influxdb.points import Rules
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.exports.influxdb.points import PointOptions
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,9 @@ class Filled:
         for path in (logs, DATA):  # of the sample no client's place is in the test database
             read_into(self.store, path, geoip=places, rules=load(rules))
         self.store.set_registry(REGISTRY)
-        days = [date.fromisoformat(row["day"]) for row in ask(self.store, _by("day")).to_pylist()]
+        days = [
+            date.fromisoformat(row["day"]) for row in run_query(self.store, _by("day")).to_pylist()
+        ]
         self.first, self.last = min(days) + timedelta(days=3), max(days)
         self.client = self.wanted("client")[0]["client"]
 
@@ -99,7 +102,7 @@ class Filled:
             filters={"direction": ("TX",), **filters},
             measures=(measure,),
         )
-        return ask(self.store, query).to_pylist()
+        return run_query(self.store, query).to_pylist()
 
 
 def _by(*by: str) -> Query:
@@ -314,7 +317,7 @@ def test_operations_tell_each_server(plain: Filled) -> None:
     last = {row[0]: row[2] for row in plain.rows("LAST_ENTRY")[1] if row[1] == "TX"}
     for name in servers:
         query = Query(dimensions=("day",), filters={"server": (name,), "direction": ("TX",)})
-        days = ask(plain.store, query).to_pylist()
+        days = run_query(plain.store, query).to_pylist()
         assert last[name] == days[-1]["day"]
     covered = plain.rows("COVERAGE")[1]
     assert covered
@@ -399,8 +402,8 @@ def influxd(plain: Filled) -> Iterator[Influxd]:
     server = Influxd()
     try:
         server.ask("", "CREATE DATABASE g")
-        exporter = InfluxExporter(open_influxdb(f"{server.url}?db=g", None), Rules())
-        exporter.begin(plain.store, is_new=True)
+        exporter = InfluxExporter(open_influxdb(f"{server.url}?db=g", None), PointOptions())
+        exporter.register(plain.store, is_new=True)
         assert exporter.export_pending(plain.store).problems == []
         yield server
     finally:
@@ -450,7 +453,7 @@ def test_real_logs_without_codes_are_told(database: str, tmp_path: Path) -> None
     """Streams that are no identifiers have no network; they count in every total."""
     store = make_postgresql(database, tmp_path)
     read_into(store, DATA, server="a")
-    whole = ask(store, Query(measures=("bytes",), filters={"direction": ("TX",)}))
+    whole = run_query(store, Query(measures=("bytes",), filters={"direction": ("TX",)}))
     text = expand.postgresql(
         sql.ACTIVITY, date(2000, 1, 1), date(2100, 1, 1), {"direction": ["TX"]}, timescaledb=False
     )

@@ -35,10 +35,11 @@ from ringserverstats.exports.influxdb import client as influxdb
 from ringserverstats.exports.influxdb import points
 from ringserverstats.exports.influxdb.client import open_influxdb
 from ringserverstats.exports.influxdb.exporter import InfluxExporter
-from ringserverstats.exports.influxdb.points import FIELDS, TAGS, Rules, points_of
+from ringserverstats.exports.influxdb.points import FIELDS, TAGS, PointOptions, points_of
 from ringserverstats.settings import Secret
 from ringserverstats.statistics.publish import Policy
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -72,14 +73,14 @@ def run(run: CommandLine, influxd: Influxd, db: str) -> CommandLine:
     return run
 
 
-def outlet_of(
-    url: str, store: Store, rules: Rules | None = None, **given: object
+def exporter_of(
+    url: str, store: Store, options: PointOptions | None = None, **given: object
 ) -> InfluxExporter:
     """An exporter to which all days of ``store`` have to go."""
     exporter = InfluxExporter(
-        open_influxdb(url, given.pop("token", None), **given), rules or Rules()
+        open_influxdb(url, given.pop("token", None), **given), options or PointOptions()
     )
-    exporter.begin(store, is_new=True)
+    exporter.register(store, is_new=True)
     return exporter
 
 
@@ -95,7 +96,7 @@ def wanted(store: Store) -> list[tuple]:
     query = Query(dimensions=("day", *TAGS), measures=FIELDS, filters={"direction": ("TX", "RX")})
     if store.kept_since is None:
         query = replace(query, dimensions=("day", "hour", *TAGS))
-    rows = ask(store, query).to_pylist()
+    rows = run_query(store, query).to_pylist()
     found: dict[tuple, list[int]] = {}
     tags = {tag: name for name, tag in TAGS.items()}
     for row in rows:
@@ -111,6 +112,7 @@ def _as_written(value: str | None) -> str:
     return re.sub(r"[\\\x00-\x1f\x7f]", "/", value or "")
 
 
+@pytest.mark.of_both
 def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: str) -> None:
     told = run("ingest", DATA)
     assert told.returncode == 0, told.stderr
@@ -118,7 +120,7 @@ def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: s
     assert there(influxd, db) == wanted(run.store) != []
     sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
     whole = influxd.ask(db, f"SELECT {sums} FROM {points.MEASUREMENT}")[0]
-    total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+    total = run_query(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
     assert {name: whole[name] for name in FIELDS} == total.to_pylist()[0]
     assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
 
@@ -240,7 +242,7 @@ def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, 
     wrong = f"{points.MEASUREMENT},server=wrong,direction=TX bytes=1i,packets=1i,transfers=1i"
     noon = 1_778_000_000  # 2026-05-05, of which there is no log
     httpx.post(f"{influxd.url}/write?db={db}&precision=s", content=f"{wrong} {noon}")
-    open_influxdb(f"{influxd.url}?db={db}", None).fill(date(2026, 5, 5), date(2026, 5, 5))
+    open_influxdb(f"{influxd.url}?db={db}", None).rebuild_totals(date(2026, 5, 5), date(2026, 5, 5))
     assert _of_windows(influxd, db) != sums
     told = run("export", "influxdb", "--month", "2026-05")
     assert told.returncode == 0
@@ -261,13 +263,13 @@ def test_an_export_that_breaks_off_leaves_its_days_due(
         raise ExportError("killed")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(influxdb._First, "write", failing)
+        patch.setattr(influxdb._InfluxDB1, "write", failing)
         assert run("export", "influxdb").returncode == 3
     assert there(influxd, db) != whole
-    assert json.loads(run("info", "--json").stdout)["influxdb"]["due"] == 7
+    assert json.loads(run("info", "--json").stdout)["influxdb"]["pending_days"] == 7
     assert "7 days" in run("ingest", DATA).stderr
     assert there(influxd, db) == whole
-    assert "nothing is due" in run("info").stdout
+    assert "no day is pending" in run("info").stdout
 
 
 def _strange(tmp_path: Path) -> Path:
@@ -316,12 +318,12 @@ def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -
 def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: str) -> None:
     read_into(store, REAL, server="a")
     with held_open(store):
-        day = ask(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
-    exporter = outlet_of(f"{influxd.url}?db={db}", store)
+        day = run_query(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
+    exporter = exporter_of(f"{influxd.url}?db={db}", store)
     execute(store, f"UPDATE by_day SET bytes = 9223372036854775808 WHERE day = '{day}'")
     execute(store, f"UPDATE transfer SET bytes = 9223372036854775807 WHERE day = '{day}'")
     sent = exporter.export_pending(store)
-    assert any("are left out, whose sums are over 2^63-1" in one for one in sent.problems)
+    assert any("points with totals over 2^63-1 are left out" in one for one in sent.problems)
 
 
 def test_away_it_stops_nothing_and_gets_the_days_later(
@@ -329,11 +331,11 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
 ) -> None:
     good = run.environment["INFLUX_URL"]
     run.environment["INFLUX_URL"] = good.replace(str(influxd.port), "1")
-    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     told = run("ingest", TEXT)
     assert told.returncode == 0
     assert "cannot be reached" in told.stderr
-    assert "are to go there later" in told.stderr
+    assert "stay pending" in told.stderr
     for table in ("exporter", "sent"):
         execute(run.store, f"UPDATE {table} SET exporter = 'InfluxDB {influxd.url}, database {db}'")
     run.environment["INFLUX_URL"] = good
@@ -397,7 +399,7 @@ def test_what_sums_up_is_made_and_filled(
     for _ in range(2):
         told = run("migrate")
         assert told.returncode == 0, told.stderr
-        assert "sums over 30 days" in told.stdout
+        assert "totals of 30 days" in told.stdout
     queries = influxd.ask("", "SHOW CONTINUOUS QUERIES")
     assert len([row for row in queries if f'ON "{db}"' in str(row) or f"ON {db} " in str(row)]) == 1
     assert run("ingest", DATA).returncode == 0
@@ -418,7 +420,7 @@ def _of_windows(influxd: Influxd, db: str) -> dict[tuple[str, str], int]:
 def _by_window(store: Store) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     query = Query(dimensions=("day", "server"), filters={"direction": ("TX", "RX")})
-    for row in ask(store, query).to_pylist():
+    for row in run_query(store, query).to_pylist():
         first, _ = influxdb._window(date.fromisoformat(row["day"]))
         key = (first.isoformat(), row["server"])
         found[key] = found.get(key, 0) + row["bytes"]
@@ -452,7 +454,7 @@ def test_everybody_is_told_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
     read_into(store, DATA, server="a")
-    exporter = outlet_of(f"{influxd.url}?db={db}", store, Rules(policy=Policy(("G",), 5)))
+    exporter = exporter_of(f"{influxd.url}?db={db}", store, PointOptions(policy=Policy(("G",), 5)))
     assert exporter.export_pending(store).problems == []
     rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
     assert not {"hosthash", "city", "geohash", "agent"} & {name for row in rows for name in row}
@@ -466,7 +468,7 @@ def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
     read_into(store, REAL, server="a")
     day = date(2026, 6, 30)
     for hosthash in (True, False):
-        lines = b"".join(points_of(store, day, Rules(hosthash=hosthash)).lines)
+        lines = b"".join(points_of(store, day, PointOptions(hosthash=hosthash)).lines)
         assert (b"hosthash=" in lines) is hosthash
         assert b",city=" in lines
 
@@ -492,7 +494,7 @@ def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: 
 @pytest.mark.of_duckdb
 def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: str) -> None:
     assert run("migrate").returncode == 0
-    good = influxdb._First.write
+    good = influxdb._InfluxDB1.write
     calls = 0
 
     def failing(self: object, lines: bytes) -> None:
@@ -503,8 +505,8 @@ def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: 
         good(self, lines)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(influxdb._First, "write", failing)
-        assert "are to go there later" in run("ingest", "--as", "a", DATA).stderr
+        patch.setattr(influxdb._InfluxDB1, "write", failing)
+        assert "stay pending" in run("ingest", "--as", "a", DATA).stderr
     assert run("ingest", "--as", "a", DATA).returncode == 0
     assert there(influxd, db) == wanted(run.store)
     assert _of_windows(influxd, db) == _by_window(run.store)
@@ -528,8 +530,8 @@ def test_a_refused_piece_does_not_keep_the_others_back(
 ) -> None:
     monkeypatch.setattr(points, "_BATCH", 1)
     read_into(store, REAL, server="a")
-    exporter = outlet_of(f"{influxd.url}?db={db}", store)
-    good = influxdb._First.write
+    exporter = exporter_of(f"{influxd.url}?db={db}", store)
+    good = influxdb._InfluxDB1.write
     first = [True]
 
     def failing(self: object, lines: bytes) -> None:
@@ -538,11 +540,11 @@ def test_a_refused_piece_does_not_keep_the_others_back(
         good(self, lines)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(influxdb._First, "write", failing)
+        patch.setattr(influxdb._InfluxDB1, "write", failing)
         sent = exporter.export_pending(store)
-    assert (sent.left, sent.days) == (1, 1)
+    assert (sent.pending, sent.days) == (1, 1)
     assert len(there(influxd, db)) == len(wanted(store)) - 1
-    assert exporter.export_pending(store).left == 0
+    assert exporter.export_pending(store).pending == 0
     assert there(influxd, db) == wanted(store)
 
 
@@ -553,12 +555,12 @@ def test_a_day_that_cannot_be_asked_keeps_no_other_back(
     from ringserverstats.exports.influxdb import exporter as sending
 
     read_into(store, REAL, server="a")
-    exporter = outlet_of(f"{influxd.url}?db={db}", store)
+    exporter = exporter_of(f"{influxd.url}?db={db}", store)
 
-    def failing(state: object, day: date, rules: Rules) -> points.Points:
+    def failing(state: object, day: date, options: PointOptions) -> points.Points:
         if day == date(2026, 6, 30):
             raise StoreError("out of memory")
-        return points_of(state, day, rules)
+        return points_of(state, day, options)
 
     monkeypatch.setattr(sending, "points_of", failing)
     sent = exporter.export_pending(store)
@@ -589,7 +591,7 @@ def test_the_second_release_is_spoken_to(store: Store) -> None:
     """Against a recording of what it is sent: its tasks and deletes were not run here."""
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        exporter = outlet_of(_second(kept), store, token="s3cret")  # noqa: S106
+        exporter = exporter_of(_second(kept), store, token="s3cret")  # noqa: S106
         sent = exporter.export_pending(store)
         assert sent.problems == []
         writes = kept.of("/api/v2/write")
@@ -645,10 +647,10 @@ def test_tasks_and_buckets_are_made_or_changed() -> None:
 def test_it_is_asked_again_with_growing_pauses(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     read_into(store, TEXT, server="a")
     with recording() as kept:
-        exporter = outlet_of(_second(kept), store)
+        exporter = exporter_of(_second(kept), store)
         kept.answers = [
             (429, {"Retry-After": "1"}, {"message": "slow down"}),
             (503, {}, None),
@@ -661,25 +663,25 @@ def test_it_is_asked_again_with_growing_pauses(
         assert len({one.body for one in first}) == 1
     with recording() as kept:
         kept.otherwise = (503, {}, {"message": "maintenance"})
-        sent = outlet_of(_second(kept), store).export_pending(store)
+        sent = exporter_of(_second(kept), store).export_pending(store)
         assert len(sent.problems) == 1
         assert "maintenance" in sent.problems[0]
-        assert "are to go there later" in sent.problems[0]
+        assert "stay pending" in sent.problems[0]
         assert len(kept.requests) == 6  # and not as many for each day
 
 
 def test_sums_may_take_longer_than_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs is given up soon; one that sums up is not asked the same again meanwhile."""
-    monkeypatch.setattr(influxdb, "_READ", 0.3)
-    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    monkeypatch.setattr(influxdb, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     query = {"name": "x", "values": [[influxdb.WINDOWS, ""]]}
     with recording() as kept:
         kept.otherwise = (200, {}, {"results": [{"series": [query]}]})
         kept.slow = b"SELECT+sum"
-        open_influxdb(f"{kept.url}?db=x", None).fill(DAY, DAY)
+        open_influxdb(f"{kept.url}?db=x", None).rebuild_totals(DAY, DAY)
         assert len([one for one in kept.requests if b"SELECT+sum" in one.body]) == 1
         kept.slow = b"bytes="
-        with pytest.raises(ExportError, match="no answer in time"):
+        with pytest.raises(ExportError, match="no response in time"):
             open_influxdb(f"{kept.url}?db=x", None).write(b"a bytes=1i")
 
 
@@ -689,17 +691,17 @@ def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
     with recording() as kept:
         url = f"{kept.url}?db=x"
         kept.otherwise = (400, {}, {"error": "partial write: field type conflict dropped=1"})
-        sent = outlet_of(url, store).export_pending(store)
+        sent = exporter_of(url, store).export_pending(store)
         assert sent.problems
         assert all("field type conflict dropped=1" in one for one in sent.problems)
         assert sent.days == 0
         kept.otherwise = (204, {}, None)
-        assert outlet_of(url, store).export_pending(store).problems == []  # it was still due
+        assert exporter_of(url, store).export_pending(store).problems == []  # it was still due
 
 
 @pytest.mark.of_duckdb
 def test_no_secret_is_told(store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(influxdb, "_PAUSE", 0.01)
+    monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     read_into(store, TEXT, server="a")
     run.environment["INFLUX_URL"] = "http://me:hunter2@127.0.0.1:1?db=x"
     told = run("export", "influxdb")
@@ -724,7 +726,7 @@ def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
         run.environment["INFLUX_URL"] = f"{server.url}?org=o&bucket=b"
         told = run("ingest", DATA)
         assert "Warning" not in told.stderr, told.stderr
-        total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+        total = run_query(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
         for name in FIELDS:
             assert server.sum_of(f"{points.MEASUREMENT}_{name}") == total.to_pylist()[0][name]
     finally:

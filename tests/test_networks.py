@@ -10,13 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import DATA, REGISTRY, CommandLine, network_period, read_into
+from conftest import DATA, REGISTRY, CommandLine, network_period, read_into, totals
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringserverstats.enrich.networks import Network, read_registry, spans
 from ringserverstats.errors import SourceError
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query, select_for
 from ringserverstats.store.base import Store
 
 FDSN = DATA / "networks" / "fdsn.json"
@@ -152,15 +153,16 @@ def service() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.of_both
 def test_history_follows_a_refresh(store: Store) -> None:
     """Without reading a log again, or a change of any sum."""
     read_into(store, DATA)
     query = Query(dimensions=("network",), measures=("bytes", "clients"))
-    before = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    before = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     assert "XP" in before
     sums = store.ask(_SUMS).to_pylist()
     store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
-    after = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    after = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     assert after["XP2025"] == before["XP"]
     assert "XP" not in after
     assert store.ask(_SUMS).to_pylist() == sums
@@ -169,7 +171,7 @@ def test_history_follows_a_refresh(store: Store) -> None:
         assert totals(store, chosen)["bytes"] == before["XP"]
     assert totals(store, Query(filters={"network": ("XP2014",)}))["bytes"] == 0
     store.set_registry(REGISTRY)  # that of 2014 is too long ago
-    again = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    again = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     before["1T2026"] = before.pop("1T")
     assert again == before
 
@@ -264,7 +266,7 @@ def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
     assert "nearest" not in run("stats", "--by", "station").stdout
 
 
-def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
+def test_a_period_is_split_only_at_days_of_the_store(store: Store) -> None:
     read_into(store, DATA / "v4.1.0-text")
     many = [
         Network(code, date(year, 3, 15), date(year, 9, 15), f"{code} of {year}", None)
@@ -272,9 +274,7 @@ def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
         for year in range(1990, 2026)
     ]
     store.set_registry(many)
-    sql, parameters = Query(dimensions=("network",)).sql(
-        Query(dimensions=("network",)).network_names(store.ask)
-    )
+    sql, parameters = select_for(store.ask, Query(dimensions=("network",)))
     assert len(parameters) < 5
     assert sql.count("UNION ALL") == 0
     assert "station_by_month" in sql
@@ -296,6 +296,6 @@ def test_a_network_is_the_same_whatever_the_period(
     read_into(store, DATA / "v4.1.0-text")
     store.set_registry([Network("XP", date(2025, 1, 1), date(2026, 12, 31), "Now", None)])
     query = Query(dimensions=("network",), first=first, last=last, measures=("bytes", "clients"))
-    codes = {row["network"] for row in ask(store, query).to_pylist()}
+    codes = {row["network"] for row in run_query(store, query).to_pylist()}
     assert "XP2025" in codes
     assert "XP" not in codes

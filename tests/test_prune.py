@@ -39,7 +39,8 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.periods import months_before
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Store
 
@@ -76,7 +77,7 @@ def read(store: Store, filled: Filled) -> Store:
 
 def answers(store: Store) -> list[list[dict]]:
     """Of groups within a month."""
-    rows = [ask(store, query).to_pylist() for query in WITHIN]
+    rows = [run_query(store, query).to_pylist() for query in WITHIN]
     for row in (row for answer in rows for row in answer):
         assert not row.pop("at-most", False)
     return rows
@@ -97,9 +98,12 @@ def test_groups_within_a_month_stay_exact(read: Store) -> None:
     assert read.prune(BEFORE, try_only=False).months == 0
     assert read.kept_since == BEFORE
     with pytest.raises(UsageError, match="kept since"):
-        ask(read, Query(dimensions=("network",), last=date(2026, 7, 1), measures=("connections",)))
+        run_query(
+            read, Query(dimensions=("network",), last=date(2026, 7, 1), measures=("connections",))
+        )
 
 
+@pytest.mark.of_both
 def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
     held = dump(read)
     read.prune(BEFORE, try_only=False)
@@ -140,9 +144,10 @@ def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
     assert still == used
 
 
+@pytest.mark.of_both
 def test_over_several_months_clients_are_at_most(read: Store) -> None:
     def told(**asked: object) -> list[tuple]:
-        rows = ask(read, Query(measures=("bytes", "clients"), **asked)).to_pylist()
+        rows = run_query(read, Query(measures=("bytes", "clients"), **asked)).to_pylist()
         return [(row["clients"], row.get("at-most")) for row in rows]
 
     exact = told()[0][0]
@@ -157,14 +162,15 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     assert told(dimensions=("year",)) == [(most, True)]
     assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
     assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
-    weeks = ask(read, Query(dimensions=("week",), measures=("clients",))).to_pylist()
+    weeks = run_query(read, Query(dimensions=("week",), measures=("clients",))).to_pylist()
     bounds = {row["week"]: row["at-most"] for row in weeks}
     assert bounds.get("2026-W27", True)  # 29 June to 5 July
     assert not bounds["2026-W48"]
     assert {bound for _, bound in told(first=date(2026, 9, 1))} == {None}
-    assert "at-most" not in ask(read, Query(measures=("bytes",))).column_names
+    assert "at-most" not in run_query(read, Query(measures=("bytes",))).column_names
 
 
+@pytest.mark.of_both
 def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     before = answers(read)
@@ -180,7 +186,7 @@ def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Lo
     )
     assert rows
     assert now["n"].to_pylist() == [0]
-    march = ask(
+    march = run_query(
         read, Query(dimensions=("month",), last=date(2026, 3, 31), measures=("bytes", "clients"))
     )
     assert [row["at-most"] for row in march.to_pylist()] == [True]
@@ -188,7 +194,7 @@ def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Lo
     assert_whole(read)
     read.prune(BEFORE, try_only=False)
     assert (
-        ask(
+        run_query(
             read,
             Query(dimensions=("month",), last=date(2026, 3, 31), measures=("bytes", "clients")),
         )
@@ -210,9 +216,9 @@ def test_what_needs_transfers_is_refused(read: Store, tmp_path: Path) -> None:
 def test_rules_leave_pruned_months_alone(read: Store) -> None:
     query = Query(dimensions=("month", "class"), last=date(2026, 8, 31), measures=("bytes",))
     read.prune(BEFORE, try_only=False)
-    before = ask(read, query).to_pylist()
+    before = run_query(read, query).to_pylist()
     read.reclassify(Rules((Rule(name="all", class_="feeder", direction="TX"),)), try_only=False)
-    assert ask(read, query).to_pylist() == before
+    assert run_query(read, query).to_pylist() == before
 
 
 @contextlib.contextmanager
@@ -259,7 +265,7 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
 def test_a_store_that_changed_meanwhile_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    from ringserverstats.store.duckdb.store import store as module
+    from ringserverstats.store.duckdb import store as module
 
     store = make_store(tmp_path / "store.duckdb")
     read_into(store, DATA / "v4.1.0-text")
@@ -409,6 +415,7 @@ def test_an_old_log_that_is_read_again_makes_no_month_late(read: Store, log: Log
     ].to_pylist() == [False]
 
 
+@pytest.mark.of_both
 def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     may = block(agent="tool/1.2", log_time=1_779_000_000, connect_time=1_778_900_000)
@@ -478,6 +485,7 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
     assert store.ask("SELECT vacuum_pending FROM store")["vacuum_pending"].to_pylist() == [False]
 
 
+@pytest.mark.of_both
 def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
     read.prune(BEFORE, try_only=False)
     keys = read.open(create=False).keys

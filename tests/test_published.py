@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into
+from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into, totals
 from hypothesis import given
 from hypothesis import strategies as st
 from model import block
@@ -17,8 +17,14 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
-from ringserverstats.statistics.publish import Policy, _hidden, operator_result, public_result
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.publish import (
+    Policy,
+    operator_result,
+    public_result,
+    suppressed_rows,
+)
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 OF_STREAM = [name for name, group in DIMENSIONS.items() if group.of_stream]
@@ -67,7 +73,7 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
 
 def test_several_are_told_together(sample: Store) -> None:
     query = Query(dimensions=("network",), measures=("bytes", "packets", "clients"))
-    named = {row["network"]: row for row in ask(sample, query).to_pylist()}
+    named = {row["network"]: row for row in run_query(sample, query).to_pylist()}
     found = public_result(sample, query, TWO)
     together = {row["network"]: row for row in found.rows.to_pylist()}
     hidden = [name for name in named if name in ("XP2025", "1T2026")]
@@ -75,7 +81,7 @@ def test_several_are_told_together(sample: Store) -> None:
     assert together["other"]["bytes"] == sum(named[name]["bytes"] for name in hidden)
     chosen = Query(filters={"network": tuple(hidden)}, measures=("clients",))
     assert together["other"]["clients"] == totals(sample, chosen)["clients"]
-    assert found.whole["bytes"] == sum(row["bytes"] for row in named.values())
+    assert found.total["bytes"] == sum(row["bytes"] for row in named.values())
     assert set(together) == set(named) - set(hidden) | {"other"}
 
 
@@ -83,8 +89,8 @@ def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
     for by in (("network",), ("month", "station"), ("stream",)):
         query = Query(dimensions=by, measures=("bytes",))
         found = public_result(sample, query, ONE)
-        assert found.left_out == ["networks under embargo are left out"]
-        assert found.whole is None
+        assert found.suppressed == ["rows of embargoed networks are suppressed"]
+        assert found.total is None
         assert "other" not in {word for row in found.rows.to_pylist() for word in row.values()}
     whole = Query(measures=("bytes",))
     counted = public_result(sample, whole, ONE).rows.to_pylist()
@@ -106,7 +112,7 @@ def test_no_filter_chooses_an_embargoed_network(sample: Store, name: str) -> Non
 
 def test_single_clients_are_for_the_operator(sample: Store) -> None:
     for query in (Query(dimensions=("client",)), Query(filters={"client": ("*",)})):
-        with pytest.raises(UsageError, match="operator alone"):
+        with pytest.raises(UsageError, match="only the operator"):
             public_result(sample, query, Policy())
 
 
@@ -123,7 +129,7 @@ def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
                 assert row in everything.rows.to_pylist()
         told = [row["bytes"] for row in found.rows.to_pylist()]
         if None not in told:  # else there are lines of few clients alone
-            assert sum(told) == everything.whole["bytes"]
+            assert sum(told) == everything.total["bytes"]
 
 
 def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
@@ -134,8 +140,8 @@ def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
         query = Query(dimensions=by, filters={"city": (row["city"],)}, measures=("bytes",))
         assert len(operator_result(sample, query).rows)
         found = public_result(sample, query, Policy(min_clients=4))
-        assert (len(found.rows), found.whole) == (0, None)
-        assert found.left_out == ["fewer than 4 clients: nothing is told of them"]
+        assert (len(found.rows), found.total) == (0, None)
+        assert found.suppressed == ["the result is suppressed: it has fewer than 4 clients"]
 
 
 def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Path]) -> None:
@@ -152,6 +158,7 @@ def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Pat
     assert len(public_result(store, odd, policy).rows) == 0
 
 
+@pytest.mark.of_both
 def test_an_embargo_by_year_holds_where_the_year_is_not_known(
     store: Store, log: Callable[..., Path]
 ) -> None:
@@ -193,7 +200,7 @@ def test_one_network_under_two_spellings_is_one(store: Store, log: Callable[...,
 def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> None:
     by = ("agent", "month", "city")
     rows = [dict(zip(by, key, strict=True), clients=count) for key, count in cells.items()]
-    hidden = _hidden(rows, by, least)
+    hidden = suppressed_rows(rows, by, least)
     assert hidden >= {n for n, row in enumerate(rows) if row["clients"] < least}
     for group in by:
         rest = [name for name in by if name != group]
@@ -222,7 +229,7 @@ def test_every_output(run: CommandLine) -> None:
         for word in ("XP", "CIEL", "TZ01", "slink", "curl"):
             assert word not in told.stdout + told.stderr, format_
         assert "<99" in told.stdout
-        assert "groups of fewer than 99 clients" in told.stdout + told.stderr
+        assert "rows with fewer than 99 clients" in told.stdout + told.stderr
     file = run.folder / "public.parquet"
     run(*asked, "-o", file)
     assert set(pq.read_table(file)["agent"].to_pylist()) == {"<99"}
@@ -230,7 +237,7 @@ def test_every_output(run: CommandLine) -> None:
     assert "other" in {row["network"] for row in rows}
     refused = run("stats", "--by", "client", "--public")
     assert refused.returncode == 2
-    assert "operator alone" in refused.stderr
+    assert "only the operator" in refused.stderr
 
 
 def test_no_note_names_an_embargoed_network(run: CommandLine) -> None:

@@ -1,28 +1,28 @@
-"""The errors that a user can meet. Each names the thing, the place and the next step."""
+"""The errors that users see. A message says what failed, on which object, why, and what to do."""
 
 
 class RingserverStatsError(Exception):
-    """Base of all errors below; ``exit_code`` is what the command line ends with."""
+    """Base of all errors below; ``exit_code`` is the exit code of the command line."""
 
     exit_code = 2
 
 
 class UsageError(RingserverStatsError):
-    """The command, its options, a setting or a name do not fit."""
+    """A command, an option, a setting or a name is invalid."""
 
 
 class SourceError(RingserverStatsError):
-    """A file or folder cannot be read at all."""
+    """A file or folder cannot be read."""
 
 
 class ServiceError(RingserverStatsError):
-    """A service that something is sent to cannot be reached, or refuses it."""
+    """Another service cannot be reached, or refused a request."""
 
     exit_code = 3
 
 
 class ExportError(ServiceError):
-    """An exporter cannot be reached, or does not take all; ``status`` is that of its answer, or 0."""
+    """An export failed; ``status`` is the HTTP status of the response, 0 without a response."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ExportError(ServiceError):
 
     @property
     def is_away(self) -> bool:
-        """Whether it would say the same of every day just now."""
+        """Whether exports of other days would fail alike."""
         return self.status in (0, 401, 403, 404, 429) or self.status >= 500
 
 
@@ -41,8 +41,8 @@ class StoreError(RingserverStatsError):
 
 
 class MissingSecretError(StoreError):
-    """The secret of the store is not where it should be."""
+    """The secret of the store is missing."""
 
 
 class BusyError(StoreError):
-    """Another process has used the store for too long."""
+    """Another process locked the store for longer than the lock timeout."""

@@ -1,10 +1,10 @@
-"""Where the memory of columns comes from."""
+"""The memory allocator of the process."""
 
 import ctypes
 import os
 
 _MIB = 1 << 20
-#: What mallopt(3) of the GNU C library sets: by the name in the environment its number and value.
+#: Parameters of mallopt(3) of the GNU C library: environment variable → number, value.
 _OPTIONS = {
     "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 * _MIB),
@@ -13,13 +13,13 @@ _OPTIONS = {
 
 
 def share() -> None:
-    """Let all threads take memory from one heap, which keeps what they give back.
+    """Make all threads and Arrow use one heap, and keep memory that they free.
 
-    Columns are made and let go of all the time, in several threads. Else each thread has a heap of
-    its own, and so has Arrow; and large columns are asked of the system anew, which clears them.
-    What the environment sets holds. To be called before heavy libraries are imported.
+    Otherwise each thread and Arrow have heaps of their own, and each large column is allocated
+    from the system, which zeroes it. Variables of the environment take precedence. Call this
+    before heavy libraries are imported.
     """
-    # Nothing here multiplies matrices: threads that wait to do so cost 0.1 s of a processor.
+    # No code here multiplies matrices; idle OpenBLAS threads would cost 0.1 s of processor time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library

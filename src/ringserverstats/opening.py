@@ -1,11 +1,11 @@
-"""What the settings name, opened: the store, the databases of places, the rules, the policy."""
+"""Open what the settings name: store, exporter, GeoIP databases, client rules, policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.errors import StoreError
 
 if TYPE_CHECKING:
     from ringserverstats.enrich.geoip import GeoIP
@@ -16,21 +16,25 @@ if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
 _INGEST_MEMORY = "96MB"
-_ANSWER_MEMORY = "1GB"
+_QUERY_MEMORY = "1GB"
 
 
 def open_store(
-    settings: Settings, *, answers: bool, tell: Callable[[str], None], needed: bool = False
+    settings: Settings,
+    *,
+    for_queries: bool,
+    notify: Callable[[str], None],
+    must_exist: bool = False,
 ) -> Store:
-    """The store that ``settings`` name.
+    """Return the store that ``settings`` name.
 
     Args:
-        answers: give it the memory for questions.
-        tell: called with what the user should know.
-        needed: it must be there.
+        for_queries: use the memory limit for queries, not the smaller one for reading logs.
+        notify: called with messages for the user, such as that another process has the lock.
+        must_exist: raise an error if the store does not exist.
 
     Raises:
-        StoreError: it is not, but needed.
+        StoreError: the store does not exist, but must.
     """
     from ringserverstats.keys import read_secret
     from ringserverstats.store.sql_store import Options
@@ -41,8 +45,8 @@ def open_store(
         secrets=settings.config_folder.absolute(),
         ipv6_prefix=settings.ipv6_prefix,
         lock_timeout=settings.lock_timeout,
-        memory=settings.memory or (_ANSWER_MEMORY if answers else _INGEST_MEMORY),
-        tell=tell,
+        memory=settings.memory or (_QUERY_MEMORY if for_queries else _INGEST_MEMORY),
+        tell=notify,
         query_timeout=settings.query_timeout,
         timescaledb=settings.timescaledb,
         transfer_retention_days=settings.transfer_retention_days,
@@ -56,52 +60,43 @@ def open_store(
         from ringserverstats.store.duckdb.store import DuckDBStore
 
         store = DuckDBStore(settings.database_path.absolute(), options)
-    if needed and not store.exists():
-        tables = "make its tables with: ringserverstats migrate, then "
-        tables = tables if settings.is_postgresql else ""
+    if must_exist and not store.exists():
+        migrate = "create its tables with: ringserverstats migrate, then "
         raise StoreError(
-            f"there is no store {store.label} yet; {tables}read logs into it with: "
-            "ringserverstats ingest FILE..."
+            f"there is no store {store.label} yet; {migrate if settings.is_postgresql else ''}read "
+            "logs into it with: ringserverstats ingest FILE..."
         )
     return store
 
 
 def open_exporter(settings: Settings) -> InfluxExporter | None:
-    """The InfluxDB that ``settings`` name; None: they name none.
+    """Return the exporter to the InfluxDB that ``settings`` name; None if they name none.
 
     Raises:
-        UsageError: its address is none, or a package is missing.
+        UsageError: a setting of InfluxDB is invalid.
     """
     if not settings.influx_url:
         return None
-    try:
-        from ringserverstats.exports.influxdb.client import open_influxdb
-    except ImportError:
-        raise UsageError(
-            "InfluxDB needs one more package; install it with: "
-            "pip install 'ringserverstats[influxdb]'"
-        ) from None
+    from ringserverstats.exports.influxdb.client import open_influxdb
     from ringserverstats.exports.influxdb.exporter import InfluxExporter
-    from ringserverstats.exports.influxdb.points import Rules
+    from ringserverstats.exports.influxdb.points import PointOptions
 
     database = open_influxdb(
-        settings.influx_url,
-        settings.influx_token,
-        transfer_retention_days=settings.influx_keep_days,
+        settings.influx_url, settings.influx_token, keep_days=settings.influx_keep_days
     )
     policy = public_policy(settings) if settings.influx_public else None
-    return InfluxExporter(database, Rules(settings.influx_hosthash, policy))
+    return InfluxExporter(database, PointOptions(settings.influx_hosthash, policy))
 
 
 def open_geoip(settings: Settings) -> GeoIP:
-    """The databases of places that ``settings`` name, or that are found."""
+    """Return the GeoIP databases that ``settings`` name, or that are installed."""
     from ringserverstats.enrich.geoip import GeoIP
 
     return GeoIP(settings.geoip_city, settings.geoip_asn, precision=settings.geohash_precision)
 
 
 def load_rules(settings: Settings) -> Rules:
-    """The operator's rules: those that the setting names, or that lie in the folder."""
+    """Return the client rules of the setting ``rules``, or of the configuration folder."""
     from ringserverstats.enrich import rules
 
     path = settings.config_folder / "clients.toml"
@@ -109,7 +104,7 @@ def load_rules(settings: Settings) -> Rules:
 
 
 def public_policy(settings: Settings) -> Policy:
-    """What ``settings`` keep from everybody."""
+    """Return what ``settings`` withhold from the public: embargoed networks, small counts."""
     from ringserverstats.statistics.publish import Policy
 
     return Policy(settings.embargo, settings.min_clients)

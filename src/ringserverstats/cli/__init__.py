@@ -1,6 +1,6 @@
-"""The command line: one file a command; words only, no logic.
+"""The command line: one file per command, without logic.
 
-Nothing heavy is imported before a command runs, so that ``--help`` is quick.
+Heavy modules are imported when a command runs, so that ``--help`` is fast.
 """
 
 import difflib
@@ -43,14 +43,15 @@ _COMMANDS = (
     "import-0.17",
     "completion",
 )
+DATABASE_HELP = "The store: duckdb:///path/to/file or postgresql://user@host/database."
 _BROKEN_PIPE = 1
 _UNWRITABLE = 2
 _INTERRUPTED = 130
-_FEW_COLLECTIONS = 100_000
+_GC_THRESHOLD = 100_000
 
 
 class _Commands(click.Group):
-    """Loads a command's file when it is needed; files without a command are for ``ingest``."""
+    """Imports the module of a command when it is used; files without a command go to ``ingest``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -63,8 +64,8 @@ class _Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        if args and args[0].startswith("-") and args[0].split("=")[0] not in own:
+        options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if args and args[0].startswith("-") and args[0].split("=")[0] not in options:
             args = ["ingest", *args]
         return super().parse_args(ctx, args)
 
@@ -75,7 +76,7 @@ class _Commands(click.Group):
             if args[0] == "-" or args[0].startswith("-") or os.path.exists(args[0]):
                 args = ["ingest", *args]
             else:
-                ctx.fail(_unknown(args[0]))
+                ctx.fail(_unknown_command(args[0]))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -88,22 +89,24 @@ class _Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            stopped = True
-        except RuntimeError as error:  # so DuckDB tells that it was interrupted
-            stopped = "Query interrupted" in str(error)
-            if not stopped:
+            pass
+        except RuntimeError as error:  # DuckDB raises this on Ctrl-C
+            if "Query interrupted" not in str(error):
                 raise
-        if stopped:
-            click.echo("Stopped. What was committed is counted; run the same again.", err=True)
-            ctx.exit(_INTERRUPTED)
-        return None
+        click.echo("Stopped. Committed batches are stored. Run the command again.", err=True)
+        ctx.exit(_INTERRUPTED)
 
 
-def _unknown(word: str) -> str:
-    shown = ascii(word)
-    near = difflib.get_close_matches(word, _COMMANDS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{shown} is neither a command ({', '.join(_COMMANDS)}) nor a file{hint}"
+def _unknown_command(word: str) -> str:
+    similar = difflib.get_close_matches(word, _COMMANDS, n=1)
+    hint = f"; did you mean {similar[0]!r}?" if similar else ""
+    return f"{word!a} is neither a command ({', '.join(_COMMANDS)}) nor a file{hint}"
+
+
+def remember_database(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    """Keep the value of ``--database``, the last one given, for `terminal.load_settings`."""
+    if value is not None:
+        context.find_root().obj = value
 
 
 @click.group(
@@ -119,31 +122,30 @@ def _unknown(word: str) -> str:
     "--database",
     "--dburi",
     metavar="URI",
-    help="The store: duckdb:///path/to/file or postgresql://user@host/database."
-    " Default: DATABASE_URI, else a file in your data folder.",
+    expose_value=False,
+    callback=remember_database,
+    help=f"{DATABASE_HELP} Default: DATABASE_URI, else a file in your data folder.",
 )
-@click.pass_context
-def cli(ctx: click.Context, database: str | None) -> None:
-    """Statistics of what a ringserver serves, from its usage logs.
+def cli() -> None:
+    """Report usage statistics of ringserver from its logs.
 
     `ringserverstats FILE...` is short for `ringserverstats ingest FILE...`.
     """
-    ctx.obj = database
 
 
 def main() -> None:
     """Run the command line."""
     memory.share()
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started this
+        if getattr(sys, name) is None:  # closed by the parent process
             mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - until the end
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    # Imports leave many objects that stay: to look through them again and again, and at the end,
-    # takes 0.04 s of the 0.30 s that the imports of `ingest` need.
-    gc.set_threshold(_FEW_COLLECTIONS)
+    # Garbage collections among the many objects of imports take 0.04 s of the 0.30 s that `ingest`
+    # needs to start.
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         try:
             cli(prog_name=PROGRAM)
@@ -152,7 +154,7 @@ def main() -> None:
             gc.freeze()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # whoever reads has enough
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe
             sys.exit(_BROKEN_PIPE)
-        click.echo(f"Error: the answer cannot be written: {error.strerror}", err=True)
+        click.echo(f"Error: the result cannot be written: {error.strerror}", err=True)
         sys.exit(_UNWRITABLE)

@@ -1,4 +1,4 @@
-"""``ringserverstats audit``: do all tables of the store tell of the same entries?"""
+"""``ringserverstats audit``: check that the tables of the store are consistent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.options import database_option, output_options
+from ringserverstats.cli.options import Output, database_option, output_options
 from ringserverstats.cli.terminal import (
     load_settings,
     note_cut,
     open_store,
+    print_note,
     progress_bar,
     rows_of,
     show,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 
 
 @click.command(
@@ -31,45 +32,44 @@ _MOST_SHOWN = 100
     "  ringserverstats audit\n"
     "  ringserverstats audit --format csv -o differences.csv",
 )
-@output_options("table", "csv", "json", "parquet")
+@output_options
 @database_option
-def command(format_: str, output: str | None, database: str | None) -> None:
-    """Check that the store is consistent; end with 1 if it is not.
+def command(output: Output) -> None:
+    """Check that the store is consistent; exit with 1 if it is not.
 
-    All transfers are summed up anew, by server and day, and compared with the sums by day, by month
-    and by connection, and with the ledger of entries; names are compared with their ids. This needs
-    no logs: `ringserverstats verify` compares the store with logs. Where it finds differences,
+    Computes totals by server and day from all transfers and compares them with the rollups by day,
+    by month and by connection, and with the ledger of entries. Compares names with their ids. This
+    needs no logs: `ringserverstats verify` compares the store with logs. If there are differences,
     restore a backup, or delete these days and read their logs again.
     """
     from ringserverstats.cli.output import write
     from ringserverstats.errors import MissingSecretError
     from ringserverstats.store.audit import Difference, audit
 
-    store = open_store(load_settings(database), answers=True, needed=True)
+    store = open_store(load_settings(), for_queries=True, must_exist=True)
     keys = None
     try:
         keys = store.open(create=False).keys
     except MissingSecretError as error:
-        click.echo(f"Note: ids are not compared with names: {error}", err=True)
+        print_note(f"ids are not compared with names: {error}")
     with progress_bar("auditing", 1) as progress:
-        found = audit(store, keys, progress=lambda done, size: progress(done, total=size))
-    rows = rows_of(found, Difference)
-    write(rows, format_, output, lambda on: _print(rows, store.label, on))
+        differences = audit(store, keys, progress=progress)
+    rows = rows_of(differences, Difference)
+    write(rows, output, lambda on: _print(rows, store.label, on))
     if store.kept_since:
-        click.echo(
-            f"Note: transfers are kept since {store.kept_since}; sums of earlier days were not "
-            "compared with them",
-            err=True,
+        print_note(
+            f"transfers are kept since {store.kept_since}; rollups of earlier days were not "
+            "compared with them"
         )
-    if found:
+    if differences:
         click.get_current_context().exit(1)
 
 
 def _print(rows: pa.Table, label: str, on: Console) -> None:
     if not len(rows):
-        on.print(f"No differences: all tables of {label} tell of the same entries.")
+        on.print(f"No differences: all tables of {label} agree.")
         return
-    made = table(
+    grid = table(
         [
             ("table", False),
             ("server", False),
@@ -82,9 +82,9 @@ def _print(rows: pa.Table, label: str, on: Console) -> None:
         ],
         f"differences in {label}",
     )
-    for row in rows.slice(0, _MOST_SHOWN).to_pylist():
+    for row in rows.slice(0, _MAX_SHOWN).to_pylist():
         numbers = ("" if row[name] is None else f"{row[name]:,}" for name in ("stored", "counted"))
-        made.add_row(
+        grid.add_row(
             row["table"],
             row["server"] or "",
             row["period"] or "",
@@ -93,5 +93,5 @@ def _print(rows: pa.Table, label: str, on: Console) -> None:
             row["unit"] or "",
             row["problem"],
         )
-    note_cut(made, _MOST_SHOWN, len(rows))
-    show(made, on)
+    note_cut(grid, _MAX_SHOWN, len(rows))
+    show(grid, on)

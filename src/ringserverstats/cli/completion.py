@@ -1,4 +1,4 @@
-"""``ringserverstats completion``: what a shell needs to complete commands and options."""
+"""``ringserverstats completion``: print a script for completion in a shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 @click.command(
     "completion",
-    short_help="Print what a shell needs to complete commands.",
+    short_help="Print the completion script of a shell.",
     epilog="Examples:\n\n\b\n"
     '  eval "$(ringserverstats completion bash)"\n'
     '  ringserverstats completion zsh > "${fpath[1]}/_ringserverstats"\n'
@@ -17,7 +17,7 @@ _SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", type=click.Choice(_SHELLS))
 def command(shell: str) -> None:
-    """Print the completion of commands, options and their values for a shell.
+    """Print the script that completes commands, options and their values in a shell.
 
     For bash write it to ~/.local/share/bash-completion/completions/ringserverstats.
     """
@@ -25,7 +25,7 @@ def command(shell: str) -> None:
 
     from ringserverstats.cli import PROGRAM, cli
 
-    found = get_completion_class(shell)
-    if found is None:
+    completion = get_completion_class(shell)
+    if completion is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    click.echo(found(cli, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())
+    click.echo(completion(cli, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())

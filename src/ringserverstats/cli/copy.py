@@ -1,4 +1,4 @@
-"""``ringserverstats copy``: a whole store into another."""
+"""``ringserverstats copy``: copy a store into another one."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ _DIFFERENT = 1
 
 @click.command(
     "copy",
-    short_help="Copy the store into another, such as a PostgreSQL database.",
+    short_help="Copy the store into another, such as PostgreSQL.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats copy --to postgresql://owner@host/ringserverstats\n"
     "  ringserverstats copy --to duckdb:///backup/ringserverstats.duckdb",
 )
 @click.option("--to", "target", metavar="URI", required=True, help="The other store.")
 @database_option
-def command(target: str, database: str | None) -> None:
-    """Copy all that the store holds into another one, which must be empty or an earlier copy.
+def command(target: str) -> None:
+    """Copy all data of the store into another one, which must be empty or an earlier copy.
 
-    A copy that was stopped goes on when the same is run again, and counts nothing twice. At the end
-    both stores are audited and compared; the exit code is 1 if they differ. A copy has the same
-    secret. Tables in a PostgreSQL database are made first: `ringserverstats migrate`.
+    If a copy is interrupted, run the same command again: it continues, and counts nothing twice. At
+    the end both stores are audited and compared; the exit code is 1 if they differ. The copy has
+    the same secret. For PostgreSQL, create the tables first: `ringserverstats migrate`.
     """
     import msgspec
 
     from ringserverstats.copy import copy, differences
     from ringserverstats.store.audit import audit
 
-    settings = load_settings(database)
+    settings = load_settings()
     warn_of_password(target)
-    there = msgspec.structs.replace(settings, database=target)
-    source = open_store(settings, answers=True, needed=True)
-    copy_ = open_store(there, answers=True)
-    if source.label == copy_.label:
+    source = open_store(settings, for_queries=True, must_exist=True)
+    target_settings = msgspec.structs.replace(settings, database=target)
+    target_store = open_store(target_settings, for_queries=True)
+    if source.label == target_store.label:
         raise UsageError(f"{source.label} is the store itself; name another one")
     with progress_bar("copying", 1) as progress:
-        done = copy(source, copy_, progress=lambda done, size: progress(done, total=size))
+        copied = copy(source, target_store, progress=progress)
     click.echo(
-        f"copied {done.entries:,} entries with {done.transfers:,} transfers"
-        f" ({human_bytes(done.bytes)}) to {copy_.label}; {done.known:,} were there before"
+        f"copied {copied.entries:,} entries with {copied.transfers:,} transfers"
+        f" ({human_bytes(copied.bytes)}) to {target_store.label}; {copied.known:,} were there"
+        " before"
     )
-    found = differences(source, copy_)
-    for difference in found:
-        click.echo(f"Different: {difference}", err=True)
-    for store in (source, copy_):
+    problems = differences(source, target_store)
+    for problem in problems:
+        click.echo(f"Different: {problem}", err=True)
+    for store in (source, target_store):
         keys = store.open(create=False).keys
         with progress_bar("auditing", 1) as progress:
-            wrong = audit(store, keys, progress=lambda done, size: progress(done, total=size))
-        found += [f"{one.table}: {one.problem}" for one in wrong]
-        click.echo(f"audit of {store.label}: {len(wrong) or 'no'} differences")
-    if found:
+            results = audit(store, keys, progress=progress)
+        problems += [f"{difference.table}: {difference.problem}" for difference in results]
+        click.echo(f"audit of {store.label}: {len(results) or 'no'} differences")
+    if problems:
         click.get_current_context().exit(_DIFFERENT)

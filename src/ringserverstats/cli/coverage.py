@@ -1,4 +1,4 @@
-"""``ringserverstats coverage``: which days the logs that were read cover."""
+"""``ringserverstats coverage``: show which days the logs cover."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringserverstats.cli.options import (
+    Output,
+    Period,
     database_option,
+    filter_options,
     output_options,
-    period,
     period_options,
     server_names,
-    servers_option,
 )
 from ringserverstats.cli.terminal import load_settings, open_store, show, table
 from ringserverstats.statistics.periods import listed
@@ -21,11 +22,13 @@ from ringserverstats.statistics.periods import listed
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
+    from rich.text import Text
 
 _BLOCKS = {"complete": "█", "empty": "▁", "incomplete": "▒", "missing": "·"}
 _COLOURS = {"complete": "green", "empty": "cyan", "incomplete": "yellow", "missing": "red"}
-_UNKNOWN = " "
-_MOST_DAYS = 15
+_NOT_IN_PERIOD = " "
+_MAX_DAYS = 15
+_NO_LOGS = "No logs match."
 
 
 @click.command(
@@ -41,51 +44,37 @@ _MOST_DAYS = 15
     "--by", type=click.Choice(("day", "month")), default="day", show_default=True, help="Rows."
 )
 @period_options
-@servers_option
-@click.option(
-    "--direction",
-    multiple=True,
-    metavar="LIST",
-    help="TX (default), RX, or TX,RX: each has logs of its own.",
-)
-@output_options("table", "csv", "json", "parquet")
-@click.option("--strict", is_flag=True, help="End with 1 if a day is incomplete or missing.")
+@filter_options("server", "direction")
+@output_options
+@click.option("--strict", is_flag=True, help="Exit with 1 if a day is incomplete or missing.")
 @database_option
 def command(
     by: str,
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-    server: tuple[str, ...],
-    direction: tuple[str, ...],
-    format_: str,
-    output: str | None,
+    period: Period,
+    filters: dict[str, tuple[str, ...]],
+    output: Output,
     strict: bool,
-    database: str | None,
 ) -> None:
-    """Show which days of which server are in the store: no log is not zero.
+    """Show which days of which server the logs cover, so that gaps are not taken for zeros.
 
-    A day is complete (all its logs were read, to their end), empty (likewise, and nobody was
-    served), incomplete (a part of it, or a log that may still grow, or input without its log's
-    name) or missing. All days of the period that is asked for are looked at, up to yesterday;
-    without one, those from a server's first day to the last day of any server. When a server was
-    not in service, no logs are expected: see ringserverstats server service.
+    A day is complete (all its logs were read to their end), empty (complete, without any entry),
+    incomplete (a part of the day, a log that may still grow, or input without its log's name) or
+    missing. Shows all days of the period up to yesterday; without a period, the days from a
+    server's first day to the last day of any server. Days on which a server was not in service
+    need no logs: see `ringserverstats server service`. TX and RX have separate logs.
     """
     from ringserverstats.cli.output import write
     from ringserverstats.statistics.coverage import coverage
     from ringserverstats.statistics.query import Query
 
-    begin, end = period(first, final, month, year, length)
-    store = open_store(load_settings(database), answers=True)
-    filters = {"direction": listed(direction) or ("TX",)}
-    if server:
-        filters["server"] = server_names(store, server)
-    query = Query(first=begin, last=end, filters=filters)
+    store = open_store(load_settings(), for_queries=True)
+    values = {"direction": listed(filters.get("direction", ())) or ("TX",)}
+    if "server" in filters:
+        values["server"] = server_names(store, filters["server"])
+    query = Query(first=period.first, last=period.last, filters=values)
     rows = coverage(store, query, by=by)
-    shown = _print_days if by == "day" else _print_months
-    write(rows, format_, output, lambda on: shown(rows, on))
+    print_rows = _print_days if by == "day" else _print_months
+    write(rows, output, lambda on: print_rows(rows, on))
     if strict and _has_gaps(rows):
         click.get_current_context().exit(1)
 
@@ -99,22 +88,22 @@ def _has_gaps(rows: pa.Table) -> bool:
 
 
 def _print_days(rows: pa.Table, on: Console) -> None:
-    """A calendar: a line a month, a block a day."""
+    """Print a calendar: a line per month, a block per day."""
     from rich.text import Text
 
     if not len(rows):
-        on.print("No logs of that are known.")
+        on.print(_NO_LOGS)
         return
     for (server, direction), days in groupby(
         rows.to_pylist(), lambda row: (row["server"], row["direction"])
     ):
-        made = table(
+        grid = table(
             [("month", False), (_ruler(), False), ("complete", True), ("rejects", True)],
             f"{server}, {'sent (TX)' if direction == 'TX' else 'received (RX)'}",
         )
-        for month, own in groupby(days, lambda row: row["day"][:7]):
-            made.add_row(month, *_line(list(own)))
-        show(made, on)
+        for month, days_of_month in groupby(days, lambda row: row["day"][:7]):
+            grid.add_row(month, *_month_cells(list(days_of_month)))
+        show(grid, on)
     legend = Text()
     for state, block in _BLOCKS.items():
         legend.append(block, style=_COLOURS[state]).append(f" {state}   ")
@@ -124,43 +113,42 @@ def _print_days(rows: pa.Table, on: Console) -> None:
 
 
 def _print_gaps(rows: pa.Table, on: Console) -> None:
-    """The days that are not covered, where they are few."""
-    lost = [row for row in rows.to_pylist() if row["state"] in ("incomplete", "missing")]
-    if not lost:
-        return
-    for row in lost[:_MOST_DAYS]:
+    """Print the first incomplete and missing days."""
+    gaps = [row for row in rows.to_pylist() if row["state"] in ("incomplete", "missing")]
+    for row in gaps[:_MAX_DAYS]:
         hours = f" ({row['minutes'] / 60:.3g} of 24 hours are covered)" if row["minutes"] else ""
         place = f"{row['server']} {row['direction']} {row['day']}"
         on.print(f"{place}: {row['state']}{hours}", soft_wrap=True)
-    if len(lost) > _MOST_DAYS:
-        on.print(f"and {len(lost) - _MOST_DAYS:,} days more: all with --format csv")
+    if len(gaps) > _MAX_DAYS:
+        on.print(f"and {len(gaps) - _MAX_DAYS:,} days more: all with --format csv")
 
 
 def _ruler() -> str:
     return "".join(f"{day:<5}" for day in (1, 6, 11, 16, 21, 26)) + "31"
 
 
-def _line(days: list[dict[str, Any]]) -> tuple[Any, str, str]:
+def _month_cells(days: list[dict[str, Any]]) -> tuple[Text, str, str]:
+    """Return a month's blocks, the number of its complete days, the number of its rejects."""
     from rich.text import Text
 
     states = {int(row["day"][8:]): row["state"] for row in days}
-    line = Text()
+    blocks = Text()
     for day in range(1, 32):
         state = states.get(day)
-        line.append(_BLOCKS[state] if state else _UNKNOWN, style=_COLOURS.get(state or "", ""))
-    good = sum(state in ("complete", "empty") for state in states.values())
+        block = _BLOCKS[state] if state else _NOT_IN_PERIOD
+        blocks.append(block, style=_COLOURS.get(state or "", ""))
+    complete = sum(state in ("complete", "empty") for state in states.values())
     rejects = sum(row["rejects"] for row in days)
-    return line, f"{good} of {len(days)}", f"{rejects:,}" if rejects else ""
+    return blocks, f"{complete} of {len(days)}", f"{rejects:,}" if rejects else ""
 
 
 def _print_months(rows: pa.Table, on: Console) -> None:
     if not len(rows):
-        on.print("No logs of that are known.")
+        on.print(_NO_LOGS)
         return
     texts = ("server", "direction", "month")
-    made = table([(name, name not in texts) for name in rows.column_names])
+    grid = table([(name, name not in texts) for name in rows.column_names])
     for row in rows.to_pylist():
-        made.add_row(*(row[name] if name in texts else f"{row[name]:,}" for name in row))
-    made.caption = "days (the server's local dates) of each state; entries; rejects"
-    made.caption_justify = "left"
-    show(made, on)
+        grid.add_row(*(row[name] if name in texts else f"{row[name]:,}" for name in row))
+    grid.caption = "days (the server's local dates) of each state; entries; rejects"
+    show(grid, on)

@@ -1,4 +1,4 @@
-"""``ringserverstats delete``: forget days of a server, so that their logs can be read again."""
+"""``ringserverstats delete``: delete days of a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "delete",
-    short_help="Forget days of a server.",
+    short_help="Delete days of a server.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats delete --server node-a --from 2026-11-24 --to 2026-11-24 --dry-run\n"
     "  ringserverstats delete --server test --from 2000 --to 2100 --yes",
@@ -25,41 +25,39 @@ if TYPE_CHECKING:
 @click.option(
     "--server", required=True, metavar="NAME", help="The server.", shell_complete=complete_server
 )
-@click.option("--from", "first", required=True, metavar="DATE", help="First day that goes.")
-@click.option("--to", "final", required=True, metavar="DATE", help="Last day that goes.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@click.option("--from", "first", required=True, metavar="DATE", help="First day to delete.")
+@click.option("--to", "final", required=True, metavar="DATE", help="Last day to delete.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option
-def command(
-    server: str, first: str, final: str, dry_run: bool, yes: bool, database: str | None
-) -> None:
-    """Forget all that was read of a server's days: entries, sums, coverage, rejects.
+def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> None:
+    """Delete all data of days of a server: entries, rollups, coverage, rejects.
 
-    All of it goes in one step, or nothing does. The logs of these days can be read again
-    afterwards. Dates are as those of `ringserverstats stats`; days are the server's local dates.
+    All of it is deleted in one transaction. The logs of these days can be read again afterwards.
+    Dates are written as for `ringserverstats stats`; days are the server's local dates.
     """
     from ringserverstats.statistics.periods import first_day, last_day
 
     begin, end = first_day(first), last_day(final)
     if end < begin:
         raise UsageError(f"the period ends ({end}) before it starts ({begin})")
-    store = open_store(load_settings(database), answers=True, needed=True, changes=not dry_run)
+    store = open_store(load_settings(), for_queries=True, must_exist=True, changes=not dry_run)
     place = f"of server {server!a}, {begin} to {end}"
     if dry_run or not yes:
-        told = _amounts(store.delete(server, begin, end, try_only=True))
+        amounts = _amounts(store.delete(server, begin, end, try_only=True))
         if dry_run:
-            click.echo(f"would delete {told} {place}")
+            click.echo(f"would delete {amounts} {place}")
             return
         confirm(
-            f"Delete {told} {place}?",
-            otherwise=f"this would delete {told} {place}; add --yes to do it",
+            f"Delete {amounts} {place}?",
+            otherwise=f"this would delete {amounts} {place}; add --yes to do it",
         )
-    told = _amounts(store.delete(server, begin, end, try_only=False))
-    click.echo(f"deleted {told} {place}; their logs can be read again")
+    amounts = _amounts(store.delete(server, begin, end, try_only=False))
+    click.echo(f"deleted {amounts} {place}; their logs can be read again")
 
 
-def _amounts(gone: Removed) -> str:
+def _amounts(removed: Removed) -> str:
     return (
-        f"{gone.entries:,} entries with {gone.transfers:,} transfers ({human_bytes(gone.bytes)}) "
-        f"and {gone.rejects:,} rejects on {gone.days:,} days"
+        f"{removed.entries:,} entries with {removed.transfers:,} transfers "
+        f"({human_bytes(removed.bytes)}) and {removed.rejects:,} rejects on {removed.days:,} days"
     )

@@ -1,4 +1,4 @@
-"""``ringserverstats export``: figures in the forms that other services take."""
+"""``ringserverstats export``: export statistics to other services."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import gzip
 import shutil
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.options import database_option, period, period_options
+from ringserverstats.cli.options import Period, database_option, period_of, period_options
 from ringserverstats.cli.terminal import (
     confirm,
     load_settings,
     open_store,
     print_export_report,
+    print_note,
+    print_warning,
     progress_bar,
 )
 from ringserverstats.enrich.labels import EXTERNAL
@@ -36,7 +39,7 @@ _EXAMPLES = (
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --url https://test.example.org/\n"
     "  ringserverstats export influxdb --month 2026-10"
 )
-_OF_INFLUXDB = (
+_INFLUXDB_EXAMPLES = (
     "Examples:\n\n\b\n"
     "  INFLUX_URL='http://localhost:8086?db=seismic' ringserverstats export influxdb\n"
     "  ringserverstats export influxdb --from 2026-11-01 --to 2026-11-24"
@@ -45,12 +48,12 @@ _OF_INFLUXDB = (
 
 @click.group("export", epilog=_EXAMPLES)
 def command() -> None:
-    """Write figures in the forms that other services take."""
+    """Export statistics to other services."""
 
 
-@command.command("eida", short_help="Write a month as EIDA's statistics have it.", epilog=_EXAMPLES)
+@command.command("eida", short_help="Write a month for EIDA's statistics.", epilog=_EXAMPLES)
 @click.option("--month", required=True, metavar="YYYY-MM", help="The month.")
-@click.option("--node", required=True, metavar="NAME", help="The node whose figures these are.")
+@click.option("--node", required=True, metavar="NAME", help="The name of your node.")
 @click.option(
     "--class",
     "classes",
@@ -62,12 +65,12 @@ def command() -> None:
     "-o",
     "--output",
     type=click.Path(dir_okay=False),
-    help="A file instead of standard output; packed by gzip if its name ends in .gz.",
+    help="Write to this file instead of standard output; .gz compresses it.",
 )
 @click.option(
     "--with-embargoed", is_flag=True, help="Also networks under embargo (setting embargo)."
 )
-@click.option("--url", metavar="URL", help="Also send it there; without -o it is only sent.")
+@click.option("--url", metavar="URL", help="Send it to this service; -o writes it as well.")
 @click.option("--yes", is_flag=True, help="Send it without asking.")
 @database_option
 def eida(
@@ -78,124 +81,114 @@ def eida(
     with_embargoed: bool,
     url: str | None,
     yes: bool,
-    database: str | None,
 ) -> None:
     """Write one month as a payload of EIDA's statistics: JSON, by stream and country.
 
-    It counts what SeedLink, DataLink and HTTP clients were sent of streams whose network is known.
-    A request is one stream that one connection was sent, once a month. Clients are in it as
-    HyperLogLog sketches, which tell how many they are. Nothing is sent unless --url says where:
-    see the page on EIDA in the manual first. The token comes from the setting `eida_token`.
+    Counts data sent to SeedLink, DataLink and HTTP clients, of streams with a known network. A
+    request is one stream sent to one connection, counted once a month. HyperLogLog sketches count
+    the clients. Nothing is sent without --url: read the page on EIDA in the manual first. The
+    setting `eida_token` is the token.
     """
     from ringserverstats.exports.eida.payload import figures, payload
-    from ringserverstats.exports.eida.sketches import maker
+    from ringserverstats.exports.eida.sketches import load_encoder
     from ringserverstats.exports.eida.upload import check_token, check_url
 
-    first, _ = period(None, None, month, None, None)
-    if first is None:
-        raise UsageError("--month is empty; write 2026-11")
+    first = _first_day(month)
     if not node.strip() or not node.isprintable():
-        raise UsageError("--node is empty or holds what cannot be shown; name the node")
-    settings = load_settings(database)
-    sketch = maker()
+        raise UsageError("--node is empty or not printable; give the name of your node")
+    settings = load_settings()
+    encode = load_encoder()
     if url is not None:
         check_url(url)
         check_token(settings.eida_token)
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, for_queries=True, must_exist=True)
     chosen = listed(classes) or ((EXTERNAL,) if not classes else ("",))
     leave_out = () if with_embargoed else settings.embargo
-    found = figures(store, first, classes=chosen, leave_out=leave_out)
-    _tell(found, node, chosen)
+    statistics = figures(store, first, classes=chosen, leave_out=leave_out)
+    _print_summary(statistics, node, chosen)
     with tempfile.TemporaryFile() as packed:
-        _pack(payload(found, sketch, datetime.now(UTC)), packed)
+        _compress(payload(statistics, encode, datetime.now(UTC)), packed)
         if output is not None or url is None:
             _write(packed, output)
         if url is not None:
-            _send(packed, url, settings.eida_token, f"{node} of {month}", found, yes=yes)
+            upload = _Upload(url, settings.eida_token, f"{node} of {month}", len(statistics.rows))
+            upload.confirm(yes=yes)
+            upload.send(packed)
 
 
-@command.command("influxdb", short_help="Fill or repair days in InfluxDB.", epilog=_OF_INFLUXDB)
+@command.command("influxdb", short_help="Export days to InfluxDB again.", epilog=_INFLUXDB_EXAMPLES)
 @period_options
 @database_option
-def influxdb(
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-    database: str | None,
-) -> None:
-    """Let the InfluxDB of the setting `influx_url` have what the store has of these days.
+def influxdb(period: Period) -> None:
+    """Replace days in the InfluxDB of the setting `influx_url` by those of the store.
 
-    What else it has of these days under the same measurement goes. Days that logs change go there
-    by themselves, after each ingest; this is for those that were read before it was set, and to
-    repair. Without a period it is all of the store. It can be run again.
+    Deletes all other points of these days in the same measurement. Days that change are exported by
+    themselves after each command; use this for earlier days, and for repairs. Without a period, all
+    days of the store are exported. It can be repeated.
     """
-    settings = load_settings(database)
+    settings = load_settings()
     exporter = open_exporter(settings)
     if exporter is None:
         raise UsageError(
             "there is no InfluxDB: set INFLUX_URL, such as http://localhost:8086?db=NAME"
         )
-    begin, end = period(first, final, month, year, length)
-    store = open_store(settings, answers=True, needed=True)
+    store = open_store(settings, for_queries=True, must_exist=True)
     with progress_bar("InfluxDB", None) as progress:
-        sent = exporter.export_range(
-            store, begin, end, progress=lambda done, size: progress(done, total=size)
-        )
-    print_export_report(sent, exporter.database.name)
-    if sent.problems:
+        report = exporter.export_range(store, period.first, period.last, progress=progress)
+    print_export_report(report, exporter.database.name)
+    if report.problems:
         click.get_current_context().exit(1)
 
 
-def _tell(found: Figures, node: str, classes: tuple[str, ...]) -> None:
-    """What is in the figures and what is not, on standard error."""
-    from ringserverstats.exports.eida.served import ASKED, NO_CODES, NOT_RESOLVED
-
-    month = f"{found.month:%Y-%m}"
-    click.echo(
-        f"{node} {month}: {len(found.rows):,} rows, {found.requests:,} requests, "
-        f"{human_bytes(found.bytes)}; clients of class: {', '.join(classes)}",
-        err=True,
-    )
-    for reason in (ASKED, NOT_RESOLVED, NO_CODES):
-        own = [one for one in found.left_out if one.reason == reason]
-        if own:
-            click.echo(f"Note: left out: {reason}{_amounts(own)}", err=True)
-    _tell_days(found, month)
+def _first_day(month: str) -> date:
+    first = period_of(month=month).first
+    if first is None:
+        raise UsageError("--month is empty; write 2026-11")
+    return first
 
 
-def _amounts(left_out: list[LeftOut]) -> str:
-    codes = sorted({one.code for one in left_out if one.code is not None})
-    named = f": {', '.join(codes)}" if codes else ""
-    streams = sum(one.streams for one in left_out)
-    return f"{named} (streams: {streams:,}, {human_bytes(sum(one.bytes for one in left_out))})"
-
-
-def _tell_days(found: Figures, month: str) -> None:
+def _print_summary(statistics: Figures, node: str, classes: tuple[str, ...]) -> None:
+    """Print on standard error what the statistics contain, what is left out, and missing days."""
+    from ringserverstats.exports.eida.served import EMBARGOED, NO_CODES, UNRESOLVED
     from ringserverstats.store.rollups import month_of
 
-    last = month_of(found.month)[1]
+    month = f"{statistics.month:%Y-%m}"
+    click.echo(
+        f"{node} {month}: {len(statistics.rows):,} rows, {statistics.requests:,} requests, "
+        f"{human_bytes(statistics.bytes)}; clients of class: {', '.join(classes)}",
+        err=True,
+    )
+    for reason in (EMBARGOED, UNRESOLVED, NO_CODES):
+        parts = [part for part in statistics.left_out if part.reason == reason]
+        if parts:
+            print_note(f"left out: {reason}{_amounts(parts)}")
+    last = month_of(statistics.month)[1]
     if last >= datetime.now(UTC).date():
-        click.echo(f"Note: {month} is not over; its figures will grow", err=True)
-    if len(found.days) < last.day:
-        click.echo(
-            f"Note: the logs of all servers cover {len(found.days)} of {last.day} days: "
-            f"ringserverstats coverage --month {month}",
-            err=True,
+        print_note(f"{month} is not over; its figures will grow")
+    if len(statistics.days) < last.day:
+        print_note(
+            f"the logs of all servers cover {len(statistics.days)} of {last.day} days: "
+            f"ringserverstats coverage --month {month}"
         )
 
 
-def _pack(pieces: Iterable[bytes], packed: IO[bytes]) -> None:
+def _amounts(parts: list[LeftOut]) -> str:
+    codes = sorted({part.code for part in parts if part.code is not None})
+    names = f": {', '.join(codes)}" if codes else ""
+    streams = sum(part.streams for part in parts)
+    return f"{names} (streams: {streams:,}, {human_bytes(sum(part.bytes for part in parts))})"
+
+
+def _compress(pieces: Iterable[bytes], packed: IO[bytes]) -> None:
     with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:
         file.writelines(pieces)
 
 
 def _write(packed: IO[bytes], output: str | None) -> None:
-    from ringserverstats.cli.output import opened
+    from ringserverstats.cli.output import open_output
 
     packed.seek(0)
-    with opened(output) as file:
+    with open_output(output) as file:
         if output is not None and Path(output).suffix.lower() == ".gz":
             shutil.copyfileobj(packed, file)
         else:
@@ -203,25 +196,41 @@ def _write(packed: IO[bytes], output: str | None) -> None:
                 shutil.copyfileobj(plain, file)
 
 
-def _send(
-    packed: IO[bytes], url: str, token: str | None, what: str, found: Figures, *, yes: bool
-) -> None:
-    """Send it, after it was asked for."""
-    from ringserverstats.exports.eida.upload import check_token, check_url, send
+@dataclass(frozen=True)
+class _Upload:
+    """An upload of ``rows`` rows for ``what``, a node and month."""
 
-    place, rows = check_url(url), len(found.rows)
-    if not rows:
-        raise UsageError(f"there are no rows for {what}, so that nothing is sent")
-    if url.lower().startswith("http:"):
-        click.echo("Warning: http shows the token to whoever is on the way; use https", err=True)
-    asked = (
-        f"Send {rows:,} rows for {what} to {place}? They replace what the node has there for this "
-        "month, from dataselect too, wherever stream and country are the same: the service's table "
-        "cannot tell real-time use apart."
-    )
-    if not yes:
-        none = "nothing was sent, as there is no terminal to ask on; --yes confirms"
-        confirm(asked, otherwise=f"{none}: {asked}")
-    size = packed.seek(0, 2)
-    packed.seek(0)
-    click.echo(f"{place}: {send(url, check_token(token), packed, size)}", err=True)
+    url: str
+    token: str | None
+    what: str
+    rows: int
+
+    def confirm(self, *, yes: bool) -> None:
+        """Ask whether to send, unless ``yes``.
+
+        Raises:
+            UsageError: there is nothing to send, or no terminal to ask on.
+        """
+        from ringserverstats.exports.eida.upload import check_url
+
+        if not self.rows:
+            raise UsageError(f"there are no rows for {self.what}; nothing was sent")
+        if self.url.lower().startswith("http:"):
+            print_warning("http shows the token to everybody on the way; use https")
+        question = (
+            f"Send {self.rows:,} rows for {self.what} to {check_url(self.url)}? They replace rows "
+            "of the node for this month with the same stream and country, also those from "
+            "dataselect: the service cannot distinguish real-time data."
+        )
+        if not yes:
+            reason = "nothing was sent, because there is no terminal to ask on; --yes confirms"
+            confirm(question, otherwise=f"{reason}: {question}")
+
+    def send(self, packed: IO[bytes]) -> None:
+        """Send the payload and print the response."""
+        from ringserverstats.exports.eida.upload import check_token, check_url, upload
+
+        size = packed.seek(0, 2)
+        packed.seek(0)
+        response = upload(self.url, check_token(self.token), packed, size)
+        click.echo(f"{check_url(self.url)}: {response}", err=True)

@@ -1,4 +1,4 @@
-"""``ringserverstats forget``: the right to erasure."""
+"""``ringserverstats forget``: erase the pseudonym of a client (GDPR erasure)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringserverstats.cli.options import database_option
-from ringserverstats.cli.terminal import load_settings, open_store
+from ringserverstats.cli.terminal import load_settings, open_store, print_note
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import human_bytes
 
@@ -19,46 +19,48 @@ if TYPE_CHECKING:
 
 @click.command(
     "forget",
-    short_help="Forget whose the entries of an address are.",
+    short_help="Erase the pseudonym of a client (GDPR erasure).",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats forget --dry-run -     (type the address, then Ctrl-D)\n"
     "  ringserverstats forget - < address.txt",
 )
 @click.argument("source", metavar="-")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be forgotten.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 @database_option
-def command(source: str, dry_run: bool, database: str | None) -> None:
-    """Give clients a new, random pseudonym, which nobody can find from their address again.
+def command(source: str, dry_run: bool) -> None:
+    """Replace the pseudonyms of clients by random ones, which no address leads to.
 
-    The addresses, one a line, are read from standard input, so that they are in no list of
-    processes and no history of a shell; of clients that came without one, as from release 0.17,
-    the host names. What they read still counts. Logs that are read later, and still hold the
-    address, make a client of it again: remove the logs first.
+    Standard input holds the addresses, one per line, so that neither the process list nor the
+    history of the shell shows them. For clients without an address, as from release 0.17, it holds
+    host names. Totals stay as they are. Logs read later that still contain the address create the
+    client again: remove such logs first.
     """
     if source != "-":
         raise UsageError("addresses are read from standard input: ringserverstats forget - < FILE")
-    settings = load_settings(database)
-    store = open_store(settings, answers=True, needed=True, changes=not dry_run)
+    settings = load_settings()
+    store = open_store(settings, for_queries=True, must_exist=True, changes=not dry_run)
     keys = store.open(create=False).keys
     names = [line.strip() for line in sys.stdin if line.strip()]
     if not names:
-        raise UsageError("standard input holds no address")
+        raise UsageError("standard input contains no address")
     unknown = 0
     for name in names:
         pseudonym = _pseudonym(name, keys, settings.ipv6_prefix)
-        gone = store.forget(pseudonym, try_only=dry_run)
-        unknown += gone.entries == 0
-        if gone.entries:
-            click.echo(
-                f"{'would forget' if dry_run else 'forgot'} a client with {gone.entries:,} entries "
-                f"on {gone.days:,} days; their {human_bytes(gone.bytes)} still count"
-            )
-        if gone.entries and dry_run:
-            click.echo(f"what is kept of it: ringserverstats stats --client {pseudonym} --by ...")
+        removed = store.forget(pseudonym, try_only=dry_run)
+        if not removed.entries:
+            unknown += 1
+            continue
+        click.echo(
+            f"{'would erase' if dry_run else 'erased'} the pseudonym of a client with "
+            f"{removed.entries:,} entries on {removed.days:,} days; their "
+            f"{human_bytes(removed.bytes)} still count"
+        )
+        if dry_run:
+            click.echo(f"its data: ringserverstats stats --client {pseudonym} --by ...")
     if not dry_run:
         store.vacuum()
     if unknown:
-        click.echo(f"Note: {unknown} of {len(names)} are not in the store", err=True)
+        print_note(f"{unknown} of {len(names)} are not in the store")
         click.get_current_context().exit(1)
 
 

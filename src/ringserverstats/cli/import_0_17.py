@@ -31,7 +31,7 @@ from ringserverstats.statistics.sizes import human_bytes
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @database_option
-def command(server: str, until: datetime | None, dry_run: bool, database: str | None) -> None:
+def command(server: str, until: datetime | None, dry_run: bool) -> None:
     """Bring in the rows of release 0.17, whose table lies in the same PostgreSQL database.
 
     `ringserverstats migrate` keeps that table, as ringserver_events_0_17. Tell the server's time
@@ -42,11 +42,11 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
     """
     from ringserverstats.import_0_17 import import_0_17
 
-    settings = load_settings(database)
+    settings = load_settings()
     if not settings.is_postgresql:
         raise UsageError("release 0.17 kept its history in PostgreSQL: set DATABASE_URI to that")
     rules = load_rules(settings)
-    store = open_store(settings, answers=False, changes=not dry_run)
+    store = open_store(settings, for_queries=False, changes=not dry_run)
     named = next((one for one in store.servers() if one.is_called(server)), None)
     if named is None:
         raise UsageError(
@@ -61,9 +61,9 @@ def command(server: str, until: datetime | None, dry_run: bool, database: str | 
             rules=rules,
             until=until.date() if until else None,
             dry_run=dry_run,
-            progress=lambda done, size: progress(done, total=size),
+            progress=progress,
         )
-    would = "would import" if dry_run else "imported_day"
+    would = "would import" if dry_run else "imported"
     click.echo(
         f"{would} {done.entries:,} entries with {done.transfers:,} transfers"
         f" ({human_bytes(done.bytes)}) of {done.days:,} days; {done.known:,} entries were imported"

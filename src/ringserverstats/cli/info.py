@@ -1,8 +1,10 @@
-"""``ringserverstats info``: what is in the store."""
+"""``ringserverstats info``: show what the store contains."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,70 +13,108 @@ from ringserverstats.cli.terminal import console, load_settings, open_store, sho
 from ringserverstats.opening import open_exporter, open_geoip
 from ringserverstats.statistics.sizes import human_bytes
 
+if TYPE_CHECKING:
+    from ringserverstats.enrich.geoip import Database
+    from ringserverstats.exports.influxdb.exporter import InfluxExporter
+    from ringserverstats.settings import Settings
+    from ringserverstats.statistics.summary import ServerSummary, Summary
+    from ringserverstats.store.base import Store
+
 
 @click.command(
     "info",
-    short_help="Show what is in the store.",
+    short_help="Show what the store contains.",
     epilog="Examples:\n\n\b\n  ringserverstats info\n  ringserverstats info --json",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @database_option
-def command(as_json: bool, database: str | None) -> None:
-    """Show what is in the store: servers, days, counts, size, schema, and what tells places."""
+def command(as_json: bool) -> None:
+    """Show what the store contains: servers, days, counts, size, schema; and GeoIP databases."""
     from ringserverstats.statistics.summary import summary
 
-    settings = load_settings(database)
-    store = open_store(settings, answers=True, needed=True)
-    found = summary(store)
-    exporter = open_exporter(settings)
-    due = exporter.due(store) if exporter else []
+    settings = load_settings()
+    store = open_store(settings, for_queries=True, must_exist=True)
+    info = summary(store)
     databases = open_geoip(settings).databases
+    exporter = open_exporter(settings)
+    export = _export_state(exporter, store) if exporter else None
     if as_json:
         import json
-        from dataclasses import asdict
 
-        told_of = [
-            {
-                "path": str(one.path),
-                "kind": one.kind or None,
-                "built": one.built.isoformat() if one.built else None,
-                "problem": one.problem or None,
-            }
-            for one in databases
-        ]
-        whole = {**asdict(found), "databases": told_of}
-        if exporter:
-            oldest = due[0].day.isoformat() if due else None
-            whole["influxdb"] = {"name": exporter.database.name, "due": len(due), "oldest": oldest}
-        click.echo(json.dumps(whole, indent=2, default=int))
+        fields = {**asdict(info), "databases": list(map(_database_json, databases))}
+        fields |= {"influxdb": export} if export else {}
+        click.echo(json.dumps(fields, indent=2, default=int))
         return
-    told = table([("", False), ("", False)])
-    told.show_header = False
-    told.add_row("store", found.store)
-    is_lost = found.secret.startswith("/") and not os.path.exists(found.secret)
-    told.add_row("secret", f"{found.secret}{' (missing!)' if is_lost else ''}")
-    for name, value in found.features.items():
-        told.add_row(name, value)
-    for one in databases:
-        told.add_row("places", f"{one.path}: {one.problem or f'{one.kind} of {one.built}'}")
+    grid = table([("", False), ("", False)])
+    grid.show_header = False
+    for label, value in _rows(info, settings, databases, export):
+        grid.add_row(label, value)
+    show(grid, console())
+    _print_servers(info.servers)
+
+
+def _export_state(exporter: InfluxExporter, store: Store) -> dict[str, Any]:
+    days = exporter.pending(store)
+    return {
+        "name": exporter.database.name,
+        "pending_days": len(days),
+        "oldest_pending_day": days[0].day.isoformat() if days else None,
+    }
+
+
+def _database_json(database: Database) -> dict[str, str | None]:
+    return {
+        "path": str(database.path),
+        "kind": database.kind or None,
+        "built": database.built.isoformat() if database.built else None,
+        "problem": database.problem or None,
+    }
+
+
+def _rows(
+    info: Summary, settings: Settings, databases: list[Database], export: dict[str, Any] | None
+) -> list[tuple[str, str]]:
+    is_lost = info.secret.startswith("/") and not os.path.exists(info.secret)
+    return [
+        ("store", info.store),
+        ("secret", f"{info.secret}{' (missing!)' if is_lost else ''}"),
+        *info.features.items(),
+        *_geoip_rows(databases),
+        *([("influxdb", _pending_text(export))] if export else []),
+        ("embargo", ", ".join(ascii(network)[1:-1] for network in settings.embargo) or "none"),
+        ("small counts", f"fewer than {settings.min_clients} clients"),
+        ("networks", f"{info.networks:,} in the registry"),
+        *([("pruned", f"months before {info.pruned_before}")] if info.pruned_before else []),
+        ("size", human_bytes(info.size)),
+        ("schema", str(info.schema)),
+        ("entries", f"{info.entries:,}"),
+        ("transfers", f"{info.transfers:,}"),
+        ("clients", f"{info.clients:,}"),
+        ("streams", f"{info.streams:,}"),
+    ]
+
+
+def _geoip_rows(databases: list[Database]) -> list[tuple[str, str]]:
     if not databases:
-        told.add_row("places", "unknown: no database (settings geoip_city, geoip_asn)")
-    if exporter:
-        left = f"{len(due):,} days are due, the first is {due[0].day}" if due else "nothing is due"
-        told.add_row("influxdb", f"{exporter.database.name}: {left}")
-    told.add_row("embargo", ", ".join(ascii(one)[1:-1] for one in settings.embargo) or "none")
-    told.add_row("small counts", f"under {settings.min_clients} clients")
-    told.add_row("networks", f"{found.networks:,} in the registry")
-    if found.pruned_before:
-        told.add_row("pruned_month", f"months before {found.pruned_before}")
-    told.add_row("size", human_bytes(found.size))
-    told.add_row("schema", str(found.schema))
-    told.add_row("entries", f"{found.entries:,}")
-    told.add_row("transfers", f"{found.transfers:,}")
-    told.add_row("clients", f"{found.clients:,}")
-    told.add_row("streams", f"{found.streams:,}")
-    show(told, console())
-    servers = table(
+        return [("locations", "unknown: no GeoIP database (settings geoip_city, geoip_asn)")]
+    return [
+        (
+            "locations",
+            f"{database.path}: {database.problem or f'{database.kind} of {database.built}'}",
+        )
+        for database in databases
+    ]
+
+
+def _pending_text(export: dict[str, Any]) -> str:
+    days, oldest = export["pending_days"], export["oldest_pending_day"]
+    return f"{export['name']}: " + (
+        f"{days:,} days pending, from {oldest} on" if days else "no day is pending"
+    )
+
+
+def _print_servers(servers: list[ServerSummary]) -> None:
+    grid = table(
         [
             ("server", False),
             ("time zone", False),
@@ -85,16 +125,15 @@ def command(as_json: bool, database: str | None) -> None:
             ("received (RX)", True),
         ]
     )
-    for server in found.servers:
-        servers.add_row(
+    for server in servers:
+        grid.add_row(
             server.name,
-            server.timezone or "UTC, not told",
+            server.timezone or "UTC, not configured",
             server.first_day or "–",
             server.last_day or "–",
             f"{server.entries:,}",
             human_bytes(server.bytes_sent),
             human_bytes(server.bytes_received),
         )
-    servers.caption = "day: the server's local date"
-    servers.caption_justify = "left"
-    show(servers, console())
+    grid.caption = "day: the server's local date"
+    show(grid, console())

@@ -1,149 +1,217 @@
-"""Options that several commands share."""
+"""Options that several commands share; each decorator passes one object to its command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringserverstats.cli import DATABASE_HELP, remember_database
 from ringserverstats.errors import RingserverStatsError, UsageError
+from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+FORMATS = ("table", "csv", "json", "parquet")
+
+#: A function that becomes a command.
+Command = Callable[..., Any]
+_Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def database_option(command: _Command) -> _Command:
-    """``--database``, for those who write it behind the command."""
+@dataclass(frozen=True)
+class Period:
+    """The first and last day of a period, both inclusive; None is no limit."""
+
+    first: date | None
+    last: date | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where rows are written: ``format``, one of `FORMATS`, and a file (None: standard output)."""
+
+    format: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Which logs to read: ``files`` and folders, their ``server``, the log's file ``name``."""
+
+    files: tuple[str, ...]
+    server: str | None
+    name: str | None
+
+
+def database_option(command: Command) -> Command:
+    """``--database`` after the command; `load_settings` reads it."""
     return click.option(
         "--database",
         "--dburi",
         metavar="URI",
-        help="The store: duckdb:///path/to/file or postgresql://user@host/database.",
+        expose_value=False,
+        callback=remember_database,
+        help=DATABASE_HELP,
     )(command)
 
 
-def output_options(*formats: str) -> Callable[[_Command], _Command]:
-    """``--format`` (one of ``formats``, the first by default) and ``-o``."""
+def pass_object(
+    command: Command,
+    name: str,
+    make: Callable[..., Any],
+    options: Mapping[str, Callable[[Any], Any]],
+) -> Command:
+    """Return ``command`` with ``options``, whose values it gets as one object.
 
-    def add(command: _Command) -> _Command:
-        command = click.option(
+    Args:
+        command: the function of a command.
+        name: its parameter.
+        make: returns the object from the values of the options, by their names.
+        options: decorators by name, in the order of the help.
+    """
+
+    @functools.wraps(command)
+    def with_object(*args: Any, **given: Any) -> Any:
+        values = {option: given.pop(option) for option in options}
+        return command(*args, **given, **{name: make(**values)})
+
+    decorated: Command = with_object
+    for option in reversed([*options.values()]):
+        decorated = option(decorated)
+    return decorated
+
+
+def output_options(command: Command) -> Command:
+    """``--format`` and ``-o``, passed as ``output``: an `Output`."""
+    options = {
+        "format": click.option(
+            "--format",
+            type=click.Choice(FORMATS),
+            default=_format_of_output,
+            show_default=f"by the name of the output, else {FORMATS[0]}",
+        ),
+        "file": click.option(
             "-o",
             "--output",
-            is_eager=True,  # the format looks at its name
+            "file",
+            is_eager=True,  # the default format depends on its name
             type=click.Path(dir_okay=False),
-            help="A file instead of standard output.",
-        )(command)
-        return click.option(
-            "--format",
-            "format_",
-            type=click.Choice(formats),
-            default=lambda: _by_name(formats),
-            show_default=f"by the name of the output, else {formats[0]}",
-        )(command)
-
-    return add
+            help="Write to this file instead of standard output.",
+        ),
+    }
+    return pass_object(command, "output", Output, options)
 
 
-def _by_name(formats: tuple[str, ...]) -> str:
-    """The format that the name of the output means: ``.csv`` for instance."""
-    output = click.get_current_context().params.get("output")
-    if not isinstance(output, str):
-        return formats[0]
-    ending = Path(output).suffix.lower().removeprefix(".")
-    return ending if ending in formats else formats[0]
+def _format_of_output() -> str:
+    """Return the format that the name of the output implies, such as csv."""
+    file = click.get_current_context().params.get("file")
+    suffix = Path(file).suffix.lower().removeprefix(".") if isinstance(file, str) else ""
+    return suffix if suffix in FORMATS else FORMATS[0]
 
 
-def period_options(command: _Command) -> _Command:
-    """The options that `period` reads."""
-    for option in reversed(
-        (
-            click.option(
-                "--from", "first", metavar="DATE", help="First day: 2026, 2026-11 or 2026-11-24."
-            ),
-            click.option(
-                "--to", "final", metavar="DATE", help="Last day; 2026-11 holds all of November."
-            ),
-            click.option("--month", metavar="YYYY-MM", help="Only this month."),
-            click.option("--year", metavar="YYYY", help="Only this year."),
-            click.option(
-                "--last", "length", metavar="LENGTH", help="Until today: 30d, 4w, 6m or 1y."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+def period_options(command: Command) -> Command:
+    """``--from``, ``--to``, ``--month``, ..., passed as ``period``: a `Period`."""
+    texts = {
+        "from": ("DATE", "First day: 2026, 2026-11 or 2026-11-24."),
+        "to": ("DATE", "Last day; 2026-11 is 30 November."),
+        "month": ("YYYY-MM", "Only this month."),
+        "year": ("YYYY", "Only this year."),
+        "last": ("LENGTH", "Until today: 30d, 4w, 6m or 1y."),
+    }
+    options = {
+        name: click.option(f"--{name}", name, metavar=metavar, help=text)
+        for name, (metavar, text) in texts.items()
+    }
+    return pass_object(command, "period", period_of, options)
 
 
-def period(
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-) -> tuple[date | None, date | None]:
-    """The first and last day that the options of `period_options` mean; None is no limit.
+def period_of(**words: str | None) -> Period:
+    """Return the period of the options ``words``: from, to, month, year, last.
 
     Raises:
-        UsageError: they exclude one another, or are no dates.
+        UsageError: they are invalid or exclude one another.
     """
-    from ringserverstats.statistics import parameters as asked
+    from ringserverstats.statistics import parameters
 
-    told = {"from": first, "to": final, "month": month, "year": year, "last": length}
-    return asked.period({name: text for name, text in told.items() if text}, date.today())
+    given = {name: text for name, text in words.items() if text}
+    return Period(*parameters.period(given, date.today()))
+
+
+def filter_options(*names: str) -> Callable[[Command], Command]:
+    """An option for each filter, passed as ``filters``: the given texts by name of the filter."""
+    options = {
+        name.replace("-", "_"): click.option(
+            f"--{name}",
+            multiple=True,
+            metavar="LIST",
+            help=f"Only these {FILTERS[name].help}.",
+            shell_complete=complete_server if name == "server" else None,
+        )
+        for name in names
+    }
+
+    def make(**texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        return {name.replace("_", "-"): values for name, values in texts.items() if values}
+
+    return lambda command: pass_object(command, "filters", make, options)
+
+
+def input_options(command: Command) -> Command:
+    """``FILE...``, ``--as`` and ``--name``, passed as ``inputs``: `Inputs`."""
+    options = {
+        "files": click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
+        "server": click.option(
+            "--as", "server", metavar="NAME", help="The server that wrote the logs."
+        ),
+        "name": click.option(
+            "--name", metavar="FILENAME", help="The log's file name, for input without one."
+        ),
+    }
+    return pass_object(command, "inputs", Inputs, options)
 
 
 def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of ``--server``, of which those without wildcards must be servers.
+    """Return the values of ``--server``.
 
     Raises:
-        UsageError: one is none.
+        UsageError: a value without wildcards is not the name of a server.
     """
     names = listed(texts)
     servers = store.servers()
     for name in names if store.exists() else ():
-        if not set("*?") & set(name) and not any(one.name == name for one in servers):
-            now = next((one.name for one in servers if one.is_called(name)), None)
-            known = ", ".join(one.name for one in servers) or "none"
-            hint = f"it is called {now!r} now" if now else f"known: {known}"
+        if not set("*?") & set(name) and not any(server.name == name for server in servers):
+            renamed = next((server.name for server in servers if server.is_called(name)), None)
+            known = ", ".join(server.name for server in servers) or "none"
+            hint = f"it is called {renamed!r} now" if renamed else f"known: {known}"
             raise UsageError(f"there is no server {name!r} ({hint})")
     return names
 
 
-def complete_server(context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
-    """Completes the last of a list of servers."""
+def complete_server(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
+    """Complete the last name of a list of servers."""
     import msgspec
 
     from ringserverstats.cli.terminal import load_settings, open_store
 
-    database = context.params.get("database") or context.find_root().params.get("database")
     with context.scope(cleanup=False):
         try:
-            settings = msgspec.structs.replace(load_settings(database), lock_timeout=0)
-            servers = open_store(settings, answers=True).servers()
+            settings = msgspec.structs.replace(load_settings(), lock_timeout=0)
+            servers = open_store(settings, for_queries=True).servers()
         except RingserverStatsError:
             return []
-    return complete_list(*(one.name for one in servers))(context, _parameter, text)
+    return complete_list(*(server.name for server in servers))(context, parameter, text)
 
 
-def servers_option(command: _Command) -> _Command:
-    """``--server``, whose values `server_names` checks."""
-    return click.option(
-        "--server",
-        multiple=True,
-        metavar="LIST",
-        help="Only these servers.",
-        shell_complete=complete_server,
-    )(command)
-
-
-def complete_list(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Completes the last name of a list with commas by those of ``names`` that it has not yet."""
+def complete_list(*names: str) -> _Complete:
+    """Return a function that completes the last name of a list with commas."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
         before, comma, last = text.rpartition(",")

@@ -1,4 +1,4 @@
-"""Rows as a table for people, or as CSV, JSON or Parquet for programs."""
+"""Write rows as a table for people, or as CSV, JSON or Parquet for programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
+from ringserverstats.cli.options import Output
 from ringserverstats.cli.terminal import console
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.serialize import FORMATS
@@ -18,57 +19,52 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def write(
-    rows: pa.Table, format_: str, output: str | None, show: Callable[[Console], None]
-) -> None:
-    """Write ``rows`` in ``format_`` to the file ``output`` or to standard output.
-
-    Args:
-        show: prints them as a table.
+def write(rows: pa.Table, output: Output, print_table: Callable[[Console], None]) -> None:
+    """Write ``rows`` as ``output`` says; ``print_table`` prints them for people.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the file cannot be written, or is needed for Parquet.
     """
-    if format_ == "parquet" and output is None and sys.stdout.isatty():
-        raise UsageError("Parquet is no text; name a file with -o FILE")
-    with opened(output) as file:
-        if format_ == "table":
-            _write_text(show, None if output is None else file)
+    if output.format == "parquet" and output.file is None and sys.stdout.isatty():
+        raise UsageError("a terminal cannot show Parquet; name a file with -o FILE")
+    with open_output(output.file) as file:
+        if output.format == "table":
+            _write_text(print_table, None if output.file is None else file)
         else:
-            file.writelines(FORMATS[format_](rows))
+            file.writelines(FORMATS[output.format](rows))
 
 
 @contextmanager
-def opened(output: str | None) -> Iterator[BinaryIO]:
-    """The file ``output``, or standard output, to write into.
+def open_output(path: str | None) -> Iterator[BinaryIO]:
+    """Open the file ``path``, or standard output if it is None, for writing bytes.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written, or is a database.
     """
-    if output is None:
+    if path is None:
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if _is_database(output):
-        raise UsageError(f"{output!a} is a DuckDB file, perhaps the store; name another file")
+    if _is_database(path):
+        raise UsageError(f"{path!a} is a DuckDB file, perhaps the store; name another file")
     try:
-        with open(output, "wb") as file:
+        with open(path, "wb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"{output!a} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path!a} cannot be written: {error.strerror}") from None
 
 
-def _is_database(output: str) -> bool:
+def _is_database(path: str) -> bool:
     try:
-        with open(output, "rb") as file:
+        with open(path, "rb") as file:
             return file.read(12)[8:] == b"DUCK"
     except OSError:
         return False
 
 
-def _write_text(show: Callable[[Console], None], file: BinaryIO | None) -> None:
+def _write_text(print_table: Callable[[Console], None], file: BinaryIO | None) -> None:
     text = None if file is None else io.TextIOWrapper(file, "utf-8", write_through=True)
-    show(console(file=text))
+    print_table(console(file=text))
     if text is not None:
         text.detach()

@@ -1,4 +1,4 @@
-"""``ringserverstats rejects``: what of the logs was not counted, and why."""
+"""``ringserverstats rejects``: list rejected log entries."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ringserverstats.cli.options import (
+    Output,
+    Period,
     database_option,
+    filter_options,
     output_options,
-    period,
     period_options,
     server_names,
-    servers_option,
 )
 from ringserverstats.cli.terminal import load_settings, note_cut, open_store, show, table
 
@@ -20,56 +21,45 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 
 
 @click.command(
     "rejects",
-    short_help="List what was not counted, and why.",
+    short_help="List rejected log entries.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats rejects --last 30d\n"
     "  ringserverstats rejects --server node-a --format csv -o rejects.csv\n"
     "  ringserverstats ingest --retry-rejects /var/log/ringserver",
 )
 @period_options
-@servers_option
-@output_options("table", "csv", "json", "parquet")
+@filter_options("server")
+@output_options
 @database_option
-def command(
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-    server: tuple[str, ...],
-    format_: str,
-    output: str | None,
-    database: str | None,
-) -> None:
-    """List what was rejected of the logs: file, place, reason, and the version that did it.
+def command(period: Period, filters: dict[str, tuple[str, ...]], output: Output) -> None:
+    """List rejected log entries: file, position, reason, and the version that rejected them.
 
-    Each is listed once for its server, however often its log was read. Nothing of its text is kept,
-    as that holds addresses: look into the log. Where the log's name tells no interval there is no
-    day, and such rejects are listed only without a period. What a newer version can read is
-    counted, and leaves this list, when its file is read again with ingest --retry-rejects.
+    Each is listed once per server, however often its log was read. Their text is not stored,
+    because it contains addresses: look into the log. Rejects of a log whose name has no interval
+    have no day, and are listed only without a period. When a newer version can read an entry, read
+    its file again with `ringserverstats ingest --retry-rejects`: it is counted and leaves the list.
     """
     from ringserverstats.cli.output import write
     from ringserverstats.statistics.query import Query
     from ringserverstats.statistics.reject_list import rejects
 
-    begin, end = period(first, final, month, year, length)
-    store = open_store(load_settings(database), answers=True)
-    filters = {"server": server_names(store, server)} if server else {}
-    query = Query(first=begin, last=end, filters=filters)
+    store = open_store(load_settings(), for_queries=True)
+    values = {"server": server_names(store, filters["server"])} if filters else {}
+    query = Query(first=period.first, last=period.last, filters=values)
     rows = rejects(store, query)
-    write(rows, format_, output, lambda on: _print(rows, on))
+    write(rows, output, lambda on: _print(rows, on))
 
 
 def _print(rows: pa.Table, on: Console) -> None:
     if not len(rows):
         on.print("Nothing was rejected.")
         return
-    made = table(
+    grid = table(
         [
             ("server", False),
             ("day", False),
@@ -81,8 +71,8 @@ def _print(rows: pa.Table, on: Console) -> None:
             ("file", False),
         ]
     )
-    for row in rows.slice(0, _MOST_SHOWN).to_pylist():
-        made.add_row(
+    for row in rows.slice(0, _MAX_SHOWN).to_pylist():
+        grid.add_row(
             row["server"],
             row["day"] or "–",
             f"{row['line']:,}",
@@ -92,5 +82,5 @@ def _print(rows: pa.Table, on: Console) -> None:
             row["version"],
             row["file"],
         )
-    note_cut(made, _MOST_SHOWN, len(rows))
-    show(made, on)
+    note_cut(grid, _MAX_SHOWN, len(rows))
+    show(grid, on)

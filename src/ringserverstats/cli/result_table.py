@@ -1,19 +1,20 @@
-"""The answer to a question as a table for people."""
+"""Print the result of a query as a table for people."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.dimensions import DIMENSIONS
-from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES
+from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.publish import Result, Row
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -21,161 +22,170 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_BAR = 16
-_NONE = "–"
+_BAR_WIDTH = 16
+_UNKNOWN = "–"
 _MARK = " *"
 _NO_LOG = "no log"
 _BOUND = "≤ "
-_AT_MOST_NOTE = (
-    f"{_BOUND}at most: of pruned months it is not known who was in several of them, or came again"
+_BOUND_NOTE = (
+    f"{_BOUND}upper bound: pruned months no longer show which clients were in several of them"
 )
+_DIRECTIONS: dict[tuple[str, ...], str] = {
+    ("TX",): "sent to clients (TX)",
+    ("RX",): "received from clients (RX)",
+}
 
 
-def print_result(store: Store, query: Query, answer: Result, on: Console) -> None:
-    """Print ``answer`` with its total, and marks where logs are not all in."""
-    holes = gaps(store, query)
-    if _is_empty(query, answer):
-        on.print(_empty(store, query))
-        said = _notes(store, query, holes)
+def print_result(store: Store, query: Query, result: Result, on: Console) -> None:
+    """Print ``result`` with its total, marks at incomplete days, and footnotes."""
+    view = _View(query, result, gaps(store, query))
+    if _is_empty(query, result):
+        lines = [_no_entries(store, query), *view.footnotes(store)]
     else:
-        rows = _rows(query, answer.rows, {} if answer.left_out else holes)
-        made = _table(query, rows, answer.whole, holes, bars=bool(query.dimensions))
-        if width(made, on) > on.width:
-            made = _table(query, rows, answer.whole, holes, bars=False)
-        show(made, on)
-        said = [_caption(query, is_whole=answer.whole is not None)]
-        said += _notes(store, query, holes)
-        if any(_is_marked(query, row, holes) for row in rows):
-            said[1] = f"{_MARK.strip()} {said[1]}"
-        if any(row.get(AT_MOST) for row in (*rows, answer.whole or {})):
-            said.append(_AT_MOST_NOTE)
-    for line in [*said, *_of_result(answer)]:
+        grid = view.table(has_bars=bool(query.dimensions))
+        if width(grid, on) > on.width:
+            grid = view.table(has_bars=False)
+        show(grid, on)
+        lines = [_caption(query, has_total=result.total is not None), *view.footnotes(store)]
+        if any(view.is_marked(row) for row in view.rows):
+            lines[1] = f"{_MARK.strip()} {lines[1]}"
+        if any(row.get(AT_MOST) for row in (*view.rows, result.total or {})):
+            lines.append(_BOUND_NOTE)
+    for line in [*lines, *_result_notes(result)]:
         on.print(line, soft_wrap=True)
 
 
-def _is_empty(query: Query, answer: Result) -> bool:
-    """Whether there is nothing; what may not be told is something."""
-    if answer.left_out:
+def notes(store: Store, query: Query, result: Result) -> list[str]:
+    """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
+    return [
+        *_View(query, result, gaps(store, query)).footnotes(store),
+        *_result_notes(result),
+    ]
+
+
+def _is_empty(query: Query, result: Result) -> bool:
+    """Return True if the result has no rows. Suppressed rows count as rows."""
+    if result.suppressed:
         return False
-    rows = answer.rows
+    rows = result.rows
     return not len(rows) or (not query.dimensions and not any(rows.to_pylist()[0].values()))
 
 
-def notes(store: Store, query: Query, answer: Result) -> list[str]:
-    """What the reader of ``answer`` should know of it, and of logs that are not in."""
-    return [*_notes(store, query, gaps(store, query)), *_of_result(answer)]
+def _result_notes(result: Result) -> list[str]:
+    return [*map(str, network_footnotes(result.nearest)), *result.suppressed]
 
 
-def _of_result(answer: Result) -> list[str]:
-    return [*map(str, of_networks(answer.nearest)), *answer.left_out]
+@dataclass(frozen=True)
+class _View:
+    """A result and the gaps of its period, by time (None: of the whole period)."""
+
+    query: Query
+    result: Result
+    gaps: dict[str | None, Gaps]
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows; grouped by a time alone, also a row for each time without entries."""
+        rows: list[dict[str, Any]] = self.result.rows.to_pylist()
+        names = self.query.dimensions
+        is_series = len(names) == 1 and DIMENSIONS[names[0]].is_time and self.query.top is None
+        if is_series and not self.result.suppressed:
+            name = names[0]
+            times = {row[name] for row in rows}
+            rows += [{name: time} for time in self.gaps if time not in times]
+            if self.query.sort in ("", name):
+                rows.sort(key=lambda row: row[name])
+        return rows
+
+    def footnotes(self, store: Store) -> list[str]:
+        """Return footnotes about logs and clients."""
+        logs = log_footnotes(store, self.query, self.gaps, with_rejects=True)
+        return [str(note) for note in (*logs, *client_footnotes(store, self.query))]
+
+    def table(self, *, has_bars: bool) -> Table:
+        """Return the rows and their total; ``has_bars`` adds bars of the measure sorted by."""
+        query, rows, total = self.query, self.rows, self.result.total
+        barred = query.sort if query.sort in query.shown else query.shown[0]
+        grid = table(
+            [
+                *((name, False) for name in query.dimensions),
+                *((name, True) for name in query.shown),
+                *([(barred, False)] if has_bars else []),
+            ]
+        )
+        largest = max((row.get(barred) or 0 for row in rows), default=0) or 1
+        for row in rows:
+            if barred not in row and self._has_no_log(row):
+                grid.add_row(*self._labels(row), _NO_LOG)
+                continue
+            size = round(_BAR_WIDTH * (row.get(barred) or 0) / largest)
+            bar = ["█" * size or "▏"] if has_bars else []
+            grid.add_row(*self._labels(row), *self._numbers(row), *bar)
+        if total:
+            grid.add_section()
+            labels = ["total", *[""] * (len(query.dimensions) - 1)]
+            grid.add_row(*labels, *self._numbers(total))
+        return grid
+
+    def is_marked(self, row: dict[str, Any]) -> bool:
+        """Return whether days of the time of ``row`` are incomplete or missing."""
+        gap = self._gap(row)
+        return gap is not None and gap.incomplete + gap.missing > 0
+
+    def _has_no_log(self, row: dict[str, Any]) -> bool:
+        gap = self._gap(row)
+        return gap is not None and gap.missing == gap.days
+
+    def _gap(self, row: dict[str, Any]) -> Gaps | None:
+        """Return the gaps of the time of ``row``; None without gaps or a time."""
+        times = (name for name in self.query.dimensions if DIMENSIONS[name].is_time)
+        return next((self.gaps[row[name]] for name in times if row[name] in self.gaps), None)
+
+    def _labels(self, row: dict[str, Any]) -> list[str]:
+        labels = [_label(name, row[name]) for name in self.query.dimensions]
+        if self.is_marked(row):
+            labels[0] += _MARK
+        return labels
+
+    def _numbers(self, row: Row) -> list[str]:
+        return [_number(name, row) for name in self.query.shown]
 
 
-def _rows(query: Query, answer: pa.Table, holes: dict[str | None, Gaps]) -> list[dict[str, Any]]:
-    """The rows of ``answer``; where they are by one time alone, also those that it has none of."""
-    rows: list[dict[str, Any]] = answer.to_pylist()
-    if len(query.dimensions) == 1 and DIMENSIONS[query.dimensions[0]].is_time and query.top is None:
-        name = query.dimensions[0]
-        known = {row[name] for row in rows}
-        rows += [{name: time} for time in holes if time not in known]
-        if query.sort in ("", name):
-            rows.sort(key=lambda row: row[name])
-    return rows
-
-
-def _table(
-    query: Query,
-    rows: list[dict[str, Any]],
-    whole: Row | None,
-    holes: dict[str | None, Gaps],
-    *,
-    bars: bool,
-) -> Table:
-    """The answer with sizes for people, ``bars`` of the measure that it is sorted by, a total."""
-    barred = query.sort if query.sort in query.shown else query.shown[0]
-    made = table(
-        [
-            *((name, False) for name in query.dimensions),
-            *((name, True) for name in query.shown),
-            *([(barred, False)] if bars else []),
-        ]
-    )
-    most = max((row.get(barred) or 0 for row in rows), default=0) or 1
-    for row in rows:
-        hole = _hole(query, row, holes)
-        groups = [_group(name, row[name]) for name in query.dimensions]
-        if _is_marked(query, row, holes):
-            groups[0] += _MARK
-        if barred not in row and hole and hole.missing == hole.days:
-            made.add_row(*groups, _NO_LOG)
-            continue
-        numbers = [_told(name, row) for name in query.shown]
-        bar = ["█" * round(_BAR * (row.get(barred) or 0) / most) or "▏"] if bars else []
-        made.add_row(*groups, *numbers, *bar)
-    if whole:
-        labels = ["total", *[""] * (len(query.dimensions) - 1)]
-        made.add_section()
-        made.add_row(*labels, *(_told(name, whole) for name in query.shown))
-    return made
-
-
-def _hole(query: Query, row: dict[str, Any], holes: dict[str | None, Gaps]) -> Gaps | None:
-    """What is not covered of the time of ``row``; None where it has none."""
-    times = (name for name in query.dimensions if DIMENSIONS[name].is_time)
-    return next((holes[row[name]] for name in times if row[name] in holes), None)
-
-
-def _is_marked(query: Query, row: dict[str, Any], holes: dict[str | None, Gaps]) -> bool:
-    hole = _hole(query, row, holes)
-    return hole is not None and hole.incomplete + hole.missing > 0
-
-
-def _group(name: str, value: str | None) -> str:
+def _label(name: str, value: str | None) -> str:
     if name == "location" and value == "":
         return "--"
-    return _NONE if value is None else value
+    return _UNKNOWN if value is None else value
 
 
-def _told(name: str, row: Row) -> str:
-    """A measure of ``row``, with a sign where it is only known that it is not more."""
-    is_bound = name in DISTINCT and row.get(AT_MOST) and row.get(name) is not None
-    return f"{_BOUND if is_bound else ''}{_number(name, row.get(name, 0))}"
-
-
-def _number(name: str, count: int | None) -> str:
+def _number(name: str, row: Row) -> str:
+    """Return a measure of ``row``, with a sign if it is an upper bound."""
+    count = row.get(name, 0)
     if count is None:
-        return _NONE
-    return human_bytes(count) if name.startswith("bytes") else f"{count:,}"
+        return _UNKNOWN
+    sign = _BOUND if name in DISTINCT and row.get(AT_MOST) else ""
+    return sign + (human_bytes(count) if MEASURES[name].unit == "B" else f"{count:,}")
 
 
-def _caption(query: Query, *, is_whole: bool = True) -> str:
-    directions = query.filters.get("direction", ())
-    way: dict[tuple[str, ...], str] = {
-        ("TX",): "sent to clients (TX)",
-        ("RX",): "received from clients (RX)",
-    }
-    parts = [way.get(directions, "sent and received")]
+def _caption(query: Query, *, has_total: bool = True) -> str:
+    parts = [_DIRECTIONS.get(query.filters.get("direction", ()), "sent and received")]
     if query.first or query.last:
         parts.append(f"{query.first or 'the beginning'} to {query.last or 'today'}")
     if query.top is not None:
-        total = ", and the total of all" if is_whole else ""
-        parts.append(f"the first {query.top}{total}")
+        parts.append(f"the first {query.top}{', and the total of all' if has_total else ''}")
     if query.first or query.last or any(DIMENSIONS[name].is_time for name in query.dimensions):
         parts.append("day: the server's local date")
     return "; ".join(parts)
 
 
-def _notes(store: Store, query: Query, holes: dict[str | None, Gaps]) -> list[str]:
-    found = [*of_logs(store, query, holes, with_rejects=True), *of_clients(store, query)]
-    return [str(note) for note in found]
+def _no_entries(store: Store, query: Query) -> str:
+    """Return a message for an empty result.
 
-
-def _empty(store: Store, query: Query) -> str:
-    held = ask(store, Query(dimensions=("day",), measures=("transfers",)))
-    days = held["day"].to_pylist()
+    Raises:
+        StoreError: the store is empty.
+    """
+    days = run_query(store, Query(dimensions=("day",), measures=("transfers",)))["day"].to_pylist()
     if not days:
         raise StoreError(
             f"there is nothing in {store.label} yet; read logs with: ringserverstats FILE..."
         )
-    return (
-        f"No entries for this question: {_caption(query)}. The store holds {days[0]} to {days[-1]}."
-    )
+    return f"No entries match: {_caption(query)}. The store holds {days[0]} to {days[-1]}."

@@ -1,4 +1,4 @@
-"""``ringserverstats server``: the ringservers by name."""
+"""``ringserverstats server``: manage the ringservers by name."""
 
 from __future__ import annotations
 
@@ -32,104 +32,98 @@ _EXAMPLES = (
 
 @click.group("server", epilog=_EXAMPLES)
 def command() -> None:
-    """Name the servers whose logs are read.
+    """Manage servers: names, time zones, log paths.
 
-    A server that is not added is made when its first log is read, with the time zone UTC. The time
-    zone decides the day only of entries that come without a file name, and when a log is whole.
+    Reading the first log of a server adds it, with the time zone UTC. The time zone decides which
+    day an entry belongs to only for input without a log's file name, and when a log is complete.
     """
 
 
 @command.command("add", epilog=_EXAMPLES)
 @click.argument("name")
 @click.option(
-    "--timezone",
-    default="UTC",
-    show_default=True,
-    help="Where the server's midnight is: Area/City.",
+    "--timezone", default="UTC", show_default=True, help="The server's time zone: Area/City."
 )
 @click.option(
     "--path",
     "paths",
     multiple=True,
     metavar="GLOB",
-    help="Where its logs lie: a folder, or files with * ? ** (in quotes). May be repeated.",
+    help="Where its logs are: a folder, or files with * ? ** (in quotes). Can be repeated.",
 )
 @database_option
-def add(name: str, timezone: str, paths: tuple[str, ...], database: str | None) -> None:
+def add(name: str, timezone: str, paths: tuple[str, ...]) -> None:
     """Add a server. `ringserverstats ingest` without files reads its paths."""
-    store = open_store(load_settings(database), answers=False)
-    opened = store.open(create=True)
-    if any(server.is_called(check_server_name(name)) for server in opened.servers):
+    store = open_store(load_settings(), for_queries=False)
+    servers = store.open(create=True).servers
+    if any(server.is_called(check_server_name(name)) for server in servers):
         raise UsageError(
             f"there is a server {name!r} already; to change it: ringserverstats server timezone "
             f"{name} Area/City, or server path {name} GLOB"
         )
-    store.add_server(name, _zone(timezone))
+    store.add_server(name, _check_timezone(timezone))
     if paths:
         store.change_server(name, paths=_absolute(paths))
     click.echo(f"added server {name} ({timezone})")
 
 
-@command.command("path", short_help="Register where the logs of a server lie.", epilog=_EXAMPLES)
+@command.command("path", short_help="Register the log paths of a server.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("paths", nargs=-1, required=True, metavar="GLOB...")
-@click.option("--remove", is_flag=True, help="Take these away.")
+@click.option("--remove", is_flag=True, help="Remove these paths.")
 @database_option
-def path(name: str, paths: tuple[str, ...], remove: bool, database: str | None) -> None:
-    """Register where a server's logs lie, for `ringserverstats ingest` without files.
+def path(name: str, paths: tuple[str, ...], remove: bool) -> None:
+    """Register the log paths of a server, for `ringserverstats ingest` without files.
 
-    A GLOB is a folder or a pattern of files with * ? ** (in quotes, lest the shell expands it).
+    A GLOB is a folder or a pattern of files with * ? ** (in quotes, or the shell expands it).
     """
-    store = open_store(load_settings(database), answers=False)
-    known = next((one.paths for one in store.servers() if one.name == name), ())
+    store = open_store(load_settings(), for_queries=False)
+    registered = next((server.paths for server in store.servers() if server.name == name), ())
     given = _absolute(paths)
-    for one in given:
-        if remove and one not in known:
-            raise UsageError(f"{one!a} is no path of server {name!r}; see: server list")
-    kept = tuple(one for one in known if one not in given)
-    now = kept if remove else (*kept, *given)
-    store.change_server(name, paths=now)
-    click.echo(f"paths of server {name!a}: {len(now)}")
+    for pattern in given:
+        if remove and pattern not in registered:
+            raise UsageError(f"{pattern!a} is not a path of server {name!r}; see: server list")
+    others = tuple(pattern for pattern in registered if pattern not in given)
+    changed = others if remove else (*others, *given)
+    store.change_server(name, paths=changed)
+    click.echo(f"paths of server {name!a}: {len(changed)}")
 
 
 @command.command("list", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @database_option
-def list_(as_json: bool, database: str | None) -> None:
+def list_(as_json: bool) -> None:
     """List the servers."""
     from ringserverstats.logs.source import printable
 
-    servers = open_store(load_settings(database), answers=True, needed=True).servers()
+    servers = open_store(load_settings(), for_queries=True, must_exist=True).servers()
     if as_json:
         import json
 
-        click.echo(
-            json.dumps(
-                [
-                    {
-                        "name": one.name,
-                        "timezone": one.timezone or None,
-                        "first_day": one.first_day and one.first_day.isoformat(),
-                        "last_day": one.last_day and one.last_day.isoformat(),
-                        "former_names": one.former_names,
-                        "paths": one.paths,
-                    }
-                    for one in servers
-                ]
-            )
-        )
+        click.echo(json.dumps([_json(server) for server in servers]))
         return
-    headings = ("server", "time zone", "in service", "before", "paths")
-    made = table([(heading, False) for heading in headings])
+    headings = ("server", "time zone", "in service", "former names", "paths")
+    grid = table([(heading, False) for heading in headings])
     for server in servers:
-        made.add_row(
+        grid.add_row(
             server.name,
-            server.timezone or "UTC, not told",
-            _service(server),
+            server.timezone or "UTC, not configured",
+            _service_period(server),
             ", ".join(server.former_names),
-            "\n".join(printable(one) for one in server.paths),
+            "\n".join(printable(path) for path in server.paths),
         )
-    show(made, console())
+    show(grid, console())
+
+
+def _json(server: Server) -> dict[str, object]:
+    return {
+        "name": server.name,
+        "timezone": server.timezone or None,
+        "first_day": server.first_day and server.first_day.isoformat(),
+        "last_day": server.last_day and server.last_day.isoformat(),
+        "former_names": server.former_names,
+        "paths": server.paths,
+    }
 
 
 @command.command("rename", epilog=_EXAMPLES)
@@ -137,92 +131,92 @@ def list_(as_json: bool, database: str | None) -> None:
 @click.argument("new_name")
 @click.option("--timezone", help="Also change the time zone.")
 @database_option
-def rename(name: str, new_name: str, timezone: str | None, database: str | None) -> None:
-    """Give a server another name; its history stays."""
-    open_store(load_settings(database), answers=True, changes=True).change_server(
-        name, rename=check_server_name(new_name), timezone=_zone(timezone) if timezone else None
-    )
-    click.echo(f"server {name!a} is now {new_name}; logs that bear the old name are still its own")
+def rename(name: str, new_name: str, timezone: str | None) -> None:
+    """Rename a server; its history stays."""
+    store = open_store(load_settings(), for_queries=True, changes=True)
+    zone = _check_timezone(timezone) if timezone else None
+    store.change_server(name, rename=check_server_name(new_name), timezone=zone)
+    click.echo(f"server {name!a} is now {new_name}; logs with the old name still belong to it")
 
 
-@command.command("merge", short_help="Make two servers one.", epilog=_EXAMPLES)
+@command.command("merge", short_help="Merge a server into another one.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("into", shell_complete=complete_server)
-@click.option("--once", is_flag=True, help="Count entries that both have once from now on.")
-@click.option("--dry-run", is_flag=True, help="Only tell what both have.")
+@click.option("--once", is_flag=True, help="Count entries that both servers have only once.")
+@click.option("--dry-run", is_flag=True, help="Only show what both servers have.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option
-def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool, database: str | None) -> None:
-    """Make two servers one: all that was read of NAME is INTO's from now on.
+def merge(name: str, into: str, once: bool, dry_run: bool, yes: bool) -> None:
+    """Merge the server NAME into the server INTO, such as after reading logs under a wrong name.
 
-    For logs that were read under a wrong name. NAME stays a name of INTO, as logs may bear it. No
-    total changes, unless both have read the same entries: these are told, and merged only with
-    --once, which keeps one of each.
+    NAME stays a former name of INTO, because logs may contain it. Totals do not change, unless both
+    servers have the same entries: these are reported, and merged only with --once, which keeps one
+    of each.
     """
-    store = open_store(load_settings(database), answers=True, needed=True, changes=not dry_run)
+    store = open_store(load_settings(), for_queries=True, must_exist=True, changes=not dry_run)
     if dry_run or not yes:
-        twice = store.merge_servers(name, into, once=once, try_only=True)
-        told = _of_both(twice)
+        duplicates = store.merge_servers(name, into, once=once, try_only=True)
+        amounts = _amounts(duplicates)
         if dry_run:
-            how = " --once" if twice.entries else ""
-            click.echo(f"{told} would count once: ringserverstats server merge {name} {into}{how}")
+            how = " --once" if duplicates.entries else ""
+            click.echo(
+                f"{amounts} would count once: ringserverstats server merge {name} {into}{how}"
+            )
             return
         confirm(
-            f"Merge {name!a} into {into!a}, which cannot be undone ({told})?",
+            f"Merge {name!a} into {into!a}, which cannot be undone ({amounts})?",
             otherwise=f"this would merge {name!a} into {into!a}; add --yes to do it",
         )
-    told = _of_both(store.merge_servers(name, into, once=once, try_only=False))
-    click.echo(f"server {name!a} is now a part of {into!a}; {told} count once")
+    amounts = _amounts(store.merge_servers(name, into, once=once, try_only=False))
+    click.echo(f"server {name!a} is now a part of {into!a}; {amounts} count once")
 
 
-def _of_both(twice: Removed) -> str:
-    amounts = f"{twice.transfers:,} transfers, {human_bytes(twice.bytes)}"
-    return f"{twice.entries:,} entries ({amounts}) of both"
+def _amounts(duplicates: Removed) -> str:
+    amounts = f"{duplicates.transfers:,} transfers, {human_bytes(duplicates.bytes)}"
+    return f"{duplicates.entries:,} entries ({amounts}) of both"
 
 
-@command.command("service", short_help="Tell when a server was in service.", epilog=_EXAMPLES)
+@command.command("service", short_help="Set when a server was in service.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
-@click.option("--from", "first", metavar="DATE", help="Its first day; without it not told.")
-@click.option("--to", "final", metavar="DATE", help="Its last day; without it not told.")
+@click.option("--from", "first", metavar="DATE", help="Its first day. Default: unknown.")
+@click.option("--to", "final", metavar="DATE", help="Its last day. Default: unknown.")
 @database_option
-def service(name: str, first: str | None, final: str | None, database: str | None) -> None:
-    """Tell between which days a server was in service: outside, no logs are expected."""
+def service(name: str, first: str | None, final: str | None) -> None:
+    """Set the first and last day of service of a server. Other days need no logs."""
     from ringserverstats.statistics.periods import first_day, last_day
 
     days = (first_day(first) if first else None, last_day(final) if final else None)
     if days[0] and days[1] and days[1] < days[0]:
         raise UsageError(f"the service ends ({days[1]}) before it starts ({days[0]})")
-    store = open_store(load_settings(database), answers=False, needed=True)
+    store = open_store(load_settings(), for_queries=False, must_exist=True)
     store.change_server(name, service=days)
-    click.echo(f"server {name!a} in service: {days[0] or 'not told'} to {days[1] or 'not told'}")
+    click.echo(f"server {name!a} in service: {days[0] or 'unknown'} to {days[1] or 'unknown'}")
 
 
-@command.command(
-    "remove", short_help="Forget a server of which nothing was read.", epilog=_EXAMPLES
-)
+@command.command("remove", short_help="Remove a server without logs.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @database_option
-def remove(name: str, database: str | None) -> None:
-    """Forget a server of which no logs were read, as one whose name was mistyped."""
-    open_store(load_settings(database), answers=False, needed=True).remove_server(name)
+def remove(name: str) -> None:
+    """Remove a server without logs, such as one with a mistyped name."""
+    open_store(load_settings(), for_queries=False, must_exist=True).remove_server(name)
     click.echo(f"removed server {name!a}")
 
 
-@command.command("timezone", short_help="Change the time zone of a server.", epilog=_EXAMPLES)
+@command.command("timezone", short_help="Set the time zone of a server.", epilog=_EXAMPLES)
 @click.argument("name", shell_complete=complete_server)
 @click.argument("timezone", metavar="AREA/CITY")
 @database_option
-def timezone_(name: str, timezone: str, database: str | None) -> None:
-    """Change a server's time zone, for logs that are read from now on."""
-    store = open_store(load_settings(database), answers=False)
-    before = next((one.timezone for one in store.servers() if one.name == name), "")
-    store.change_server(name, timezone=_zone(timezone))
+def timezone_(name: str, timezone: str) -> None:
+    """Set the time zone of a server, for logs that are read from now on."""
+    store = open_store(load_settings(), for_queries=False)
+    before = next((server.timezone for server in store.servers() if server.name == name), "")
+    store.change_server(name, timezone=_check_timezone(timezone))
     click.echo(f"time zone of server {name!a}: {timezone}")
     if before not in ("", timezone):
         click.echo("its days count as incomplete until their logs are read again")
 
 
-def _service(server: Server) -> str:
+def _service_period(server: Server) -> str:
     if not server.first_day and not server.last_day:
         return ""
     return f"{server.first_day or '...'} to {server.last_day or '...'}"
@@ -234,21 +228,26 @@ def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
     here = glob.escape(str(Path.cwd()))
     return tuple(
         dict.fromkeys(
-            os.path.normpath(os.path.join(here, os.path.expanduser(one)))
-            if not os.path.exists(one)
-            else os.path.abspath(one)
-            for one in paths
+            os.path.normpath(os.path.join(here, os.path.expanduser(path)))
+            if not os.path.exists(path)
+            else os.path.abspath(path)
+            for path in paths
         )
     )
 
 
-def _zone(name: str) -> str:
+def _check_timezone(name: str) -> str:
+    """Return ``name`` if it is a time zone.
+
+    Raises:
+        UsageError: it is not.
+    """
     from zoneinfo import ZoneInfo
 
     try:
         ZoneInfo(name)
     except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
-        raise UsageError(f"{name!r} is no time zone; write it as Europe/Paris") from None
+        raise UsageError(f"{name!r} is not a time zone; write it as Europe/Paris") from None
     except KeyError:
         raise UsageError(f"there is no time zone {name!r}; write it as Europe/Paris") from None
     return name

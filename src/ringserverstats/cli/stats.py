@@ -1,40 +1,91 @@
-"""``ringserverstats stats``: questions to the store."""
+"""``ringserverstats stats``: query statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringserverstats.cli.options import (
+    Command,
+    Output,
+    Period,
     complete_list,
-    complete_server,
     database_option,
+    filter_options,
     output_options,
+    pass_object,
     period_options,
     server_names,
 )
-from ringserverstats.cli.terminal import load_settings, open_store
+from ringserverstats.cli.terminal import load_settings, open_store, print_note, print_warning
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import public_policy
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
 
+if TYPE_CHECKING:
+    from ringserverstats.statistics.publish import Policy
+    from ringserverstats.statistics.query import Query
+    from ringserverstats.store.base import Store
 
-def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for one in reversed(FILTERS.values()):
-        help_text = f"Only these {one.help}."
-        complete = complete_server if one.name == "server" else None
-        option = click.option(
-            f"--{one.name}", multiple=True, metavar="LIST", help=help_text, shell_complete=complete
-        )
-        command = option(command)
-    return command
+
+def _query_of(
+    *, period: Period, filters: dict[str, tuple[str, ...]], sort: str, top: int | None, **lists: Any
+) -> Query:
+    from ringserverstats.statistics.parameters import query_of
+
+    single = {
+        "from": period.first and period.first.isoformat(),
+        "to": period.last and period.last.isoformat(),
+        "sort": sort,
+        "top": top,
+    }
+    words = {name: texts for name, texts in lists.items() if texts}
+    words |= {name: (str(word),) for name, word in single.items() if word}
+    return query_of(words | filters, date.today())
+
+
+def _query_options(command: Command) -> Command:
+    """The options of a query, passed as ``query``: a `Query`."""
+    options: dict[str, Callable[[Any], Any]] = {
+        "by": click.option(
+            "--by",
+            multiple=True,
+            metavar="LIST",
+            shell_complete=complete_list(*DIMENSIONS),
+            help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
+        ),
+        "period": period_options,
+        "filters": filter_options(*FILTERS),
+        "measure": click.option(
+            "--measure",
+            multiple=True,
+            metavar="LIST",
+            shell_complete=complete_list(*MEASURES),
+            help="Numbers to show: " + ", ".join(MEASURES) + ". Default: all totals; entries"
+            " and connections by stream, network, station, ... only when named. Means are over"
+            " covered days: see ringserverstats coverage.",
+        ),
+        "sort": click.option(
+            "--sort",
+            default="",
+            metavar="NAME",
+            shell_complete=complete_list(*MEASURES, *DIMENSIONS),
+            help="A measure (largest first) or a dimension. Default: time if grouped by it,"
+            " else bytes.",
+        ),
+        "top": click.option(
+            "--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."
+        ),
+    }
+    return pass_object(command, "query", _query_of, options)
 
 
 @click.command(
     "stats",
+    short_help="Query statistics.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats stats --by month,network --from 2026-09 --to 2026-11\n"
     "  ringserverstats stats --by network,station --network FR,R? --top 20 --sort clients\n"
@@ -42,116 +93,66 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "  ringserverstats stats --by network,city --year 2026 --public -o for-all.csv",
 )
 @click.argument("others", nargs=-1, metavar="")
-@click.option(
-    "--by",
-    multiple=True,
-    metavar="LIST",
-    shell_complete=complete_list(*DIMENSIONS),
-    help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
-)
-@period_options
-@_filter_options
-@click.option(
-    "--measure",
-    multiple=True,
-    metavar="LIST",
-    shell_complete=complete_list(*MEASURES),
-    help="Numbers to show: "
-    + ", ".join(MEASURES)
-    + ". Default: all sums; entries and connections by stream, network, station, ... only when"
-    " named. Means are over covered days: see ringserverstats coverage.",
-)
-@click.option(
-    "--sort",
-    default="",
-    metavar="NAME",
-    shell_complete=complete_list(*MEASURES, *DIMENSIONS),
-    help="A measure (largest first) or a group. Default: time if grouped by it, else bytes.",
-)
-@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@_query_options
 @click.option(
     "--public",
     is_flag=True,
-    help="What everybody may know: no single clients, no networks under embargo, no small counts"
-    " of clients (settings embargo, min_clients).",
+    help="Only what may be published: no individual clients, no networks under embargo, no small"
+    " numbers of clients (settings embargo, min_clients).",
 )
-@click.option("--sql", is_flag=True, help="Print the SELECT behind the answer, and its values.")
-@output_options("table", "csv", "json", "parquet")
+@click.option("--sql", is_flag=True, help="Print the SELECT of the query and its parameters.")
+@output_options
 @database_option
-def command(
-    others: tuple[str, ...],
-    by: tuple[str, ...],
-    first: str | None,
-    final: str | None,
-    month: str | None,
-    year: str | None,
-    length: str | None,
-    measure: tuple[str, ...],
-    sort: str,
-    top: int | None,
-    public: bool,
-    sql: bool,
-    format_: str,
-    output: str | None,
-    database: str | None,
-    **filters: tuple[str, ...],
-) -> None:
-    """Ask: how much, by what, of what.
+def command(others: tuple[str, ...], query: Query, public: bool, sql: bool, output: Output) -> None:
+    """Query statistics: measures of a period, grouped by dimensions, with filters.
 
-    LIST is a list with commas and no blanks; filters take * and ? as wildcards. Station codes are
-    unique within their network only: --by network,station. Days are each server's local dates, and
-    both ends of a period belong to it. Only what was sent to clients (TX) is counted, unless
-    --direction says otherwise.
+    LIST is a list with commas and without blanks; filters take the wildcards * and ?. Station codes
+    are unique only within their network: use --by network,station. Days are each server's local
+    dates, and both ends of a period belong to it. Counts only what was sent to clients (TX), unless
+    --direction is given.
     """
-    from ringserverstats.cli.output import write
-    from ringserverstats.cli.result_table import notes, print_result
-    from ringserverstats.statistics.network_names import idle_patterns
-    from ringserverstats.statistics.parameters import query_of
-    from ringserverstats.statistics.publish import operator_result, public_result
-
     if others:
-        raise UsageError(f"{others[0]!a} is no option; write lists without blanks: month,network")
-    given = {
-        **{name.replace("_", "-"): values for name, values in filters.items()},
-        "by": by,
-        "measure": measure,
-        **{
-            name: (text,)
-            for name, text in (
-                ("from", first),
-                ("to", final),
-                ("month", month),
-                ("year", year),
-                ("last", length),
-                ("sort", sort),
-                ("top", str(top) if top else None),
-            )
-            if text
-        },
-    }
-    query = query_of({name: texts for name, texts in given.items() if texts}, date.today())
+        raise UsageError(
+            f"{others[0]!a} is not an option; write lists without blanks: month,network"
+        )
     if sql and public:
         raise UsageError("--sql and --public exclude one another; take one")
-    settings = load_settings(database)
-    store = open_store(settings, answers=True)
-    if "server" in query.filters and not sql:
-        server_names(store, query.filters["server"])
+    settings = load_settings()
+    store = open_store(settings, for_queries=True)
     if sql:
-        select, values = query.sql(query.network_names(store.ask))
-        click.echo(f"{select};")
-        for number, value in enumerate(values, start=1):
-            click.echo(f"-- ${number}: {value!a}")
+        _print_sql(store, query)
         return
-    policy = public_policy(settings)
-    if public:
-        for pattern in idle_patterns(store, policy.embargoed):
-            click.echo(
-                f"Warning: the embargo on {pattern!a} is of no network in the store; if it should "
-                "be: ringserverstats networks list",
-                err=True,
+    if "server" in query.filters:
+        server_names(store, query.filters["server"])
+    _write_result(store, query, public_policy(settings) if public else None, output)
+
+
+def _print_sql(store: Store, query: Query) -> None:
+    from ringserverstats.statistics.run import select_for
+
+    select, values = select_for(store.ask, query)
+    click.echo(f"{select};")
+    for number, value in enumerate(values, start=1):
+        click.echo(f"-- ${number}: {value!a}")
+
+
+def _write_result(store: Store, query: Query, policy: Policy | None, output: Output) -> None:
+    """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
+    from ringserverstats.cli.output import write
+    from ringserverstats.cli.result_table import notes, print_result
+    from ringserverstats.statistics.network_names import unmatched_patterns
+    from ringserverstats.statistics.publish import operator_result, public_result
+
+    if policy:
+        for pattern in unmatched_patterns(store, policy.embargoed):
+            print_warning(
+                f"the embargo on {pattern!a} matches no network in the store. Check its code with: "
+                "ringserverstats networks list"
             )
-    answer = public_result(store, query, policy) if public else operator_result(store, query)
-    write(answer.rows, format_, output, lambda on: print_result(store, query, answer, on))
-    if format_ != "table":
-        for note in notes(store, query, answer):
-            click.echo(f"Note: {note}", err=True)
+        result = public_result(store, query, policy)
+    else:
+        result = operator_result(store, query)
+    write(result.rows, output, lambda on: print_result(store, query, result, on))
+    if output.format != "table":
+        for note in notes(store, query, result):
+            print_note(note)

@@ -1,4 +1,4 @@
-"""What several commands share: opening the store, tables on a terminal."""
+"""What all commands share: settings, the store, the exporter, tables, progress bars."""
 
 from __future__ import annotations
 
@@ -21,124 +21,143 @@ if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
 _UNLIMITED = 10_000
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 
 
-def load_settings(database: str | None) -> Settings:
-    """The settings, where ``--database`` before or behind the command goes first."""
+def print_note(message: str) -> None:
+    """Print a note on standard error."""
+    click.echo(f"Note: {message}", err=True)
+
+
+def print_warning(message: str) -> None:
+    """Print a warning on standard error."""
+    click.echo(f"Warning: {message}", err=True)
+
+
+def load_settings() -> Settings:
+    """Return the settings; ``--database``, before or after the command, takes precedence."""
     from ringserverstats import settings
 
-    told = database or click.get_current_context().obj
-    warn_of_password(told)
-    return settings.load(database=told)
+    database = click.get_current_context().find_root().obj
+    warn_of_password(database)
+    return settings.load(database=database, warn=print_warning)
 
 
 def warn_of_password(uri: str | None) -> None:
-    """Say so where ``uri``, from the command line, holds a password."""
+    """Print a warning if ``uri``, from the command line, contains a password."""
     if uri and re.search(r"://[^/?]*:[^/?]*@|[?&]password=", uri):
-        click.echo(
-            "Warning: a password on the command line is seen by every user of this machine; set "
-            "DATABASE_URI instead, or put it into ~/.pgpass",
-            err=True,
+        print_warning(
+            "every user of this machine can see a password on the command line; set DATABASE_URI "
+            "instead, or put the password into ~/.pgpass"
         )
 
 
 def open_store(
     settings: Settings,
     *,
-    answers: bool,
-    needed: bool = False,
+    for_queries: bool,
+    must_exist: bool = False,
     quiet: bool = False,
     changes: bool = False,
 ) -> Store:
-    """The store that ``settings`` name, as `opening.open_store` has it.
+    """Return the store that ``settings`` name.
 
     Args:
-        quiet: it says nothing by itself, as it is made for a moment.
-        changes: days of it may change, and go on to InfluxDB at the end of the command.
+        for_queries: see `opening.open_store`.
+        must_exist: see `opening.open_store`.
+        quiet: print no messages of the store.
+        changes: the command changes days; export them to InfluxDB at its end.
     """
     from ringserverstats import opening
 
-    tell = (lambda _: None) if quiet else (lambda message: click.echo(message, err=True))
-    store = opening.open_store(settings, answers=answers, needed=needed, tell=tell)
-    exporter = _exporter(settings) if changes else None
+    notify = (lambda _: None) if quiet else (lambda message: click.echo(message, err=True))
+    store = opening.open_store(
+        settings, for_queries=for_queries, must_exist=must_exist, notify=notify
+    )
+    exporter = _open_exporter(settings) if changes else None
     if exporter is not None:
         existed = store.exists()
         if existed:
-            begin(exporter, store)
+            register_exporter(exporter, store)
 
-        def send() -> None:
-            # As for answers: what reading logs has of memory is too little to split a day in full.
-            _send_due(exporter, open_store(settings, answers=True, quiet=True), is_new=not existed)
+        def export() -> None:
+            # A whole day does not fit into the memory limit for reading logs.
+            again = open_store(settings, for_queries=True, quiet=True)
+            _export_pending(exporter, again, is_new=not existed)
 
-        click.get_current_context().call_on_close(send)
+        click.get_current_context().call_on_close(export)
     return store
 
 
-def _exporter(settings: Settings) -> InfluxExporter | None:
-    """The InfluxDB of the settings; what is wrong with it is told, and stops no command."""
+def _open_exporter(settings: Settings) -> InfluxExporter | None:
+    """Return the exporter; print a warning and return None if its settings are invalid."""
     from ringserverstats import opening
 
     try:
         return opening.open_exporter(settings)
     except UsageError as error:
-        click.echo(f"Warning: nothing goes on to InfluxDB: {error}", err=True)
+        print_warning(f"nothing is exported to InfluxDB: {error}")
         return None
 
 
-def begin(exporter: InfluxExporter, store: Store) -> None:
-    """Let days of ``store`` go on to ``exporter``; says so where it is a new one."""
-    note = exporter.begin(store)
+def register_exporter(exporter: InfluxExporter, store: Store) -> None:
+    """Let ``store`` record which of its days change for ``exporter``."""
+    note = exporter.register(store)
     if note:
-        click.echo(f"Note: {note}", err=True)
+        print_note(note)
 
 
-def _send_due(exporter: InfluxExporter, store: Store, *, is_new: bool) -> None:
-    """Let days that changed go on; whatever happens is told, and what the command did stays so."""
+def _export_pending(exporter: InfluxExporter, store: Store, *, is_new: bool) -> None:
+    """Export pending days; errors are printed and do not change the exit code."""
     try:
         if not store.exists():
             return
         if is_new:
-            exporter.begin(store, is_new=True)
+            exporter.register(store, is_new=True)
         with progress_bar("InfluxDB", None) as progress:
-            sent = exporter.export_pending(
-                store, progress=lambda done, size: progress(done, total=size)
-            )
-        if sent.days or sent.problems:
-            print_export_report(sent, exporter.database.name)
+            report = exporter.export_pending(store, progress=progress)
+        if report.days or report.problems:
+            print_export_report(report, exporter.database.name)
     except RingserverStatsError as error:
-        click.echo(f"Warning: nothing goes on to InfluxDB just now: {error}", err=True)
+        print_warning(f"the export to InfluxDB failed: {error}")
 
 
-def print_export_report(sent: ExportReport, name: str) -> None:
-    """What went on to InfluxDB, and what did not."""
-    if sent.days or not sent.problems:
-        click.echo(f"{name}: {sent.days:,} days, {sent.points:,} points", err=True)
-    for problem in sent.problems[:_MOST_PROBLEMS]:
-        click.echo(f"Warning: {problem}", err=True)
-    if len(sent.problems) > _MOST_PROBLEMS:
-        click.echo(f"Warning: {len(sent.problems) - _MOST_PROBLEMS} more", err=True)
+def print_export_report(report: ExportReport, name: str) -> None:
+    """Print what was exported to the InfluxDB ``name``, and the problems."""
+    if report.days or not report.problems:
+        click.echo(f"{name}: {report.days:,} days, {report.points:,} points", err=True)
+    for problem in report.problems[:_MAX_PROBLEMS]:
+        print_warning(problem)
+    if len(report.problems) > _MAX_PROBLEMS:
+        print_warning(f"{len(report.problems) - _MAX_PROBLEMS} more")
 
 
-def confirm(query: str, *, otherwise: str) -> None:
-    """Go on only if somebody at a terminal says yes to ``query``.
+def confirm(question: str, *, otherwise: str) -> None:
+    """Ask ``question`` on the terminal and abort the command unless the answer is yes.
 
     Raises:
-        UsageError: nobody is there to ask; ``otherwise`` says what is needed then.
+        UsageError: standard input is not a terminal; ``otherwise`` is its message.
     """
     if not sys.stdin.isatty():
         raise UsageError(otherwise)
-    click.confirm(query, abort=True, err=True)
+    click.confirm(question, abort=True, err=True)
 
 
 @contextmanager
 def progress_bar(
     label: str, size: int | None, *extra: str, is_bytes: bool = False
 ) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, nothing elsewhere; call what it gives with what is done.
+    """Show a progress bar on a terminal, nothing elsewhere.
 
     Args:
-        extra: rich's markup of more columns, whose values are given by name.
+        label: what is done.
+        size: the amount to do, if known.
+        extra: rich's markup of more columns.
+        is_bytes: amounts are bytes; also show bytes per second.
+
+    Returns:
+        A function to call with the amount done, the amount to do if it changed, and by name the
+        values of ``extra``.
     """
     if not sys.stderr.isatty():
         yield lambda *_, **__: None
@@ -149,66 +168,76 @@ def progress_bar(
         bars.TextColumn(label),
         bars.BarColumn(),
         bars.TaskProgressColumn(),
-        *(bars.TextColumn(one) for one in extra),
+        *(bars.TextColumn(column) for column in extra),
         *([bars.TransferSpeedColumn()] if is_bytes else []),
         bars.TimeRemainingColumn(),
         console=console(error=True),
         transient=True,
     ) as bar:
         task = bar.add_task("", total=size or None, lines=0)
-        yield lambda done, **values: bar.update(task, completed=done, **values)
+
+        def update(done: int, total: int | None = None, **values: Any) -> None:
+            bar.update(task, completed=done, total=total, **values)
+
+        yield update
 
 
 def console(*, error: bool = False, file: Any = None) -> Console:
-    """A console that never cuts what does not go to a terminal."""
+    """Return a console that never cuts lines of output to a file or pipe."""
     from rich.console import Console
 
-    found = Console(stderr=error, file=file, highlight=False, emoji=False, markup=False)
-    if not found.is_terminal:
-        found.width = _UNLIMITED
-    return found
+    target = Console(stderr=error, file=file, highlight=False, emoji=False, markup=False)
+    if not target.is_terminal:
+        target.width = _UNLIMITED
+    return target
 
 
 def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Table:
-    """An empty table; of each heading whether its column holds numbers."""
+    """Return an empty table.
+
+    Args:
+        headings: for each column its heading and whether it contains numbers.
+        title: a line above the table.
+    """
     from rich import box
     from rich.table import Table
 
-    made = Table(
+    grid = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
+    grid.caption_justify = "left"
     for heading, is_number in headings:
-        made.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    return made
+        grid.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    return grid
 
 
-def note_cut(made: Table, shown: int, size: int) -> None:
-    """Say below ``made`` that only the first ``shown`` of ``size`` rows are in it."""
+def note_cut(grid: Table, shown: int, size: int) -> None:
+    """Note below ``grid`` that it has only the first ``shown`` of ``size`` rows."""
     if size > shown:
-        made.caption = f"the first {shown} of {size:,}; all with --format csv"
-        made.caption_justify = "left"
+        grid.caption = f"the first {shown} of {size:,}; all with --format csv"
 
 
-def width(made: Table, on: Console) -> int:
-    """The columns of a terminal that ``made`` needs to be whole."""
+def width(grid: Table, on: Console) -> int:
+    """Return the width in characters of ``grid`` without line breaks."""
     from rich.measure import Measurement
 
-    return Measurement.get(on, on.options.update(max_width=_UNLIMITED), made).maximum
+    return Measurement.get(on, on.options.update(max_width=_UNLIMITED), grid).maximum
 
 
-def show(made: Table, on: Console) -> None:
-    """Print ``made`` whole: where it is too wide, the terminal breaks its lines."""
-    on.width = max(on.width, width(made, on))
-    on.print(made)
+def show(grid: Table, on: Console) -> None:
+    """Print ``grid`` without cutting it; a terminal breaks lines that are too long."""
+    on.width = max(on.width, width(grid, on))
+    on.print(grid)
 
 
-def rows_of(found: Iterable[Any], kind: type) -> Any:
-    """Dataclasses of one ``kind`` as rows with their fields as columns."""
+def rows_of(items: Iterable[Any], kind: type) -> Any:
+    """Return dataclasses of one ``kind`` as an Arrow table with a column for each field."""
     from dataclasses import fields
 
     import pyarrow as pa
 
-    texts = {
-        one.name: pa.int64() if "int" in str(one.type) else pa.string() for one in fields(kind)
-    }
-    return pa.Table.from_pylist([vars(one) for one in found], pa.schema(texts.items()))
+    schema = [
+        (field.name, pa.int64() if "int" in str(field.type) else pa.string())
+        for field in fields(kind)
+    ]
+    return pa.Table.from_pylist([vars(item) for item in items], pa.schema(schema))

@@ -1,4 +1,4 @@
-"""``ringserverstats verify``: does the store still say what the logs say?"""
+"""``ringserverstats verify``: compare the store with logs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.inputs import find_inputs, input_options, reading
-from ringserverstats.cli.options import database_option, output_options
-from ringserverstats.cli.terminal import load_settings, open_store, rows_of, show, table
+from ringserverstats.cli.inputs import find_inputs, reading_progress
+from ringserverstats.cli.options import (
+    Inputs,
+    Output,
+    database_option,
+    input_options,
+    output_options,
+)
+from ringserverstats.cli.terminal import (
+    load_settings,
+    open_store,
+    print_note,
+    rows_of,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +29,7 @@ if TYPE_CHECKING:
 
     from ringserverstats.verify import Verified
 
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 
 
 @click.command(
@@ -28,54 +41,46 @@ _MOST_SHOWN = 100
     "  ringserverstats verify --format csv -o findings.csv",
 )
 @input_options
-@output_options("table", "csv", "json", "parquet")
+@output_options
 @database_option
-def command(
-    files: tuple[str, ...],
-    server: str | None,
-    name: str | None,
-    format_: str,
-    output: str | None,
-    database: str | None,
-) -> None:
-    """Compare the store with logs, entry by entry; end with 1 if they differ.
+def command(inputs: Inputs, output: Output) -> None:
+    """Compare the store with logs, entry by entry; exit with 1 if they differ.
 
-    The logs are read into a temporary store (in TMPDIR), and each entry, reject and covered day is
-    compared: missing in the store, different, or only in the store. The last is looked for on days
-    and in directions (TX, RX) that the given logs cover whole or by the hour, so give all logs of a
-    day. Without FILES the registered paths are read.
+    Reads the logs into a temporary store (in TMPDIR) and compares each entry, reject and covered
+    day: missing in the store, different, or only in the store. The last is checked only for days
+    and directions (TX, RX) that the given logs cover completely or by the hour, so give all logs of
+    a day. Without FILES, reads the registered paths.
     """
     from msgspec.structs import replace
 
     from ringserverstats.cli.output import write
     from ringserverstats.verify import Finding, verify
 
-    settings = replace(load_settings(database), query_timeout=0)  # a day may take long
-    store = open_store(settings, answers=True, needed=True)
-    sources, _ = find_inputs(files, server, name, store)
-    with reading(sources) as progress:
-        found = verify(sources, store, ipv6_prefix=settings.ipv6_prefix, progress=progress)
-    rows = rows_of(found.findings, Finding)
-    write(rows, format_, output, lambda on: _print(rows, found, on))
-    if found.partly:
-        click.echo(
-            f"Note: {found.partly} days of servers are only partly in these logs, or the logs have "
-            "no names that tell; what only the store has was not looked for there",
-            err=True,
+    settings = replace(load_settings(), query_timeout=0)  # comparing a large day takes long
+    store = open_store(settings, for_queries=True, must_exist=True)
+    sources, _ = find_inputs(inputs, store)
+    with reading_progress(sources) as progress:
+        result = verify(sources, store, ipv6_prefix=settings.ipv6_prefix, progress=progress)
+    rows = rows_of(result.findings, Finding)
+    write(rows, output, lambda on: _print(rows, result, on))
+    if result.partly:
+        print_note(
+            f"{result.partly} days of servers are only partly in these logs, or the names of the "
+            "logs have no interval; entries only in the store were not searched for there"
         )
-    if found.findings:
+    if result.findings:
         click.get_current_context().exit(1)
 
 
-def _print(rows: pa.Table, found: Verified, on: Console) -> None:
-    read = found.report
+def _print(rows: pa.Table, result: Verified, on: Console) -> None:
+    report = result.report
     if not len(rows):
         on.print(
-            f"No differences: {read.entries:,} entries of {read.files:,} files are in the store as"
-            " they were logged."
+            f"No differences: {report.entries:,} entries of {report.files:,} files are in the store"
+            " as they were logged."
         )
         return
-    made = table(
+    grid = table(
         [
             ("thing", False),
             ("state", False),
@@ -88,10 +93,10 @@ def _print(rows: pa.Table, found: Verified, on: Console) -> None:
             ("id or place", False),
         ]
     )
-    for row in rows.slice(0, _MOST_SHOWN).to_pylist():
+    for row in rows.slice(0, _MAX_SHOWN).to_pylist():
         place = f"{row['file']}: line {row['line']:,}" if row["file"] else row["id"] or ""
         amounts = (row["logged_bytes"], row["stored_bytes"])
-        made.add_row(
+        grid.add_row(
             row["thing"],
             row["state"],
             row["server"],
@@ -102,8 +107,7 @@ def _print(rows: pa.Table, found: Verified, on: Console) -> None:
             place,
         )
     counts = ", ".join(
-        f"{number:,} {thing} {state}" for (thing, state), number in sorted(found.counts.items())
+        f"{number:,} {thing} {state}" for (thing, state), number in sorted(result.counts.items())
     )
-    made.caption = f"{counts}; of {read.entries:,} entries in {read.files:,} files"
-    made.caption_justify = "left"
-    show(made, on)
+    grid.caption = f"{counts}; of {report.entries:,} entries in {report.files:,} files"
+    show(grid, on)

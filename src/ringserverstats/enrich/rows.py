@@ -358,7 +358,7 @@ def client_profile_id(keys: Keys, as_read: Sequence[object]) -> int:
     if direction is not None:
         texts = ["" if value is None else str(value) for value in (direction, *rest)]
         parts += "\n".join(["", *texts])
-    return _id(keys.names, b"client_profile", parts)
+    return _id(keys.names, b"origin", parts)  # its name when the first ids were made
 
 
 def _id(key: bytes, kind: bytes, text: str) -> int:

@@ -1,1 +1,1 @@
-"""What leaves the store for other systems."""
+"""Export statistics to other services."""

@@ -1,1 +1,1 @@
-"""Statistics in the form that EIDA's statistics service takes."""
+"""Statistics in the format of EIDA's statistics service."""

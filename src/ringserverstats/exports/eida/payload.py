@@ -1,7 +1,7 @@
 """A month as a payload of EIDA's statistics: by stream and country, with sketches of clients.
 
-What its fields mean: the service's OpenAPI description (1.0.0), and `eida-statistics-aggregator`
-0.8.1 (``EidaStatistic.to_dict``, ``StatCollection.to_json``). What counts: `served`.
+Sources of its fields: the service's OpenAPI description (1.0.0), and `eida-statistics-aggregator`
+0.8.1 (``EidaStatistic.to_dict``, ``StatCollection.to_json``). Module `served` defines what counts.
 """
 
 import json
@@ -20,9 +20,9 @@ from ringserverstats.exports.eida.served import (
     CODES,
     NETWORK,
     SERVED,
-    answered,
-    reading,
-    reason_against,
+    exclusion_reason,
+    query_served,
+    reader_query,
     with_registers,
 )
 from ringserverstats.statistics.coverage import coverage
@@ -30,7 +30,7 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.rollups import month_of
 
-#: One row for each stream (without its packet type) and country; ``registers`` as of `united`.
+#: One row per stream (without packet type) and country; ``registers`` as `merge_registers` returns.
 ROWS = pa.schema(
     [
         ("network", pa.string()),
@@ -44,16 +44,16 @@ ROWS = pa.schema(
     ]
 )
 
-_PIECE = 5_000_000  # rows of sums by day, of which pairs of rows and clients are a part
-_ROWS_AT_ONCE = 1000
+_MAX_DAILY_ROWS = 5_000_000  # of rollups, in one query
+_BATCH = 1000  # rows
 
-_WHOLE = ("complete", "empty")
-_KNOWN = """
+_COVERED = ("complete", "empty")
+_MONTH = """
 SELECT (SELECT count(*) FROM connection_by_day
          WHERE direction = 'TX' AND day BETWEEN $1::date AND $2::date)
        + (SELECT count(*) FROM log_interval
-           WHERE direction = 'TX' AND day BETWEEN $1::date AND $2::date) AS known,
-       (SELECT count(*) FROM pruned_month WHERE month = $1::date) AS pruned,
+           WHERE direction = 'TX' AND day BETWEEN $1::date AND $2::date) AS known_rows,
+       (SELECT count(*) FROM pruned_month WHERE month = $1::date) AS pruned_months,
        (SELECT min(day)::text FROM connection_by_day WHERE direction = 'TX') AS first_day,
        (SELECT max(day)::text FROM connection_by_day WHERE direction = 'TX') AS last_day
 """
@@ -78,7 +78,7 @@ SELECT network, station, location, channel, country, sum(bytes) AS bytes,
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Streams of one code (None: they have none) that are not in the figures, and ``reason``."""
+    """Streams of one network code (None: without codes) that are left out, and the ``reason``."""
 
     code: str | None
     reason: str
@@ -88,10 +88,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Figures:
-    """A month, of which ``month`` is the first day.
+    """The statistics of a month.
 
-    ``days`` are those that the logs of all servers in service cover, as ISO dates; ``entries`` how
-    many entries of these clients there are; ``rows`` is of schema `ROWS`, sorted.
+    Args:
+        month: its first day.
+        days: ISO dates of the days that the logs of all servers in service cover.
+        entries: number of log entries of the clients that count.
+        rows: of schema `ROWS`, sorted.
+        left_out: streams that are not in ``rows``.
     """
 
     month: date
@@ -102,17 +106,17 @@ class Figures:
 
     @property
     def bytes(self) -> int:
-        """Of all rows."""
+        """Bytes of all rows."""
         return int(pc.sum(self.rows["bytes"]).as_py() or 0)
 
     @property
     def requests(self) -> int:
-        """Of all rows."""
+        """Requests of all rows."""
         return int(pc.sum(self.rows["requests"]).as_py() or 0)
 
     @property
     def score(self) -> int:
-        """How many entries became one row, as the aggregator counts lines of its logs."""
+        """Log entries per row, rounded, as the aggregator counts the lines of its logs."""
         return round(self.entries / len(self.rows)) if len(self.rows) else 0
 
 
@@ -123,81 +127,84 @@ def figures(
     classes: Sequence[str] = (EXTERNAL,),
     leave_out: Sequence[str] = (),
 ) -> Figures:
-    """What was served in the month that begins with ``month``.
+    """Return the statistics of a month.
 
     Args:
-        store: what is asked.
-        month: its first day.
-        classes: the classes of clients that count; ``*`` and ``?`` are wildcards.
-        leave_out: networks that do not, by short or extended code, with the same wildcards.
+        store: the store.
+        month: first day of the month.
+        classes: classes of clients that count; ``*`` and ``?`` are wildcards.
+        leave_out: networks that do not count, by short or extended code, with the same wildcards.
 
     Raises:
-        UsageError: the store knows nothing of the month, or not enough.
+        UsageError: the store has no logs of the month, or not all of its transfers.
     """
     key = store.open(create=False).keys.sketches
     first, last = month_of(month)
     since = store.kept_since
-    # Read first: a day is told to be covered only by what is in the figures.
+    # Read before the rows: a day counts as covered only if its logs are in the rows.
     days = _covered_days(store, first, last)
-    asked = reading(first, last, classes)
+    query = reader_query(first, last, classes)
     with store.reading() as ask:
         _check(ask, first, last, since)
-        entries = answered(ask, _ENTRIES, asked)["entries"][0].as_py()
-        sizes, left_out = _chosen(answered(ask, _NETWORKS, asked), leave_out)
-        rows = [
-            with_registers(answered(ask, _ROWS, asked, networks=piece), key).cast(ROWS)
-            for piece in _pieces(sizes)
+        entries = query_served(ask, _ENTRIES, query)["entries"][0].as_py()
+        sizes, left_out = _select_networks(query_served(ask, _NETWORKS, query), leave_out)
+        tables = [
+            with_registers(query_served(ask, _ROWS, query, networks=networks), key).cast(ROWS)
+            for networks in _batches(sizes)
         ]
     return Figures(
-        first, days, int(entries), pa.concat_tables(rows or [ROWS.empty_table()]), left_out
+        first, days, int(entries), pa.concat_tables(tables or [ROWS.empty_table()]), left_out
     )
 
 
 def _covered_days(store: Store, first: date, last: date) -> list[str]:
-    """The days on which the logs of every server in service are whole."""
-    asked = Query(first=first, last=last, filters={"direction": ("TX",)})
-    found = coverage(store, asked)
-    is_whole = pc.is_in(found["state"], pa.array(_WHOLE))
-    days = pa.table({"day": found["day"], "is_whole": is_whole}).group_by("day")
-    whole = days.aggregate([("is_whole", "all")])
-    covered: list[str] = pc.filter(whole["day"], whole["is_whole_all"]).to_pylist()
+    """Return the days that the logs of every server in service cover completely."""
+    query = Query(first=first, last=last, filters={"direction": ("TX",)})
+    states = coverage(store, query)
+    is_covered = pc.is_in(states["state"], pa.array(_COVERED))
+    days = pa.table({"day": states["day"], "is_covered": is_covered}).group_by("day")
+    by_day = days.aggregate([("is_covered", "all")])
+    covered: list[str] = pc.filter(by_day["day"], by_day["is_covered_all"]).to_pylist()
     return sorted(covered)
 
 
 def _check(ask: Ask, first: date, last: date, since: date | None) -> None:
-    """Make sure that requests and clients of the month can be counted.
+    """Check that requests and clients of a month can be counted.
 
     Args:
-        ask: asks the store.
-        first: day of the month, and ``last`` its last one.
-        since: from when on transfers are kept; None: all are.
+        ask: queries the store.
+        first: first day of the month.
+        last: last day of the month.
+        since: first day whose transfers are kept; None: all are.
 
     Raises:
         UsageError: they cannot.
     """
-    known = ask(_KNOWN, [first.isoformat(), last.isoformat()]).to_pylist()[0]
+    row = ask(_MONTH, [first.isoformat(), last.isoformat()]).to_pylist()[0]
     month = f"{first:%Y-%m}"
-    if not known["known"]:
-        held = f"{known['first_day']} to {known['last_day']}" if known["last_day"] else "no logs"
+    if not row["known_rows"]:
+        held = f"{row['first_day']} to {row['last_day']}" if row["last_day"] else "no logs"
         raise UsageError(
-            f"nothing is known of {month}: the store holds {held} of what was sent; read its logs "
+            f"there are no logs of {month}: the store has {held} of sent data (TX). Read the logs "
             "with: ringserverstats ingest FILE..."
         )
-    if known["pruned_month"] or (since is not None and since > first):
-        told = f" (transfers are kept since {since})" if since else ""
+    if row["pruned_months"] or (since is not None and since > first):
+        kept = f" (transfers are kept since {since})" if since else ""
         raise UsageError(
-            f"single transfers of {month} are not kept any more{told}, so that requests and "
-            "clients by stream cannot be counted; export a month of which all are kept"
+            f"individual transfers of {month} are not kept any more{kept}, so that requests and "
+            "clients by stream cannot be counted. Export a month of which all are kept."
         )
 
 
-def _chosen(networks: pa.Table, leave_out: Sequence[str]) -> tuple[dict[str, int], list[LeftOut]]:
-    """The networks that are in the figures, each with the size of its sums, and what is not."""
+def _select_networks(
+    networks: pa.Table, leave_out: Sequence[str]
+) -> tuple[dict[str, int], list[LeftOut]]:
+    """Return the networks that count with the sizes of their rollups, and what is left out."""
     sizes: dict[str, int] = {}
     left_out = []
     for row in networks.to_pylist():
         code, network = row["code"], row["network"]
-        reason = reason_against(code, network, leave_out)
+        reason = exclusion_reason(code, network, leave_out)
         if reason:
             left_out.append(LeftOut(code, reason, row["streams"], int(row["bytes"])))
         else:
@@ -205,28 +212,28 @@ def _chosen(networks: pa.Table, leave_out: Sequence[str]) -> tuple[dict[str, int
     return sizes, left_out
 
 
-def _pieces(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """The networks in their order, so many at once that what is read of them fits into memory."""
-    piece, size = list[str](), 0
+def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """Yield the networks in order, in batches whose rows fit into memory."""
+    batch, size = list[str](), 0
     for network in sorted(sizes):
-        if piece and size + sizes[network] > _PIECE:
-            yield piece
-            piece, size = [], 0
-        piece.append(network)
+        if batch and size + sizes[network] > _MAX_DAILY_ROWS:
+            yield batch
+            batch, size = [], 0
+        batch.append(network)
         size += sizes[network]
-    if piece:
-        yield piece
+    if batch:
+        yield batch
 
 
 def payload(
     month: Figures, sketch: Callable[[bytes], str], generated_at: datetime
 ) -> Iterator[bytes]:
-    """The JSON of ``month``, piece by piece.
+    """Yield the JSON of ``month``.
 
     Args:
-        month: its figures.
-        sketch: of `ringserverstats.exports.eida.sketches.maker`.
-        generated_at: the moment, in UTC.
+        month: the statistics.
+        sketch: returns the sketch of a row's registers, as `sketches.load_encoder` does.
+        generated_at: time in UTC.
     """
     head = {
         "generated_at": f"{generated_at:%Y-%m-%d %H:%M:%S}",
@@ -236,7 +243,7 @@ def payload(
     }
     yield json.dumps(head).removesuffix("}").encode() + b', "stats": ['
     separator = "\n"
-    for batch in month.rows.to_batches(max_chunksize=_ROWS_AT_ONCE):
+    for batch in month.rows.to_batches(max_chunksize=_BATCH):
         rows = (json.dumps(_stat(month.month, row, sketch)) for row in batch.to_pylist())
         yield (separator + ",\n".join(rows)).encode()
         separator = ",\n"
@@ -244,7 +251,7 @@ def payload(
 
 
 def _stat(month: date, row: dict[str, Any], sketch: Callable[[bytes], str]) -> dict[str, Any]:
-    """One row as the service takes it. A ringserver's log tells of no request that failed."""
+    """Return a row as the service expects it. Logs of ringserver contain no failed requests."""
     codes = ("network", "station", "location", "channel", "country")
     return {
         "month": month.isoformat(),

@@ -1,7 +1,7 @@
-"""What a query_string to EIDA's statistics service asks for: its public parameters, checked.
+"""Parse and check the query string of a request to EIDA's statistics service.
 
-What they mean: the service's OpenAPI description (1.0.0), ``/dataselect/public``. A query_string comes
-from anybody: nothing of it is used, or told again, that is not checked or made safe here.
+Parameters: the service's OpenAPI description (1.0.0), ``/dataselect/public``. Anybody can send a
+query string; nothing of it is used or repeated before it is checked or escaped here.
 """
 
 import re
@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, quote
 
 from ringserverstats.store.rollups import month_of
 
-#: How answers may be written; the first one, where the query_string does not say.
+#: Formats of results; the first is the default.
 FORMATS = ("csv", "json")
-#: What may appear in a row as it is, else it is summed.
+#: What rows show; everything else is aggregated.
 LEVELS, DETAILS = ("", "node", "network"), ("month", "year", "country")
 
 _PARAMETERS = (
@@ -24,13 +24,13 @@ _MAY_BE_EMPTY = ("level", "details")
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
 _NETWORK = re.compile(r"[A-Za-z0-9-]{1,8}", re.ASCII)
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
-# Of a query_string, what cannot end a line, a cell of a table or a text.
+# Characters of a query string that cannot end a line, a cell of a table or a text.
 _PLAIN = string.ascii_letters + string.digits + "-._~!$()*:@/?&=+,%"
 _CELL = re.compile(r",(?=[=+\-@])")
 
 
 class RefusedError(Exception):
-    """The query_string gets no figures; ``status`` is that of HTTP."""
+    """The request is refused; ``status`` is the HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -39,11 +39,14 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The parameters of a request.
 
     Args:
-        first: first day, and ``last`` last day, of whole months.
-        nodes: names, and ``network`` and ``countries`` codes, that count; None: all do.
+        first: first day of the first month.
+        last: last day of the last month.
+        nodes: names of nodes; None: all.
+        network: extended code; None: all.
+        countries: codes of countries; None: all.
         level: one of `LEVELS`.
         details: some of `DETAILS`.
         has_sketches: rows have sketches of clients.
@@ -60,46 +63,49 @@ class Request:
 
 
 def format_of(query_string: str) -> str:
-    """The format in which ``query_string`` wants to be answered, also where all else of it is wrong."""
-    told = [value for name, value in _pairs(query_string) if name == "format"]
-    return told[0] if len(told) == 1 and told[0] in FORMATS else FORMATS[0]
+    """Return the requested format, even if other parameters are invalid."""
+    values = [value for name, value in _pairs(query_string) if name == "format"]
+    return values[0] if len(values) == 1 and values[0] in FORMATS else FORMATS[0]
 
 
-def shown(query_string: str) -> str:
-    """``query_string`` as it may be told again: the same to who reads it, and safe in each format.
+def escape(query_string: str) -> str:
+    """Return ``query_string`` with the same meaning and safe in each format.
 
-    What else could end a line, or let a table begin a formula, has its percent-encoding.
+    Characters that could end a line or start a formula in a table are percent-encoded.
     """
     return _CELL.sub("%2C", quote(query_string, safe=_PLAIN, errors="replace"))
 
 
 def request_of(query_string: str, today: date) -> Request:
-    """What ``query_string`` asks for.
+    """Return the parameters of ``query_string``.
 
     Args:
-        today: tells the last month, where the query_string does not.
+        query_string: as received.
+        today: the default of the last month.
 
     Raises:
-        RefusedError: it is not what the interface describes.
+        RefusedError: a parameter is invalid.
     """
-    told = _told(query_string)
-    _one_of("format", told.get("format", FORMATS[0]), FORMATS)
-    first, last = _period(told, today)
-    countries = _list(told, "country")
+    parameters = _parameters(query_string)
+    _check("format", parameters.get("format", FORMATS[0]), FORMATS)
+    first, last = _period(parameters, today)
+    countries = _list(parameters, "country")
     for code in countries or ():
         if not _COUNTRY.fullmatch(code):
-            raise _wrong("country", code, "two capital letters of ISO 3166, or several with commas")
-    nodes = _list(told, "node")
+            raise _invalid(
+                "country", code, "two capital letters of ISO 3166, or several with commas"
+            )
+    nodes = _list(parameters, "node")
+    has_sketches = _check("hllvalues", parameters.get("hllvalues", "false"), ("true", "false"))
     return Request(
         first=first,
         last=last,
         nodes=None if nodes is None else frozenset(nodes),
-        network=_network(told),
+        network=_network(parameters),
         countries=countries,
-        level=_one_of("level", told.get("level", ""), LEVELS),
-        details=_details(told),
-        has_sketches=_one_of("hllvalues", told.get("hllvalues", "false"), ("true", "false"))
-        == "true",
+        level=_check("level", parameters.get("level", ""), LEVELS),
+        details=_details(parameters),
+        has_sketches=has_sketches == "true",
     )
 
 
@@ -107,66 +113,75 @@ def _pairs(query_string: str) -> list[tuple[str, str]]:
     return parse_qsl(query_string, keep_blank_values=True, errors="replace")
 
 
-def _told(query_string: str) -> dict[str, str]:
-    """The parameters, each of which is known and there once."""
-    told: dict[str, str] = {}
+def _parameters(query_string: str) -> dict[str, str]:
+    """Return the parameters by name.
+
+    Raises:
+        RefusedError: a parameter is unknown, repeated or empty.
+    """
+    parameters: dict[str, str] = {}
     for name, value in _pairs(query_string):
         if name not in _PARAMETERS:
             raise RefusedError(
-                400, f"there is no parameter '{shown(name)}'; known are: {', '.join(_PARAMETERS)}"
+                400, f"there is no parameter '{escape(name)}'; known: {', '.join(_PARAMETERS)}"
             )
-        if name in told:
+        if name in parameters:
             raise RefusedError(400, f"parameter '{name}' is given twice; give it once")
         if not value and name not in _MAY_BE_EMPTY:
             raise RefusedError(400, f"parameter '{name}' is empty; leave it out, or give a value")
-        told[name] = value
-    return told
+        parameters[name] = value
+    return parameters
 
 
-def _period(told: dict[str, str], today: date) -> tuple[date, date]:
-    if "start" not in told:
+def _period(parameters: dict[str, str], today: date) -> tuple[date, date]:
+    if "start" not in parameters:
         raise RefusedError(400, "parameter 'start' is missing; give a month such as start=2026-11")
-    first = _month("start", told["start"])
-    if "end" not in told:  # a month to come has nothing yet
+    first = _month("start", parameters["start"])
+    if "end" not in parameters:  # a start in the future gives an empty result
         return first, month_of(max(first, today))[1]
-    last = month_of(_month("end", told["end"]))[1]
+    last = month_of(_month("end", parameters["end"]))[1]
     if last < first:
         raise RefusedError(400, "the period ends before it starts; 'end' is its last month")
     return first, last
 
 
 def _month(name: str, value: str) -> date:
-    found = _MONTH.fullmatch(value)
-    if not found or int(found[1]) < 1:
-        raise _wrong(name, value, "a month such as 2026-11")
-    return date(int(found[1]), int(found[2]), 1)
+    match = _MONTH.fullmatch(value)
+    if not match or int(match[1]) < 1:
+        raise _invalid(name, value, "a month such as 2026-11")
+    return date(int(match[1]), int(match[2]), 1)
 
 
-def _network(told: dict[str, str]) -> str | None:
-    value = told.get("network")
+def _network(parameters: dict[str, str]) -> str | None:
+    value = parameters.get("network")
     if value is not None and not _NETWORK.fullmatch(value):
-        raise _wrong("network", value, "one extended code such as FR or XP2026, and no list")
+        raise _invalid("network", value, "one extended code such as FR or XP2026, and no list")
     return value
 
 
-def _details(told: dict[str, str]) -> frozenset[str]:
-    found = frozenset(_list(told, "details") or ())
-    for detail in sorted(found):
-        _one_of("details", detail, DETAILS)
-    if {"month", "year"} <= found:
+def _details(parameters: dict[str, str]) -> frozenset[str]:
+    details = frozenset(_list(parameters, "details") or ())
+    for detail in sorted(details):
+        _check("details", detail, DETAILS)
+    if {"month", "year"} <= details:
         raise RefusedError(400, "'details' names both month and year; name one of them")
-    return found
+    return details
 
 
-def _list(told: dict[str, str], name: str) -> tuple[str, ...] | None:
-    return tuple(told[name].split(",")) if told.get(name) else None
+def _list(parameters: dict[str, str], name: str) -> tuple[str, ...] | None:
+    return tuple(parameters[name].split(",")) if parameters.get(name) else None
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+def _check(name: str, value: str, known: tuple[str, ...]) -> str:
+    """Return ``value`` of the parameter ``name``.
+
+    Raises:
+        RefusedError: it is not one of ``known``.
+    """
     if value not in known:
-        raise _wrong(name, value, " or ".join(one for one in known if one))
+        raise _invalid(name, value, " or ".join(word for word in known if word))
     return value
 
 
-def _wrong(name: str, value: str, wanted: str) -> RefusedError:
-    return RefusedError(400, f"'{shown(value)}' is no value of '{name}'; it takes {wanted}")
+def _invalid(name: str, value: str, valid: str) -> RefusedError:
+    return RefusedError(400, f"'{escape(value)}' is not a value of '{name}'; it takes {valid}")

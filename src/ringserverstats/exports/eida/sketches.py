@@ -1,13 +1,13 @@
-r"""HyperLogLog sketches of clients, as EIDA's statistics hold them: ``HLL(11, 5)`` of python-hll2.
+r"""HyperLogLog sketches of clients as in EIDA's statistics: ``HLL(11, 5)`` of python-hll2.
 
-A sketch has 2,048 registers. A client's hash of 32 bits, sign-extended to 64, says by its low 11
-bits which register it is of; its rank is the place, from 1, of the lowest bit that is set in the
-rest, and a register holds the greatest rank of its clients. Source: the storage specification of
+A sketch has 2,048 registers. The low 11 bits of a client's hash (32 bits, sign-extended to 64) are
+the number of its register. Its rank is the position, from 1, of the lowest bit set in the other
+bits. A register has the largest rank of its clients. Source: the storage specification of
 HyperLogLog 1.0.0, and ``HLL.add_raw`` of python-hll2 2.0.2.
 
-Here a register that is set is one number, ``index << 5 | rank``: of two of one register the larger
-one counts, so that the columns of many clients are sorted once, and the library, which takes one
-value after the other, gets no more than 2,048 for a row.
+Here a register is one number, ``index << 5 | rank``. The larger of two numbers of a register wins,
+so that one sort merges the registers of many clients, and python-hll2, which takes one value at a
+time, gets at most 2,048 per row.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ _INDEX_BITS, _RANK_BITS = 11, 5
 _REGISTER_BITS = _INDEX_BITS + _RANK_BITS
 _RANK = (1 << _RANK_BITS) - 1
 _REGISTERS = np.dtype("<u2")
-_REMEMBERED = 4096  # sketches, as those who read a network mostly read many of its streams
+_CACHE_SIZE = 4096  # sketches; the clients of a network mostly read many of its streams
 
 Registers = npt.NDArray[np.uint16]
 
 
-def hashes(clients: npt.NDArray[np.int64], key: bytes) -> npt.NDArray[np.int32]:
-    """A hash for each of ``clients``: 32 bits of BLAKE2b (RFC 7693) of the pseudonym, signed.
+def hash_clients(clients: npt.NDArray[np.int64], key: bytes) -> npt.NDArray[np.int32]:
+    """Return a signed 32-bit hash of each pseudonym in ``clients``: keyed BLAKE2b (RFC 7693).
 
-    Keyed, so that a sketch tells of pseudonyms that are stored only to whoever has the secret.
+    Without the key nobody can check whether a sketch contains a pseudonym.
     """
     pseudonyms = memoryview(clients.astype(">i8").tobytes())
     digests = b"".join(
@@ -43,7 +43,7 @@ def hashes(clients: npt.NDArray[np.int64], key: bytes) -> npt.NDArray[np.int32]:
 
 
 def registers(hashed: npt.NDArray[np.int32]) -> Registers:
-    """The register that each hash sets, 0 where it sets none: all bits but the index are 0."""
+    """Return the register of each hash; 0 if all bits but the index are 0."""
     wide = hashed.astype(np.int64)
     rest = wide >> _INDEX_BITS
     lowest = rest & -rest
@@ -52,28 +52,31 @@ def registers(hashed: npt.NDArray[np.int32]) -> Registers:
     return np.where(rank == 0, 0, index << _RANK_BITS | rank).astype(np.uint16)
 
 
-def united(rows: npt.NDArray[np.int64], own: Registers, count: int) -> pa.Array:
-    """The registers of ``count`` rows, each the little-endian bytes of its numbers, ascending.
+def merge_registers(
+    rows: npt.NDArray[np.int64], client_footnotes: Registers, count: int
+) -> pa.Array:
+    """Return the registers of ``count`` rows, each as little-endian bytes in ascending order.
 
     Args:
-        rows: for each pair of a row and a client the row, from 0.
-        own: the register that the client sets.
+        rows: for each pair of a row and a client, the number of the row from 0.
+        client_footnotes: for each pair, the register of the client.
+        count: number of rows.
     """
-    is_set = own != 0
-    pairs = np.sort(rows[is_set] << _REGISTER_BITS | own[is_set])
-    registers_of_rows = pairs >> _RANK_BITS
-    is_largest = np.append(registers_of_rows[1:] != registers_of_rows[:-1], True)
-    kept = pairs[is_largest[: len(pairs)]]
-    ends = np.searchsorted(kept >> _REGISTER_BITS, np.arange(count + 1))
-    values = (kept & ((1 << _REGISTER_BITS) - 1)).astype(_REGISTERS)
+    is_set = client_footnotes != 0
+    pairs = np.sort(rows[is_set] << _REGISTER_BITS | client_footnotes[is_set])
+    row_and_index = pairs >> _RANK_BITS
+    is_largest = np.append(row_and_index[1:] != row_and_index[:-1], True)
+    largest = pairs[is_largest[: len(pairs)]]
+    ends = np.searchsorted(largest >> _REGISTER_BITS, np.arange(count + 1))
+    values = (largest & ((1 << _REGISTER_BITS) - 1)).astype(_REGISTERS)
     offsets = (ends * _REGISTERS.itemsize).astype(np.int64)
     return pa.Array.from_buffers(
         pa.large_binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(values)]
     )
 
 
-def maker() -> Callable[[bytes], str]:
-    r"""What makes the registers of a row a sketch, as text: ``\x`` and hexadecimal digits.
+def load_encoder() -> Callable[[bytes], str]:
+    r"""Return a function from the registers of a row to its sketch: ``\x`` and hexadecimal digits.
 
     Raises:
         UsageError: python-hll2 is not installed.
@@ -88,15 +91,15 @@ def maker() -> Callable[[bytes], str]:
             "pip install 'ringserverstats[eida]'"
         ) from None
 
-    @lru_cache(_REMEMBERED)
-    def sketch(row: bytes) -> str:
-        # Else it would begin as EXPLICIT, which holds the hash of each client.
-        made = HLL(_INDEX_BITS, _RANK_BITS, type=HLLType.SPARSE if row else HLLType.EMPTY)
-        with np.errstate(over="ignore"):  # the library counts on it
+    @lru_cache(_CACHE_SIZE)
+    def encode(row: bytes) -> str:
+        # The default type, EXPLICIT, would contain the hash of each client.
+        hll = HLL(_INDEX_BITS, _RANK_BITS, type=HLLType.SPARSE if row else HLLType.EMPTY)
+        with np.errstate(over="ignore"):  # the library relies on overflows
             for register in np.frombuffer(row, _REGISTERS).tolist():
                 index, rank = register >> _RANK_BITS, register & _RANK
-                made.add_raw(1 << (_INDEX_BITS + rank - 1) | index)
-            raw = made.to_bytes()
+                hll.add_raw(1 << (_INDEX_BITS + rank - 1) | index)
+            raw = hll.to_bytes()
         return "\\x" + str(NumberUtil.to_hex(raw, 0, len(raw)))
 
-    return sketch
+    return encode

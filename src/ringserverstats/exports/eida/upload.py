@@ -1,61 +1,48 @@
-"""A payload sent to a statistics service, which PUT makes replace what is there.
+"""Send a payload to a statistics service, which replaces what it has (PUT).
 
-Of the service's source (June 2026): it reads the token from ``Authentication``, its description
-says ``Authorization``, so both are sent. Whose token it is decides the node.
+The service's source (June 2026) reads the token from ``Authentication``, its description says
+``Authorization``, so both are sent. The token decides to which node the figures belong.
 """
 
-import http.client
-import urllib.error
-import urllib.request
 from typing import IO
 from urllib.parse import urlsplit
 
-from ringserverstats import __version__
 from ringserverstats.enrich.sanitize import visible
 from ringserverstats.errors import ServiceError, UsageError
+from ringserverstats.exports.http import HTTPClient, NoResponseError, proxy_of
 
-_LONGEST_TOKEN = 1000
-_LONGEST_ANSWER = 1 << 20  # so much that a token which is cut at its end is not shown
-_SHOWN = 200
+_MAX_TOKEN = 1000
+_MAX_SHOWN = 200  # characters of a response
+_CONNECT_TIMEOUT = 30  # seconds
 _TIMEOUT = 600  # seconds, as the aggregator waits
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Gives up where it is sent elsewhere: the token is meant for one place.
-
-    Of a PUT the library follows none by itself; the token is not to depend on that.
-    """
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 def check_url(url: str) -> str:
-    """``url`` without its query, as messages show it.
+    """Return ``url`` without its query, for messages.
 
     Raises:
-        UsageError: nothing can be sent there.
+        UsageError: it is not an http(s) URL, or contains a user or password.
     """
     try:
         parts = urlsplit(url)
-        is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_fit = False
-    if not is_fit or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError("--url is no address of a service; write https://HOST/PATH")
+        is_valid = False
+    if not is_valid or not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError("--url is not the address of a service; write https://HOST/PATH")
     if "@" in parts.netloc:
         raise UsageError(
-            "--url holds a user or password, which every user of this machine can see; the token "
-            "comes from the setting eida_token"
+            "--url contains a user or password, which every user of this machine can see; put the "
+            "token into the setting eida_token"
         )
     return parts._replace(query="", fragment="").geturl()
 
 
 def check_token(token: str | None) -> str:
-    """``token``, if it can be sent; it is never shown.
+    """Return ``token``; messages never show it.
 
     Raises:
-        UsageError: there is none, or it holds what no header can.
+        UsageError: it is missing, or not a valid header.
     """
     if not token:
         raise UsageError(
@@ -63,28 +50,28 @@ def check_token(token: str | None) -> str:
             "RINGSERVERSTATS_EIDA_TOKEN, or eida_token in ringserverstats.toml"
         )
     is_plain = token.isascii() and token.isprintable() and " " not in token
-    if not is_plain or len(token) > _LONGEST_TOKEN:
+    if not is_plain or len(token) > _MAX_TOKEN:
         raise UsageError(
-            f"the setting eida_token is no token: one line of up to {_LONGEST_TOKEN} letters, "
+            f"the setting eida_token is not a token: one line of up to {_MAX_TOKEN} letters, "
             "digits and signs, without blanks"
         )
     return token
 
 
-def send(url: str, token: str, body: IO[bytes], size: int) -> str:
-    """Put ``body``, JSON packed by gzip, in the place of what is there.
+def upload(url: str, token: str, body: IO[bytes], size: int) -> str:
+    """Send ``body`` once; the service replaces the rows that it has.
 
     Args:
-        url: of the service, and ``token`` that it gave, both checked.
-        token: see ``url``.
-        body: to be read from where it is.
+        url: of the service; `check_url` accepted it.
+        token: from the service; `check_token` accepted it.
+        body: JSON compressed with gzip, read from its position.
         size: its length in bytes.
 
     Returns:
-        Status, reason and the beginning of what the service answers, printable.
+        Status, reason and the beginning of the response, printable.
 
     Raises:
-        ServiceError: it cannot be reached, or says no.
+        ServiceError: the service cannot be reached, or refused the payload.
     """
     headers = {
         "Authentication": f"Bearer {token}",
@@ -92,42 +79,30 @@ def send(url: str, token: str, body: IO[bytes], size: int) -> str:
         "Content-Type": "application/json",
         "Content-Encoding": "gzip",
         "Content-Length": str(size),
-        "User-Agent": f"ringserverstats/{__version__}",
     }
-    request = urllib.request.Request(url, body, headers, method="PUT")  # noqa: S310 - http(s)
-    opener = urllib.request.build_opener(_NoRedirects)
+    client = HTTPClient(headers, connect_timeout=_CONNECT_TIMEOUT, proxy=proxy_of(url))
     try:
-        with opener.open(request, timeout=_TIMEOUT) as answer:
-            return _shown(f"{answer.status} {answer.reason}", answer.read(_LONGEST_ANSWER), token)
-    except urllib.error.HTTPError as error:
-        with error:
-            told = _shown(f"{error.code} {error.reason}", _text_of(error), token)
-        raise ServiceError(f"{check_url(url)} answers {told}; {_next_step(error.code)}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        told = _shown(str(reason), b"", token)
+        response = client.request("PUT", url, body, timeout=_TIMEOUT)
+    except NoResponseError as error:
         raise ServiceError(
-            f"{check_url(url)} cannot be reached, or broke off ({told}); look there whether it "
-            "took the figures before you send them again"
+            f"{check_url(url)} cannot be reached, or the connection broke ({error}). Check there "
+            "whether it has the figures before you send them again."
         ) from None
+    message = _printable(response.status, response.reason, response.body, token)
+    if response.status >= 300:
+        raise ServiceError(f"{check_url(url)} answers {message}; {_next_step(response.status)}")
+    return message
 
 
-def _text_of(error: urllib.error.HTTPError) -> bytes:
-    try:
-        return error.read(_LONGEST_ANSWER)
-    except (OSError, http.client.HTTPException):
-        return b""
-
-
-def _shown(status: str, text: bytes, token: str) -> str:
-    """What a service said, without the token that it may repeat, and cut."""
-    said = visible(b" ".join([status.encode("utf-8", "backslashreplace"), *text.split()]))
-    return said.replace(token, "***")[:_SHOWN]
+def _printable(status: int, reason: str, body: bytes, token: str) -> str:
+    """Return what a service answered, cut, without the token that it may repeat."""
+    head = f"{status} {reason}".encode("utf-8", "backslashreplace")
+    return visible(b" ".join([head, *body.split()])).replace(token, "***")[:_MAX_SHOWN]
 
 
 def _next_step(status: int) -> str:
-    if 300 <= status < 400:
-        return "it is elsewhere, where the token is not sent: name the right --url"
+    if status < 400:
+        return "redirects are not followed, because the token is meant for one host: correct --url"
     if status in (401, 403):
         return "check the setting eida_token"
-    return "nothing was taken, as far as it says"
+    return "nothing was stored, as far as it reports"

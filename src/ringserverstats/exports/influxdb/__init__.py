@@ -1,1 +1,1 @@
-"""Where days go on to after a commit."""
+"""Export the days of a store to InfluxDB."""

@@ -1,4 +1,4 @@
-"""Days that changed go on to InfluxDB; what it does not take stays due, and goes out later."""
+"""Export days that changed to InfluxDB; days that fail stay pending and are exported later."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from ringserverstats.errors import ExportError, StoreError
 from ringserverstats.exports.influxdb.client import InfluxDB
-from ringserverstats.exports.influxdb.points import NOTHING, Points, Rules, points_of
+from ringserverstats.exports.influxdb.points import NO_POINTS, PointOptions, Points, points_of
 from ringserverstats.store.base import PendingDay, Readable, Store
 from ringserverstats.store.export_queue import due, pending_export
 from ringserverstats.store.rollups import month_of
@@ -19,72 +19,73 @@ SELECT DISTINCT day FROM connection_by_day
 """
 _VERSION = "SELECT coalesce(max(version), 0) AS version FROM day_version WHERE day = $1::date"
 _ONE_DAY = timedelta(days=1)
+#: Called with the number of days done and to do.
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class ExportReport:
-    """What went out.
+    """What an export did.
 
     Args:
-        days: that were given whole, and ``points`` of them.
-        points: see ``days``.
-        left: days that are due still.
-        problems: what did not go out, and why.
+        days: how many days were exported completely.
+        points: how many points these have.
+        pending: how many days are still pending.
+        problems: what failed, and why.
     """
 
     days: int = 0
     points: int = 0
-    left: int = 0
+    pending: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class InfluxExporter:
-    """An InfluxDB that a store's days go on to, and what of clients it is told."""
+    """Exports the days of a store to ``database``."""
 
     database: InfluxDB
-    rules: Rules
+    options: PointOptions
 
-    def begin(self, store: Store, *, is_new: bool = False) -> str:
-        """Let days that change from now on go there; to be called before any is changed.
+    def register(self, store: Store, *, is_new: bool = False) -> str:
+        """Let ``store`` record which days change from now on. Call this before changing any.
 
         Args:
-            store: which is there.
-            is_new: it was made just now, so that all of its days go there.
+            store: an existing store.
+            is_new: the store was just created, so that all of its days are pending.
 
         Returns:
-            What the user should know: days of before go there by `export_range` alone.
+            A note for the user if earlier days are not exported by themselves, else an empty text.
         """
-        definition = f"{self.rules.definition} {self.database.definition}".strip()
-        began = store.register_exporter(self.database.name, definition, all_due=is_new)
-        if not began or is_new or not len(store.ask(_DAYS, [None, None])):
+        definition = f"{self.options.definition} {self.database.definition}".strip()
+        is_first = store.register_exporter(self.database.name, definition, all_due=is_new)
+        if not is_first or is_new or not len(store.ask(_DAYS, [None, None])):
             return ""
         return (
-            f"{self.database.name} gets the days that change from now on; for those that are in "
-            "the store already: ringserverstats export influxdb"
+            f"days that change from now on are exported to {self.database.name}. To export the "
+            "days that the store already has: ringserverstats export influxdb"
         )
 
-    def due(self, store: Readable) -> list[PendingDay]:
-        """The days that have to go there."""
+    def pending(self, store: Readable) -> list[PendingDay]:
+        """Return the days to export, oldest first."""
         return due(store.ask, self.database.name)
 
     def export_pending(self, store: Store, *, progress: Progress = lambda *_: None) -> ExportReport:
-        """Give it the days that changed until now; who does the same meanwhile is waited for."""
-        sent = ExportReport()
+        """Export the days that changed until now, after other exports have finished."""
+        report = ExportReport()
         with store.sending():
-            days = self.due(store)
-            sent.left = len(days)
+            days = self.pending(store)
+            report.pending = len(days)
             try:
-                for number, one in enumerate(days):
+                for number, pending in enumerate(days):
                     progress(number, len(days))
-                    if self._give(store, one.day, sent, is_cleared=one.corrected):
-                        sent.left -= 1
+                    if self._export_day(store, pending.day, report, clear=pending.corrected):
+                        report.pending -= 1
                 self._export_months(store)
             except ExportError as error:
-                later = f"; {sent.left:,} days are to go there later" if sent.left else ""
-                sent.problems.append(f"{error}{later}")
-        return sent
+                later = f"; {report.pending:,} days stay pending" if report.pending else ""
+                report.problems.append(f"{error}{later}")
+        return report
 
     def export_range(
         self,
@@ -94,84 +95,82 @@ class InfluxExporter:
         *,
         progress: Progress = lambda *_: None,
     ) -> ExportReport:
-        """Let it have of these days what ``store`` has, and nothing else.
+        """Replace the points of a period by those of ``store``.
 
         Args:
-            store: the store.
-            first: None is the first day of the store, of ``last`` the last one.
-            last: see ``first``.
-            progress: called with the days done and to do.
+            store: an existing store.
+            first: first day; None: that of the store.
+            last: last day; None: that of the store.
+            progress: called with the number of days done and to do.
 
         Raises:
-            ExportError: it cannot be reached.
+            ExportError: InfluxDB cannot be reached.
         """
-        sent = ExportReport()
-        self.begin(store)
+        report = ExportReport()
+        self.register(store)
         with store.sending():
             days: list[date] = store.ask(_DAYS, [first, last])["day"].to_pylist()
             begin, last = first or min(days, default=last), last or max(days, default=first)
             if begin is None or last is None:
-                return sent  # the store is empty, and no period was told
-            store.mark_unexported(self.database.name, begin, last)  # a kill may come at any moment
+                return report  # the store is empty, and no period is given
+            store.mark_unexported(self.database.name, begin, last)  # a kill may follow at any time
             for number, day in enumerate(days):
                 progress(number, len(days))
                 if begin < day:
                     self.database.delete(begin, day - _ONE_DAY)
                 begin = day + _ONE_DAY
-                self._give(store, day, sent, is_cleared=True)
+                self._export_day(store, day, report, clear=True)
             if begin <= last:
                 self.database.delete(begin, last)
             self._export_months(store)
-        return sent
+        return report
 
-    def _give(self, store: Store, day: date, sent: ExportReport, *, is_cleared: bool) -> bool:
-        """Give it a day as it is now; returns whether it took it whole.
+    def _export_day(self, store: Store, day: date, report: ExportReport, *, clear: bool) -> bool:
+        """Export a day, add it to ``report``, and return whether it was exported completely.
 
         Args:
             store: the store.
             day: the day.
-            sent: what went out is added to it.
-            is_cleared: points that are there go first.
+            report: gets the result.
+            clear: delete the day's points first.
 
         Raises:
-            ExportError: it is away.
+            ExportError: InfluxDB cannot be reached.
         """
         is_kept = self.database.is_kept(day)
         try:
             with snapshot(store, limited=False) as state:
                 version = int(state.ask(_VERSION, [day])["version"][0].as_py())
-                points = points_of(state, day, self.rules) if is_kept else NOTHING
-        except StoreError as error:  # of this day; the others are to go out
-            sent.problems.append(f"{day}: {error}")
+                points = points_of(state, day, self.options) if is_kept else NO_POINTS
+        except StoreError as error:  # other days may succeed
+            report.problems.append(f"{day}: {error}")
             return False
-        # Of older days no hours are known any more, whose points may be there.
+        # Points by the hour may exist for days whose hours are not known any more.
         lost_hours = state.kept_since is not None and day < state.kept_since
-        refused = self._write(day, points, is_cleared or lost_hours, sent)
+        if (clear or lost_hours) and not self.database.delete(day, day):
+            report.problems.append(
+                f"{day}: {self.database.name} cannot delete points. Points of renamed or deleted "
+                "clients, networks and servers stay there."
+            )
+        refused = self._write(points)
         if refused:
-            sent.problems.append(f"{day}: {refused[0]}")
+            report.problems.append(f"{day}: {refused[0]}")
             return False
         if points.too_large:
-            sent.problems.append(
-                f"{day}: {points.too_large} points are left out, whose sums are over 2^63-1"
+            report.problems.append(
+                f"{day}: {points.too_large} points with totals over 2^63-1 are left out"
             )
         store.mark_exported(self.database.name, day, version)
-        sent.days += 1
-        sent.points += points.count
+        report.days += 1
+        report.points += points.count
         return True
 
-    def _write(
-        self, day: date, points: Points, is_cleared: bool, sent: ExportReport
-    ) -> list[ExportError]:
-        """Put the points of a day there; returns why some were refused."""
-        if is_cleared and not self.database.delete(day, day):
-            sent.problems.append(
-                f"{day}: {self.database.name} cannot take points away: it keeps those of "
-                "clients, networks and servers that are called otherwise now"
-            )
+    def _write(self, points: Points) -> list[ExportError]:
+        """Write all batches of ``points`` and return why some were refused."""
         refused = []
-        for piece in points.lines:
+        for lines in points.lines:
             try:
-                self.database.write(piece)
+                self.database.write(lines)
             except ExportError as error:
                 if error.is_away:
                     raise
@@ -179,7 +178,7 @@ class InfluxExporter:
         return refused
 
     def _export_months(self, store: Store) -> None:
-        """Make the sums over longer times anew that days were given of."""
+        """Rebuild the longer totals of months with exported days."""
         for month in pending_export(store.ask, self.database.name):
-            self.database.fill(month, month_of(month)[1])
+            self.database.rebuild_totals(month, month_of(month)[1])
             store.mark_months_complete(self.database.name, month)

@@ -1,8 +1,8 @@
-"""A day as points in InfluxDB's line protocol: one for each time and set of tags.
+"""A day as points in InfluxDB's line protocol: one point for each time and set of tags.
 
-A day's points stand at its midnight, those of logs by the hour at that hour: in the server's local
-time, written as if it were UTC. So a point's date is the day that all other answers tell, each day
-is one span of 24 hours, and no change of clocks lets two of them fall together.
+A day's points are at its midnight, those of logs by the hour at that hour: in the server's local
+time, written as if it were UTC. So the date of a point is the day of all other results, each day is
+a span of 24 hours, and daylight saving time never maps two hours to one time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.statistics.publish import Policy
-from ringserverstats.statistics.query import Query, result_in
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_in
 from ringserverstats.store.base import Readable
 
 MEASUREMENT = "ringserverevents"
 FIELDS = ("bytes", "packets", "transfers")
-#: Tags by the groups that they are of.
+#: Tags by dimension.
 TAGS = {
     "server": "server",
     "direction": "direction",
@@ -34,21 +35,21 @@ TAGS = {
     "agent-family": "agent",
     "client": "hosthash",
 }
-#: Of these, what tells of single clients, or of few.
+#: Dimensions that identify individual clients, or small groups.
 _IDENTIFYING = ("city", "geohash", "agent-family", "client")
 _DAY = 86_400
-_LARGEST = 2**63 - 1
-_BATCH = 10_000  # points that are sent at once
+_MAX_INTEGER = 2**63 - 1
+_BATCH = 10_000  # points per request
 _HOURS = "SELECT count(*) AS hours FROM hour_by_day WHERE day = $1::date AND hour >= 0"
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What of clients goes to the exporter.
+class PointOptions:
+    """Which data of clients points contain.
 
     Args:
-        hosthash: their pseudonyms.
-        policy: of what may be told to everybody, where everybody can read it; else None.
+        hosthash: include the pseudonyms.
+        policy: what is withheld because everybody can read the database; None: nothing.
     """
 
     hosthash: bool = True
@@ -56,77 +57,77 @@ class Rules:
 
     @property
     def definition(self) -> str:
-        """What it is told, as one text: where that is another one, points of before do not fit."""
+        """The options as one text; points of another definition have to be exported again."""
         embargoed = sorted(self.policy.embargoed) if self.policy else []
-        return " ".join([",".join(TAGS[name] for name in self.groups), *embargoed])
+        return " ".join([",".join(TAGS[name] for name in self.dimensions), *embargoed])
 
     @property
-    def groups(self) -> tuple[str, ...]:
-        """The groups that are tags."""
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that are tags."""
         left_out = _IDENTIFYING if self.policy else () if self.hosthash else ("client",)
         return tuple(name for name in TAGS if name not in left_out)
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a day: ``lines`` in pieces, how many, and those too large for a field."""
+    """The points of a day: ``lines`` in batches, their number, and how many exceed a field."""
 
     lines: Iterable[bytes]
     count: int
     too_large: int
 
 
-NOTHING = Points((), 0, 0)
+NO_POINTS = Points((), 0, 0)
 
 
-def points_of(state: Readable, day: date, rules: Rules) -> Points:
-    """The points of ``day``, of one state of a store."""
-    since = state.kept_since  # of days before no hours of streams are known
+def points_of(state: Readable, day: date, options: PointOptions) -> Points:
+    """Return the points of ``day`` from one state of a store."""
+    since = state.kept_since  # earlier days have no hours of streams
     is_hourly = (since is None or day >= since) and state.ask(_HOURS, [day])["hours"][0].as_py() > 0
-    groups = (*(["hour"] if is_hourly else []), *rules.groups)
-    embargoed = rules.policy.embargoed if rules.policy else ()
-    # Without what no split tells: else a total less its split would tell it.
+    dimensions = (*(["hour"] if is_hourly else []), *options.dimensions)
+    embargoed = options.policy.embargoed if options.policy else ()
+    # Without streams outside of networks: otherwise a total minus its networks would reveal them.
     filters: dict[str, tuple[str, ...]] = {"network": ("*",)} if embargoed else {}
-    query = Query(dimensions=groups, first=day, last=day, filters=filters, measures=FIELDS)
-    return _points(result_in(state.ask, query, embargoed=embargoed), day, groups)
+    query = Query(dimensions=dimensions, first=day, last=day, filters=filters, measures=FIELDS)
+    return _points(run_in(state.ask, query, embargoed=embargoed), day, dimensions)
 
 
-def _points(rows: pa.Table, day: date, groups: Sequence[str]) -> Points:
+def _points(rows: pa.Table, day: date, dimensions: Sequence[str]) -> Points:
     time = np.full(len(rows), (day - date(1970, 1, 1)).days * _DAY)
-    if "hour" in groups:
+    if "hour" in dimensions:
         time += 3600 * rows["hour"].cast(pa.int64()).fill_null(0).to_numpy()
-    columns = {TAGS[name]: _written(rows[name]) for name in groups if name != "hour"}
+    columns = {TAGS[name]: _escape(rows[name]) for name in dimensions if name != "hour"}
     keys = [*columns, "time"]
     amounts = {name: rows[name].cast(pa.decimal128(38, 0)) for name in FIELDS}
-    # Again, as names that differ may be written alike, and one point would replace the other.
+    # Different names may be escaped alike; their amounts are added, or one would replace the other.
     table = pa.table({**columns, "time": time, **amounts}).group_by(keys)
     table = table.aggregate([(name, "sum") for name in FIELDS])
     largest = pc.max_element_wise(*(table[f"{name}_sum"] for name in FIELDS))
-    whole = table.filter(pc.less_equal(largest, pa.scalar(_LARGEST, pa.decimal128(38, 0))))
-    return Points(_lines(whole, list(columns)), len(whole), len(table) - len(whole))
+    fits = table.filter(pc.less_equal(largest, pa.scalar(_MAX_INTEGER, pa.decimal128(38, 0))))
+    return Points(_lines(fits, list(columns)), len(fits), len(table) - len(fits))
 
 
-def _written(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values of a tag as they are written; unique ones are looked at once."""
-    found = column.combine_chunks().dictionary_encode()
-    words = found.dictionary.fill_null("")
-    # A backslash may not stand before what is escaped, nor a line end anywhere.
+def _escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values of a tag in line protocol."""
+    encoded = column.combine_chunks().dictionary_encode()
+    words = encoded.dictionary.fill_null("")
+    # Line protocol allows no backslash before an escaped character, and no line end.
     words = pc.replace_substring_regex(words, r"[\\\x00-\x1f\x7f]", "/")
     words = pc.replace_substring_regex(words, r"([,= ])", r"\\\1")
-    return words.take(found.indices).fill_null("")
+    return words.take(encoded.indices).fill_null("")
 
 
 def _lines(rows: pa.Table, tags: Sequence[str]) -> Iterator[bytes]:
     for start in range(0, len(rows), _BATCH):
         part = rows.slice(start, _BATCH).combine_chunks()
         pieces: list[pa.Array | pa.Scalar] = [pa.scalar(MEASUREMENT)]
-        for tag in sorted(tags):  # in which order InfluxDB keeps them
+        for tag in sorted(tags):  # the order in which InfluxDB stores them
             values = part[tag].combine_chunks()
-            told = pc.binary_join_element_wise(f",{tag}=", values, "")
-            pieces.append(pc.if_else(pc.equal(values, ""), "", told))
+            texts = pc.binary_join_element_wise(f",{tag}=", values, "")
+            pieces.append(pc.if_else(pc.equal(values, ""), "", texts))
         for number, name in enumerate(FIELDS):
-            told = part[f"{name}_sum"].combine_chunks().cast(pa.int64()).cast(pa.string())
-            pieces += [f"{' ,'[number > 0]}{name}=", told, "i"]
+            texts = part[f"{name}_sum"].combine_chunks().cast(pa.int64()).cast(pa.string())
+            pieces += [f"{' ,'[number > 0]}{name}=", texts, "i"]
         pieces += [" ", part["time"].combine_chunks().cast(pa.string()), "\n", ""]
         lines = pc.binary_join_element_wise(*pieces)
         _, ends, text = lines.buffers()
