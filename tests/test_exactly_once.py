@@ -58,7 +58,7 @@ def test_crlf_is_the_same_log(store: Store, log: Log) -> None:
     assert (report.entries, report.known) == (0, 1)
 
 
-def test_twins_apart_from_each_other_count_both(store: Store, log: Log) -> None:
+def test_duplicates_apart_from_each_other_count_both(store: Store, log: Log) -> None:
     path = log(block() + block(agent="other") + block())
     assert read_into(store, path).entries == 3
     assert read_into(store, path).known == 3
@@ -201,7 +201,7 @@ def test_sums_stay_right_in_many_small_batches(
 
 @pytest.fixture(scope="module")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of half a dozen batches, with twins in it."""
+    """A log of half a dozen batches, with duplicates in it."""
     rng = random.Random(7)
     blocks = []
     for number in range(10_000):

@@ -39,7 +39,7 @@ Totals = dict[str, list[tuple[object, ...]]]
 
 
 def blocks(count: int, *, start: int = START, seed: int = 7) -> list[str]:
-    """Blocks of many clients and streams, with twins among them."""
+    """Blocks of many clients and streams, with duplicates among them."""
     rng = random.Random(seed)
     written: list[str] = []
     for number in range(count):
