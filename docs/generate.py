@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parent
 _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
-    "amounts": "`connection_by_day`, or of streams the sums by month and by day",
+    "amounts": "`connection_by_day`, or rollups of streams",
     "profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
     " of streams `stream_profiles_by_day` and `stream_profiles_by_month`",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
-    "means": "the sums by day of covered days",
+    "means": "rollups by day, covered days only",
 }
 _EXAMPLE = Query(
     dimensions=("month", "network"),
@@ -135,7 +135,7 @@ def _groups() -> str:
         joins = (*one.joins, *(["network_period"] if one.registry_key else []))
         joined = ", ".join(f"`{name}`" for name in joins)
         rows.append((f"`{one.name}`", one.help, _code(one.key_sql(resolved=True)), shown, joined))
-    return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)
+    return _table(("dimension", "what it is", "key", "label (`k`: the key)", "joins"), rows)
 
 
 def _filters() -> str:
