@@ -1,6 +1,6 @@
-"""Write what of the manual comes from the code: commands, statistics, the man page.
+"""Write what of the manual comes from the code: commands, statistics, tables, the man page.
 
-Of statistics.md only what stands between the comments ``<!-- name -->`` and ``<!-- end -->``.
+In statistics.md and tables.md only the text between ``<!-- name -->`` and ``<!-- end -->``.
 """
 
 import html
@@ -17,6 +17,7 @@ from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, JOINS, ME
 from ringserverstats.statistics.plan import plan_query
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sql import select_sql
+from ringserverstats.store.tables import TABLES
 
 FOLDER = Path(__file__).parent
 _WIDTH = 96
@@ -40,8 +41,9 @@ _EXAMPLE = Query(
 
 def pages() -> dict[Path, str]:
     """The text of every page, by its file."""
-    statistics = FOLDER / "statistics.md"
+    statistics, tables = FOLDER / "statistics.md", FOLDER / "tables.md"
     return {
+        tables: _filled(tables.read_text(), {"tables": _tables()}),
         FOLDER / "commands.md": _commands(),
         FOLDER / "ringserverstats.1": _man(),
         statistics: _filled(
@@ -112,6 +114,17 @@ def _filled(page: str, parts: dict[str, str]) -> str:
         )
         assert count == 1, name
     return page
+
+
+def _tables() -> str:
+    """Each table of the store with its columns."""
+    sections = []
+    for table in TABLES.values():
+        rows = [(f"`{column.name}`", column.type, column.comment) for column in table.columns]
+        packed = f" PostgreSQL: a view of `{table.stored}`." if table.arrays else ""
+        columns = _table(("column", "type", "what it is"), rows)
+        sections.append(f"## `{table.name}`\n\n{table.comment}{packed}\n\n{columns}")
+    return "\n".join(sections)
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
