@@ -135,7 +135,7 @@ def test_cut_anywhere_every_line_is_accounted_for(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.data())
-def test_ids_of_twins_do_not_depend_on_the_cuts(log: list[int], data: st.DataObject) -> None:
+def test_ids_of_duplicates_do_not_depend_on_the_cuts(log: list[int], data: st.DataObject) -> None:
     digest = np.array([bytes([kind] * 16) for kind in log], "V16")
     # Identical entries have the same log time.
     time = np.array([1000 * (kind == 3) + 25 * kind for kind in log], np.int64)

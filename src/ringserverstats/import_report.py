@@ -44,18 +44,18 @@ def time_zone_note(label: str, server: Server) -> str:
     )
 
 
-def count_notes(report: ImportReport, doubtful_days: list[date]) -> Iterator[str]:
+def count_notes(report: ImportReport, misdated_days: list[date]) -> Iterator[str]:
     """Yield the notes on entries that were counted before.
 
     Args:
-        doubtful_days: days of the entries that are in the store on another day, sorted.
+        misdated_days: days of the entries that are in the store on another day, sorted.
     """
     if report.misdated:
         yield (
             f"{report.misdated} entries are in the store on other days than in these logs: they "
             "were read before without the log's name, or in another time zone. These days are "
             "incomplete. Delete them and read their logs again: ringserverstats delete --server "
-            f"NAME --from {doubtful_days[0]} --to {doubtful_days[-1]}"
+            f"NAME --from {misdated_days[0]} --to {misdated_days[-1]}"
         )
     if report.imported:
         yield (

@@ -81,8 +81,8 @@ def ingest(
             writer.submit(rows)
             del rows  # so that its memory is freed once it is written
         writer.wait()
-    if writer.doubtful:
-        store.mark_incomplete(writer.doubtful)
+    if writer.misdated_days:
+        store.mark_incomplete(writer.misdated_days)
     for file in pipeline.files_read:
         report.resolved += store.settle_rejects(file, try_only=options.dry_run)
     if not options.dry_run:
@@ -92,7 +92,7 @@ def ingest(
         time_zone_note(source.label, server) for server, source in pipeline.contradicted.values()
     ]
     report.notes += options.geoip.problems if options.geoip else []
-    report.notes += count_notes(report, sorted(day for _, day in writer.doubtful))
+    report.notes += count_notes(report, sorted(day for _, day in writer.misdated_days))
     return report
 
 
@@ -114,13 +114,13 @@ def _batches(parts: Iterator[Rows], size: int) -> Iterator[Rows]:
 class _Writer:
     """Writes one batch in ``pool`` while the next is read, and adds the counts to ``report``.
 
-    ``doubtful`` are the servers and days of entries that are in the store on another day.
+    ``misdated_days`` are the servers and days of entries that are in the store on another day.
     """
 
     write: Callable[[Rows], Written]
     pool: Executor
     report: ImportReport
-    doubtful: set[tuple[int, date]] = field(default_factory=set)
+    misdated_days: set[tuple[int, date]] = field(default_factory=set)
     _connections: list[Int64s] = field(default_factory=list)
     _writing: Future[Written] | None = None
 
@@ -143,7 +143,7 @@ class _Writer:
         report.resolved += written.resolved
         report.misdated += written.misdated
         report.imported += written.imported
-        self.doubtful |= written.doubtful
+        self.misdated_days |= written.misdated_days
         self._connections.append(written.connections)
         self._writing = None
 

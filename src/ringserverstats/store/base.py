@@ -114,7 +114,7 @@ class Written:
         connections: the ids of the connections.
         resolved: entries that had been rejected before.
         misdated: known entries that the store has on another day.
-        doubtful: the servers and days of misdated entries.
+        misdated_days: the servers and days of misdated entries.
         imported: entries that were not counted because their day was imported.
     """
 
@@ -127,7 +127,7 @@ class Written:
     connections: npt.NDArray[np.int64]
     resolved: int = 0
     misdated: int = 0
-    doubtful: frozenset[tuple[int, date]] = frozenset()
+    misdated_days: frozenset[tuple[int, date]] = frozenset()
     imported: int = 0
 
 

@@ -370,7 +370,7 @@ class SQLStore(ABC):
                     "this step was stored: run the same again, which leaves these days out"
                 )
             new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
-            misdated, doubtful = find_misdated(session, rows.entries, new)
+            misdated, misdated_days = find_misdated(session, rows.entries, new)
             imported = new & in_imported_days(session, rows)
             new &= ~imported
             summary = write_summary(rows, new, elsewhere, imported=int(imported.sum()))
@@ -379,7 +379,9 @@ class SQLStore(ABC):
                 insert(session, coarse, new)
             resolved, changed = insert_log_status(session, rows, new)
             raise_versions(session, changed)
-            return replace(summary, resolved=resolved, misdated=misdated, doubtful=doubtful)
+            return replace(
+                summary, resolved=resolved, misdated=misdated, misdated_days=misdated_days
+            )
 
     def set_log_status(self, rows: Rows) -> None:
         with self._session(write=True) as session:
