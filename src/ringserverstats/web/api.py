@@ -84,16 +84,16 @@ def servers(service: Service, request: Request) -> Response:
 
 
 def _parameters(
-    request: Request, own: str = "", *, allowed: tuple[str, ...] | None = None
+    request: Request, extra: str = "", *, allowed: tuple[str, ...] | None = None
 ) -> tuple[dict[str, list[str]], str, str]:
-    """Return the parameters of a query, the value of parameter ``own``, and the format.
+    """Return the parameters of a query, the value of parameter ``extra``, and the format.
 
     Raises:
         UsageError: a parameter is not ``allowed`` (None: all are), repeated or invalid.
     """
     parameters = query_parameters(request)
     values = {}
-    for name in (own, "format"):
+    for name in (extra, "format"):
         texts = parameters.pop(name, [])
         if len(texts) > 1:
             raise UsageError(f"{name} is given more than once")
@@ -105,7 +105,7 @@ def _parameters(
         for name in parameters.keys() - {*allowed}:
             names = ", ".join((*allowed, "format"))
             raise UsageError(f"unknown parameter {name!a}; allowed: {names}")
-    return parameters, values[own], format_
+    return parameters, values[extra], format_
 
 
 def _table_response(
