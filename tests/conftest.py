@@ -127,6 +127,24 @@ def held_open(store: Store) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def held_by_another(path: Path, *, write: bool = False) -> Iterator[Callable[[], object]]:
+    """Another process has the DuckDB file open, until what this gives is called, or the end."""
+    code = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == 'r');"
+        " print(); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-uc", code, path, "w" if write else "r"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        yield lambda: process.communicate(b"\n")
+        if process.poll() is None:
+            process.communicate(b"\n")
+
+
 def assert_whole(store: Store) -> None:
     """All tables of ``store`` tell of the same entries."""
     with held_open(store):
@@ -276,7 +294,7 @@ class CommandLine:
         """Start it and go on; ``batch`` rows are written at once, of a short log too."""
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
-            " from ringserverstats.logs import source; source.CHUNK = 1 << 19;"
+            " from ringserverstats.logs import source; source.CHUNK = 1 << 17;"
             " from ringserverstats.cli import main; main()"
         )
         return subprocess.Popen(

@@ -54,10 +54,10 @@ LIVES = st.tuples(
 @given(st.lists(LIVES, min_size=1, max_size=5), st.dates(date(2005, 1, 1), date(2027, 1, 1)))
 def test_a_code_stands_for_what_the_definition_says(networks: list[Network], day: date) -> None:
     periods = [span for span in spans(networks) if span.code == "XP"]
-    resolved = [span for span in periods if span.first_day <= day <= span.last_day]
-    assert len(resolved) <= 1
-    assert [(span.network, span.is_nearest) for span in resolved] == [
-        expected for expected in (by_definition(networks, day),) if expected
+    current = [span for span in periods if span.first_day <= day <= span.last_day]
+    assert len(current) <= 1
+    assert [(span.network, span.is_nearest) for span in current] == [
+        answer for answer in (by_definition(networks, day),) if answer
     ]
     for span, after in pairwise(periods):
         assert span.first_day <= span.last_day < after.first_day
@@ -76,19 +76,17 @@ def test_what_is_reused_within_a_year_goes_by_date() -> None:
 
 
 def test_codes_with_their_year_and_permanent_ones_stay() -> None:
-    resolved = {(span.code, span.network) for span in spans(REGISTRY)}
-    assert ("FR", "FR") in resolved
-    assert ("XP2014", "XP2014") in resolved
-    assert ("XP", "XP2014") in resolved
+    pairs = {(span.code, span.network) for span in spans(REGISTRY)}
+    assert ("FR", "FR") in pairs
+    assert ("XP2014", "XP2014") in pairs
+    assert ("XP", "XP2014") in pairs
 
 
 def test_the_registry_of_fdsn() -> None:
     registry = read_registry(str(FDSN))
     networks = registry.networks
     assert registry.left_out == 3
-    assert [
-        (network.extended, str(network.first_day), str(network.last_day)) for network in networks
-    ] == [
+    assert [(span.extended, str(span.first_day), str(span.last_day)) for span in networks] == [
         ("1T2024", "2024-03-01", "2026-09-14"),
         ("FR", "1962-01-01", "None"),
         ("XP2014", "2014-05-01", "2016-01-01"),
@@ -100,7 +98,7 @@ def test_the_registry_of_fdsn() -> None:
 
 def test_the_text_of_a_station_service() -> None:
     networks = read_registry(str(STATION)).networks
-    assert [(network.extended, str(network.last_day)) for network in networks] == [
+    assert [(span.extended, str(span.last_day)) for span in networks] == [
         ("FR", "None"),
         ("XP2014", "2016-01-01"),
     ]
@@ -186,9 +184,9 @@ def test_the_commands(run: CommandLine, service: str) -> None:
     none = run("networks", "list")
     assert none.returncode == 3
     assert "there is no registry" in none.stderr
-    refreshed = run("networks", "refresh", f"{service}/ws")
-    assert "4 networks, 3 of them temporary; 0 before" in refreshed.stdout
-    assert "3 rows were left out" in refreshed.stderr
+    process = run("networks", "refresh", f"{service}/ws")
+    assert "4 networks, 3 of them temporary; 0 before" in process.stdout
+    assert "3 rows were left out" in process.stderr
     failed = run("networks", "refresh", f"{service}/moved?key=secret")
     assert failed.returncode == 3
     assert "stay as they are" in failed.stderr
@@ -259,10 +257,10 @@ def test_a_code_with_its_year_means_its_network_on_all_days() -> None:
 def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
-    shown = run("stats", "--by", "network")
-    assert " 1T2024 " in shown.stdout
-    assert " 1T " not in shown.stdout
-    assert "count as the nearest network: 1T2024" in shown.stdout
+    process = run("stats", "--by", "network")
+    assert " 1T2024 " in process.stdout
+    assert " 1T " not in process.stdout
+    assert "count as the nearest network: 1T2024" in process.stdout
     assert "nearest" not in run("stats", "--by", "station").stdout
 
 
@@ -296,6 +294,6 @@ def test_a_network_is_the_same_whatever_the_period(
     read_into(store, DATA / "v4.1.0-text")
     store.set_registry([Network("XP", date(2025, 1, 1), date(2026, 12, 31), "Now", None)])
     query = Query(dimensions=("network",), first=first, last=last, measures=("bytes", "clients"))
-    codes = {row["network"] for row in run_query(store, query).to_pylist()}
-    assert "XP2025" in codes
-    assert "XP" not in codes
+    networks = {row["network"] for row in run_query(store, query).to_pylist()}
+    assert "XP2025" in networks
+    assert "XP" not in networks

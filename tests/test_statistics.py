@@ -54,7 +54,7 @@ UPDATE client_profile SET class = ['external', 'mirror', 'feeder'][abs(client_pr
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBStore]:
     folder = tmp_path_factory.mktemp("sample")
     logs = sample_logs(folder / "logs", days=33, one_in=3)
-    for day in range(4, 28):  # of which nothing is asked
+    for day in range(4, 28):  # outside of all queried periods
         for path in logs.glob(f"*/*log-202609{day:02d}T*"):
             path.unlink()
     store = make_store(folder / "store.duckdb", memory="1GB")
@@ -67,7 +67,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBStore]:
 
 @pytest.fixture(scope="module")
 def facts(sample: DuckDBStore) -> pa.Table:
-    """Transfers with all that can be told apart, as the brute force starts from."""
+    """Transfers with the columns of all dimensions, for counting by brute force."""
     rows = sample.ask(
         "SELECT t.day, t.hour, v.name AS server, t.direction::text AS direction,"
         " t.protocol::text AS protocol, t.entry, t.connection, c.pseudonym AS client,"
@@ -99,17 +99,17 @@ def facts(sample: DuckDBStore) -> pa.Table:
 
 
 def _of_network(code: str | None, day: date) -> dict[str, str | None]:
-    found = network_period(code, day)
+    result = network_period(code, day)
     return {
         "code": code,
-        "network": found.extended if found else code,
-        "network-name": found.name if found else None,
-        "network-doi": found.doi if found else None,
+        "network": result.extended if result else code,
+        "network-name": result.name if result else None,
+        "network-doi": result.doi if result else None,
     }
 
 
 def _of_whom(row: dict) -> dict[str, str]:
-    """What a table shows of a client, where it is and whose it is."""
+    """The labels of a client's location and institution."""
     country, city, asn = (row[name] for name in ("country", "city", "asn"))
     if city not in ("unknown", "private network"):
         city = (city or "unknown") + (f" ({country})" if country not in (None, "unknown") else "")
@@ -125,9 +125,9 @@ def _of_whom(row: dict) -> dict[str, str]:
 
 
 def brute(rows: pa.Table, by: tuple[str, ...]) -> dict[tuple, tuple[int, ...]]:
-    """For each group what the single transfers in it tell, counted by Arrow."""
+    """The measures of each group of transfers, counted by Arrow."""
     names = list(by) or ["all"]
-    told = rows.group_by(names).aggregate(
+    aggregates = rows.group_by(names).aggregate(
         [
             ("bytes", "sum"),
             ("packets", "sum"),
@@ -137,21 +137,21 @@ def brute(rows: pa.Table, by: tuple[str, ...]) -> dict[tuple, tuple[int, ...]]:
             ("connection", "count_distinct"),
         ]
     )
-    counted = [name for name in told.column_names if name not in names]
+    counted = [name for name in aggregates.column_names if name not in names]
     return {
         tuple(row[name] for name in by): tuple(row[name] for name in counted)
-        for row in told.to_pylist()
+        for row in aggregates.to_pylist()
     }
 
 
-def answer(store: DuckDBStore, query: Query) -> dict[tuple, tuple[int, ...]]:
+def result_rows(store: DuckDBStore, query: Query) -> dict[tuple, tuple[int, ...]]:
     rows = run_query(store, query).to_pylist()
-    found = {
+    result = {
         tuple(row[name] for name in query.dimensions): tuple(row[name] for name in ALL)
         for row in rows
     }
-    assert len(found) == len(rows)
-    return found
+    assert len(result) == len(rows)
+    return result
 
 
 PERIODS = (
@@ -159,18 +159,18 @@ PERIODS = (
     (date(2026, 9, 1), date(2026, 9, 3)),
     (date(2026, 9, 29), date(2026, 11, 2)),
 )
-#: Groups that are columns of one table, so that two of them tell no more than one.
+#: Dimensions that are columns of one table, so that pairs of them test nothing new.
 OF_WHO = {"class", "country", "country-name", "city", "geohash", "asn", "institution"}
 NAMES = {"network-name", "network-doi"}
 PAIRS = [
     (),
-    *((one,) for one in DIMENSIONS),
+    *((name,) for name in DIMENSIONS),
     *(
         pair
         for pair in itertools.combinations(DIMENSIONS, 2)
         if not set(pair) <= OF_WHO and not set(pair) & NAMES
     ),
-    *((one, name) for one in ("network", "month", "stream", "country") for name in NAMES),
+    *((other, name) for other in ("network", "month", "stream", "country") for name in NAMES),
     ("class", "institution"),
     ("country", "city"),
 ]
@@ -178,7 +178,7 @@ PAIRS = [
 
 @pytest.mark.parametrize("turn", half_in_soak(len(PERIODS)))
 def test_every_pair_of_groups(sample: DuckDBStore, facts: pa.Table, turn: int) -> None:
-    """Every group in all periods, each pair in one of them."""
+    """Every dimension in all periods, each pair in one of them."""
     first, last = PERIODS[turn % len(PERIODS)]
     day, server = pc.field("day"), pc.field("server")
     rows = facts.filter((day >= first.isoformat()) & (day <= last.isoformat()))
@@ -186,7 +186,7 @@ def test_every_pair_of_groups(sample: DuckDBStore, facts: pa.Table, turn: int) -
     filters = {"server": ("node-a", "node-c")}
     for by in of_turn(PAIRS, turn, len(PERIODS)):
         query = Query(dimensions=by, first=first, last=last, filters=filters, measures=ALL)
-        assert answer(sample, query) == brute(rows, by), by
+        assert result_rows(sample, query) == brute(rows, by), by
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_hours_of_servers_that_log_by_the_hour(
     query = Query(
         dimensions=by, first=date(2026, 9, 29), filters={"server": ("node-b",)}, measures=ALL
     )
-    assert answer(sample, query) == brute(rows, by)
+    assert result_rows(sample, query) == brute(rows, by)
 
 
 FILTERED = [
@@ -231,7 +231,7 @@ FILTERED = [
 
 
 def chosen(words: pa.ChunkedArray, patterns: tuple[str, ...]) -> pa.ChunkedArray:
-    """Which of ``words`` fit one of ``patterns``."""
+    """Which of ``words`` match one of ``patterns``."""
     fits = [
         word
         for word in words.unique().to_pylist()
@@ -251,7 +251,7 @@ def test_filters(sample: DuckDBStore, facts: pa.Table, filters: dict, first: dat
         rows = rows.filter(fits)
     by = ("month", "network") if "network" in filters else ("day",)
     query = Query(dimensions=by, first=first, filters=filters, measures=ALL)
-    assert answer(sample, query) == brute(rows, by)
+    assert result_rows(sample, query) == brute(rows, by)
     whole = brute(rows, ()).get((), (0,) * len(ALL))
     assert tuple(totals(sample, query).values()) == whole
 
@@ -259,7 +259,7 @@ def test_filters(sample: DuckDBStore, facts: pa.Table, filters: dict, first: dat
 def test_client_as_a_filter(sample: DuckDBStore, facts: pa.Table) -> None:
     client = facts["client"][0].as_py()
     query = Query(dimensions=("client",), filters={"client": (client,)}, measures=ALL)
-    assert list(answer(sample, query)) == [(client,)]
+    assert list(result_rows(sample, query)) == [(client,)]
 
 
 def test_sort_and_top(sample: DuckDBStore) -> None:
@@ -292,8 +292,8 @@ def test_wrong_queries_say_what_is_wrong(given: dict, message: str) -> None:
 
 
 def test_all_that_is_declared_has_a_help() -> None:
-    for one in (*DIMENSIONS.values(), *FILTERS.values(), *MEASURES.values()):
-        assert one.help
+    for declared in (*DIMENSIONS.values(), *FILTERS.values(), *MEASURES.values()):
+        assert declared.help
 
 
 def test_injection_is_only_a_value_that_matches_nothing(sample: DuckDBStore) -> None:

@@ -33,7 +33,7 @@ class Dimension:
         is_time: it is a calendar time; results are ordered by it.
         of_stream: it belongs to the stream, not to the log entry.
         registry_key: the key where the network registry resolves codes.
-        is_identifying: a value may stand for few clients, so small counts are suppressed.
+        is_identifying: a value may stand for few clients, so rows of few are suppressed.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Measure:
     unit: str = ""
 
 
-#: The network of streams whose network is embargoed.
+#: The label that stands for all embargoed networks.
 OTHER = "other"
 #: Dimensions that depend on how the registry resolves network codes.
 NETWORK_DIMENSIONS = frozenset({"network", "network-name", "network-doi"})

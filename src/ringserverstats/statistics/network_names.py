@@ -59,17 +59,13 @@ class NetworkNames:
 
     def segments(self, first: date | None, last: date | None) -> list[Segment]:
         """Return the segments of a period, in order."""
-        ends = {span.last_day + _ONE_DAY for span in self.spans}
-        changes = sorted(
-            day
-            for day in ends | {span.first_day for span in self.spans}
-            if max(first or self.first, self.first) < day <= min(last or self.last, self.last)
-        )
-        begins, ends_ = [first, *changes], [*(day - _ONE_DAY for day in changes), last]
-        return [
-            Segment(begin, end, min(max(begin or self.first, self.first), end or self.last))
-            for begin, end in zip(begins, ends_, strict=True)
-        ]
+        begin, end = max(first or self.first, self.first), min(last or self.last, self.last)
+        changes = {span.first_day for span in self.spans}
+        changes |= {span.last_day + _ONE_DAY for span in self.spans}
+        inner = sorted(day for day in changes if begin < day <= end)
+        days = [min(begin, last or self.last), *inner]
+        firsts, lasts = [first, *inner], [*(day - _ONE_DAY for day in inner), last]
+        return list(map(Segment, firsts, lasts, days))
 
     def nearest(self, ask: Ask, first: date | None, last: date | None) -> list[str]:
         """Return the networks that count for days of a period on which they did not operate."""

@@ -35,9 +35,9 @@ def period(values: Mapping[str, str], today: date) -> tuple[date | None, date | 
         raise UsageError("month, year, last and from/to exclude one another. Use one")
     if "last" in given:
         return periods.last(given["last"], today)
-    for name, form in _FORMS.items():
-        if name in given and len(given[name]) != len(form):
-            raise UsageError(f"{name} {given[name]!r} has another form. Write {form}")
+    for name in _FORMS.keys() & given.keys():
+        if len(given[name]) != len(_FORMS[name]):
+            raise UsageError(f"{name} {given[name]!r} has another form. Write {_FORMS[name]}")
     whole = given.get("month", given.get("year"))
     begin, end = given.get("from", whole), given.get("to", whole)
     first = periods.first_day(begin) if begin else None

@@ -1,5 +1,6 @@
 """How a query is answered: which tables are read, for which days, and what is aggregated first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -138,7 +139,7 @@ class Plan:
         query: the query.
         network_names: what codes resolve to.
         resolves_networks: keys depend on what codes resolve to.
-        parts: the subqueries, whose rows are joined by their keys.
+        parts: the subqueries; their rows are joined by the keys.
     """
 
     query: Query
@@ -186,30 +187,36 @@ def needs_transfers(query: Query) -> bool:
 
 def _part(query: Query, names: NetworkNames, kind: str, measures: tuple[str, ...]) -> Part:
     source = _source(query, kind)
-    resolves = _resolves_networks(query, names)
-    joins = {join for name in query.dimensions for join in DIMENSIONS[name].joins}
-    joins |= {"client_profile"} if "clients" in measures else set()
-    joins |= {"stream"} if resolves else set()
-    joins -= {"stream"} if source.has_codes else set()
-    if names.spans and NETWORK_DIMENSIONS & set(query.dimensions):
-        joins.add("network_period")
+    joins = _joins(query, names, source, measures)
     # Rows of streams are many, and clients are counted faster when there are fewer of them.
     is_large = kind == "amounts" and source == ROLLUPS["stream"]
     is_counted = "clients" in measures and source != ROLLUPS["entry"]
     first_step = None
     if is_large or is_counted:
-        first_step = _pre_aggregation(query, source, resolves, "client_profile" in joins)
+        resolves, needs_profiles = _resolves_networks(query, names), "client_profile" in joins
+        first_step = _pre_aggregation(query, source, resolves, needs_profiles)
+    amounts = {MEASURES[name].amount for name in measures}
     return Part(
         kind,
         measures,
         source,
         tuple(_pieces(query, names, source)),
         tuple(name for name in JOINS if name in joins),
-        tuple(
-            amount for amount in AMOUNTS if amount in {MEASURES[name].amount for name in measures}
-        ),
+        tuple(name for name in AMOUNTS if name in amounts),
         first_step,
     )
+
+
+def _joins(
+    query: Query, names: NetworkNames, source: Source, measures: tuple[str, ...]
+) -> set[str]:
+    joins = {join for name in query.dimensions for join in DIMENSIONS[name].joins}
+    joins |= {"client_profile"} if "clients" in measures else set()
+    joins |= {"stream"} if _resolves_networks(query, names) else set()
+    joins -= {"stream"} if source.has_codes else set()
+    if names.spans and NETWORK_DIMENSIONS & set(query.dimensions):
+        joins.add("network_period")
+    return joins
 
 
 def _detail(query: Query) -> str:
@@ -289,19 +296,26 @@ def _pieces(query: Query, names: NetworkNames, source: Source) -> list[Piece]:
 
 def _split(
     monthly: str | None, first: date | None, last: date | None
-) -> list[tuple[str | None, date | None, date | None]]:
-    """Return whole months with their table, and the days before and after with None."""
-    if monthly is None or max(first or _LATEST, last or _LATEST) > _LATEST:
-        return [(None, first, last)]
-    start, end = first and _month_from(first), last and _month_until(last)
-    if start and end and start > end:
-        return [(None, first, last)]
-    pieces: list[tuple[str | None, date | None, date | None]] = [(monthly, start, end)]
+) -> Iterator[tuple[str | None, date | None, date | None]]:
+    """Yield whole months with their table, and the days before and after them with None."""
+    months = _whole_months(first, last) if monthly else None
+    if months is None:
+        yield None, first, last
+        return
+    start, end = months
+    yield monthly, start, end
     if start and start != first:
-        pieces.append((None, first, start - _ONE_DAY))
+        yield None, first, start - _ONE_DAY
     if end and end != last:
-        pieces.append((None, end + _ONE_DAY, last))
-    return pieces
+        yield None, end + _ONE_DAY, last
+
+
+def _whole_months(first: date | None, last: date | None) -> tuple[date | None, date | None] | None:
+    """Return the first and last day of the whole months in a period; None if it has none."""
+    if max(first or _LATEST, last or _LATEST) > _LATEST:
+        return None
+    start, end = first and _month_from(first), last and _month_until(last)
+    return None if start and end and start > end else (start, end)
 
 
 def _month_from(day: date) -> date:

@@ -1,4 +1,4 @@
-"""Results by role. The public sees no single clients, embargoed networks or small counts.
+"""Results by role. The public sees no single clients, embargoed networks or rows of few clients.
 
 Several queries of periods or networks that differ a little still reveal their difference; see
 docs/privacy.md.
@@ -26,7 +26,7 @@ _ADDITIVE = frozenset({"bytes", "packets", "transfers"})
 _TOO_FEW = "the result is suppressed: it has fewer than {least} clients"
 _COMBINED = (
     "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
-    " Their figures are shown only if that reveals no small count"
+    " Their figures are shown only if that reveals no row of few clients"
 )
 _EMBARGOED_ROWS = "rows of embargoed networks are suppressed"
 _EMBARGOED_FIGURES = "figures exclude embargoed networks"
@@ -131,19 +131,20 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     least = policy.min_clients
     if least > 1 and _is_identifying(query.filters) and total[_CLIENTS] < least:
         rows, safe_total, suppressed = [], None, [_TOO_FEW.format(least=least)]
-    elif least > 1 and _is_identifying((*query.dimensions, *query.filters)):
-        rows, is_combined = _without_small_counts(counted, rows, least)
+    elif least > 1 and _has_identifying_columns(query):
+        rows, is_combined = _without_few_clients(counted, rows, least)
         suppressed += [_COMBINED.format(least=least)] if is_combined else []
-    has_bounds = AT_MOST in table.column_names and DISTINCT & set(query.shown)
-    names = [*query.dimensions, *query.shown, *([AT_MOST] if has_bounds else [])]
+    names = [*query.dimensions, *query.shown]
+    if AT_MOST in table.column_names and DISTINCT & set(query.shown):
+        names.append(AT_MOST)
     shown = pa.Table.from_pylist(rows[: query.top], table.schema).select(names)
     return Result(shown, safe_total, suppressed)
 
 
 def _with_clients(query: Query) -> Query:
-    """Return ``query`` for all rows, with the number of clients if small counts are suppressed."""
+    """Return ``query`` for all rows, with the number of clients if rows of few are suppressed."""
     measures = query.shown
-    if _is_identifying((*query.dimensions, *query.filters)) and _CLIENTS not in measures:
+    if _has_identifying_columns(query) and _CLIENTS not in measures:
         measures = (*measures, _CLIENTS)
     return replace(query, top=_MOST_ROWS + 1, measures=measures)
 
@@ -163,13 +164,17 @@ def _without_single_networks(read: Ask, query: Query, policy: Policy, rows: list
     )
     networks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for row in run_in(read, embargoed).to_pylist():
-        networks[tuple(row[name] for name in others)].add(row["network"])
+        networks[_values(row, others)].add(row["network"])
     return [
         row
         for row in rows
-        if any(row[name] != OTHER for name in streams)
-        or _network_count(networks[tuple(row[name] for name in others)]) >= _AT_LEAST
+        if _values(row, streams) != (OTHER,) * len(streams)
+        or _network_count(networks[_values(row, others)]) >= _AT_LEAST
     ]
+
+
+def _values(row: Row, names: list[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
 
 
 def _network_count(networks: set[str]) -> int:
@@ -182,7 +187,11 @@ def _is_identifying(names: Iterable[str]) -> bool:
     return any(DIMENSIONS[name].is_identifying for name in names)
 
 
-def _without_small_counts(query: Query, rows: list[Row], least: int) -> tuple[list[Row], bool]:
+def _has_identifying_columns(query: Query) -> bool:
+    return _is_identifying((*query.dimensions, *query.filters))
+
+
+def _without_few_clients(query: Query, rows: list[Row], least: int) -> tuple[list[Row], bool]:
     """Return ``rows`` with the suppressed ones combined, and whether there are any.
 
     One row stands for all suppressed rows with the same values of the other dimensions.
@@ -198,7 +207,7 @@ def _without_small_counts(query: Query, rows: list[Row], least: int) -> tuple[li
 
 
 def _combined(query: Query, rows: list[Row], least: int) -> Row | None:
-    """Return suppressed ``rows`` as one; None if even that reveals a small count."""
+    """Return suppressed ``rows`` as one; None if even that reveals few clients."""
     identifying = [name for name in query.dimensions if DIMENSIONS[name].is_identifying]
     has_figures = not _is_revealed(rows, least)
     if not identifying or (_is_identifying(query.filters) and not has_figures):
@@ -225,11 +234,18 @@ def suppressed_rows(rows: list[Row], dimensions: tuple[str, ...], least: int) ->
         for dimension in dimensions:
             others = [name for name in dimensions if name != dimension]
             for numbers in _same(rows, others, range(len(rows))):
-                hidden = [n for n in numbers if n in suppressed]
-                shown = [n for n in numbers if n not in suppressed]
-                if hidden and shown and _is_revealed([rows[n] for n in hidden], least):
-                    suppressed.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
+                _suppress_revealing(rows, numbers, suppressed, least)
     return suppressed
+
+
+def _suppress_revealing(
+    rows: list[Row], numbers: list[int], suppressed: set[int], least: int
+) -> None:
+    """Add the smallest of the rows ``numbers`` to ``suppressed`` if their total reveals one."""
+    hidden = [rows[n] for n in numbers if n in suppressed]
+    shown = [n for n in numbers if n not in suppressed]
+    if hidden and shown and _is_revealed(hidden, least):
+        suppressed.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
 
 
 def _is_revealed(hidden: list[Row], least: int) -> bool:
@@ -241,5 +257,5 @@ def _same(rows: list[Row], names: list[str], numbers: Iterable[int]) -> Iterator
     """Yield the positions ``numbers`` of rows, those with the same values of ``names`` together."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number in sorted(numbers):
-        groups[tuple(rows[number][name] for name in names)].append(number)
+        groups[_values(rows[number], names)].append(number)
     yield from groups.values()

@@ -13,6 +13,7 @@ from ringserverstats.statistics.dimensions import (
     OTHER,
     STREAM_FILTER,
     Dimension,
+    Filter,
 )
 from ringserverstats.statistics.network_names import NetworkNames, matches_network
 from ringserverstats.statistics.plan import ENTRY_COLUMNS, Part, Piece, Plan, PreAggregation
@@ -49,7 +50,7 @@ def conditions(query: Query, day: str, parameters: list[object]) -> str:
     """Return the SQL condition of the period and filters of ``query`` on the table ``f``.
 
     Args:
-        query: the query, whose network filters are matched with codes.
+        query: the query; its network filters are compared with codes only.
         day: the column of the day.
         parameters: the parameters of the statement, to which values are appended.
     """
@@ -223,12 +224,18 @@ def _filters(
             network = _of_codes("{network} {{test}}", has_codes=has_codes)
             texts.append(_any(_is_network(names, values, network, "f.day", parameters)))
         else:
-            is_direct = has_codes and filter_.of_stream
-            column = f"f.{filter_.column}" if is_direct else filter_.column
-            patterns = ("" if value == filter_.empty else value for value in values)
-            test = _any([f"{column} {_bind_like(parameters, pattern)}" for pattern in patterns])
-            texts.append(test if is_direct else filter_.sql.format(condition=test))
+            texts.append(_pattern_filter(filter_, values, parameters, has_codes=has_codes))
     return texts
+
+
+def _pattern_filter(
+    filter_: Filter, values: tuple[str, ...], parameters: list[object], *, has_codes: bool
+) -> str:
+    is_direct = has_codes and filter_.of_stream
+    column = f"f.{filter_.column}" if is_direct else filter_.column
+    patterns = ("" if value == filter_.empty else value for value in values)
+    test = _any([f"{column} {_bind_like(parameters, pattern)}" for pattern in patterns])
+    return test if is_direct else filter_.sql.format(condition=test)
 
 
 def _of_codes(template: str, *, has_codes: bool) -> str:

@@ -28,7 +28,7 @@ def _create_app() -> "Starlette":
     from ringserverstats.web.application import create
 
     warnings: list[str] = []
-    made = create(settings.load(warn=warnings.append))
+    app = create(settings.load(warn=warnings.append))
     for warning in warnings:  # only now is the log set up
         logging.getLogger("ringserverstats.web").warning(warning)
-    return made
+    return app

@@ -40,13 +40,13 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def stats(service: Service, request: Request) -> Response:
     """Return the result of any query."""
-    reader = request.user.reader
+    role = request.user.role
     parameters, _, format_ = _parameters(request)
     query = query_of(parameters, today())
     store = service.existing_store()  # no snapshot: it would be held while rows are sent
-    result = result_for(reader, store, query, service.policy)
+    result = result_for(role, store, query, service.policy)
     notes = [
-        *log_footnotes(store, query, gaps(store, query), with_rejects=reader.is_operator),
+        *log_footnotes(store, query, gaps(store, query), with_rejects=role.is_operator),
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),
     ]
@@ -60,14 +60,14 @@ def coverage_rows(service: Service, request: Request) -> Response:
     query = query_of(parameters, today())
     with service.snapshot() as store:
         rows = coverage(store, query, by=by or PERIODS[0])
-    if not request.user.reader.is_operator:  # these counts include all networks
+    if not request.user.role.is_operator:  # these counts include all networks
         rows = rows.drop_columns(["entries", "rejects"])
     return _table_response(rows, format_, "coverage")
 
 
 def reject_rows(service: Service, request: Request) -> Response:
     """Return rejected parts of logs; for the operator, as rows contain file names."""
-    if not request.user.reader.is_operator:
+    if not request.user.role.is_operator:
         raise HTTPException(403, "only the operator can see rejected log entries")
     parameters, _, format_ = _parameters(request, allowed=(*PERIOD, "server"))
     query = query_of(parameters, today())
@@ -122,7 +122,7 @@ def _table_response(
 
 def eida(service: Service, request: Request) -> Response:
     """Return statistics in the form of EIDA's dataselect statistics."""
-    if request.user.reader.networks and service.settings.read_access != "public":
+    if request.user.role.networks and service.settings.read_access != "public":
         raise HTTPException(403, "this covers all networks; your token covers some")
     reply = statistics_service.respond(
         service.existing_store(),
@@ -136,8 +136,8 @@ def eida(service: Service, request: Request) -> Response:
 
 def metrics(service: Service, request: Request) -> Response:
     """Return metrics for Prometheus."""
-    reader = request.user.reader
-    if not reader.is_operator and (reader.networks or service.policy.embargoed):
+    role = request.user.role
+    if not role.is_operator and (role.networks or service.policy.embargoed):
         raise HTTPException(403, "metrics cover all networks; only the operator can see them")
     with service.snapshot() as store:
         version = service.version(store, None, None)

@@ -35,11 +35,11 @@ class Principal(BaseUser):
 
     Args:
         name: name of the token; empty without a token.
-        reader: what the sender may read.
+        role: what the sender may read.
     """
 
     name: str
-    reader: Role
+    role: Role
 
 
 #: A sender without a token.

@@ -21,11 +21,11 @@ _MAX_BARS = 40
 
 def chart_file(service: Service, request: Request) -> Response:
     """Return a chart as SVG or PNG."""
-    reader = request.user.reader
+    role = request.user.role
     name, format_ = request.path_params["name"], request.path_params["format"]
     if format_ not in _MEDIA_TYPES:
         raise HTTPException(404, "this file does not exist; charts are svg or png")
-    table = None if name in CHARTS else find_table(name, reader)
+    table = None if name in CHARTS else find_table(name, role)
     with service.snapshot() as store:
         data_period = service.data_period(store)
         view = parse_view(query_parameters(request), data_period, today(), SORTS, {})
@@ -33,10 +33,10 @@ def chart_file(service: Service, request: Request) -> Response:
 
     def draw() -> bytes:
         if table is None:
-            overview, colours = overview_and_colours(service, reader, view)
+            overview, colours = overview_and_colours(service, role, view)
             spec, title = chart_spec(name, overview, colours, charts.WIDE), CHARTS[name]
         else:
-            spec, title = _bars(service, reader, table, view), table.title
+            spec, title = _bars(service, role, table, view), table.title
         if spec is None:
             raise HTTPException(404, "there are no data for this chart in this period")
         whole = charts.for_file(spec, f"{service.settings.title}: {title}", _subtitle(view))
@@ -44,17 +44,17 @@ def chart_file(service: Service, request: Request) -> Response:
             return service.chart_renderer.png(whole)
         return service.chart_renderer.svg([whole])[0].encode()
 
-    image = service.chart_files.get((name, format_, reader, view.key), version, draw)
+    image = service.chart_files.get((name, format_, role, view.key), version, draw)
     file_name = f"{name}-{view.first}-{view.last}.{format_}"
     headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
     return Response(image, media_type=_MEDIA_TYPES[format_], headers=headers)
 
 
-def _bars(service: Service, reader: Role, table: Table, view: View) -> charts.Spec:
+def _bars(service: Service, role: Role, table: Table, view: View) -> charts.Spec:
     """Return a bar chart of the first rows of ``table``."""
     query = replace(table.query(view), top=_MAX_BARS)
     with service.snapshot() as store:
-        rows = QueryContext(store, reader, service.policy).rows(query)
+        rows = QueryContext(store, role, service.policy).rows(query)
     bars = [
         (" ".join(str(row[key] or "–") for key in table.keys), row["bytes"] or 0) for row in rows
     ]

@@ -56,7 +56,7 @@ class Kpi:
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of a page; attributes are empty if unknown, or not for its reader.
+    """The data of a page; attributes are empty if unknown, or hidden from the role.
 
     Args:
         unlocated_bytes: bytes of clients at unknown locations.
@@ -93,15 +93,15 @@ class Content:
 
 @dataclass(frozen=True)
 class QueryContext:
-    """One state of a store, and the reader who queries it."""
+    """One state of a store, and the role that queries it."""
 
     store: Readable
-    reader: Role
+    role: Role
     policy: Policy
 
     def result(self, query: Query) -> Result:
-        """Return the result that the reader may see."""
-        return result_for(self.reader, self.store, query, self.policy)
+        """Return the result that the role may see."""
+        return result_for(self.role, self.store, query, self.policy)
 
     def rows(self, query: Query) -> list[dict[str, Any]]:
         """Return the rows of that result."""
@@ -133,9 +133,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     by_server = _coverage(view, days.current)
     if not (totals["bytes"] or totals["clients"]):
         return Overview(coverage=by_server, is_empty=True)
-    tables = page_tables_for(
-        context.reader, len(profile_values(context.store).classes), days.servers
-    )
+    tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
     results = {name: context.result(table.query(view)) for name, table in tables.items()}
     previous = _totals(context, view.previous()) if days.are_comparable else {}
     series = _series(context, view, days)
@@ -144,7 +142,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
         kpis=_kpis(view, totals, previous, results, series),
         series=series,
         tables={
-            name: table_data(tables[name], view, result, PAGE_ROWS, context.reader)
+            name: table_data(tables[name], view, result, PAGE_ROWS, context.role)
             for name, result in results.items()
         },
         map_points=map_points,
@@ -331,7 +329,7 @@ def _located_rows(
     context: QueryContext, view: View, countries: Result
 ) -> list[tuple[Sequence[float] | None, str, dict[str, Any]]]:
     """Return longitude and latitude (None: unknown), name, and row of each location."""
-    if context.reader.is_operator:
+    if context.role.is_operator:
         rows = context.rows(view.query("geohash", "city", measures=("bytes", "clients")))
         return [
             (None if row["geohash"] == UNKNOWN else centre_of(row["geohash"]), row["city"], row)
@@ -411,7 +409,7 @@ def _stations(result: Result) -> set[tuple[str, str]]:
 
 def _client_changes(context: QueryContext, view: View) -> str:
     """Return the number of new and lost clients since the previous period, for the operator."""
-    if not (context.reader.is_operator and view.is_compared):
+    if not (context.role.is_operator and view.is_compared):
         return ""
     current, previous = (
         {row["client"] for row in context.rows(one.query("client", measures=("bytes",)))}
@@ -423,7 +421,7 @@ def _client_changes(context: QueryContext, view: View) -> str:
 
 def _rejected(context: QueryContext, view: View) -> int:
     """Return the number of rejected parts of logs, for the operator."""
-    if not context.reader.is_operator:
+    if not context.role.is_operator:
         return 0
     return len(rejects(context.store, view.query(), ("server", "direction")))
 

@@ -20,9 +20,9 @@ from ringserverstats.web.view import View, today
 CHARTS = {"activity": "Activity", "map": "Client locations", "hours": "Hours"}
 
 
-def page_content(service: Service, reader: Role, view: View) -> Content:
+def page_content(service: Service, role: Role, view: View) -> Content:
     """Return the content of a page."""
-    overview, colours = overview_and_colours(service, reader, view)
+    overview, colours = overview_and_colours(service, role, view)
     images: dict[str, tuple[Markup, Markup]] = {}
     for name in CHARTS:
         width = charts.WIDE if name == "activity" else charts.HALF
@@ -38,13 +38,13 @@ def page_content(service: Service, reader: Role, view: View) -> Content:
 
 
 def overview_and_colours(
-    service: Service, reader: Role, view: View
+    service: Service, role: Role, view: View
 ) -> tuple[Overview, dict[str, str]]:
     """Return the data of a page, and the colour of each series."""
     with service.snapshot() as store:
-        context = QueryContext(store, reader, service.policy)
+        context = QueryContext(store, role, service.policy)
         version = store.ask("SELECT generation FROM store")["generation"][0].as_py()
-        key = reader, today()  # colours may change from day to day, but not more often
+        key = role, today()  # colours may change from day to day, but not more often
         networks = service.networks_by_size.get(key, version, lambda: networks_by_size(context))
         overview = read_overview(context, view)
     names = overview.series.names if overview.series else ()

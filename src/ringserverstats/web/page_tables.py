@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 
-from ringserverstats.statistics.dimensions import OTHER
+from ringserverstats.statistics.dimensions import MEASURES, OTHER
 from ringserverstats.statistics.publish import Result, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sizes import human_bytes
@@ -139,37 +139,37 @@ class TableData:
     api: str
 
 
-def tables_for(reader: Role) -> dict[str, Table]:
-    """Return the tables that ``reader`` may see."""
+def tables_for(role: Role) -> dict[str, Table]:
+    """Return the tables that ``role`` may see."""
     return {
-        name: table for name, table in TABLES.items() if reader.is_operator or not table.is_private
+        name: table for name, table in TABLES.items() if role.is_operator or not table.is_private
     }
 
 
-def find_table(name: str, reader: Role) -> Table:
+def find_table(name: str, role: Role) -> Table:
     """Return the table called ``name``.
 
     Raises:
-        HTTPException: there is no such table (404), or ``reader`` may not see it (403).
+        HTTPException: there is no such table (404), or ``role`` may not see it (403).
     """
     if name not in TABLES:
         raise HTTPException(404, "this page does not exist")
-    if name not in tables_for(reader):
+    if name not in tables_for(role):
         raise HTTPException(403, "only the operator can see individual clients")
     return TABLES[name]
 
 
-def page_tables_for(reader: Role, class_count: int, server_count: int) -> dict[str, Table]:
+def page_tables_for(role: Role, class_count: int, server_count: int) -> dict[str, Table]:
     """Return the tables of a page; classes and servers only if there are several."""
     counts = {"classes": class_count, "servers": server_count}
     return {
         name: table
-        for name, table in tables_for(reader).items()
+        for name, table in tables_for(role).items()
         if table.is_on_pages and counts.get(name, 2) > 1
     }
 
 
-def table_data(table: Table, view: View, result: Result, limit: int, reader: Role) -> TableData:
+def table_data(table: Table, view: View, result: Result, limit: int, role: Role) -> TableData:
     """Return the first ``limit`` rows of ``result``, the result of the query of ``table``."""
     rows = result.rows.slice(0, limit).to_pylist()
     largest = max((row[table.measures[0]] or 0 for row in rows), default=0) or 1
@@ -179,7 +179,7 @@ def table_data(table: Table, view: View, result: Result, limit: int, reader: Rol
         len(result.rows),
         table.sort_column(view),
         result.suppressed,
-        view.command(table.by, table.measures, public=not reader.is_operator),
+        view.command(table.by, table.measures, public=not role.is_operator),
         view.api(table.by, table.measures, "csv"),
     )
 
@@ -211,4 +211,4 @@ def pattern_of(text: str) -> str:
 def _format_number(measure: str, count: int | None) -> str:
     if count is None:
         return _NO_VALUE
-    return human_bytes(count) if measure.startswith("bytes") else f"{count:,}"
+    return human_bytes(count) if MEASURES[measure].unit == "B" else f"{count:,}"

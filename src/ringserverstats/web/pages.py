@@ -51,15 +51,15 @@ def _code(request: Request, name: str) -> str:
 
 
 def _page(service: Service, request: Request, fixed: Filters, heading: Heading | None) -> Response:
-    reader = request.user.reader
+    role = request.user.role
     with service.snapshot() as store:
         data_period = service.data_period(store)
         view = parse_view(query_parameters(request), data_period, today(), SORTS, fixed)
         version = service.version(store, view.previous().first, view.last)
         servers = store.ask("SELECT name FROM server ORDER BY name")["name"].to_pylist()
         heading = heading or _heading(store, fixed)
-    key = reader, view.key
-    content = service.pages.get(key, version, lambda: page_content(service, reader, view))
+    key = role, view.key
+    content = service.pages.get(key, version, lambda: page_content(service, role, view))
     return render(
         service,
         request,
@@ -102,19 +102,19 @@ def _heading(store: Readable, fixed: Filters) -> Heading:
 
 def all_rows(service: Service, request: Request) -> Response:
     """Return the page of all rows of one table."""
-    reader = request.user.reader
-    table = find_table(request.path_params["name"], reader)
+    role = request.user.role
+    table = find_table(request.path_params["name"], role)
     with service.snapshot() as store:
         data_period = service.data_period(store)
         view = parse_view(query_parameters(request), data_period, today(), SORTS, {})
-        result = QueryContext(store, reader, service.policy).result(table.query(view))
+        result = QueryContext(store, role, service.policy).result(table.query(view))
     return render(
         service,
         request,
         "table.html",
         Heading(table.title),
         principal=request.user,
-        table=table_data(table, view, result, MAX_ROWS, reader),
+        table=table_data(table, view, result, MAX_ROWS, role),
         view=view,
         max_rows=MAX_ROWS,
     )
