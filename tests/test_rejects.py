@@ -174,7 +174,7 @@ def test_commands(run: CommandLine, log: Log) -> None:
     assert run("rejects").stdout == "Nothing was rejected.\n"
     refused = run("ingest", "--retry-rejects", "-", input=GOOD[0])
     assert refused.returncode == 2
-    assert "standard input has no name" in refused.stderr
+    assert "found by the name of their file" in refused.stderr
 
 
 def test_real_logs_have_none(store: Store) -> None:
