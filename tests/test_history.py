@@ -33,7 +33,8 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.import_0_17 import Imported017, import_0_17
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.postgresql.store import PostgreSQLStore
@@ -158,7 +159,7 @@ def bring(store: Store, **options: Any) -> Imported017:
 def by_day(store: Store, *, direction: str = "TX") -> dict[str, tuple[int, int]]:
     """Bytes and transfers."""
     asked = Query(dimensions=("day",), filters={"direction": (direction,)})
-    rows = ask(store, asked).to_pylist()
+    rows = run_query(store, asked).to_pylist()
     return {str(row["day"]): (row["bytes"], row["transfers"]) for row in rows}
 
 
@@ -208,9 +209,9 @@ def test_the_history_tells_what_the_logs_tell(make: Make, logs: DuckDBStore) -> 
         days=3, entries=done.entries, transfers=63, bytes=sum(row[1] for row in ALL)
     )
     # Twins are one entry: all that 0.17 kept of a connection is its host name.
-    assert done.entries == ask(logs, Query(filters=SENT)).to_pylist()[0]["entries"] - 2
+    assert done.entries == run_query(logs, Query(filters=SENT)).to_pylist()[0]["entries"] - 2
     for query in QUESTIONS:
-        assert ask(store, query).to_pylist() == ask(logs, query).to_pylist()
+        assert run_query(store, query).to_pylist() == run_query(logs, query).to_pylist()
     assert_whole(store)
     networks = {name for (name,) in select(store, "SELECT DISTINCT network FROM stream")}
     assert networks == {row[2].removesuffix(str(YEAR)) for row in ALL}
@@ -262,7 +263,7 @@ def test_rules_by_host_name_hold_for_history(make: Make) -> None:
     host = max(row[-1] for row in ALL if str(row[-1]).count(".") > 1)
     bring(store, rules=Rules((Rule(name="one", class_="mirror", domains=(host,)),)))
     asked = Query(dimensions=("class",), measures=("bytes",))
-    found = {row["class"]: row["bytes"] for row in ask(store, asked).to_pylist()}
+    found = {row["class"]: row["bytes"] for row in run_query(store, asked).to_pylist()}
     assert found["mirror"] == sum(row[1] for row in ALL if row[-1] == host) > 0
     assert sum(found.values()) == sum(row[1] for row in ALL)
     assert_whole(store)
@@ -334,7 +335,7 @@ def test_logs_of_imported_days_count_nothing_but_what_was_received(
     bring(store)
     before = by_day(store)
     sent, received = (
-        ask(logs, Query(filters={"direction": (way,)})).to_pylist()[0]["entries"]
+        run_query(logs, Query(filters={"direction": (way,)})).to_pylist()[0]["entries"]
         for way in ("TX", "RX")
     )
     assert received == 4
@@ -365,7 +366,7 @@ def test_logs_of_an_imported_day_can_be_read_once_it_is_deleted(
     report = read_into(store, DENVER, server="node")
     assert (report.imported, report.entries) == (4, 4 + 2)
     day = Query(first=DAYS[0], last=DAYS[0])
-    assert ask(store, day).to_pylist() == ask(logs, day).to_pylist()
+    assert run_query(store, day).to_pylist() == run_query(logs, day).to_pylist()
     assert by_day(store) == by_day(logs)
     done = bring(store)
     assert (done.refused, done.refused_days, done.entries) == (8, 1, 0)
@@ -457,7 +458,7 @@ def test_large_numbers(make: Make, bytes_: int) -> None:
     rows = [event(f"2026-03-14 12:00:0{n}", bytes_) for n in range(3)]
     store = make(rows)
     assert bring(store).bytes == 3 * bytes_
-    assert ask(store, Query()).to_pylist()[0]["bytes"] == 3 * bytes_
+    assert run_query(store, Query()).to_pylist()[0]["bytes"] == 3 * bytes_
     assert_whole(store)
 
 

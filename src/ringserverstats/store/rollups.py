@@ -150,8 +150,8 @@ ROLLUPS = (
 )
 
 #: Its rows of an entry that is alone with its keys equal the transfers. Where a rollup with the
-#: same `group_keys` has rows of some keys, ``connection_by_day`` has rows of them too, so a batch looks
-#: up known keys only there.
+#: same `group_keys` has rows of some keys, ``connection_by_day`` has rows of them too, so a batch
+#: looks up known keys only there.
 FINEST_ROLLUP = ROLLUPS[0]
 
 
