@@ -220,7 +220,7 @@ def make(path: Path, transfers: int, kind: dict[str, str]) -> None:
         ipv6_prefix=64,
         lock_timeout=30,
         memory="1GB",
-        tell=print,
+        notify=print,
     )
     store = DuckDBStore(path, options)
     keys = store.open(create=True).keys

@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as folder:
             ipv6_prefix=64,
             lock_timeout=30,
             memory="96MB",
-            tell=print,
+            notify=print,
         ),
     )
     with step("make the store"):

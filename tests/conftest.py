@@ -194,7 +194,7 @@ def options(folder: Path, **given: object) -> Options:
         "ipv6_prefix": 64,
         "lock_timeout": 60,
         "memory": "200MB",
-        "tell": lambda _: None,
+        "notify": lambda _: None,
     }
     return Options(**{**usual, **given})
 

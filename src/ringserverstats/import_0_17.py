@@ -31,7 +31,7 @@ from ringserverstats.logs.batch import (
 )
 from ringserverstats.logs.days import NO_HOUR, Days, local
 from ringserverstats.store.base import Server, Store
-from ringserverstats.store.batches import LOGGED
+from ringserverstats.store.imported_days import LOGGED
 
 #: Where the table of 0.17 lies once the tables of this program are made.
 TABLE = "ringserver_events_0_17"
@@ -56,18 +56,25 @@ SELECT time::date AS day, count(*) AS rows FROM {TABLE} WHERE time IS NOT NULL G
 _UNDATED = f"SELECT count(*) AS rows FROM {TABLE} WHERE time IS NULL"
 _TEMPORARY = "^([0-9XYZ][0-9A-Z])[0-9]{4}$"
 _IDS = """
-SELECT entry, sha256($1 || string_agg(told, chr(10) ORDER BY told)) AS id FROM rows
+SELECT entry, sha256($1 || string_agg(text, chr(10) ORDER BY text)) AS id FROM rows
  GROUP BY entry ORDER BY entry
 """
 
 
 @dataclass
 class Imported017:
-    """What one import did, or, tried only, would.
+    """The result of an import, or what a dry run would import.
 
-    ``known`` entries were imported before, ``repeated`` rows are of logs that were sent again,
-    ``refused`` ones are of ``refused_days`` days of which logs were read, ``wrong`` ones have no
-    time or number of bytes.
+    Args:
+        days: imported days.
+        entries: imported entries.
+        transfers: imported transfers.
+        bytes: total of the imported transfers.
+        known: entries that were imported before.
+        repeated: rows of logs that release 0.17 was sent more than once.
+        refused: rows of days of which logs were read.
+        refused_days: number of these days.
+        wrong: rows without a time or number of bytes.
     """
 
     days: int = 0
@@ -91,20 +98,23 @@ def import_0_17(
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Imported017:
-    """Bring the history of release 0.17 into ``store``, as that of ``server``.
+    """Import the history of release 0.17 as that of ``server``.
 
-    Days of which logs were read are left out; those that are brought in are covered from now on,
-    and logs of them that are read later count nothing.
+    Days of which logs were read are left out. Imported days are complete, and entries of logs that
+    are read later are not counted for them.
 
     Args:
-        rules: tell classes and institutions by host names and agents; 0.17 kept no addresses.
-        until: the last day.
-        dry_run: only tell what would be done.
-        progress: called with the rows done and to do.
+        store: the store, in the database that has the table of 0.17.
+        server: the server that wrote the logs.
+        ipv6_prefix: bits of an IPv6 address that identify a client.
+        rules: classify clients by host name and agent, as 0.17 kept no addresses.
+        until: the last day to import.
+        dry_run: change nothing.
+        progress: called with the number of rows that are done, and of all.
 
     Raises:
-        UsageError: there is no table of 0.17.
-        StoreError: the store cannot be used. Days before these are in it, and stay so.
+        UsageError: the table of 0.17 does not exist.
+        StoreError: the store cannot be used. Days that were imported before remain.
     """
     if not store.ask(f"SELECT to_regclass('{TABLE}')::text AS name", [])["name"][0].as_py():
         raise UsageError(
@@ -115,41 +125,41 @@ def import_0_17(
     enricher = Enricher(opened.keys, EnrichOptions(ipv6_prefix, rules=rules))
     logged = set(_ask(store, LOGGED, [server.number])["day"].to_pylist())
     counts = {row["day"]: row["rows"] for row in _ask(store, _COUNTS).to_pylist()}
-    found, refused, read = Imported017(), set[date](), 0
-    found.wrong = _ask(store, _UNDATED)["rows"][0].as_py()
+    result, refused, read = Imported017(), set[date](), 0
+    result.wrong = _ask(store, _UNDATED)["rows"][0].as_py()
     for first, last, size in _pieces(counts, until):
-        events = _events(store, server, first, last, found)
+        events = _events(store, server, first, last, result)
         day = pa.array(_days(events["time"].to_numpy(), server).astype("datetime64[D]"))
         closed = pc.is_in(day, value_set=pa.array(sorted(logged), pa.date32()))
-        found.refused += pc.sum(closed).as_py() or 0
+        result.refused += pc.sum(closed).as_py() or 0
         refused |= set(pc.unique(day.filter(closed)).to_pylist())
-        events = _without_large(events.filter(pc.invert(closed)), found)
+        events = _without_large(events.filter(pc.invert(closed)), result)
         rows = _rows(events, enricher, opened.keys, server)
         if len(rows.entries):
             nothing = rows.entries.slice(0, 0)
-            done = store.compare(rows, nothing) if dry_run else store.write(rows)
-            found.days += len(rows.imported_days)
-            found.entries += done.entries
-            found.transfers += done.transfers
-            found.bytes += done.bytes
-            found.known += done.known
+            written = store.compare(rows, nothing) if dry_run else store.write(rows)
+            result.days += len(rows.imported_days)
+            result.entries += written.entries
+            result.transfers += written.transfers
+            result.bytes += written.bytes
+            result.known += written.known
         read += size
         progress(read, sum(counts.values()))
-    found.refused_days = len(refused)
+    result.refused_days = len(refused)
     store.finish()
-    return found
+    return result
 
 
 def _ask(store: Store, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-    """For as long as it takes: the old table may be large, and without an index."""
+    """Run a query without time limit: the old table may be large, and without an index."""
     with store.reading() as ask:
         return ask(sql, parameters)
 
 
 def _pieces(counts: dict[date, int], until: date | None) -> Iterator[tuple[date, date, int]]:
-    """Consecutive days of the server with some `_ROWS` rows, and how many these are.
+    """Yield consecutive days of the server with about `_ROWS` rows: first, last, number of rows.
 
-    A day of the server may begin on the one before in UTC, or end on the next.
+    A day of the server may begin on the UTC day before, or end on the next one.
     """
     if not counts:
         return
@@ -164,43 +174,43 @@ def _pieces(counts: dict[date, int], until: date | None) -> Iterator[tuple[date,
         day += _ONE_DAY
 
 
-def _events(store: Store, server: Server, first: date, last: date, found: Imported017) -> pa.Table:
-    """The rows of the old table of some days of the server, each once."""
+def _events(store: Store, server: Server, first: date, last: date, result: Imported017) -> pa.Table:
+    """Return the rows of the old table of some days of the server, without repetitions."""
     begin, end = (
         datetime.combine(day, time(second=MIDNIGHT), server.zone).astimezone(UTC)
         for day in (first, last + _ONE_DAY)
     )
     span = [moment.replace(tzinfo=None).isoformat() for moment in (begin, end)]
     events = _ask(store, _EVENTS, span)
-    kept = _kept(events["time"].to_numpy(), events["copies"].to_numpy())
-    found.repeated += (pc.sum(events["copies"]).as_py() or 0) - int(kept.sum())
-    events = events.take(pa.array(np.repeat(np.arange(len(events)), kept)))
-    right = pc.fill_null(pc.greater_equal(events["bytes"], 0), False)
-    found.wrong += len(events) - (pc.sum(right).as_py() or 0)
-    return events.filter(right)
+    counts = _counts(events["time"].to_numpy(), events["copies"].to_numpy())
+    result.repeated += (pc.sum(events["copies"]).as_py() or 0) - int(counts.sum())
+    events = events.take(pa.array(np.repeat(np.arange(len(events)), counts)))
+    is_valid = pc.fill_null(pc.greater_equal(events["bytes"], 0), False)
+    result.wrong += len(events) - (pc.sum(is_valid).as_py() or 0)
+    return events.filter(is_valid)
 
 
-def _kept(times: Int64s, copies: Int64s) -> Int64s:
-    """How often each of the rows counts that stand there ``copies`` times.
+def _counts(times: Int64s, copies: Int64s) -> Int64s:
+    """Return how often each row counts that the table has ``copies`` times.
 
-    A log that was sent again repeats all rows of a log time. What stands there more often still is
-    of connections that took the same in the same moment, and counts for each.
+    A log that was sent again repeats all rows of a log time. Rows with still more copies are of
+    several connections that took the same at the same time, and count for each.
     """
     if not len(times):
         return copies
     first = np.flatnonzero(np.r_[True, times[1:] != times[:-1]])
     sent = np.repeat(np.minimum.reduceat(copies, first), np.diff(np.r_[first, len(times)]))
-    kept: Int64s = copies // sent
-    return kept
+    counts: Int64s = copies // sent
+    return counts
 
 
 def _days(times: Int64s, server: Server) -> Int64s:
-    """The days of entries that were logged at ``times``."""
+    """Return the days of entries with the log times ``times``."""
     return (local(times, server.zone) - MIDNIGHT) // _DAY
 
 
 def _rows(events: pa.Table, enricher: Enricher, keys: Keys, server: Server) -> Rows:
-    """Rows of the old table as those of a store, whole days of them."""
+    """Return rows of the old table, of complete days, as rows of a store."""
     if not len(events):
         return Rows()
     batch = _batch(events, keys)
@@ -208,29 +218,29 @@ def _rows(events: pa.Table, enricher: Enricher, keys: Keys, server: Server) -> R
     dated = Days(day, np.full(len(batch), NO_HOUR, np.int8), 0, contradicts=False)
     rows = enricher.rows(batch, batch.digest, dated, server=server.number)
     days = [
-        {"server": server.number, "day": one} for one in pc.unique(rows.entries["day"]).to_pylist()
+        {"server": server.number, "day": day} for day in pc.unique(rows.entries["day"]).to_pylist()
     ]
-    covered = [
+    intervals = [
         {
-            **one,
+            **key,
             "direction": "TX",
             "first_minute": 0,
             "last_minute": _WHOLE_DAY,
-            "first_day": one["day"],
-            "last_day": one["day"],
+            "first_day": key["day"],
+            "last_day": key["day"],
             "complete": True,
         }
-        for one in days
+        for key in days
     ]
     return replace(
         rows,
-        log_intervals=pa.Table.from_pylist(covered, LOG_INTERVALS),
+        log_intervals=pa.Table.from_pylist(intervals, LOG_INTERVALS),
         imported_days=pa.Table.from_pylist(days, IMPORTED),
     )
 
 
 def _batch(events: pa.Table, keys: Keys) -> Batch:
-    """``events``, sorted by time, client and agent, as if they came from a log."""
+    """Return ``events``, sorted by time, client and agent, as a batch of a log."""
     network = pc.replace_substring_regex(events["network"], _TEMPORARY, r"\1")
     codes = pc.binary_join_element_wise(
         network, events["station"], events["location"], events["channel"], "_"
@@ -246,7 +256,7 @@ def _batch(events: pa.Table, keys: Keys) -> Batch:
         digest=_ids(events, streams, entry, keys),
         line=none,
         log_time=times[first],
-        connect_time=times[first] // _DAY * _DAY,  # not told: one connection a day
+        connect_time=times[first] // _DAY * _DAY,  # unknown: one connection a day
         start_time=np.full(len(first), UNSPECIFIED),
         direction=np.zeros(len(first), np.int8),
         peer=peer[first].astype(np.int32),
@@ -263,32 +273,32 @@ def _batch(events: pa.Table, keys: Keys) -> Batch:
 
 
 def _peers(events: pa.Table) -> pa.DictionaryArray:
-    """Client and agent of each row."""
+    """Return the client and agent of each row."""
     who = pc.binary_join_element_wise(events["client"], events["agent"], "\0")
     return who.combine_chunks().dictionary_encode()
 
 
 def _entries(times: Int64s, peer: Int32s) -> tuple[Int64s, Int32s]:
-    """The first row of each entry, and the entry of each row."""
+    """Return the first row of each entry, and the entry of each row."""
     begins = np.r_[True, (times[1:] != times[:-1]) | (peer[1:] != peer[:-1])]
     return np.flatnonzero(begins), (np.cumsum(begins) - 1).astype(np.int32)
 
 
-def _without_large(events: pa.Table, found: Imported017) -> pa.Table:
-    """Leave out entries that add up to more than an entry can have."""
+def _without_large(events: pa.Table, result: Imported017) -> pa.Table:
+    """Remove entries whose total exceeds 63 bits."""
     if not len(events):
         return events
     first, entry = _entries(events["time"].to_numpy(), _peers(events).indices.to_numpy())
     amounts = events["bytes"].to_numpy()
     # A sum that goes beyond 63 bits is negative, as long as it does not go beyond 64.
     rough = np.add.reduceat(amounts.astype(np.float64), first)
-    kept = ((rough < 1.5 * LARGEST_NUMBER) & (np.add.reduceat(amounts, first) >= 0))[entry]
-    found.wrong += int((~kept).sum())
-    return events.filter(pa.array(kept))
+    fits = ((rough < 1.5 * LARGEST_NUMBER) & (np.add.reduceat(amounts, first) >= 0))[entry]
+    result.wrong += int((~fits).sum())
+    return events.filter(pa.array(fits))
 
 
 def _peer(text: str) -> Peer:
-    """Who a host name and an agent, as 0.17 kept them, stand for."""
+    """Return the peer of a host name and agent as 0.17 kept them."""
     host, _, agent = text.partition("\0")
     protocol, bar, rest = agent.partition("|")
     if protocol not in PROTOCOLS or not bar:
@@ -301,8 +311,8 @@ def _peer(text: str) -> Peer:
 
 
 def _ids(events: pa.Table, streams: pa.DictionaryArray, entry: Int32s, keys: Keys) -> Ids:
-    """Keyed digests of all that the rows of an entry tell."""
-    told = pc.binary_join_element_wise(
+    """Return keyed digests of the rows of each entry."""
+    texts = pc.binary_join_element_wise(
         events["time"].cast(pa.string()),
         events["client"],
         events["agent"],
@@ -311,8 +321,8 @@ def _ids(events: pa.Table, streams: pa.DictionaryArray, entry: Int32s, keys: Key
         "\0",
     )
     with duckdb.connect() as connection:
-        connection.register("rows", pa.table({"entry": entry, "told": told}))
-        found = connection.sql(_IDS, params=[keys.entries.hex()]).to_arrow_table()["id"]
-    halves = pc.utf8_slice_codeunits(found, 0, 32).to_pylist()  # of 256 bits
+        connection.register("rows", pa.table({"entry": entry, "text": texts}))
+        digests = connection.sql(_IDS, params=[keys.entries.hex()]).to_arrow_table()["id"]
+    halves = pc.utf8_slice_codeunits(digests, 0, 32).to_pylist()  # of 256 bits
     digits = bytes.fromhex("".join(halves))
     return np.frombuffer(digits, "V16")

@@ -46,7 +46,7 @@ def open_store(
         ipv6_prefix=settings.ipv6_prefix,
         lock_timeout=settings.lock_timeout,
         memory=settings.memory or (_QUERY_MEMORY if for_queries else _INGEST_MEMORY),
-        tell=notify,
+        notify=notify,
         query_timeout=settings.query_timeout,
         timescaledb=settings.timescaledb,
         transfer_retention_days=settings.transfer_retention_days,

@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.logs.batch import DIRECTIONS
 from ringserverstats.store.base import FileRead, Written
 from ringserverstats.store.session import Session
+from ringserverstats.store.tables import TABLES
 
-_EPOCH = date(1970, 1, 1)
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
-_INTERVAL = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
-_REJECT = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
+_INTERVAL = TABLES["log_interval"].key
+_REJECT = TABLES["reject"].names
 
 
 def _new_columns(columns: tuple[str, ...]) -> str:
@@ -35,20 +34,20 @@ USING (SELECT server, direction::direction AS direction, {", ".join(_INTERVAL[2:
       VALUES ({_new_columns(_INTERVAL)}, new.complete)
 """
 _INSERT_IMPORTED = """
-INSERT INTO imported_day SELECT DISTINCT server, day FROM given
+INSERT INTO imported_day (server, day) SELECT DISTINCT server, day FROM given
  WHERE (server, day) NOT IN (SELECT server, day FROM imported_day)
 """
 # A file with very many rejects has one row with their number, which may grow.
 _MERGE_REJECTS = f"""
 MERGE INTO reject AS old
-USING (SELECT DISTINCT ON (server, digest) server, digest, direction::direction AS direction, day,
-              file, position, line, lines, reason, version
+USING (SELECT DISTINCT ON (server, digest)
+              {", ".join(_REJECT).replace("direction", "direction::direction AS direction")}
          FROM given ORDER BY server, digest, file, position, lines DESC) AS new
    ON old.server = new.server AND old.digest = new.digest
  WHEN MATCHED AND new.file = old.file AND new.lines > old.lines
       THEN UPDATE SET lines = new.lines, reason = new.reason
- WHEN NOT MATCHED THEN INSERT ({", ".join(_REJECT)}, version)
-      VALUES ({_new_columns(_REJECT)}, new.version)
+ WHEN NOT MATCHED THEN INSERT ({", ".join(_REJECT)})
+      VALUES ({_new_columns(_REJECT)})
 """
 
 
@@ -204,43 +203,6 @@ def insert_log_status(
         " WHERE reject.server = given.server AND reject.digest = given.entry"
     )
     return resolved, changed | ({None} if resolved else set())
-
-
-def in_imported_days(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
-    """Return which entries are of imported days, except of days that ``rows`` import.
-
-    Imported history is of direction TX only, so entries of RX are never among them.
-    """
-    days = set(session.rows("SELECT server, day FROM imported_day"))
-    days -= set(
-        zip(*(rows.imported_days[name].to_pylist() for name in ("server", "day")), strict=True)
-    )
-    if not days or not len(rows.entries):
-        return np.zeros(len(rows.entries), np.bool_)
-    server = rows.entries["server"].to_numpy().astype(np.int64)
-    day = rows.entries["day"].cast(pa.int32()).to_numpy()
-    imported = [number << 32 | (imported_day - _EPOCH).days for number, imported_day in days]
-    is_sent = pc.equal(rows.entries["direction"].cast(pa.string()), DIRECTIONS[0])
-    result: npt.NDArray[np.bool_] = np.isin(server << 32 | day, imported) & is_sent.to_numpy()
-    return result
-
-
-#: Days of a server (``$1``) for which logs of direction TX were read.
-LOGGED = """
-SELECT DISTINCT s.day FROM (
-    SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
-    UNION SELECT day FROM log_interval WHERE server = $1 AND direction = 'TX'
-) s WHERE s.day NOT IN (SELECT day FROM imported_day WHERE server = $1)
-"""
-
-
-def were_logged(session: Session, rows: Rows) -> bool:
-    """Return True if logs were read for a day that ``rows`` import."""
-    days = set(rows.imported_days["day"].to_pylist())
-    return any(
-        days & {day for (day,) in session.rows(LOGGED, [number])}
-        for number in pc.unique(rows.imported_days["server"]).to_pylist()
-    )
 
 
 def servers_of(rows: Rows) -> set[int]:

@@ -61,8 +61,8 @@ def check_version(engine: str, version: int, label: str) -> None:
         )
     if 0 < version < OLDEST[engine]:
         raise StoreError(
-            f"{label} has schema {version}, which this program cannot upgrade; nothing was changed. "
-            "Upgrade it with an earlier version of ringserverstats first"
+            f"{label} has schema {version}, which this program cannot upgrade; nothing was "
+            "changed. Upgrade it with an earlier version of ringserverstats first"
         )
 
 

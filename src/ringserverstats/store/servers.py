@@ -1,20 +1,25 @@
-"""Who a store is, and the servers that it knows, within the transaction of the caller."""
+"""The identity of a store and its servers. Functions run in the transaction of the caller."""
 
 import uuid
+from dataclasses import astuple, dataclass, fields
 from datetime import date
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Identity, Server
 from ringserverstats.store.session import Session
+from ringserverstats.store.tables import TABLES
+
+_IDENTITY = ", ".join(field.name for field in fields(Identity))
+INSERT_IDENTITY = f"INSERT INTO store ({_IDENTITY}) VALUES ($1, $2, $3, $4, $5)"
 
 
 def identity(session: Session) -> Identity:
-    """The row of table ``store``.
+    """Return the row of the table ``store``.
 
     Raises:
-        StoreError: there is not one.
+        StoreError: the table has not exactly one row.
     """
-    rows = session.rows("SELECT id, key_check, ipv6_prefix, generation, last_server FROM store")
+    rows = session.rows(f"SELECT {_IDENTITY} FROM store")
     if len(rows) != 1:
         raise StoreError(
             "the store is damaged: its table `store` has not one row; restore a backup with: "
@@ -24,64 +29,59 @@ def identity(session: Session) -> Identity:
 
 
 def new_generation(session: Session) -> None:
-    """Let what other processes know of the store no longer hold."""
+    """Invalidate what other processes have looked up in the store."""
     session.execute("UPDATE store SET generation = $1", [str(uuid.uuid4())])
 
 
 def all_servers(session: Session) -> list[Server]:
-    """All servers by name."""
-    rows = session.rows(
-        "SELECT server, name, timezone, former_names, paths, first_day, last_day FROM server"
-        " ORDER BY name"
-    )
+    """Return all servers by name."""
+    rows = session.rows(f"SELECT {', '.join(TABLES['server'].names)} FROM server ORDER BY name")
     return [
-        Server(number, name, timezone, tuple(former_names or ()), tuple(paths or ()), *service)
+        Server(number, name, timezone, tuple(former_names), tuple(paths), *service)
         for number, name, timezone, former_names, paths, *service in rows
     ]
 
 
 def named(session: Session, name: str) -> Server:
-    """The server called ``name`` now.
+    """Return the server whose present name is ``name``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: it does not exist.
     """
     servers = all_servers(session)
-    found = next((server for server in servers if server.name == name), None)
-    if found is None:
+    server = next((server for server in servers if server.name == name), None)
+    if server is None:
         known = ", ".join(server.name for server in servers) or "none"
         raise UsageError(f"there is no server {name!r} (known: {known})")
-    return found
+    return server
 
 
 def add_server(session: Session, name: str, timezone: str) -> Server:
-    """Add a server, or return the one that has or had this name. A number is given once ever."""
+    """Add a server, or return the one that has or had this name. No number is used again."""
     for server in all_servers(session):
         if server.is_called(name):
             return server
-    number = session.rows("UPDATE store SET last_server = last_server + 1 RETURNING last_server")[
-        0
-    ][0]
-    made = Server(int(number), name, timezone)
-    _insert(session, made)
-    return made
+    rows = session.rows("UPDATE store SET last_server = last_server + 1 RETURNING last_server")
+    server = Server(int(rows[0][0]), name, timezone)
+    _insert(session, server)
+    return server
 
 
 def copy_servers(session: Session, original: Identity, servers: list[Server]) -> None:
-    """Let the servers be those of another store, with their numbers.
+    """Replace the servers by those of another store, with their numbers.
 
     Raises:
-        StoreError: there is one that the other store does not have.
+        StoreError: logs of a server were read that the other store does not have.
     """
     numbers = {server.number for server in servers}
-    strangers = [
-        one.name
-        for one in all_servers(session)
-        if one.number not in numbers and _was_read(session, one)
+    unknown = [
+        server.name
+        for server in all_servers(session)
+        if server.number not in numbers and _was_read(session, server)
     ]
-    if strangers:
+    if unknown:
         raise StoreError(
-            f"the copy has a server that the store does not have ({strangers[0]!r}), so logs were "
+            f"the copy has a server that the store does not have ({unknown[0]!r}), so logs were "
             "read into it: use it instead of the store, or copy into another one"
         )
     session.execute("DELETE FROM server")
@@ -94,83 +94,72 @@ def copy_servers(session: Session, original: Identity, servers: list[Server]) ->
 
 
 def _insert(session: Session, server: Server) -> None:
-    session.execute(
-        "INSERT INTO server (server, name, timezone, former_names, paths, first_day, last_day)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        [
-            server.number,
-            server.name,
-            server.timezone,
-            list(server.former_names),
-            list(server.paths),
-            server.first_day,
-            server.last_day,
-        ],
-    )
+    values = [list(value) if isinstance(value, tuple) else value for value in astuple(server)]
+    session.execute(TABLES["server"].insert, values)
 
 
-def change_server(
-    session: Session,
-    name: str,
-    *,
-    rename: str | None,
-    timezone: str | None,
-    paths: tuple[str, ...] | None,
-    service: tuple[date | None, date | None] | None,
-) -> None:
-    """Give the server called ``name`` another name, time zone, other paths or days of service.
+@dataclass(frozen=True)
+class ServerChanges:
+    """New properties of a server; None: unchanged. ``service``: first and last day of service."""
+
+    rename: str | None = None
+    timezone: str | None = None
+    paths: tuple[str, ...] | None = None
+    service: tuple[date | None, date | None] | None = None
+
+
+def change_server(session: Session, name: str, changes: ServerChanges) -> None:
+    """Change properties of the server ``name``.
 
     Raises:
-        UsageError: there is none, or the new name is taken.
+        UsageError: the server does not exist, or the new name is taken.
     """
-    found = named(session, name)
-    if paths is not None:
-        session.execute(
-            "UPDATE server SET paths = $2 WHERE server = $1", [found.number, list(paths)]
-        )
-    if service is not None:
-        session.execute(
-            "UPDATE server SET first_day = $2, last_day = $3 WHERE server = $1",
-            [found.number, *service],
-        )
-    if timezone:
-        session.execute(
-            "UPDATE server SET timezone = $2 WHERE server = $1", [found.number, timezone]
-        )
-        if found.timezone not in ("", timezone):  # logs may have been taken for whole too early
+    server = named(session, name)
+    columns: dict[str, object] = {}
+    if changes.paths is not None:
+        columns["paths"] = list(changes.paths)
+    if changes.service is not None:
+        columns["first_day"], columns["last_day"] = changes.service
+    if changes.timezone:
+        columns["timezone"] = changes.timezone
+        if server.timezone not in ("", changes.timezone):  # logs may count as complete too early
             session.execute(
-                "UPDATE log_interval SET complete = false WHERE server = $1", [found.number]
+                "UPDATE log_interval SET complete = false WHERE server = $1", [server.number]
             )
-    if rename and rename != name:
-        others = [one for one in all_servers(session) if one.number != found.number]
-        if any(server.is_called(rename) for server in others):
+    if changes.rename and changes.rename != name:
+        others = [other for other in all_servers(session) if other.number != server.number]
+        if any(other.is_called(changes.rename) for other in others):
             raise UsageError(
-                f"there is a server that is or was called {rename!r}; take another name"
+                f"there is a server that is or was called {changes.rename!r}; take another name"
             )
-        former_names = [*(old for old in found.former_names if old != rename), name]
+        columns["name"] = changes.rename
+        columns["former_names"] = [
+            *(former for former in server.former_names if former != changes.rename),
+            name,
+        ]
+    for column, value in columns.items():
         session.execute(
-            "UPDATE server SET name = $2, former_names = $3 WHERE server = $1",
-            [found.number, rename, former_names],
+            f"UPDATE server SET {column} = $2 WHERE server = $1", [server.number, value]
         )
 
 
 def remove_server(session: Session, name: str) -> None:
-    """Forget the server called ``name``.
+    """Remove the server ``name``.
 
     Raises:
-        UsageError: something was read of it.
+        UsageError: logs of it were read.
     """
-    found = named(session, name)
-    if _was_read(session, found):
+    server = named(session, name)
+    if _was_read(session, server):
         raise UsageError(
             f"logs of server {name!r} were read; to forget them first: ringserverstats delete "
             f"--server {name} --from 2000 --to 2100, or merge it into another server"
         )
-    session.execute("DELETE FROM server WHERE server = $1", [found.number])
+    session.execute("DELETE FROM server WHERE server = $1", [server.number])
 
 
 def _was_read(session: Session, server: Server) -> bool:
-    """Whether anything was read of ``server``."""
+    """Return whether the store has anything of ``server``."""
     return any(
         session.rows(f"SELECT count(*) FROM {table} WHERE server = $1", [server.number])[0][0]
         for table in ("entry_ledger", "log_interval", "reject")

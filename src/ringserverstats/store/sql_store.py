@@ -35,14 +35,12 @@ from ringserverstats.store.batches import (
     find_misdated,
     find_new,
     first_seen,
-    in_imported_days,
     insert,
     insert_log_status,
     known_rejects,
     mark_incomplete,
     servers_of,
     settle_rejects,
-    were_logged,
     write_summary,
 )
 from ringserverstats.store.corrections import delete, merge
@@ -53,11 +51,17 @@ from ringserverstats.store.export_queue import (
     mark_unexported,
     register_exporter,
 )
+from ringserverstats.store.imported_days import (
+    check_not_logged,
+    imported_days,
+    in_imported_days,
+)
 from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.reclassify import reclassify
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.rollups import month_of
 from ringserverstats.store.servers import (
+    ServerChanges,
     add_server,
     all_servers,
     change_server,
@@ -82,7 +86,7 @@ class Options:
         ipv6_prefix: the prefix length for pseudonyms. A store keeps the one it was made with.
         lock_timeout: seconds to wait for another process.
         memory: the memory limit of DuckDB, such as ``"400MB"``.
-        tell: called with a message for the user, such as that another process is waited for.
+        notify: called with a message for the user, such as that another process is waited for.
         query_timeout: the maximum duration of a query in seconds. 0: no limit.
         timescaledb: whether to use TimescaleDB: auto (if it is available), yes, no.
         transfer_retention_days: days for which TimescaleDB keeps transfers. 0: for ever.
@@ -93,7 +97,7 @@ class Options:
     ipv6_prefix: int
     lock_timeout: float
     memory: str
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     query_timeout: float = 0
     timescaledb: str = "auto"
     transfer_retention_days: int = 0
@@ -222,9 +226,7 @@ class SQLStore(ABC):
     ) -> None:
         with self._session(write=True) as session:
             server = named(session, name)
-            change_server(
-                session, name, rename=rename, timezone=timezone, paths=paths, service=service
-            )
+            change_server(session, name, ServerChanges(rename, timezone, paths, service))
             days = days_of(session, "f.server = $1", [server.number]) if rename else ()
             raise_versions(session, {None, *days}, corrects=True)
 
@@ -355,23 +357,20 @@ class SQLStore(ABC):
             return write_summary(rows, *first_seen(rows.entries, earlier))
         with self._session() as session:
             new, elsewhere = find_new(session, rows.entries, earlier)
-            imported = new & in_imported_days(session, rows)
+            imported = new & in_imported_days(rows, imported_days(session))
             return write_summary(rows, new & ~imported, elsewhere, imported=int(imported.sum()))
 
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
         with self._session(write=True, servers=servers) as session:
             self._check_generation(session)
-            if not servers <= {server.number for server in all_servers(session)}:
+            days = imported_days(session)
+            if not servers <= days.keys():
                 raise self._changed_error()
-            if were_logged(session, rows):
-                raise StoreError(
-                    f"{self.label}: logs of days that are imported were read meanwhile; nothing of "
-                    "this step was stored: run the same again, which leaves these days out"
-                )
+            check_not_logged(session, rows)
             new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
             misdated, misdated_days = find_misdated(session, rows.entries, new)
-            imported = new & in_imported_days(session, rows)
+            imported = new & in_imported_days(rows, days)
             new &= ~imported
             summary = write_summary(rows, new, elsewhere, imported=int(imported.sum()))
             if summary.entries:

@@ -213,7 +213,10 @@ _ROLLUP_COLUMNS = {
     "hour": Column("hour", "tinyint", "Local hour; -1 unless the log interval is an hour."),
     "network": _optional("network", "text", "Network code; NULL if the stream has no codes."),
     "station": _optional("station", "text", "Station code; NULL if the stream has no codes."),
-    **{name: replace(column, type="hugeint") for name, column in zip(AMOUNTS, (_BYTES, _PACKETS))},
+    **{
+        name: replace(column, type="hugeint")
+        for name, column in zip(AMOUNTS, (_BYTES, _PACKETS), strict=True)
+    },
     "transfers": Column("transfers", "bigint", "Number of transfers."),
     "entries": Column("entries", "bigint", "Number of log entries."),
 }

@@ -1,6 +1,7 @@
-"""Which answers still hold: each day has a number that every change of it raises.
+"""The version of each day, which every change of the day increments.
 
-All of it runs within the transaction of the caller.
+Caches and exporters compare versions to find the days that changed. All functions run in the
+transaction of the caller.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from ringserverstats.store.session import Session
 
 #: Stands for all days.
 ALL = date(1970, 1, 1)
-# In the order of days, so that two writers never wait for each other.
+# In the order of days, so that two writers cannot deadlock.
 _RAISE = """
 INSERT INTO day_version (day, version, corrected) SELECT day, 1, {corrects} FROM given ORDER BY day
 ON CONFLICT (day) DO UPDATE SET version = day_version.version + 1,
@@ -21,7 +22,9 @@ ON CONFLICT (day) DO UPDATE SET version = day_version.version + 1,
                      ELSE day_version.corrected END
 """
 _DAYS = """
-SELECT DISTINCT f.day FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile WHERE {where}
+SELECT DISTINCT f.day
+  FROM connection_by_day f JOIN client_profile o ON o.client_profile = f.client_profile
+ WHERE {where}
 """
 _VERSION = f"""
 SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(version), 0)::text AS version
@@ -34,12 +37,14 @@ SELECT (SELECT generation FROM store) || ' ' || coalesce(sum(version), 0)::text 
 def raise_versions(
     session: Session, days: Iterable[date | None] = (None,), *, corrects: bool = False
 ) -> None:
-    """Say that answers about ``days`` may be others from now on; None stands for all days.
+    """Increment the versions of days.
 
-    Days that ``corrects`` takes something away from, or gives another name to what is in them, have
-    to be told one by one: an exporter is given them again.
+    Call it last in a transaction: other writers of the same days wait for its end.
 
-    To be called last in a transaction, as others who write of the same days wait for its end.
+    Args:
+        days: the days that changed; None stands for all days.
+        corrects: rows of the days were removed or renamed, so exporters have to clear them. Such
+            days have to be listed one by one.
     """
     given = pa.table({"day": pa.array(sorted({day or ALL for day in days}), pa.date32())})
     if len(given):
@@ -48,12 +53,12 @@ def raise_versions(
 
 
 def days_of(session: Session, where: str = "true", parameters: Sequence[object] = ()) -> set[date]:
-    """The days of which there is anything, of those connections ``f`` that ``where`` lets in."""
+    """Return the days of all connections ``f`` with profile ``o`` for which ``where`` is true."""
     return {day for (day,) in session.rows(_DAYS.format(where=where), parameters)}
 
 
 def version(ask: Ask, first: date | None, last: date | None) -> str:
-    """What is another text whenever an answer about a period may be another."""
-    span = [day and day.isoformat() for day in (first, last)]
-    told: str = ask(_VERSION, span)["version"][0].as_py()
-    return told
+    """Return a text that changes whenever any day of a period changes."""
+    period = [day and day.isoformat() for day in (first, last)]
+    text: str = ask(_VERSION, period)["version"][0].as_py()
+    return text

@@ -1,7 +1,7 @@
-"""The file of a DuckDB store: opened with patience, copied whole, put into its place.
+"""The file of a DuckDB store: open it, copy it, replace it.
 
-Beside it may lie a log, ``<file>.wal``, of a process that was killed. DuckDB takes over what is in
-there, so none may lie beside a file that it does not belong to.
+A killed process may leave a log, ``<file>.wal``, beside the file. DuckDB applies it at the next
+opening, so the log of one file must never be beside another one.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -22,23 +23,31 @@ from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 _Result = TypeVar("_Result")
 
 _PAUSE = 0.01
-_TELL_AFTER = 0.5
+_NOTIFY_AFTER = 0.5
 _LOCKED = "Could not set lock"
 _FOLDING = "256MB"
 _LEFT_OVER = 3600  # seconds after which an unfinished copy is one of a killed process
 
 
+@dataclass(frozen=True)
+class LockWait:
+    """How to wait for another process: for ``timeout`` seconds, after a call of ``notify``."""
+
+    timeout: float
+    notify: Callable[[str], None]
+
+
 class _LockedError(Exception):
-    """Another process has the file."""
+    """Another process uses the file."""
 
 
 def log_of(path: Path) -> Path:
-    """The log that may lie beside the file ``path``."""
+    """Return the path of the log that may be beside the file ``path``."""
     return Path(f"{path}.wal")
 
 
 def new_beside(path: Path) -> Path:
-    """A name for what is to take the place of ``path`` when it is whole."""
+    """Return the path of a temporary file that is to replace ``path``."""
     for old in path.parent.glob(f"{path.name}.new-*"):
         if time.time() - old.stat().st_mtime > _LEFT_OVER:
             _remove(old)
@@ -46,7 +55,7 @@ def new_beside(path: Path) -> Path:
 
 
 def remove_new(new: Path) -> None:
-    """Leave nothing of the unfinished file ``new``, where it is still there."""
+    """Delete the temporary file ``new`` and what belongs to it, if they exist."""
     for path in (new, log_of(new), _spill(new)):
         _remove(path)
 
@@ -59,24 +68,27 @@ def _remove(path: Path) -> None:
 
 
 def _spill(path: Path) -> Path:
-    """Where what does not fit into memory lies meanwhile."""
+    """Return the folder of what DuckDB has no memory for."""
     return Path(f"{path}.tmp")
 
 
 def first_line(error: Exception) -> str:
-    """What ``error`` says, without the program's own text that DuckDB adds below."""
+    """Return the message of ``error`` without the SQL that DuckDB appends."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).strip().split("\n")[0]
 
 
-def open_file(
-    path: Path, *, write: bool, memory: str, lock_timeout: float, tell: Callable[[str], None]
-) -> duckdb.DuckDBPyConnection:
-    """The open file ``path``; another process that has it is waited for.
+def open_file(path: Path, *, write: bool, memory: str, wait: LockWait) -> duckdb.DuckDBPyConnection:
+    """Open the file ``path``.
+
+    Args:
+        write: open it for writing, alone.
+        memory: memory limit of DuckDB, such as ``"400MB"``.
+        wait: how to wait for another process that uses it.
 
     Raises:
-        BusyError: it had it for longer than ``lock_timeout`` seconds.
+        BusyError: another process still uses it.
         StoreError: it cannot be opened.
     """
 
@@ -94,7 +106,7 @@ def open_file(
                     "autoload_known_extensions": "false",
                 },
             )
-            if _inode(path) != before:  # another file took its place meanwhile
+            if _inode(path) != before:  # it was replaced meanwhile
                 connection.close()
                 raise _LockedError
             return connection
@@ -106,38 +118,37 @@ def open_file(
                 "permissions, or choose another with --database"
             ) from None
 
-    return _patiently(attempt, path, lock_timeout=lock_timeout, tell=tell)
+    return _retry(attempt, path, wait)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """What tells the file that is at ``path`` now from others; None where there is none."""
+    """Return the device and inode of the file ``path``; None if it does not exist."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _patiently(
-    attempt: Callable[[], _Result], path: Path, *, lock_timeout: float, tell: Callable[[str], None]
-) -> _Result:
+def _retry(attempt: Callable[[], _Result], path: Path, wait: LockWait) -> _Result:
+    """Return the result of ``attempt``, repeated until it raises no `_LockedError`."""
     begin = time.monotonic()
-    told = False
+    is_notified = False
     while True:
         try:
             return attempt()
         except _LockedError:
             waited = time.monotonic() - begin
-        if waited > lock_timeout:
-            raise busy(path, lock_timeout)
-        if waited > _TELL_AFTER and not told:
-            tell(f"waiting for another process that uses {path} ...")
-            told = True
+        if waited > wait.timeout:
+            raise busy(path, wait.timeout)
+        if waited > _NOTIFY_AFTER and not is_notified:
+            wait.notify(f"waiting for another process that uses {path} ...")
+            is_notified = True
         time.sleep(_PAUSE)
 
 
 def busy(path: Path, lock_timeout: float) -> BusyError:
-    """What is told where others have used ``path`` for longer than ``lock_timeout`` seconds."""
+    """Return the error that others have used ``path`` for longer than ``lock_timeout`` seconds."""
     return BusyError(
         f"{path} has been in use by another process for {lock_timeout:g} s; try again, or raise "
         "RINGSERVERSTATS_LOCK_TIMEOUT"
@@ -145,14 +156,15 @@ def busy(path: Path, lock_timeout: float) -> BusyError:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Make ``target``, which is not there, a copy of the store ``source``.
+    """Copy the store ``source``, with what is in its log, to ``target``, and upgrade the copy.
 
-    Nobody may write ``source`` meanwhile. What lies in the log beside it is taken over, and an
-    older schema is brought up to date.
+    Args:
+        source: no process may write to it meanwhile.
+        target: a file that does not exist.
 
     Raises:
-        StoreError: ``source`` is no store, or one of a newer program.
-        OSError, duckdb.Error: it cannot be read, or ``target`` not be written.
+        StoreError: ``source`` is no store, or its schema cannot be upgraded.
+        OSError, duckdb.Error: reading or writing failed.
     """
     try:
         _copy({source: target, log_of(source): log_of(target)})
@@ -167,12 +179,12 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def write_anew(source: Path, target: Path, *, memory: str) -> None:
-    """Make ``target``, which is not there, a file with the rows of the store ``source`` alone.
+    """Write the rows of the store ``source`` to the new file ``target``.
 
-    A copy would also have what was deleted from it, until others rows take its place.
+    Unlike a copy, the file has no remains of deleted rows.
 
     Raises:
-        duckdb.Error: ``source`` cannot be read, or ``target`` not be written.
+        duckdb.Error: reading or writing failed.
     """
     with (
         _private(),
@@ -197,7 +209,7 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """What this process makes meanwhile is readable by its owner alone."""
+    """Make files that this process creates meanwhile readable by their owner only."""
     before = os.umask(0o077)
     try:
         yield
@@ -206,24 +218,24 @@ def _private() -> Iterator[None]:
 
 
 def _copy(files: dict[Path, Path]) -> None:
-    """Copy those of ``files`` that are there.
+    """Copy those of ``files`` that exist.
 
-    All are closed at the end only: to close a file ends every lock that this process has on it.
+    All are closed at the end: closing a file releases every lock that this process has on it.
     """
     with ExitStack() as stack:
         for source, target in files.items():
             if source.exists():
                 original = stack.enter_context(open(source, "rb"))
-                made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                shutil.copyfileobj(original, stack.enter_context(open(made, "wb")), 1 << 20)
+                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                shutil.copyfileobj(original, stack.enter_context(open(descriptor, "wb")), 1 << 20)
 
 
 def put_first(new: Path, path: Path) -> None:
-    """Let ``new`` become ``path`` where nothing is yet.
+    """Rename ``new`` to ``path``, which must not exist.
 
     Raises:
-        FileExistsError: something is: another process was faster, or a log was left there.
-        OSError: it cannot be.
+        FileExistsError: another process created it, or the log of an earlier file remains.
+        OSError: the rename failed.
     """
     if log_of(path).exists() and not path.exists():
         raise FileExistsError(
@@ -241,29 +253,27 @@ def put_in_place(
     new: Path,
     path: Path,
     *,
-    lock_timeout: float,
-    tell: Callable[[str], None],
+    wait: LockWait,
     since: os.stat_result | None = None,
 ) -> None:
-    """Let ``new`` take the place of ``path``, when nobody uses that.
+    """Replace ``path`` by ``new``, when no process uses it.
 
-    What is there and is no store that can be read is kept beside, as ``<path>.replaced``.
+    A file that is no readable store is kept as ``<path>.replaced``.
 
     Args:
-        since: as ``path`` was; it may not have been changed.
+        wait: how to wait for other processes that use it.
+        since: the status of ``path`` before; it must not have changed.
 
     Raises:
-        BusyError: somebody has used it for longer than ``lock_timeout`` seconds, or changed it.
-        OSError: it cannot be.
+        BusyError: another process still uses it, or changed it.
+        OSError: replacing it failed.
     """
     _sync(new)
     is_store = path.exists() and _is_store(path)
-    if is_store and log_of(path).exists():  # whose transactions a kill here must not lose
-        with open_file(
-            path, write=True, memory=_FOLDING, lock_timeout=lock_timeout, tell=tell
-        ) as connection:
+    if is_store and log_of(path).exists():  # a kill here must not lose its transactions
+        with open_file(path, write=True, memory=_FOLDING, wait=wait) as connection:
             connection.execute("CHECKPOINT")
-    with _held(path, lock_timeout, tell):
+    with _held(path, wait):
         if since and _state(path.stat()) != _state(since):
             raise BusyError(f"{path} was changed just now; try again")
         if log_of(path).exists():
@@ -276,13 +286,13 @@ def put_in_place(
     _sync(path.parent)
 
 
-def _state(found: os.stat_result) -> tuple[int, ...]:
-    """What a change of a file changes."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """Return the properties that change with a file."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_store(path: Path) -> bool:
-    """Whether ``path`` is a store, or one that somebody uses."""
+    """Return whether ``path`` is a store, or a file that another process uses."""
     try:
         with duckdb.connect(path, read_only=True) as connection:
             return schema_version(connection) > 0
@@ -291,30 +301,30 @@ def _is_store(path: Path) -> bool:
 
 
 def _free(name: str) -> str:
-    """``name``, or where that is taken one with a number behind it."""
-    number, found = 1, name
-    while os.path.exists(found):
+    """Return ``name``, with a number appended if it exists."""
+    number, path = 1, name
+    while os.path.exists(path):
         number += 1
-        found = f"{name}-{number}"
-    return found
+        path = f"{name}-{number}"
+    return path
 
 
 @contextmanager
-def _held(path: Path, lock_timeout: float, tell: Callable[[str], None]) -> Iterator[None]:
-    """Hold ``path``, where it is there, as DuckDB does (a POSIX record lock)."""
+def _held(path: Path, wait: LockWait) -> Iterator[None]:
+    """Lock ``path``, if it exists, as DuckDB does (a POSIX record lock)."""
     if not path.exists():
         yield
         return
-    with _patiently(lambda: _locked(path), path, lock_timeout=lock_timeout, tell=tell):
+    with _retry(lambda: _locked(path), path, wait):
         yield
 
 
 @contextmanager
-def alone(path: Path, *, lock_timeout: float, tell: Callable[[str], None]) -> Iterator[None]:
-    """Be the only one inside, of all processes and their threads; ``path`` is a file for that.
+def alone(path: Path, wait: LockWait) -> Iterator[None]:
+    """Exclude all other processes and threads by a lock on the file ``path``.
 
     Raises:
-        BusyError: another one was inside for longer than ``lock_timeout`` seconds.
+        BusyError: another one still holds the lock.
     """
 
     def attempt() -> None:
@@ -324,17 +334,17 @@ def alone(path: Path, *, lock_timeout: float, tell: Callable[[str], None]) -> It
             raise _LockedError from None
 
     with open(path, "ab") as file:
-        _patiently(attempt, path, lock_timeout=lock_timeout, tell=tell)
+        _retry(attempt, path, wait)
         yield
 
 
 def _locked(path: Path) -> BinaryIO:
-    """The file ``path``, locked, and still the one of that name."""
+    """Open and lock the file ``path``, and make sure that it was not replaced."""
     file = open(path, "r+b")  # noqa: SIM115 - for the caller to close
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(file.fileno())
-        if (found.st_dev, found.st_ino) == _inode(path):
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) == _inode(path):
             return file
     except OSError:
         pass
@@ -343,7 +353,7 @@ def _locked(path: Path) -> BinaryIO:
 
 
 def _sync(path: Path) -> None:
-    """Make sure that the file or folder ``path`` is on the disk."""
+    """Write the file or folder ``path`` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

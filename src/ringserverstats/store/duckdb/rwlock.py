@@ -1,6 +1,6 @@
-"""Threads of one process that use the same DuckDB file: many may read, or one may write.
+"""Locks among threads of one process that use the same DuckDB file.
 
-Other processes are kept away by DuckDB's lock on the file, which the threads of one process share.
+DuckDB's lock on the file excludes other processes only; the threads of one process share it.
 """
 
 import threading
@@ -13,7 +13,7 @@ from ringserverstats.store.duckdb.file import busy
 
 
 class FairReadWriteLock:
-    """Lets threads in by their turn, so that neither readers nor writers wait for ever."""
+    """A lock for many readers or one writer, taken in order of request, so that none starves."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -24,9 +24,9 @@ class FairReadWriteLock:
 
     @contextmanager
     def open(self, *, write: bool, lock_timeout: float) -> Iterator[bool]:
-        """Be inside; yields False where that took longer than ``lock_timeout`` seconds.
+        """Hold the lock; yields False if it could not be taken in ``lock_timeout`` seconds.
 
-        A thread that reads may read again inside.
+        A thread that holds it for reading may take it for reading again.
         """
         depth = getattr(self._own, "depth", 0)
         if depth and not write:
@@ -73,14 +73,14 @@ _adding = threading.Lock()
 
 @contextmanager
 def locked_among_threads(path: Path, *, write: bool, lock_timeout: float) -> Iterator[None]:
-    """Use the file ``path`` as one of the threads of this process.
+    """Hold the lock of the file ``path`` among the threads of this process.
 
     Raises:
-        BusyError: others have used it for longer than ``lock_timeout`` seconds.
+        BusyError: other threads have used it for longer than ``lock_timeout`` seconds.
     """
     with _adding:
-        gate = _locks.setdefault(path, FairReadWriteLock())
-    with gate.open(write=write, lock_timeout=lock_timeout) as is_in:
-        if not is_in:
+        lock = _locks.setdefault(path, FairReadWriteLock())
+    with lock.open(write=write, lock_timeout=lock_timeout) as is_locked:
+        if not is_locked:
             raise busy(path, lock_timeout)
         yield

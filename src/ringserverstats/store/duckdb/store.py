@@ -21,6 +21,7 @@ from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive, write_secret
 from ringserverstats.store.base import Ask, Identity, Written
 from ringserverstats.store.duckdb.file import (
+    LockWait,
     alone,
     copy_file,
     first_line,
@@ -34,7 +35,7 @@ from ringserverstats.store.duckdb.file import (
 from ringserverstats.store.duckdb.rwlock import locked_among_threads
 from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 from ringserverstats.store.duckdb.session import DuckDBSession
-from ringserverstats.store.servers import identity, new_generation
+from ringserverstats.store.servers import INSERT_IDENTITY, identity, new_generation
 from ringserverstats.store.sql_store import Options, SQLStore
 from ringserverstats.store.versions import days_of, raise_versions
 
@@ -103,8 +104,8 @@ class DuckDBStore(SQLStore):
                 yield _limited(session, query_timeout) if query_timeout else session.table
             except duckdb.InterruptException:
                 raise StoreError(
-                    f"{self.label}: the query took longer than {query_timeout:g} s. Query a"
-                    " shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT."
+                    f"{self.label}: the query took longer than {query_timeout:g} s. Query a "
+                    "shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT."
                 ) from None
 
     def backup(self, target: Path) -> None:
@@ -113,9 +114,7 @@ class DuckDBStore(SQLStore):
         try:
             with self._session():  # others may read, and wait to write
                 copy_file(self._path, new)
-            put_in_place(
-                new, target, lock_timeout=self.options.lock_timeout, tell=self.options.tell
-            )
+            put_in_place(new, target, wait=self._wait)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{target} cannot be written ({first_line(error)})") from None
         finally:
@@ -134,7 +133,7 @@ class DuckDBStore(SQLStore):
                 new_generation(session)
                 raise_versions(session, days_of(session), corrects=True)
             self._restore_secret(known, ask)
-            put_in_place(new, path, lock_timeout=self.options.lock_timeout, tell=self.options.tell)
+            put_in_place(new, path, wait=self._wait)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"{source} cannot be restored ({first_line(error)})") from None
         finally:
@@ -143,7 +142,7 @@ class DuckDBStore(SQLStore):
     @contextmanager
     def sending(self) -> Iterator[None]:
         path = Path(f"{os.path.realpath(self._path)}.sending")
-        with alone(path, lock_timeout=self.options.lock_timeout, tell=self.options.tell):
+        with alone(path, self._wait):
             yield
 
     def _vacuum(self) -> None:
@@ -158,13 +157,7 @@ class DuckDBStore(SQLStore):
             new.chmod(before.st_mode & 0o777)
             if os.geteuid() == 0:
                 os.chown(new, before.st_uid, before.st_gid)
-            put_in_place(
-                new,
-                path,
-                lock_timeout=self.options.lock_timeout,
-                tell=self.options.tell,
-                since=before,
-            )
+            put_in_place(new, path, wait=self._wait, since=before)
         except (OSError, duckdb.Error) as error:
             raise StoreError(
                 f"{path} cannot be written anew ({first_line(error)}), so what was taken out may "
@@ -218,19 +211,15 @@ class DuckDBStore(SQLStore):
                 "with --database or DATABASE_URI"
             ) from None
         if secret_path:
-            self.options.tell(
+            self.options.notify(
                 f"made a new store {self._path} and its secret {secret_path}: back up both"
             )
 
     def _write_new(self, new: Path, known: Identity) -> None:
-        """A store with all tables and nothing in them."""
+        """Write a store with all tables and without rows."""
         with duckdb.connect(new) as connection:
             migrate(connection)
-            connection.execute(
-                "INSERT INTO store (id, key_check, ipv6_prefix, generation, last_server)"
-                " VALUES ($1, $2, $3, $4, $5)",
-                list(vars(known).values()),
-            )
+            connection.execute(INSERT_IDENTITY, list(vars(known).values()))
         new.chmod(0o600)
 
     @contextmanager
@@ -260,10 +249,11 @@ class DuckDBStore(SQLStore):
                 connection.close()  # what is not committed is undone
 
     def _open(self, path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
-        given = self.options
-        return open_file(
-            path, write=write, memory=given.memory, lock_timeout=given.lock_timeout, tell=given.tell
-        )
+        return open_file(path, write=write, memory=self.options.memory, wait=self._wait)
+
+    @property
+    def _wait(self) -> LockWait:
+        return LockWait(self.options.lock_timeout, self.options.notify)
 
 
 def _limited(session: DuckDBSession, query_timeout: float) -> Ask:

@@ -35,6 +35,7 @@ from ringserverstats.store.postgresql.schema import (
     schema_version,
 )
 from ringserverstats.store.postgresql.session import PostgreSQLSession
+from ringserverstats.store.servers import INSERT_IDENTITY
 from ringserverstats.store.session import Session
 from ringserverstats.store.sql_store import Options, SQLStore
 
@@ -123,7 +124,7 @@ class PostgreSQLStore(SQLStore):
             for table in _ERASED_TABLES:  # their statistics hold values of columns
                 connection.execute(f"ANALYZE {table}")
             connection.execute("UPDATE store SET vacuum_pending = false")
-        self.options.tell(
+        self.options.notify(
             f"{self.label}: deleted rows stay in the server's files until VACUUM has run and other "
             "rows overwrite them. VACUUM (FULL, ANALYZE) removes them at once."
         )
@@ -145,7 +146,7 @@ class PostgreSQLStore(SQLStore):
             except errors.InsufficientPrivilege:
                 pass  # the owner's job refreshes them within the hour
             except psycopg.Error as error:
-                self.options.tell(
+                self.options.notify(
                     "the data are stored, but TimescaleDB will refresh the continuous aggregates "
                     f"later ({first_line(error)})"
                 )
@@ -217,7 +218,7 @@ class PostgreSQLStore(SQLStore):
             grant(connection)
             connection.commit()
             message = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
-            self.options.tell(message)
+            self.options.notify(message)
             grant(connection)
             connection.commit()
             return before
@@ -229,15 +230,14 @@ class PostgreSQLStore(SQLStore):
         try:
             with self._session(write=True) as session:
                 created = session.execute(
-                    "INSERT INTO store (id, key_check, ipv6_prefix, generation, last_server)"
-                    " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                    f"{INSERT_IDENTITY} ON CONFLICT DO NOTHING",
                     list(vars(store).values()),
                 )
         finally:
             if secret_path and not created:  # another process was faster, or it failed
                 secret_path.unlink(missing_ok=True)
         if secret_path and created:
-            self.options.tell(
+            self.options.notify(
                 f"made a new store in {self.label} and its secret {secret_path}: back up both"
             )
 

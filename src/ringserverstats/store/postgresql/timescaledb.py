@@ -1,8 +1,8 @@
-"""What TimescaleDB adds to a store in PostgreSQL, where it is there.
+"""TimescaleDB, for a store in a PostgreSQL database that has the extension.
 
-Packed transfers lie in a hypertable, which it compresses, and drops when they are older than the
-operator wants; and two continuous aggregates over them, for Grafana and for those who ask with SQL
-of their own. Our sums stay the truth: these know nothing of transfers that were dropped.
+Packed transfers are in a hypertable, which is compressed, and whose old rows are dropped if the
+operator configures that. Two continuous aggregates over it serve Grafana and queries in SQL. The
+rollups stay authoritative: the aggregates do not change for transfers that were dropped.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,8 +25,8 @@ _ONE_DAY = timedelta(days=1)
 _LEAST_DAYS = 63
 _REFRESH_MEMORY = "256MB"  # with less of it, it sorts where it could hash
 _CHUNK = "7 days"
-_COMPRESS_AFTER = "14 days"  # late logs come in the first of them
-_CATCH_UP = "1 hour"  # how often the aggregates take up what no ingest has refreshed
+_COMPRESS_AFTER = "14 days"  # by then, late logs have come
+_CATCH_UP = "1 hour"  # how often aggregates are refreshed that no ingest has refreshed
 _LATER = "initial_start => now() + INTERVAL '1 hour'"  # not while old logs are being read
 _TRANSFER = TABLES["transfer"]
 _COLUMNS = ", ".join((*_TRANSFER.packed_names, *_TRANSFER.arrays))
@@ -63,21 +63,21 @@ SELECT time_bucket('1 month', day) AS month, server, direction, protocol, networ
  GROUP BY 1, 2, 3, 4, 5, 6
 WITH NO DATA
 """
-#: The aggregates with the SQL that makes them, in this order.
+#: The continuous aggregates and their SQL, in the order of creation.
 _AGGREGATES = {"transfers_by_day": _BY_DAY, "transfers_by_month": _BY_MONTH}
 _MONTHLY = "transfers_by_month"
 
 
 @dataclass(frozen=True)
 class TimescaleDB:
-    """What is on: the version of the extension, and the days that transfers are kept, if told."""
+    """The version of the extension, and how many days transfers are kept (None: for ever)."""
 
     version: str
     transfer_retention_days: int | None
 
 
 def state(connection: Connection) -> TimescaleDB | None:
-    """What is on now; None: transfers are kept as in any PostgreSQL database."""
+    """Return the present configuration; None if TimescaleDB is not used."""
     if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
         return None
     version = _value(
@@ -93,29 +93,31 @@ def state(connection: Connection) -> TimescaleDB | None:
 
 
 def kept_since(connection: Connection, today: date) -> date | None:
-    """The first day whose transfers are kept for sure; None: all are."""
-    found = state(connection)
-    told = _value(connection, "SELECT kept_since FROM store")
-    days = [told] if told else []
-    if found and found.transfer_retention_days:
-        days.append(today - timedelta(days=found.transfer_retention_days))
+    """Return the first day whose transfers are certainly kept; None: all are."""
+    present = state(connection)
+    recorded = _value(connection, "SELECT kept_since FROM store")
+    days = [recorded] if recorded else []
+    if present and present.transfer_retention_days:
+        days.append(today - timedelta(days=present.transfer_retention_days))
     return max(days, default=None)
 
 
 def set_up(
     connection: Connection, mode: str, transfer_retention_days: int | None, today: date
 ) -> str:
-    """Use the extension as ``mode`` says; may be repeated.
+    """Configure TimescaleDB; may be repeated.
 
     Args:
-        connection: of the tables' owner; each step is committed.
+        connection: of the owner of the tables; each step is committed.
+        mode: "auto" (if available), "yes" or "no".
         transfer_retention_days: drop transfers that are older; None: keep them.
+        today: the date in UTC.
 
     Returns:
-        What is on now, in words.
+        The configuration, as a message.
 
     Raises:
-        StoreError: it is not there, but ``mode`` says that it must be.
+        StoreError: the extension is not available, but ``mode`` is "yes".
     """
     if mode == NO and state(connection) is None:
         return "TimescaleDB: not used (setting timescaledb = no)"
@@ -129,8 +131,8 @@ def set_up(
         return f"TimescaleDB: not used ({reason})"
     if transfer_retention_days and transfer_retention_days < _LEAST_DAYS:
         raise StoreError(
-            f"the setting transfer_retention_days is {transfer_retention_days}; it must be 0 or at least {_LEAST_DAYS}, so "
-            "that the aggregate by month is made of whole months"
+            f"the setting transfer_retention_days is {transfer_retention_days}; it must be 0 or at"
+            f" least {_LEAST_DAYS}, so that the aggregate by month has complete months"
         )
     if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
         _make_hypertable(connection)
@@ -139,15 +141,18 @@ def set_up(
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
             _make_aggregate(connection, name, sql)
     _set_policies(connection, transfer_retention_days, today)
-    found = state(connection)
-    kept = f"{transfer_retention_days} days" if transfer_retention_days else "for ever"
-    return f"TimescaleDB {found.version if found else ''}: transfers are kept {kept}"
+    present = state(connection)
+    period = f"{transfer_retention_days} days" if transfer_retention_days else "for ever"
+    return f"TimescaleDB {present.version if present else ''}: transfers are kept {period}"
 
 
 def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: date) -> None:
-    """Bring the aggregates up to date from day to day, as far as their transfers are all kept.
+    """Refresh the aggregates of some periods, except where transfers were dropped.
 
-    Buckets that have lost transfers stay as they are: they are what is left of these.
+    Args:
+        connection: of the owner of the aggregates.
+        spans: the first and last day of each period.
+        today: the date in UTC.
     """
     if state(connection) is None:
         return
@@ -170,39 +175,38 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
 
 
 def keep_aggregates(connection: Connection, since: date, today: date) -> None:
-    """Let the aggregates keep what they have of days before ``since``, whose transfers will go."""
-    found = state(connection)
-    if found is None:
+    """Exclude days before ``since``, whose transfers will be deleted, from later refreshes."""
+    present = state(connection)
+    if present is None:
         return
     connection.execute(
         f"UPDATE store SET kept_since = greatest(coalesce(kept_since, '{since}'), '{since}')"
     )
-    _set_policies(connection, found.transfer_retention_days, today)
+    _set_policies(connection, present.transfer_retention_days, today)
 
 
 def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
-    """First and last of those that lie within a month of each other."""
-    held: list[date] = []
+    """Yield the first and last day of each group of days with gaps of at most a month."""
+    group: list[date] = []
     for day in sorted(days):
-        if held and (day - held[-1]).days > _MONTH:
-            yield held[0], held[-1]
-            held = []
-        held.append(day)
-    if held:
-        yield held[0], held[-1]
+        if group and (day - group[-1]).days > _MONTH:
+            yield group[0], group[-1]
+            group = []
+        group.append(day)
+    if group:
+        yield group[0], group[-1]
 
 
 def _missing(connection: Connection) -> str:
-    """Why the extension cannot be used; an empty text where it is there, or was made now."""
-    there = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
-    if _value(connection, there):
+    """Create the extension if necessary; return why it cannot be used, or an empty text."""
+    if _value(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
         return ""
     if not _value(
         connection, "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
     ):
         return "the server does not have it"
-    # To try without would end the connection. What is preloaded only few roles may see, but its
-    # settings everybody.
+    # Without the preload, CREATE EXTENSION ends the connection. Only few roles may read the setting
+    # shared_preload_libraries, but all can see the settings of a preloaded library.
     if not _value(connection, "SELECT count(*) FROM pg_settings WHERE name LIKE 'timescaledb.%'"):
         return "it is not in shared_preload_libraries"
     try:
@@ -215,7 +219,7 @@ def _missing(connection: Connection) -> str:
 
 
 def _make_hypertable(connection: Connection) -> None:
-    """Let transfers go into it from now on."""
+    """Create the hypertable, into which transfers go from now on."""
     connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
     connection.execute(_TABLE)
     connection.execute(
@@ -230,9 +234,9 @@ def _make_hypertable(connection: Connection) -> None:
 
 
 def _move(connection: Connection) -> None:
-    """Move transfers that came before it into the hypertable."""
+    """Move earlier transfers into the hypertable."""
     connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
-    # Deleted, not truncated: a question that began before still sees them there.
+    # Deleted, not truncated, so that a query that began before still sees them.
     connection.execute(
         f"WITH moved AS (DELETE FROM transfer_packed RETURNING *)"
         f" INSERT INTO transfer_hypertable ({_COLUMNS}) SELECT {_COLUMNS} FROM moved"
@@ -250,7 +254,7 @@ def _make_aggregate(connection: Connection, name: str, sql: str) -> None:
 
 def _set_policies(connection: Connection, transfer_retention_days: int | None, today: date) -> None:
     since = kept_since(connection, today)
-    if since:  # what was dropped does not come back when more is kept from now on
+    if since:  # a longer retention does not bring back what was dropped
         connection.execute(f"UPDATE store SET kept_since = '{since}'")
     connection.execute(
         "SELECT add_compression_policy('transfer_hypertable', compress_after => INTERVAL"
@@ -259,14 +263,14 @@ def _set_policies(connection: Connection, transfer_retention_days: int | None, t
     connection.execute("SELECT remove_retention_policy('transfer_hypertable', if_exists => true)")
     if transfer_retention_days:
         connection.execute(
-            f"SELECT add_retention_policy('transfer_hypertable', INTERVAL '{int(transfer_retention_days)} days',"
-            f" {_LATER})"
+            "SELECT add_retention_policy('transfer_hypertable',"
+            f" INTERVAL '{int(transfer_retention_days)} days', {_LATER})"
         )
-    kept = kept_since(connection, today)
+    since = kept_since(connection, today)
     for name in _AGGREGATES:
-        # A bucket that has lost transfers must not be made anew.
+        # A bucket that lost transfers must not be refreshed.
         lost = _MONTH if name == _MONTHLY else 0
-        begin = f"INTERVAL '{max((today - kept).days - 1 - lost, 1)} days'" if kept else "NULL"
+        begin = f"INTERVAL '{max((today - since).days - 1 - lost, 1)} days'" if since else "NULL"
         connection.execute(
             f"SELECT remove_continuous_aggregate_policy('{name}', if_exists => true)"
         )
