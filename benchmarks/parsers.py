@@ -7,6 +7,7 @@ included). Polars is not a dependency: pip install polars.
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 LATEST = 2_000_000_000
@@ -18,15 +19,14 @@ HEAD = (
 
 def with_pyarrow(path: Path) -> int:
     """NumPy for line ends, PyArrow's CSV reader for the transfers: this project's reader."""
+    from ringserverstats.logs.entries import ParseOptions
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
 
     source = find([str(path)])[0][0]
-    return sum(
-        len(batch.entry)
-        for chunk in chunks(source)
-        for batch in read(chunk, key=b"k" * 32, latest=LATEST)
-    )
+    with ThreadPoolExecutor(1) as pool:
+        options = ParseOptions(key=b"k" * 32, latest=LATEST, pool=pool)
+        return sum(len(batch.entry) for chunk in chunks(source) for batch in read(chunk, options))
 
 
 def with_polars(path: Path) -> int:

@@ -42,11 +42,14 @@ old.register_events(old.parse_ringserver_log(sys.argv[1]), sys.argv[2])
 """
 NEW_READ = """
 import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import chunks, find
 begin = time.perf_counter()
+options = ParseOptions(key=b"k" * 32, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
 for chunk in chunks(find([sys.argv[1]])[0][0]):
-    for batch in read(chunk, key=b"k" * 32, latest=2_000_000_000):
+    for batch in read(chunk, options):
         assert not batch.rejects
 print(time.perf_counter() - begin)
 """
@@ -54,7 +57,8 @@ NEW_ASK = """
 import sys, time
 from datetime import date
 from pathlib import Path
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.sql_store import Options
 options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, lock_timeout=30, memory="1GB",
@@ -65,7 +69,7 @@ query = Query(dimensions=by, filters={"direction": ("TX",)})
 durations = []
 for _ in range(5):
     begin = time.perf_counter()
-    ask(store, query)
+    run_query(store, query)
     durations.append(time.perf_counter() - begin)
 print(sorted(durations)[2])
 """

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,9 +22,10 @@ def step(name: str) -> Iterator[None]:
 
 
 with step("imports"):
-    from ringserverstats.enrich.rows import Enricher, join
+    from ringserverstats.enrich.rows import Enricher, EnrichOptions, join
     from ringserverstats.logs.days import days
     from ringserverstats.logs.duplicates import Duplicates
+    from ringserverstats.logs.entries import ParseOptions
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
     from ringserverstats.store.duckdb.store import DuckDBStore
@@ -45,8 +47,9 @@ with tempfile.TemporaryDirectory() as folder:
         keys = store.open(create=True).keys
         server = store.add_server("default", "UTC")
     source = find([sys.argv[1]])[0][0]
-    enricher = Enricher(keys, ipv6_prefix=64, keep_hosts=False)
+    enricher = Enricher(keys, EnrichOptions(ipv6_prefix=64))
     duplicates = Duplicates(keys.entries)
+    options = ParseOptions(keys.entries, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
     parts = []
     pieces = chunks(source)
     while True:
@@ -55,7 +58,7 @@ with tempfile.TemporaryDirectory() as folder:
         if chunk is None:
             break
         with step("parse, check, fingerprint"):
-            batches = list(read(chunk, key=keys.entries, latest=2_000_000_000))
+            batches = list(read(chunk, options))
         for batch in batches:
             with step("days and twins"):
                 ids = duplicates.ids(batch.digest, batch.log_time)

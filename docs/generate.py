@@ -1,6 +1,6 @@
-"""Write what of the manual comes from the code: commands, statistics, the man page.
+"""Write what of the manual comes from the code: commands, statistics, tables, the man page.
 
-Of statistics.md only what stands between the comments ``<!-- name -->`` and ``<!-- end -->``.
+In statistics.md and tables.md only the text between ``<!-- name -->`` and ``<!-- end -->``.
 """
 
 import html
@@ -14,18 +14,21 @@ import click
 from ringserverstats import __version__
 from ringserverstats.cli import PROGRAM, cli
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, JOINS, MEASURES, Filter
-from ringserverstats.statistics.query import WORDS, Query
+from ringserverstats.statistics.plan import plan_query
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import select_sql
+from ringserverstats.store.tables import TABLES
 
 FOLDER = Path(__file__).parent
 _WIDTH = 96
 _MAN_WIDTH = 76
 _TABLES = {
-    "sums": "`connection_by_day`, or of streams the sums by month and by day",
-    "client_profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
+    "amounts": "`connection_by_day`, or rollups of streams",
+    "profiles": "of stations `station_profiles_by_day` and `station_profiles_by_month`,"
     " of streams `stream_profiles_by_day` and `stream_profiles_by_month`",
     "connections": "`connection_by_day`",
     "transfers": "`transfer`",
-    "means": "the sums by day of covered days",
+    "means": "rollups by day, covered days only",
 }
 _EXAMPLE = Query(
     dimensions=("month", "network"),
@@ -38,8 +41,9 @@ _EXAMPLE = Query(
 
 def pages() -> dict[Path, str]:
     """The text of every page, by its file."""
-    statistics = FOLDER / "statistics.md"
+    statistics, tables = FOLDER / "statistics.md", FOLDER / "tables.md"
     return {
+        tables: _filled(tables.read_text(), {"tables": _tables()}),
         FOLDER / "commands.md": _commands(),
         FOLDER / "ringserverstats.1": _man(),
         statistics: _filled(
@@ -112,6 +116,17 @@ def _filled(page: str, parts: dict[str, str]) -> str:
     return page
 
 
+def _tables() -> str:
+    """Each table of the store with its columns."""
+    sections = []
+    for table in TABLES.values():
+        rows = [(f"`{column.name}`", column.type, column.comment) for column in table.columns]
+        packed = f" PostgreSQL: a view of `{table.stored}`." if table.arrays else ""
+        columns = _table(("column", "type", "what it is"), rows)
+        sections.append(f"## `{table.name}`\n\n{table.comment}{packed}\n\n{columns}")
+    return "\n".join(sections)
+
+
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [headings, tuple("---" for _ in headings), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -128,23 +143,24 @@ def _code(sql: str) -> str:
 def _groups() -> str:
     rows = []
     for one in DIMENSIONS.values():
-        shown = "" if one.label == "k" else _code(one.label)
-        joins = (*one.joins, *(["network_period"] if one.named else []))
+        label = one.label.format(key="k")
+        shown = "" if label == "k" else _code(label)
+        joins = (*one.joins, *(["network_period"] if one.registry_key else []))
         joined = ", ".join(f"`{name}`" for name in joins)
-        rows.append((f"`{one.name}`", one.help, _code(one.named or one.key), shown, joined))
-    return _table(("group", "what it is", "summed by", "shown as (`k`: the key)", "joins"), rows)
+        rows.append((f"`{one.name}`", one.help, _code(one.key_sql(resolved=True)), shown, joined))
+    return _table(("dimension", "what it is", "key", "label (`k`: the key)", "joins"), rows)
 
 
 def _filters() -> str:
     rows = [
-        (f"`--{one.name}`", one.help, _code(one.sql.format(_condition(one))))
+        (f"`--{one.name}`", one.help, _code(one.sql.format(condition=_condition(one))))
         for one in FILTERS.values()
     ]
     return _table(("filter", "only these", "condition"), rows)
 
 
 def _condition(one: Filter) -> str:
-    return f"{one.column} {'IN' if one.name in WORDS else 'LIKE'} ..."
+    return f"{one.column} {'IN' if one.values else 'LIKE'} ..."
 
 
 def _measures() -> str:
@@ -157,11 +173,14 @@ def _measures() -> str:
 
 
 def _joins() -> str:
-    return _table(("join", "SQL"), [(f"`{name}`", _code(sql)) for name, sql in JOINS.items()])
+    return _table(
+        ("join", "SQL"),
+        [(f"`{name}`", _code(sql.format(codes="s"))) for name, sql in JOINS.items()],
+    )
 
 
 def _example() -> str:
-    sql, parameters = _EXAMPLE.sql()
+    sql, parameters = select_sql(plan_query(_EXAMPLE))
     told = ", ".join(f"`${n}` = `{value}`" for n, value in enumerate(parameters, start=1))
     return f"```sql\n{_lines(sql)}\n```\n\nwith {told}.\n"
 

@@ -22,8 +22,11 @@ from servers import MUST, PROGRAMS, WITHOUT, Server
 
 from ringserverstats import cli
 from ringserverstats.enrich.networks import Network
-from ringserverstats.ingest import ImportReport, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.source import find
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Identity, Store
 from ringserverstats.store.duckdb.schema import migrate
@@ -124,6 +127,24 @@ def held_open(store: Store) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def held_by_another(path: Path, *, write: bool = False) -> Iterator[Callable[[], object]]:
+    """Another process has the DuckDB file open, until what this gives is called, or the end."""
+    code = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == 'r');"
+        " print(); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-uc", code, path, "w" if write else "r"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        yield lambda: process.communicate(b"\n")
+        if process.poll() is None:
+            process.communicate(b"\n")
+
+
 def assert_whole(store: Store) -> None:
     """All tables of ``store`` tell of the same entries."""
     with held_open(store):
@@ -189,7 +210,13 @@ def make_postgresql(uri: str, folder: Path, **given: object) -> PostgreSQLStore:
 def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
     sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
-    return ingest(sources, store, ipv6_prefix=64, **options)
+    return ingest(sources, store, IngestOptions(ipv6_prefix=64, **options))
+
+
+def totals(store: Store, query: Query) -> dict[str, int]:
+    """The measures of ``query`` over all its rows."""
+    row: dict[str, int] = run_query(store, query.ungrouped()).to_pylist()[0]
+    return row
 
 
 def dump(store: Store) -> dict[str, list[tuple]]:
@@ -267,7 +294,7 @@ class CommandLine:
         """Start it and go on; ``batch`` rows are written at once, of a short log too."""
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
-            " from ringserverstats.logs import source; source.CHUNK = 1 << 19;"
+            " from ringserverstats.logs import source; source.CHUNK = 1 << 17;"
             " from ringserverstats.cli import main; main()"
         )
         return subprocess.Popen(

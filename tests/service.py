@@ -20,7 +20,7 @@ from ringserverstats.settings import Secret, Settings
 from ringserverstats.store.base import Store, Token
 from ringserverstats.store.postgresql.store import PostgreSQLStore
 from ringserverstats.store.tokens import digest_of, make_token
-from ringserverstats.web.service import create
+from ringserverstats.web.application import create
 
 LOCAL = ("127.0.0.1", 50000)
 ELSEWHERE = ("192.0.2.7", 50000)

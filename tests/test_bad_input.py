@@ -5,6 +5,7 @@ import gzip
 import lzma
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,16 +13,24 @@ import pytest
 from conftest import DATA, dump, make_store, read_into
 from model import ENTRY, START, block
 
-from ringserverstats.ingest import ImportReport
+from ringserverstats.import_report import ImportReport
 from ringserverstats.logs import jsonl, reasons, source, text
 from ringserverstats.logs.batch import Batch
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.logs.entries import ParseOptions
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store.duckdb.store import DuckDBStore
 
 GOOD = block()
 OTHER = block(address="192.0.2.18", log_time=START + 70)
 Log = Callable[..., Path]
+OPTIONS = ParseOptions(b"k" * 32, latest=START + 10**6, pool=ThreadPoolExecutor(1))
+
+
+def would_read(store: DuckDBStore, path: Path) -> ImportReport:
+    """What reading it would do, which takes less time (tests/test_exactly_once.py: it is so)."""
+    return read_into(store, path, dry_run=True)
 
 
 def rejected(report: ImportReport) -> list[tuple[int, int, str]]:
@@ -60,13 +69,13 @@ def rejected(report: ImportReport) -> list[tuple[int, int, str]]:
         ("x" * (1 << 20) + "\n", 5, 1, reasons.TOO_LONG),
         (GOOD.replace("slarchive", "s" * (1 << 20)), 5, 4, reasons.TOO_LONG),
         ('{"broken": \n', 5, 1, reasons.NO_START),
-        ('{"log_time": "2026"}\n', 5, 1, "JSON object without a proper `client`"),
+        ('{"log_time": "2026"}\n', 5, 1, reasons.field_reason("client")),
     ],
 )
 def test_bad_text_is_rejected_and_the_rest_counts(
     store: DuckDBStore, log: Log, bad: str, line: int, lines: int, reason: str
 ) -> None:
-    report = read_into(store, log(GOOD + bad + OTHER))
+    report = would_read(store, log(GOOD + bad + OTHER))
     assert rejected(report) == [(line, lines, reason)]
     assert (report.entries, report.bytes, report.incomplete) == (2, 3072, 0)
 
@@ -77,23 +86,23 @@ JSON = ENTRY.json()
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("{\n", jsonl.BROKEN),
-        ("[1]\n", jsonl.BROKEN),
-        (JSON[:50] + "\n", jsonl.BROKEN),
-        (JSON[:-1] + JSON, jsonl.BROKEN),
-        (JSON.replace('"bytes":512', '"bytes":"512"'), "JSON object without a proper `bytes`"),
-        (JSON.replace('"bytes":512', '"bytes":5.5'), "JSON object without a proper `bytes`"),
-        (JSON.replace('"bytes":512', '"bytes":true'), "JSON object without a proper `bytes`"),
+        ("{\n", reasons.NO_OBJECT),
+        ("[1]\n", reasons.NO_OBJECT),
+        (JSON[:50] + "\n", reasons.NO_OBJECT),
+        (JSON[:-1] + JSON, reasons.NO_OBJECT),
+        (JSON.replace('"bytes":512', '"bytes":"512"'), reasons.field_reason("bytes")),
+        (JSON.replace('"bytes":512', '"bytes":5.5'), reasons.field_reason("bytes")),
+        (JSON.replace('"bytes":512', '"bytes":true'), reasons.field_reason("bytes")),
         (JSON.replace('"bytes":512', f'"bytes":{2**63}'), reasons.LARGE),
         (JSON.replace('"bytes":512', f'"bytes":{2**64}'), reasons.LARGE),
         (JSON.replace('"bytes":512', f'"bytes":{2**63 - 1}'), reasons.LARGE),
         (JSON.replace('bytes":1536', 'bytes":1'), reasons.total_reason(1, 1536)),
-        (JSON.replace('"ip"', '"no"'), "JSON object without a proper `ip`"),
+        (JSON.replace('"ip"', '"no"'), reasons.field_reason("ip")),
         (JSON.replace("192.0.2.17", "192.0.2"), reasons.BAD_ADDRESS),
-        (JSON.replace('"TX"', '"UP"'), "JSON object without a proper `transfer_direction`"),
+        (JSON.replace('"TX"', '"UP"'), reasons.field_reason("transfer_direction")),
         (JSON.replace("2026-01-31T22:01:00Z", "2026-02-31T22:01:00Z"), reasons.BAD_TIME),
         (JSON.replace("2026-01-31T22:01:00Z", "2026-01-31"), reasons.BAD_TIME),
-        ('{"a":"' + "x" * jsonl.LONGEST_LINE + '"}\n', jsonl.TOO_LONG),
+        ('{"a":"' + "x" * jsonl.LONGEST_LINE + '"}\n', reasons.LONG_OBJECT),
     ],
 )
 def test_bad_json_is_rejected_and_the_rest_counts(
@@ -101,20 +110,20 @@ def test_bad_json_is_rejected_and_the_rest_counts(
 ) -> None:
     assert bad != JSON
     other = ENTRY.json().replace("192.0.2.17", "192.0.2.18")
-    report = read_into(store, log(JSON + bad + other))
+    report = would_read(store, log(JSON + bad + other))
     assert rejected(report) == [(2, 1, reason)]
     assert (report.entries, report.bytes) == (2, 3072)
 
 
 def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> None:
     many = tuple((f"FR_{number:05d}_00_HHZ/MSEED", 1, 1) for number in range(100_001))
-    report = read_into(store, log(GOOD + block(transfers=many) + OTHER))
+    report = would_read(store, log(GOOD + block(transfers=many) + OTHER))
     assert rejected(report) == [(5, 100_003, reasons.TOO_MANY)]
     assert report.entries == 2
 
 
 def parsed(data: str) -> Batch:
-    return text.parse(data.encode(), line=1, last=True, key=b"k" * 32, latest=START + 10**6)
+    return text.parse(data.encode(), OPTIONS, line=1, last=True)
 
 
 def test_unfinished_last_block_is_incomplete_and_counts_later() -> None:
@@ -145,7 +154,7 @@ def test_empty_blocks_are_counted_as_empty_and_nowhere_else(store: DuckDBStore, 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\n\n\r\n", b"START"])
 def test_nothing_to_read_is_no_error(store: DuckDBStore, log: Log, content: bytes) -> None:
-    report = read_into(store, log(content))
+    report = would_read(store, log(content))
     assert (report.entries, report.rejected) == (0, 0)
 
 
@@ -175,7 +184,7 @@ def test_truncated_compressed_log_counts_what_can_be_read(
     """Compressed data of many blocks, cut: what comes before the cut counts."""
     blocks = [block(log_time=START + number, agent=f"a{number}") for number in range(20_000)]
     data = COMPRESSIONS[kind]("".join(blocks).encode())
-    report = read_into(store, log(data[: int(len(data) * 0.9)], f"txlog.{kind}"))
+    report = would_read(store, log(data[: int(len(data) * 0.9)], f"txlog.{kind}"))
     assert [reject.reason.split(":")[0] for _, reject in report.rejects] == [
         source.DAMAGED.split(":")[0]
     ]
@@ -187,7 +196,7 @@ def test_truncated_compressed_log_counts_what_can_be_read(
 def test_several_compressed_streams_are_one_log(
     store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes]
 ) -> None:
-    report = read_into(store, log(pack(GOOD.encode()) + pack(OTHER.encode())))
+    report = would_read(store, log(pack(GOOD.encode()) + pack(OTHER.encode())))
     assert (report.entries, report.rejected) == (2, 0)
 
 
@@ -197,14 +206,14 @@ def test_what_stands_behind_a_compressed_stream_is_told(
     store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes], behind: str | None
 ) -> None:
     more = behind.encode() if behind else b"?" + pack(OTHER.encode())
-    report = read_into(store, log(pack(GOOD.encode()) + more))
+    report = would_read(store, log(pack(GOOD.encode()) + more))
     assert (report.entries, report.rejected) == (1, 1)
     assert source.DAMAGED in report.rejects[0][1].reason
 
 
 def test_padding_of_xz_is_nothing(store: DuckDBStore, log: Log) -> None:
     packed = lzma.compress(GOOD.encode()) + bytes(8) + lzma.compress(OTHER.encode()) + bytes(4)
-    report = read_into(store, log(packed))
+    report = would_read(store, log(packed))
     assert (report.entries, report.rejected) == (2, 0)
 
 
@@ -243,29 +252,29 @@ def test_header_within_a_header_shows_nobody(store: DuckDBStore, log: Log) -> No
 
 def test_client_id_like_a_header_beside_a_broken_block(store: DuckDBStore, log: Log) -> None:
     odd = block(agent="START CLIENT h [192.0.2.1] (DataLink|x) @ ")
-    report = read_into(store, log("junk\n" + odd + GOOD.replace(" TX", " ZX", 1)))
+    report = would_read(store, log("junk\n" + odd + GOOD.replace(" TX", " ZX", 1)))
     assert (report.entries, report.rejected) == (1, 2)
 
 
 def test_lines_too_long_on_both_sides_of_a_good_block(store: DuckDBStore, log: Log) -> None:
     junk = "x" * (1 << 20) + "\n"
-    report = read_into(store, log(junk + GOOD + junk))
+    report = would_read(store, log(junk + GOOD + junk))
     assert rejected(report) == [(1, 1, reasons.TOO_LONG), (6, 1, reasons.TOO_LONG)]
     assert report.entries == 1
 
 
 def test_half_a_million_starts_without_end_take_no_time(store: DuckDBStore, log: Log) -> None:
-    begin = time.monotonic()
-    report = read_into(store, log("START CLIENT \n" * 500_000 + GOOD))
+    begin = time.process_time()
+    report = would_read(store, log("START CLIENT \n" * 500_000 + GOOD))
     assert (report.entries, report.rejected) == (1, 500_000)
-    assert time.monotonic() - begin < 60
+    assert time.process_time() - begin < 60
 
 
 @pytest.mark.parametrize("neighbour", ["", "{}\n"])
 def test_transfer_with_a_key_that_access_logs_have_is_a_transfer(
     store: DuckDBStore, log: Log, neighbour: str
 ) -> None:
-    report = read_into(store, log(neighbour + JSON.replace("{", '{"event":"later",', 1)))
+    report = would_read(store, log(neighbour + JSON.replace("{", '{"event":"later",', 1)))
     assert (report.entries, report.access_lines) == (1, 0)
 
 
@@ -282,7 +291,7 @@ def test_transfer_with_a_key_that_access_logs_have_is_a_transfer(
 def test_end_of_a_json_log_without_a_line_end(
     store: DuckDBStore, log: Log, first: bytes, tail: bytes, entries: int, incomplete: int
 ) -> None:
-    report = read_into(store, log(first + JSON.encode() + tail))
+    report = would_read(store, log(first + JSON.encode() + tail))
     assert (report.entries, report.incomplete) == (entries, incomplete)
     assert report.rejected == (first == b"junk\n")
 
@@ -293,8 +302,8 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
         read_into(store, log(block(transfers=largest, log_time=START + number)))
     read_into(store, log(GOOD))
     for by in ((), ("protocol",), ("day",)):
-        answer = ask(store, Query(dimensions=by)).to_pylist()[0]
-        assert (answer["bytes"], answer["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
+        row = run_query(store, Query(dimensions=by)).to_pylist()[0]
+        assert (row["bytes"], row["packets"]) == (3 * (2**63 - 1) + 1536, 3 * 2**63)
     assert summary(store).servers[0].bytes_sent == 3 * (2**63 - 1) + 1536
 
 

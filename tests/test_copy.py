@@ -30,7 +30,8 @@ from ringserverstats import copy as copying
 from ringserverstats.copy import copy, differences
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store, Written
 from ringserverstats.store.duckdb.store import DuckDBStore
 
@@ -116,7 +117,7 @@ def assert_copied(source: Store, target: Store) -> None:
     assert target.identity_and_servers() == source.identity_and_servers()
     assert_whole(target)
     for query in QUESTIONS:
-        assert ask(target, query).to_pylist() == ask(source, query).to_pylist()
+        assert run_query(target, query).to_pylist() == run_query(source, query).to_pylist()
     for by in ("day", "month"):
         assert coverage(target, Query(), by=by) == coverage(source, Query(), by=by)
 
@@ -124,7 +125,7 @@ def assert_copied(source: Store, target: Store) -> None:
 def test_there_and_back(source: DuckDBStore, database: str, tmp_path: Path) -> None:
     there = make_postgresql(database, tmp_path)
     done = copy(source, there)
-    total = ask(source, QUESTIONS[0]).to_pylist()[0]
+    total = run_query(source, QUESTIONS[0]).to_pylist()[0]
     assert (done.entries, done.transfers, done.bytes) == tuple(
         total[name] for name in ("entries", "transfers", "bytes")
     )
@@ -155,7 +156,7 @@ def test_sums_over_64_bits(
             block(transfers=transfers, log_time=time + n + number) for n in (0, 3, 86_400)
         )
         read_into(source, log(text + block(log_time=time)))
-    assert ask(source, QUESTIONS[0]).to_pylist()[0]["bytes"] > 2**63
+    assert run_query(source, QUESTIONS[0]).to_pylist()[0]["bytes"] > 2**63
     there, back = make_postgresql(database, tmp_path), make_store(tmp_path / "back.duckdb")
     monkeypatch.setattr(copying, "PIECE", piece)
     copy(source, there)
@@ -165,7 +166,7 @@ def test_sums_over_64_bits(
         for table in ("entry_ledger", "transfer", "connection_by_day"):
             assert dump(target)[table] == dump(source)[table]
         for query in QUESTIONS:
-            assert ask(target, query).to_pylist() == ask(source, query).to_pylist()
+            assert run_query(target, query).to_pylist() == run_query(source, query).to_pylist()
         assert_whole(target)
     assert dump(back) == dump(source)
 
@@ -197,7 +198,7 @@ def test_a_secret_in_a_file_is_found_by_the_copy(database: str, tmp_path: Path, 
 def test_a_copy_that_was_stopped_goes_on(
     source: DuckDBStore, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ask(source, QUESTIONS[0]).to_pylist()[0]["transfers"]
+    whole = run_query(source, QUESTIONS[0]).to_pylist()[0]["transfers"]
     target = make_postgresql(database, tmp_path)
     monkeypatch.setattr(copying, "PIECE", 40)
     known = entries = 0
@@ -207,7 +208,7 @@ def test_a_copy_that_was_stopped_goes_on(
             with pytest.raises(StoreError, match="disk is full"):
                 copy(source, target)
         assert_whole(target)
-        held = ask(target, QUESTIONS[0]).to_pylist()[0]
+        held = run_query(target, QUESTIONS[0]).to_pylist()[0]
         known, entries = held["entries"], held["entries"] - known
         assert (held["entries"] > 0) == (after > 0)
         assert entries >= 0
@@ -228,12 +229,12 @@ def test_a_copy_stopped_before_its_notes_gets_them(source: DuckDBStore, tmp_path
         raise StoreError("stopped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target, "set_notes", fail)
+        patch.setattr(target, "set_log_status", fail)
         with pytest.raises(StoreError):
             copy(source, target)
     told = differences(source, target)
     assert [one.split(" but ")[1] for one in told] == [
-        "covered 0, complete 0, rejects 0, imported 0, networks 0"
+        "log_intervals 0, complete 0, rejects 0, imported 0, networks 0"
     ]
     assert copy(source, target).entries == 0
     assert_copied(source, target)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import Server
 
-from ringserverstats.store.postgresql.copy_binary import encoded
-from ringserverstats.store.postgresql.store import copy_binary as copying
+from ringserverstats.store.postgresql import copy_binary as copying
+from ringserverstats.store.postgresql.copy_binary import encode_table
 
 WORD = pa.dictionary(pa.int8(), pa.string())
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=9)
@@ -95,18 +95,18 @@ def there_and_back(connection: psycopg.Connection[Any], rows: pa.Table) -> list[
     connection.execute(f"CREATE TEMP TABLE copied (place serial, {given})")
     cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
     with cursor.copy(f"COPY copied ({names}) FROM STDIN (FORMAT binary)") as copy:
-        for piece in encoded(rows):
+        for piece in encode_table(rows):
             copy.write(piece)
     return cursor.execute(f"SELECT {names} FROM copied ORDER BY place").fetchall()
 
 
-@given(rows=tables(), at_once=st.sampled_from([1, 40, 200, copying._AT_ONCE]))
+@given(rows=tables(), at_once=st.sampled_from([1, 40, 200, copying._PIECE_BYTES]))
 @settings(max_examples=250, deadline=None)
 def test_any_table_is_read_back_as_it_was(
     connection: psycopg.Connection[Any], rows: pa.Table, at_once: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copying, "_AT_ONCE", at_once)
+        patch.setattr(copying, "_PIECE_BYTES", at_once)
         assert there_and_back(connection, rows) == rows.to_pylist()
 
 
@@ -122,7 +122,7 @@ def test_a_column_of_each_kind_alone(
 ) -> None:
     rows = pa.table({"c0": data.draw(columns(kind, size))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copying, "_AT_ONCE", at_once)
+        patch.setattr(copying, "_PIECE_BYTES", at_once)
         assert there_and_back(connection, rows) == rows.to_pylist()
 
 
@@ -148,22 +148,11 @@ def test_decimals(connection: psycopg.Connection[Any], numbers: list[int], start
         assert there_and_back(connection, rows) == rows.to_pylist()
 
 
-@given(words=st.lists(st.lists(st.none() | st.sampled_from(["FR", "", "É"]), max_size=4)))
-@settings(max_examples=50, deadline=None)
-def test_lists_of_words(connection: psycopg.Connection[Any], words: list[list[str | None]]) -> None:
-    lists = pa.array(words, pa.list_(pa.string()))
-    flat = lists.flatten().dictionary_encode()
-    coded = pa.table({"c0": pa.ListArray.from_arrays(lists.offsets, flat)})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, coded["c0"].type, ("text[]", st.nothing()))
-        assert there_and_back(connection, coded) == [{"c0": one} for one in words]
-
-
 def test_a_table_is_cut_into_pieces_of_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.table({"c0": pa.array(range(1000), pa.int64())})
-    whole = list(encoded(rows))
-    monkeypatch.setattr(copying, "_AT_ONCE", 800)
-    pieces = list(encoded(rows))
+    whole = list(encode_table(rows))
+    monkeypatch.setattr(copying, "_PIECE_BYTES", 800)
+    pieces = list(encode_table(rows))
     assert len(whole) == 3  # header, rows, trailer
     assert len(pieces) == 2 + 10
     assert b"".join(pieces) == b"".join(whole)
@@ -178,5 +167,5 @@ def test_many_rows_of_several_megabytes(connection: psycopg.Connection[Any]) -> 
             "c2": pa.array([[n, None, -n] if n % 3 else [n] for n in range(count)]),
         }
     )
-    assert rows.nbytes > 2 * copying._AT_ONCE
+    assert rows.nbytes > 2 * copying._PIECE_BYTES
     assert there_and_back(connection, rows) == rows.to_pylist()

@@ -22,18 +22,19 @@ from model import START, block
 
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store import corrections
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.store import session as duckdb_session
-from ringserverstats.store.postgresql.store import session as postgresql_session
+from ringserverstats.store.duckdb import session as duckdb_session
+from ringserverstats.store.postgresql import session as postgresql_session
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))
 
 
 def total(store: Store) -> dict[str, int]:
-    return ask(store, Query()).to_pylist()[0]
+    return run_query(store, Query()).to_pylist()[0]
 
 
 @pytest.fixture
@@ -121,12 +122,16 @@ def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="is one server"):
         store.merge_servers("default", "default", once=True, try_only=False)
     assert dump(store) == before
-    good = duckdb_session.counted
-    modules = duckdb_session, postgresql_session
-    for one in corrections.ROLLUPS:
-        wrong = lambda sum_, where, one=one: "SELECT wrong" if sum_ is one else good(sum_, where)  # noqa: E731
-        for module in modules:
-            monkeypatch.setattr(module, "counted", wrong)
+    good = duckdb_session.rollup_select
+    for wrong in corrections.ROLLUPS:
+        for module in (duckdb_session, postgresql_session):
+            monkeypatch.setattr(
+                module,
+                "rollup_select",
+                lambda rollup, where, wrong=wrong: (
+                    "SELECT wrong" if rollup is wrong else good(rollup, where)
+                ),
+            )
         with pytest.raises(StoreError, match="nothing of this step"):
             store.delete("default", *ALL, try_only=False)
         with pytest.raises(StoreError, match="nothing of this step"):

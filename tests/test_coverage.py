@@ -16,6 +16,7 @@ from conftest import (
     execute,
     make_store,
     read_into,
+    totals,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Server, Store
 
 Log = Callable[..., Path]
@@ -33,8 +35,8 @@ SENT = {"direction": ("TX",)}
 DAY = "20260630T0000-20260701T0000"
 
 
-def states(store: Store, **asked: object) -> dict[str, str]:
-    rows = coverage(store, Query(**{"filters": SENT, **asked})).to_pylist()
+def states(store: Store, **query: object) -> dict[str, str]:
+    rows = coverage(store, Query(**{"filters": SENT, **query})).to_pylist()
     return {row["day"]: row["state"] for row in rows if row["state"] != "missing"}
 
 
@@ -49,7 +51,7 @@ def hour_name(hour: int, *, direction: str = "tx") -> str:
 
 
 @pytest.mark.parametrize(
-    ("interval", "found"),
+    ("interval", "expected"),
     [
         (DAY, [("2026-06-30", 0, 1440)]),
         ("20260630T0500-20260630T0600", [("2026-06-30", 300, 360)]),
@@ -68,9 +70,9 @@ def hour_name(hour: int, *, direction: str = "tx") -> str:
         ("", []),
     ],
 )
-def test_days_of_a_name(interval: str, found: list[tuple[str, int, int]]) -> None:
+def test_days_of_a_name(interval: str, expected: list[tuple[str, int, int]]) -> None:
     name = read_name(f"txlog-{interval}")
-    assert pieces(name) == [Piece(date.fromisoformat(day), *minutes) for day, *minutes in found]
+    assert pieces(name) == [Piece(date.fromisoformat(day), *minutes) for day, *minutes in expected]
 
 
 def test_an_interval_is_over_a_minute_after_its_end_where_the_server_is() -> None:
@@ -95,8 +97,8 @@ def test_real_logs_cover_their_days_and_no_others(
 ) -> None:
     read_into(store, DATA / folder)
     for direction in ("TX", "RX"):
-        found = states(store, filters={"direction": (direction,)})
-        assert found == dict.fromkeys(days, "complete")
+        by_day = states(store, filters={"direction": (direction,)})
+        assert by_day == dict.fromkeys(days, "complete")
 
 
 def test_a_day_of_hours_is_complete_with_the_last_of_them(store: Store, log: Log) -> None:
@@ -158,15 +160,15 @@ def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(store: Store, l
     july = {"first": date(2026, 7, 1), "last": date(2026, 7, 3)}
     assert set(states(store, **july).values()) == {"complete"}
     query = Query(filters=SENT, measures=("bytes", "bytes-per-day"))
-    assert ask(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
+    assert run_query(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
 
 
 def test_where_nobody_told_the_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
     name, end = read_name(f"txlog-{DAY}"), datetime(2026, 7, 1, tzinfo=UTC)
-    untold, told = Server(1, "a", ""), Server(2, "b", "UTC")
-    assert is_over(name, told.latest_zone, end + timedelta(hours=1))
-    assert not is_over(name, untold.latest_zone, end + timedelta(hours=12))
-    assert is_over(name, untold.latest_zone, end + timedelta(hours=12, minutes=1))
+    unknown, known = Server(1, "a", ""), Server(2, "b", "UTC")
+    assert is_over(name, known.latest_zone, end + timedelta(hours=1))
+    assert not is_over(name, unknown.latest_zone, end + timedelta(hours=12))
+    assert is_over(name, unknown.latest_zone, end + timedelta(hours=12, minutes=1))
 
 
 def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_again(
@@ -174,7 +176,7 @@ def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_agai
 ) -> None:
     path = log(block(log_time=at(3)), f"txlog-{DAY}")
     read_into(store, path)
-    store.change_server("default", timezone="Europe/Paris")  # none was told before
+    store.change_server("default", timezone="Europe/Paris")  # none was configured before
     assert states(store) == {"2026-06-30": "complete"}
     store.change_server("default", timezone="America/Denver")
     assert states(store) == {"2026-06-30": "incomplete"}
@@ -182,7 +184,7 @@ def test_a_time_zone_that_was_wrong_leaves_no_day_complete_until_it_is_read_agai
     assert states(store) == {"2026-06-30": "complete"}
 
 
-def test_a_time_zone_that_is_unknown_here_is_told(store: Store) -> None:
+def test_a_time_zone_that_is_unknown_here_is_reported(store: Store) -> None:
     read_into(store, DATA / "v4.5.3-midnight-paris")
     execute(store, "UPDATE server SET timezone = 'Mars/Olympus'")
     with pytest.raises(StoreError, match="server timezone default Area/City"):
@@ -194,9 +196,9 @@ def test_input_without_a_name_does_not_cover_its_days(store: Store, log: Log) ->
     assert states(store) == {"2026-06-30": "incomplete"}
 
 
-def looked_at(store: Store, **asked: object) -> tuple[str, str, int]:
+def looked_at(store: Store, **query: object) -> tuple[str, str, int]:
     """First and last day that are looked at, and how many are missing."""
-    rows = coverage(store, Query(**{"filters": SENT, **asked})).to_pylist()
+    rows = coverage(store, Query(**{"filters": SENT, **query})).to_pylist()
     days = [row["day"] for row in rows]
     return min(days), max(days), sum(row["state"] == "missing" for row in rows)
 
@@ -204,8 +206,8 @@ def looked_at(store: Store, **asked: object) -> tuple[str, str, int]:
 def test_all_days_of_a_period_that_is_asked_for_are_looked_at(store: Store, log: Log) -> None:
     read_into(store, log("", f"txlog-{DAY}"))
     assert looked_at(store) == ("2026-06-30", "2026-06-30", 0)
-    asked = {"first": date(2026, 6, 1), "last": date(2026, 7, 2)}
-    assert looked_at(store, **asked) == ("2026-06-01", "2026-07-02", 31)
+    period = {"first": date(2026, 6, 1), "last": date(2026, 7, 2)}
+    assert looked_at(store, **period) == ("2026-06-01", "2026-07-02", 31)
     today = datetime.now(UTC).date()
     last = looked_at(store, last=today + timedelta(days=90))[1]
     assert last == (today - timedelta(days=1)).isoformat()
@@ -230,8 +232,8 @@ def test_a_server_without_any_log_is_missing_for_the_period_that_is_asked_for(
     store.open(create=True)
     store.add_server("a", "UTC")
     assert len(coverage(store, Query(filters=SENT))) == 0
-    asked = {"first": date(2026, 6, 1), "last": date(2026, 6, 3)}
-    assert looked_at(store, **asked) == ("2026-06-01", "2026-06-03", 3)
+    period = {"first": date(2026, 6, 1), "last": date(2026, 6, 3)}
+    assert looked_at(store, **period) == ("2026-06-01", "2026-06-03", 3)
 
 
 @pytest.mark.of_both
@@ -335,9 +337,9 @@ def _fill_with_gaps(store: Store, log: Log) -> None:
 
 
 def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> None:
-    def mean(**asked: object) -> list[dict]:
-        query = Query(filters=SENT, measures=("bytes", "bytes-per-day"), **asked)
-        return ask(gappy, query).to_pylist()
+    def mean(**options: object) -> list[dict]:
+        query = Query(filters=SENT, measures=("bytes", "bytes-per-day"), **options)
+        return run_query(gappy, query).to_pylist()
 
     assert mean(dimensions=("server",), sort="server") == [
         {"server": "a", "bytes": 800, "bytes-per-day": 50},  # 100 in two days; the third is not
@@ -348,8 +350,8 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     assert [row["bytes-per-day"] for row in mean(dimensions=("day",))] == [110, 20, 30, 40]
     none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=())
     assert none == [{"bytes": 730, "bytes-per-day": 30}]
-    nobody = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
-    assert ask(gappy, nobody).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
+    no_rows = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
+    assert run_query(gappy, no_rows).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
     only = mean(
         first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=("server",), sort="server"
     )

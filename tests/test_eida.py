@@ -32,6 +32,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    totals,
 )
 from eida_statistics_aggregator.eida_statistic import EidaStatistic
 from hypothesis import given
@@ -52,7 +53,8 @@ from ringserverstats.exports.eida.payload import Figures, figures, payload
 from ringserverstats.exports.eida.served import EMBARGOED, NO_CODES, PROTOCOLS, UNRESOLVED
 from ringserverstats.exports.eida.sketches import load_encoder, merge_registers, registers
 from ringserverstats.keys import derive
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -135,7 +137,9 @@ def test_totals_are_those_of_stats(stores: tuple[Store, Store]) -> None:
         assert found.bytes + out == totals(store, asked)["bytes"] > 10**6
         for network in ("FR", "G", "RA"):
             by = external(month=NOVEMBER, last=date(2026, 11, 30), by=CODES, network=network)
-            said = {tuple(row[name] for name in CODES): row for row in ask(store, by).to_pylist()}
+            said = {
+                tuple(row[name] for name in CODES): row for row in run_query(store, by).to_pylist()
+            }
             own = [row for row in stats_of(found) if row["network"] == network]
             assert len(own) > 0
             by_key: Counter[tuple] = Counter()
@@ -230,7 +234,7 @@ def test_a_code_is_what_it_stood_for_on_its_day(stores: tuple[Store, Store]) -> 
             filters={"direction": ("TX",), "network": ("XP",)},
             measures=("bytes",),
         )
-        days = {row["day"]: row["bytes"] for row in ask(store, by).to_pylist()}
+        days = {row["day"]: row["bytes"] for row in run_query(store, by).to_pylist()}
         assert found["XP2025"] == days.pop("2026-03-14") > 0
         assert found["XP2026"] == sum(days.values()) > 0
         assert "XP" not in found
@@ -337,7 +341,7 @@ def test_head_and_score(stores: tuple[Store, Store]) -> None:
         assert made["generated_at"] == "2026-12-01 00:10:00"
         assert made["days_coverage"] == ["2026-11-24"]
         by = external(month=NOVEMBER, last=date(2026, 11, 30))
-        entries = ask(store, Query(**{**vars(by), "measures": ("entries",)}))["entries"][0]
+        entries = run_query(store, Query(**{**vars(by), "measures": ("entries",)}))["entries"][0]
         assert made["aggregation_score"] == round(entries.as_py() / len(made["stats"]))
 
 
@@ -517,7 +521,7 @@ def test_sketches_of_rows_are_of_their_clients(stores: tuple[Store, Store]) -> N
     store = stores[0]
     clients = defaultdict(set)
     by = external(month=NOVEMBER, last=date(2026, 11, 30), by=(*CODES, "client"), network="FR")
-    for row in ask(store, by).to_pylist():
+    for row in run_query(store, by).to_pylist():
         country = row["country"] if len(row["country"]) == 2 else ""
         clients[(*(row[name] for name in CODES[:4]), country)].add(row["client"])
     rows = [row for row in stats_of(figures(store, NOVEMBER)) if row["network"] == "FR"]

@@ -12,7 +12,8 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.pseudonyms import number, pseudonym
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -25,7 +26,7 @@ QUESTIONS = [
 
 
 def answers(store: Store) -> list[list[dict]]:
-    return [ask(store, query).to_pylist() for query in QUESTIONS]
+    return [run_query(store, query).to_pylist() for query in QUESTIONS]
 
 
 @pytest.mark.of_both

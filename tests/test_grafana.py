@@ -1,4 +1,4 @@
-"""What each panel of Grafana asks, asked of real databases: its columns, and its totals."""
+"""The query of each panel of Grafana with real databases: its columns and totals."""
 
 import json
 import re
@@ -26,7 +26,8 @@ from ringserverstats.enrich.rules import load
 from ringserverstats.exports.influxdb.client import open_influxdb
 from ringserverstats.exports.influxdb.exporter import InfluxExporter
 from ringserverstats.exports.influxdb.points import PointOptions
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,9 @@ class Filled:
         for path in (logs, DATA):  # of the sample no client's place is in the test database
             read_into(self.store, path, geoip=places, rules=load(rules))
         self.store.set_registry(REGISTRY)
-        days = [date.fromisoformat(row["day"]) for row in ask(self.store, _by("day")).to_pylist()]
+        days = [
+            date.fromisoformat(row["day"]) for row in run_query(self.store, _by("day")).to_pylist()
+        ]
         self.first, self.last = min(days) + timedelta(days=3), max(days)
         self.client = self.wanted("client")[0]["client"]
 
@@ -85,7 +88,7 @@ class Filled:
             if user:
                 connection.execute(f"SET ROLE {user}")
             cursor = connection.execute(text.encode())
-            columns = [(one.name, one.type_code) for one in cursor.description or ()]
+            columns = [(column.name, column.type_code) for column in cursor.description or ()]
             return columns, cursor.fetchall()
 
     def wanted(self, *by: str, measure: str = "bytes", **chosen: list[str]) -> list[dict[str, Any]]:
@@ -99,7 +102,7 @@ class Filled:
             filters={"direction": ("TX",), **filters},
             measures=(measure,),
         )
-        return ask(self.store, query).to_pylist()
+        return run_query(self.store, query).to_pylist()
 
 
 def _by(*by: str) -> Query:
@@ -134,18 +137,18 @@ def test_files_are_as_the_code_makes_them() -> None:
 
 
 def test_dashboards_are_what_the_library_reads() -> None:
-    made = [path for path in make.files() if "alerting" not in str(path)]
-    assert len(made) == 9
-    for path in made:
-        told = json.loads(path.read_text())
-        read = Dashboard.from_json(told)
-        assert read.title == told["title"]
-        assert len(told["panels"]) >= 2
-        assert all(panel["targets"] for panel in told["panels"])
-        assert {panel["datasource"]["uid"] for panel in told["panels"]} == {"${source}"}
+    paths = [path for path in make.files() if "alerting" not in str(path)]
+    assert len(paths) == 9
+    for path in paths:
+        data = json.loads(path.read_text())
+        read = Dashboard.from_json(data)
+        assert read.title == data["title"]
+        assert len(data["panels"]) >= 2
+        assert all(panel["targets"] for panel in data["panels"])
+        assert {panel["datasource"]["uid"] for panel in data["panels"]} == {"${source}"}
         cells = [
             (x, y)
-            for place in (panel["gridPos"] for panel in told["panels"])
+            for place in (panel["gridPos"] for panel in data["panels"])
             for x in range(place["x"], place["x"] + place["w"])
             for y in range(place["y"], place["y"] + place["h"])
         ]
@@ -172,20 +175,20 @@ def test_the_time_of_the_last_entry_is_shown() -> None:
         (boards.OPERATIONS, "Last entry", False),
         (boards.OVERVIEW, "Networks", True),
     ):
-        made = json.loads(make._json(boards.build(board, boards.INFLUXDB)))
-        (panel,) = [one for one in made["panels"] if one["title"] == title]
+        dashboard = json.loads(make._json(boards.build(board, boards.INFLUXDB)))
+        (panel,) = [panel for panel in dashboard["panels"] if panel["title"] == title]
         overrides = panel["fieldConfig"]["overrides"]
-        assert any(one["matcher"].get("options") == "Time" for one in overrides) is hides
+        assert any(override["matcher"].get("options") == "Time" for override in overrides) is hides
 
 
 def test_links_lead_to_dashboards_and_variables_that_are_there() -> None:
     files = make.files()
-    told = [json.loads(text) for path, text in files.items() if "alerting" not in str(path)]
-    known = {one["uid"]: one for one in told if one.get("uid")}
+    dashboards = [json.loads(text) for path, text in files.items() if "alerting" not in str(path)]
+    by_uid = {dashboard["uid"]: dashboard for dashboard in dashboards if dashboard.get("uid")}
     links = [
         link["url"]
-        for one in told
-        for panel in one["panels"]
+        for dashboard in dashboards
+        for panel in dashboard["panels"]
         for override in panel.get("fieldConfig", {}).get("overrides", [])
         for part in override["properties"]
         if part["id"] == "links"
@@ -194,20 +197,22 @@ def test_links_lead_to_dashboards_and_variables_that_are_there() -> None:
     assert len(links) > 8
     for url in links:
         board, _, rest = url.removeprefix("/d/").partition("?var-")
-        variables = {one["name"] for one in known[board]["templating"]["list"]}
+        variables = {variable["name"] for variable in by_uid[board]["templating"]["list"]}
         assert rest.partition("=")[0] in variables
 
 
 def test_provisioning_names_folders_that_compose_has() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    places = [one.split(":") for one in compose["services"]["grafana"]["volumes"]]
+    places = [volume.split(":") for volume in compose["services"]["grafana"]["volumes"]]
     there = {target: source for source, target, *_ in places}
     provider = yaml.safe_load(
         (ROOT / "grafana/provisioning/dashboards/ringserverstats.yaml").read_text()
     )["providers"][0]
     path = Path(provider["options"]["path"])
     source = ROOT / there[str(path.parent)] / path.name
-    assert {one.name for one in source.iterdir()} == {f"{one.uid}.json" for one in boards.BOARDS}
+    assert {path.name for path in source.iterdir()} == {
+        f"{board.uid}.json" for board in boards.BOARDS
+    }
     assert there["/etc/grafana/provisioning"] == "./grafana/provisioning"
 
 
@@ -276,10 +281,10 @@ def _same_top(
     rows: list[tuple], wanted: list[dict[str, Any]], keys: tuple[str, ...], place: int
 ) -> None:
     """The first rows are those of most bytes, whatever the order of equal ones."""
-    told = [(*row[: len(keys)], row[place]) for row in rows]
+    top = [(*row[: len(keys)], row[place]) for row in rows]
     all_of = {(*(row[key] or "unknown" for key in keys), row["bytes"]) for row in wanted}
-    assert set(told) <= all_of
-    assert [one[-1] for one in told] == sorted((one[-1] for one in all_of), reverse=True)[:20]
+    assert set(top) <= all_of
+    assert [row[-1] for row in top] == sorted((row[-1] for row in all_of), reverse=True)[:20]
 
 
 def test_rx_is_told_too(plain: Filled) -> None:
@@ -314,7 +319,7 @@ def test_operations_tell_each_server(plain: Filled) -> None:
     last = {row[0]: row[2] for row in plain.rows("LAST_ENTRY")[1] if row[1] == "TX"}
     for name in servers:
         query = Query(dimensions=("day",), filters={"server": (name,), "direction": ("TX",)})
-        days = ask(plain.store, query).to_pylist()
+        days = run_query(plain.store, query).to_pylist()
         assert last[name] == days[-1]["day"]
     covered = plain.rows("COVERAGE")[1]
     assert covered
@@ -323,14 +328,14 @@ def test_operations_tell_each_server(plain: Filled) -> None:
 
 def test_values_of_variables_are_there(plain: Filled) -> None:
     with psycopg.connect(plain.uri) as connection:
-        told = {
+        values = {
             name: {row[0] for row in connection.execute(text.encode()).fetchall()}
             for name, text in sql.VARIABLES.items()
         }
-    assert {"node-a", "node-b", "node-c"} <= told["server"]
-    assert {"FR", "G", "1T2024"} <= told["network"]
-    assert "mirror" in told["class"]
-    assert all(told.values())
+    assert {"node-a", "node-b", "node-c"} <= values["server"]
+    assert {"FR", "G", "1T2024"} <= values["network"]
+    assert "mirror" in values["class"]
+    assert all(values.values())
 
 
 def test_the_reader_may_ask_all_of_it(plain: Filled, server: Server) -> None:
@@ -446,11 +451,11 @@ def test_influxdb_knows_the_values_of_variables(influxd: Influxd) -> None:
         assert influxd.ask("g", influxql.variable(name)), name
 
 
-def test_real_logs_without_codes_are_told(database: str, tmp_path: Path) -> None:
+def test_real_logs_without_codes_are_shown(database: str, tmp_path: Path) -> None:
     """Streams that are no identifiers have no network; they count in every total."""
     store = make_postgresql(database, tmp_path)
     read_into(store, DATA, server="a")
-    whole = ask(store, Query(measures=("bytes",), filters={"direction": ("TX",)}))
+    whole = run_query(store, Query(measures=("bytes",), filters={"direction": ("TX",)}))
     text = expand.postgresql(
         sql.ACTIVITY, date(2000, 1, 1), date(2100, 1, 1), {"direction": ["TX"]}, timescaledb=False
     )

@@ -25,7 +25,6 @@ from conftest import (
 )
 from model import block
 from psycopg.conninfo import conninfo_to_dict
-from ringserverstats.statistics.select import Query, ask
 from servers import Server as PostgreSQL
 
 from ringserverstats import import_0_17 as history
@@ -34,9 +33,11 @@ from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.import_0_17 import Imported017, import_0_17
 from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.query import Query, ask
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.postgresql.store import PostgreSQLStore
+from ringserverstats.store.schema import NEWEST
 
 Row = tuple[Any, ...]
 Make = Callable[..., PostgreSQLStore]
@@ -162,7 +163,7 @@ def by_day(store: Store, *, direction: str = "TX") -> dict[str, tuple[int, int]]
 
 
 def everything(store: PostgreSQLStore) -> dict[str, list[Row]]:
-    return {**dump(store), "imported": sorted(select(store, "SELECT * FROM imported"))}
+    return {**dump(store), "imported_day": sorted(select(store, "SELECT * FROM imported_day"))}
 
 
 ALL = events(FIRST, SECOND, THIRD)
@@ -195,7 +196,7 @@ def test_migrate_keeps_the_table_of_0_17_aside(
         assert select(store, kept) == before
         assert by_day(store) == by_day(logs)
         assert len(select(store, "SELECT * FROM ringserver_events")) == len(ALL)
-        assert store.migrate() == []
+        assert store.migrate() == NEWEST
     finally:
         server.execute("DROP DATABASE history_fresh WITH (FORCE)")
 
@@ -214,7 +215,7 @@ def test_the_history_tells_what_the_logs_tell(make: Make, logs: DuckDBStore) -> 
     networks = {name for (name,) in select(store, "SELECT DISTINCT network FROM stream")}
     assert networks == {row[2].removesuffix(str(YEAR)) for row in ALL}
     assert {"XP", "1T", "Z3"} <= networks
-    assert sorted(select(store, "SELECT * FROM imported")) == [(1, day) for day in DAYS]
+    assert sorted(select(store, "SELECT * FROM imported_day")) == [(1, day) for day in DAYS]
     times = "SELECT DISTINCT log_time FROM entry_ledger ORDER BY 1"
     assert [time for (time,) in select(store, times)] == sorted({row[0] for row in ALL})
 
@@ -320,7 +321,7 @@ def test_days_of_which_logs_were_read_are_left_out_and_told(make: Make, logs: Du
     done = bring(store)
     assert (done.refused, done.refused_days, done.days) == (8, 1, 2)
     assert by_day(store) == by_day(logs)
-    assert sorted(select(store, "SELECT day FROM imported")) == [(day,) for day in DAYS[1:]]
+    assert sorted(select(store, "SELECT day FROM imported_day")) == [(day,) for day in DAYS[1:]]
     again = bring(store)
     assert (again.refused, again.entries, again.known) == (8, 0, done.entries)
     assert_whole(store)
@@ -502,13 +503,13 @@ def test_an_import_that_was_killed_goes_on(make: Make, run: CommandLine, logs: D
         import os, signal
         from ringserverstats import import_0_17 as history
         from ringserverstats.store import sql_store as common
-        history._ROWS, good, calls = 1, common.insert_notes, []
-        def insert_notes(*given):
+        history._ROWS, good, calls = 1, common.insert_log_status, []
+        def insert_log_status(*given):
             calls.append(good(*given))
             if len(calls) == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             return calls[-1]
-        common.insert_notes = insert_notes
+        common.insert_log_status = insert_log_status
         from ringserverstats.cli import main
         main()
     """
@@ -549,7 +550,7 @@ def test_commands(make: Make, run: CommandLine, database: str) -> None:
     would = run("import-0.17", "--as", "node", "--dry-run")
     assert would.returncode == 0
     assert would.stdout.startswith("would import ")
-    assert select(store, "SELECT * FROM imported") == []
+    assert select(store, "SELECT * FROM imported_day") == []
     done = run("import-0.17", "--as", "node")
     assert done.returncode == 0
     assert done.stdout == would.stdout.replace("would import", "imported")
@@ -587,7 +588,7 @@ def test_a_copy_has_the_history_too(make: Make, tmp_path: Path) -> None:
     copy(store, target)
     bring(store)
     copy(store, target)
-    imported = "SELECT server, day FROM imported ORDER BY server, day"
+    imported = "SELECT server, day FROM imported_day ORDER BY server, day"
     for one in (store, target):  # and neither counts the logs
         assert read_into(one, DENVER, TEXT, server="node").imported == 17
     assert differences(store, target) == []

@@ -38,7 +38,8 @@ from ringserverstats.exports.influxdb.exporter import InfluxExporter
 from ringserverstats.exports.influxdb.points import FIELDS, TAGS, PointOptions, points_of
 from ringserverstats.settings import Secret
 from ringserverstats.statistics.publish import Policy
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 REAL = DATA / "v4.5.3-midnight-paris"
@@ -95,7 +96,7 @@ def wanted(store: Store) -> list[tuple]:
     query = Query(dimensions=("day", *TAGS), measures=FIELDS, filters={"direction": ("TX", "RX")})
     if store.kept_since is None:
         query = replace(query, dimensions=("day", "hour", *TAGS))
-    rows = ask(store, query).to_pylist()
+    rows = run_query(store, query).to_pylist()
     found: dict[tuple, list[int]] = {}
     tags = {tag: name for name, tag in TAGS.items()}
     for row in rows:
@@ -119,7 +120,7 @@ def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: s
     assert there(influxd, db) == wanted(run.store) != []
     sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
     whole = influxd.ask(db, f"SELECT {sums} FROM {points.MEASUREMENT}")[0]
-    total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+    total = run_query(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
     assert {name: whole[name] for name in FIELDS} == total.to_pylist()[0]
     assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
 
@@ -317,7 +318,7 @@ def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -
 def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: str) -> None:
     read_into(store, REAL, server="a")
     with held_open(store):
-        day = ask(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
+        day = run_query(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
     exporter = exporter_of(f"{influxd.url}?db={db}", store)
     execute(store, f"UPDATE by_day SET bytes = 9223372036854775808 WHERE day = '{day}'")
     execute(store, f"UPDATE transfer SET bytes = 9223372036854775807 WHERE day = '{day}'")
@@ -419,7 +420,7 @@ def _of_windows(influxd: Influxd, db: str) -> dict[tuple[str, str], int]:
 def _by_window(store: Store) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     query = Query(dimensions=("day", "server"), filters={"direction": ("TX", "RX")})
-    for row in ask(store, query).to_pylist():
+    for row in run_query(store, query).to_pylist():
         first, _ = influxdb._window(date.fromisoformat(row["day"]))
         key = (first.isoformat(), row["server"])
         found[key] = found.get(key, 0) + row["bytes"]
@@ -725,7 +726,7 @@ def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
         run.environment["INFLUX_URL"] = f"{server.url}?org=o&bucket=b"
         told = run("ingest", DATA)
         assert "Warning" not in told.stderr, told.stderr
-        total = ask(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
+        total = run_query(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
         for name in FIELDS:
             assert server.sum_of(f"{points.MEASUREMENT}_{name}") == total.to_pylist()[0][name]
     finally:

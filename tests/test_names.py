@@ -1,5 +1,6 @@
 """Streams, agents, file names and days, one by one."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,10 +10,12 @@ import pytest
 from ringserverstats.enrich.agents import UNSPECIFIED, parse_agent
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.logs.days import days, local
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.names import read_name
 from ringserverstats.logs.text import parse
 
 PARIS = ZoneInfo("Europe/Paris")
+OPTIONS = ParseOptions(b"k", latest=2_000_000_000, pool=ThreadPoolExecutor(1))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +45,8 @@ PARIS = ZoneInfo("Europe/Paris")
 def test_stream_ids(raw: str, name: str, codes: tuple[str | None, ...]) -> None:
     stream = parse_stream(raw.encode())
     assert stream.name == name
-    found = stream.network, stream.station, stream.location, stream.channel, stream.type
-    assert found == codes
+    parsed = stream.network, stream.station, stream.location, stream.channel, stream.type
+    assert parsed == codes
 
 
 @pytest.mark.parametrize(
@@ -100,8 +103,8 @@ def test_agents(raw: bytes, text: str, family: str) -> None:
     ],
 )
 def test_file_names(name: str, prefix: str | None, day: date | None, hour: int | None) -> None:
-    found = read_name(name)
-    assert (found.prefix, found.day, found.hour) == (prefix, day, hour)
+    parsed = read_name(name)
+    assert (parsed.prefix, parsed.day, parsed.hour) == (prefix, day, hour)
 
 
 def _block(log: str, connect: str) -> bytes:
@@ -148,9 +151,9 @@ def _block(log: str, connect: str) -> bytes:
     ],
 )
 def test_day_of_an_entry(log: str, connect: str, name: str, day: str) -> None:
-    batch = parse(_block(log, connect), line=1, last=True, key=b"k", latest=2_000_000_000)
-    found = days(batch, read_name(name), PARIS)
-    assert found.day.astype("datetime64[D]").astype(str).tolist() == [day]
+    batch = parse(_block(log, connect), OPTIONS, line=1, last=True)
+    dated = days(batch, read_name(name), PARIS)
+    assert dated.day.astype("datetime64[D]").astype(str).tolist() == [day]
 
 
 def test_local_time_through_a_year() -> None:

@@ -10,13 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import DATA, REGISTRY, CommandLine, network_period, read_into
+from conftest import DATA, REGISTRY, CommandLine, network_period, read_into, totals
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringserverstats.enrich.networks import Network, read_registry, spans
 from ringserverstats.errors import SourceError
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query, select_for
 from ringserverstats.store.base import Store
 
 FDSN = DATA / "networks" / "fdsn.json"
@@ -26,14 +27,18 @@ ONE_DAY = timedelta(days=1)
 
 def by_definition(networks: list[Network], day: date) -> tuple[str, bool] | None:
     """Extended code and whether it is near, looked for day by day."""
-    running = [one for one in networks if one.first_day <= day <= (one.last_day or date.max)]
+    running = [
+        network
+        for network in networks
+        if network.first_day <= day <= (network.last_day or date.max)
+    ]
     if running:
-        return max(running, key=lambda one: one.first_day).extended, False
+        return max(running, key=lambda network: network.first_day).extended, False
     for step in range(1, 731):
-        after = [one for one in networks if one.last_day == day - step * ONE_DAY]
-        before = [one for one in networks if one.first_day == day + step * ONE_DAY]
+        after = [network for network in networks if network.last_day == day - step * ONE_DAY]
+        before = [network for network in networks if network.first_day == day + step * ONE_DAY]
         if after or before:
-            return min((*after, *before), key=lambda one: one.first_day).extended, True
+            return min((*after, *before), key=lambda network: network.first_day).extended, True
     return None
 
 
@@ -48,50 +53,52 @@ LIVES = st.tuples(
 
 @given(st.lists(LIVES, min_size=1, max_size=5), st.dates(date(2005, 1, 1), date(2027, 1, 1)))
 def test_a_code_stands_for_what_the_definition_says(networks: list[Network], day: date) -> None:
-    found = [one for one in spans(networks) if one.code == "XP"]
-    told = [one for one in found if one.first_day <= day <= one.last_day]
-    assert len(told) <= 1
-    assert [(one.network, one.is_nearest) for one in told] == [
+    periods = [span for span in spans(networks) if span.code == "XP"]
+    current = [span for span in periods if span.first_day <= day <= span.last_day]
+    assert len(current) <= 1
+    assert [(span.network, span.is_nearest) for span in current] == [
         answer for answer in (by_definition(networks, day),) if answer
     ]
-    for one, after in pairwise(found):
-        assert one.first_day <= one.last_day < after.first_day
+    for span, after in pairwise(periods):
+        assert span.first_day <= span.last_day < after.first_day
 
 
 def test_what_is_reused_within_a_year_goes_by_date() -> None:
     def named(day: date) -> str | None:
-        found = (one for one in spans(REGISTRY) if one.code == "1T")
-        return next((one.name for one in found if one.first_day <= day <= one.last_day), None)
+        periods = (span for span in spans(REGISTRY) if span.code == "1T")
+        return next((span.name for span in periods if span.first_day <= day <= span.last_day), None)
 
     assert named(date(2026, 9, 30)) == "Second"
     assert named(date(2026, 10, 1)) == "Third"
-    assert {one.network for one in spans(REGISTRY) if one.name in ("Second", "Third")} == {"1T2026"}
+    assert {span.network for span in spans(REGISTRY) if span.name in ("Second", "Third")} == {
+        "1T2026"
+    }
 
 
 def test_codes_with_their_year_and_permanent_ones_stay() -> None:
-    found = {(one.code, one.network) for one in spans(REGISTRY)}
-    assert ("FR", "FR") in found
-    assert ("XP2014", "XP2014") in found
-    assert ("XP", "XP2014") in found
+    pairs = {(span.code, span.network) for span in spans(REGISTRY)}
+    assert ("FR", "FR") in pairs
+    assert ("XP2014", "XP2014") in pairs
+    assert ("XP", "XP2014") in pairs
 
 
 def test_the_registry_of_fdsn() -> None:
-    told = read_registry(str(FDSN))
-    found = told.networks
-    assert told.left_out == 3
-    assert [(one.extended, str(one.first_day), str(one.last_day)) for one in found] == [
+    registry = read_registry(str(FDSN))
+    networks = registry.networks
+    assert registry.left_out == 3
+    assert [(span.extended, str(span.first_day), str(span.last_day)) for span in networks] == [
         ("1T2024", "2024-03-01", "2026-09-14"),
         ("FR", "1962-01-01", "None"),
         ("XP2014", "2014-05-01", "2016-01-01"),
         ("XP2019", "2019-01-01", "2023-12-31"),
     ]
-    assert found[1].doi == "10.15778/RESIF.FR"
-    assert found[2].name == r"Tiny \x1b[31m network; <script>"
+    assert networks[1].doi == "10.15778/RESIF.FR"
+    assert networks[2].name == r"Tiny \x1b[31m network; <script>"
 
 
 def test_the_text_of_a_station_service() -> None:
-    found = read_registry(str(STATION)).networks
-    assert [(one.extended, str(one.last_day)) for one in found] == [
+    networks = read_registry(str(STATION)).networks
+    assert [(span.extended, str(span.last_day)) for span in networks] == [
         ("FR", "None"),
         ("XP2014", "2016-01-01"),
     ]
@@ -104,7 +111,7 @@ def test_the_text_of_a_station_service() -> None:
 def test_what_is_no_registry(tmp_path: Path, text: str) -> None:
     file = tmp_path / "registry"
     file.write_text(text)
-    with pytest.raises(SourceError, match="tells no networks"):
+    with pytest.raises(SourceError, match="contains no networks"):
         read_registry(str(file))
 
 
@@ -149,11 +156,11 @@ def test_history_follows_a_refresh(store: Store) -> None:
     """Without reading a log again, or a change of any sum."""
     read_into(store, DATA)
     query = Query(dimensions=("network",), measures=("bytes", "clients"))
-    before = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    before = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     assert "XP" in before
     sums = store.ask(_SUMS).to_pylist()
     store.set_registry([*REGISTRY, Network("XP", date(2025, 1, 1), None, "Now", None)])
-    after = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    after = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     assert after["XP2025"] == before["XP"]
     assert "XP" not in after
     assert store.ask(_SUMS).to_pylist() == sums
@@ -162,7 +169,7 @@ def test_history_follows_a_refresh(store: Store) -> None:
         assert totals(store, chosen)["bytes"] == before["XP"]
     assert totals(store, Query(filters={"network": ("XP2014",)}))["bytes"] == 0
     store.set_registry(REGISTRY)  # that of 2014 is too long ago
-    again = {row["network"]: row["bytes"] for row in ask(store, query).to_pylist()}
+    again = {row["network"]: row["bytes"] for row in run_query(store, query).to_pylist()}
     before["1T2026"] = before.pop("1T")
     assert again == before
 
@@ -177,9 +184,9 @@ def test_the_commands(run: CommandLine, service: str) -> None:
     none = run("networks", "list")
     assert none.returncode == 3
     assert "there is no registry" in none.stderr
-    told = run("networks", "refresh", f"{service}/ws")
-    assert "4 networks, 3 of them temporary; 0 before" in told.stdout
-    assert "3 rows were left out" in told.stderr
+    process = run("networks", "refresh", f"{service}/ws")
+    assert "4 networks, 3 of them temporary; 0 before" in process.stdout
+    assert "3 rows were left out" in process.stderr
     failed = run("networks", "refresh", f"{service}/moved?key=secret")
     assert failed.returncode == 3
     assert "stay as they are" in failed.stderr
@@ -202,7 +209,7 @@ def test_offline(run: CommandLine) -> None:
     run("networks", "refresh", str(FDSN))
     failed = run("networks", "refresh", "http://127.0.0.1:9/none")
     assert failed.returncode == 3
-    assert "A file does as well" in failed.stderr
+    assert "You can also read a file" in failed.stderr
     listed = json.loads(run("networks", "list", "--all", "--format", "json").stdout)
     assert len(listed) == 4
 
@@ -212,10 +219,10 @@ def test_offline(run: CommandLine) -> None:
     day=st.dates(date(2020, 1, 1), date(2030, 1, 1)),
 )
 def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: date) -> None:
-    found = [one for one in spans(REGISTRY) if one.code == code]
-    told = [one.name for one in found if one.first_day <= day <= one.last_day]
+    periods = [span for span in spans(REGISTRY) if span.code == code]
+    names = [span.name for span in periods if span.first_day <= day <= span.last_day]
     meant = network_period(code, day)
-    assert told == ([meant.name] if meant else [])
+    assert names == ([meant.name] if meant else [])
 
 
 @pytest.mark.of_duckdb
@@ -228,12 +235,12 @@ def test_a_wrong_url_is_told_without_what_it_hides(run: CommandLine, url: str) -
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
-        def answer() -> None:
+        def respond() -> None:
             with server.accept()[0] as connection:
                 connection.sendall(b"SSH-2.0 hello\r\n")
 
         if url == "{}":
-            threading.Thread(target=answer, daemon=True).start()
+            threading.Thread(target=respond, daemon=True).start()
         failed = run("networks", "refresh", url.format(f"http://127.0.0.1:{port}/"))
     assert failed.returncode in (2, 3)
     assert failed.stderr.startswith("Error: ")
@@ -242,22 +249,22 @@ def test_a_wrong_url_is_told_without_what_it_hides(run: CommandLine, url: str) -
 
 
 def test_a_code_with_its_year_means_its_network_on_all_days() -> None:
-    for one in spans(REGISTRY):
-        if one.code == "XP2014":
-            assert (one.first_day.year, one.last_day.year, one.is_nearest) == (1800, 2200, False)
+    for span in spans(REGISTRY):
+        if span.code == "XP2014":
+            assert (span.first_day.year, span.last_day.year, span.is_nearest) == (1800, 2200, False)
 
 
 def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
-    told = run("stats", "--by", "network")
-    assert " 1T2024 " in told.stdout
-    assert " 1T " not in told.stdout
-    assert "count as the nearest network: 1T2024" in told.stdout
+    process = run("stats", "--by", "network")
+    assert " 1T2024 " in process.stdout
+    assert " 1T " not in process.stdout
+    assert "count as the nearest network: 1T2024" in process.stdout
     assert "nearest" not in run("stats", "--by", "station").stdout
 
 
-def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
+def test_a_period_is_split_only_at_days_of_the_store(store: Store) -> None:
     read_into(store, DATA / "v4.1.0-text")
     many = [
         Network(code, date(year, 3, 15), date(year, 9, 15), f"{code} of {year}", None)
@@ -265,9 +272,7 @@ def test_a_period_is_cut_at_days_that_the_store_has_alone(store: Store) -> None:
         for year in range(1990, 2026)
     ]
     store.set_registry(many)
-    sql, parameters = Query(dimensions=("network",)).sql(
-        Query(dimensions=("network",)).network_names(store.ask)
-    )
+    sql, parameters = select_for(store.ask, Query(dimensions=("network",)))
     assert len(parameters) < 5
     assert sql.count("UNION ALL") == 0
     assert "station_by_month" in sql
@@ -289,6 +294,6 @@ def test_a_network_is_the_same_whatever_the_period(
     read_into(store, DATA / "v4.1.0-text")
     store.set_registry([Network("XP", date(2025, 1, 1), date(2026, 12, 31), "Now", None)])
     query = Query(dimensions=("network",), first=first, last=last, measures=("bytes", "clients"))
-    found = {row["network"] for row in ask(store, query).to_pylist()}
-    assert "XP2025" in found
-    assert "XP" not in found
+    networks = {row["network"] for row in run_query(store, query).to_pylist()}
+    assert "XP2025" in networks
+    assert "XP" not in networks

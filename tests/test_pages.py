@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 FIRST, LAST = "2026-09-01", "2026-09-20"
 
 
-#: How a browser tells of a page that is not there, or of a token that is none.
+#: Console messages about a page that does not exist, and an invalid token.
 EXPECTED = ("status of 404 (Not Found)", "status of 403 (Forbidden)")
 
 
@@ -129,7 +129,7 @@ def test_filters_periods_and_orders_are_in_the_address(open_page: Callable[..., 
     page.locator("[name=station]").fill("F0*")
     page.get_by_role("button", name="Show").click()
     page.wait_for_url("**station=F0**")
-    page.get_by_title("Take this filter out").first.click()
+    page.get_by_title("Remove this filter").first.click()
     page.go_back()
     page.go_back()
     page.go_back()
@@ -197,7 +197,7 @@ def test_a_table_is_a_csv_file(open_page: Callable[..., Page], tmp_path: Path, s
     with page.expect_download() as download:
         page.locator("section[aria-labelledby=h-countries]").get_by_role("link", name="CSV").click()
     download.value.save_as(tmp_path / "countries.csv")
-    told = site[2](
+    completed = site[2](
         "stats",
         "--by",
         "country,country-name",
@@ -210,12 +210,12 @@ def test_a_table_is_a_csv_file(open_page: Callable[..., Page], tmp_path: Path, s
         "--format",
         "csv",
     )
-    assert (tmp_path / "countries.csv").read_text() == told.stdout
+    assert (tmp_path / "countries.csv").read_text() == completed.stdout
 
 
 def test_days_without_a_log_are_not_zero(open_page: Callable[..., Page]) -> None:
     page = open_page("/?from=2026-06-25&to=2026-07-05&server=midnight-paris")
-    holes = page.locator(".chart .wide .holes_marks path").all()
+    holes = page.locator(".chart .wide .gaps_marks path").all()
     labels = [hole.get_attribute("aria-label") for hole in holes]
     assert "2026-06-26: no log" in labels
     assert not [label for label in labels if label.startswith("2026-06-30")]
@@ -229,7 +229,7 @@ def test_a_network_and_a_station_have_pages_of_their_own(open_page: Callable[...
     assert (
         page.get_by_role("link", name=re.compile("doi:")).get_attribute("href").endswith("RESIF.FR")
     )
-    page.locator("section[aria-labelledby=h-stations] .own").first.click()
+    page.locator("section[aria-labelledby=h-stations] .page-link").first.click()
     assert re.search(r"/station/FR/F\w+", page.url)
     assert tile(page, "stations") == "1"
     page.emulate_media(media="print")
@@ -246,7 +246,7 @@ def test_signing_in_shows_clients_and_signing_out_hides_them(
     page.get_by_role("link", name="Sign in").click()
     page.locator("[name=token]").fill("rss_wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("not known")
+    expect(page.get_by_role("alert")).to_contain_text("unknown")
     page.locator("[name=token]").fill(site[1])
     page.get_by_role("button", name="Sign in").click()
     page.goto(f"{site[0]}/?from={FIRST}&to={LAST}")
@@ -270,7 +270,7 @@ def test_what_was_fed_in_has_a_view_of_its_own(open_page: Callable[..., Page]) -
     expect(page.locator("section[aria-labelledby=h-coverage]")).to_contain_text("received")
 
 
-def test_live_figures_are_put_in_anew(open_page: Callable[..., Page]) -> None:
+def test_live_statistics_are_refreshed(open_page: Callable[..., Page]) -> None:
     page = open_page(f"/?from={FIRST}&to={LAST}")
     page.clock.install()
     page.reload()

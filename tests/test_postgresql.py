@@ -1,7 +1,6 @@
 """What is PostgreSQL's own: roles, migrations, passwords, partitions, texts."""
 
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -27,12 +26,11 @@ from psycopg.conninfo import conninfo_to_dict
 from servers import PASSWORD, Server
 
 from ringserverstats.errors import StoreError, UsageError
-from ringserverstats.logs.batch import LARGEST_NUMBER
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
-from ringserverstats.store.postgresql.schema import folder as migrations_folder
-from ringserverstats.store.postgresql.schema import steps
 from ringserverstats.store.postgresql.store import connection_info
+from ringserverstats.store.schema import NEWEST
 
 REAL = DATA / "v4.5.3-midnight-paris"
 Log = Callable[..., Path]
@@ -75,13 +73,13 @@ def test_each_role_does_its_part_and_no_more(
     assert_whole(owner)
     writer.set_registry(REGISTRY)
     for of_stream in ("network", "station", "channel"):
-        assert ask(reader, Query(dimensions=(of_stream,))).to_pylist()
-    assert ask(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
+        assert run_query(reader, Query(dimensions=(of_stream,))).to_pylist()
+    assert run_query(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
     for sql in (
         "SELECT * FROM transfer_packed",
         "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01')",
         "CREATE TABLE theirs (one integer)",
-        "DROP TABLE seen",
+        "DROP TABLE entry_ledger",
         "DELETE FROM entry_ledger",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -104,38 +102,7 @@ def test_each_role_does_its_part_and_no_more(
         writer.prune(date(2026, 4, 1), try_only=False)
     assert owner.prune(date(2026, 4, 1), try_only=False).months == 1
     assert read_into(writer, DATA / "v4.5.3-clockchange-paris", server="late").entries
-    assert [row["at-most"] for row in ask(reader, Query()).to_pylist()] == [True]
-
-
-def apply(uri: str, folder: Path) -> None:
-    """Apply the steps in ``folder`` by yoyo's own command."""
-    yoyo = Path(sys.executable).with_name("yoyo")
-    uri = uri.replace("postgresql:", "postgresql+psycopg:")
-    applied = subprocess.run(
-        [yoyo, "apply", "--batch", "--no-config-file", "--database", uri, folder],
-        capture_output=True,
-        text=True,
-    )
-    assert applied.returncode == 0, applied.stderr
-
-
-def test_migrations_by_this_program_and_by_yoyo_are_the_same(
-    server: Server, fresh: str, run: CommandLine
-) -> None:
-    run.environment["DATABASE_URI"] = server.uri(fresh)
-    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
-    status = run("migrate", "--status")
-    assert status.returncode == 1
-    assert status.stdout == "".join(f"{name}  to be applied\n" for name in steps())
-    refused = run("ingest", REAL)
-    assert refused.returncode == 3
-    assert "ringserverstats migrate" in refused.stderr
-    folder = run("migrate", "--path").stdout.strip()
-    apply(server.uri(fresh), Path(folder))
-    assert run("migrate", "--status").returncode == 0
-    assert "is up to date" in run("migrate").stdout
-    assert run("ingest", REAL).returncode == 0
-    assert run("audit").returncode == 0
+    assert [row["at-most"] for row in run_query(reader, Query()).to_pylist()] == [True]
 
 
 def test_another_program_may_keep_its_steps_there_too(server: Server, fresh: str) -> None:
@@ -151,7 +118,7 @@ def test_another_program_may_keep_its_steps_there_too(server: Server, fresh: str
         "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '001.theirs')",
         database=fresh,
     )
-    assert store.migrate() == []
+    assert store.migrate() == NEWEST
     assert read_into(store, REAL).entries == 10
     kept = server.execute("SELECT sum(bytes) FROM ringserver_events_0_17", database=fresh)
     assert kept == [(7,)]
@@ -189,7 +156,7 @@ def test_texts_are_sorted_as_in_duckdb(database: str, tmp_path: Path, log: Log) 
         read_into(store, log(text))
         assert_whole(store)
     one, other = (
-        ask(store, Query(dimensions=("agent",), sort="agent")).to_pylist() for store in stores
+        run_query(store, Query(dimensions=("agent",), sort="agent")).to_pylist() for store in stores
     )
     assert one == other
     assert dump(stores[0]) == dump(stores[1])
@@ -210,7 +177,7 @@ def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, most: int) -
             read_into(store, log("".join(blocks[:count]), str(count)))
             assert_whole(store)
         for by in ((), ("day",), ("station",), ("channel", "month")):
-            row = ask(store, Query(dimensions=by)).to_pylist()[0]
+            row = run_query(store, Query(dimensions=by)).to_pylist()[0]
             assert (row["bytes"], row["packets"], row["transfers"]) == (5 * most, 5 * most, 5)
     stores[0].delete("default", date(2026, 2, 1), date(2026, 2, 1), try_only=False)
     assert_whole(stores[0])
@@ -276,7 +243,7 @@ def test_texts_are_kept_whatever_the_client_is_set_to(
     store = make_postgresql(database, tmp_path)
     read_into(store, log(block(agent="é").encode()))
     assert_whole(store)
-    assert ask(store, Query(dimensions=("agent",))).to_pylist()[0]["agent"] == "é"
+    assert run_query(store, Query(dimensions=("agent",))).to_pylist()[0]["agent"] == "é"
 
 
 def test_a_database_of_another_encoding_is_refused(server: Server, tmp_path: Path) -> None:
@@ -400,79 +367,6 @@ def test_options_of_the_uri_are_passed_on(server: Server, run: CommandLine) -> N
     assert "SSL" in refused.stderr
 
 
-def test_what_an_earlier_schema_holds_is_kept(server: Server, fresh: str, tmp_path: Path) -> None:
-    """The first step alone, with sums by station in it; the second one makes those by network."""
-    uri = server.uri(fresh)
-    folder = tmp_path / "first"
-    folder.mkdir()
-    first = next(migrations_folder().glob("ringserverstats-0001-*.sql"))
-    (folder / first.name).write_text(first.read_text())
-    apply(uri, folder)
-    amounts = "array[5, 2::bigint ^ 60, 3, 2::bigint ^ 60]::bigint[]"
-    server.execute(
-        "SELECT make_months('2026-01-01', '2026-02-01')",
-        "INSERT INTO by_month_packed VALUES (1, 1, '2026-01-01', 'TX', 'SeedLink',"
-        " array[1], array[1], array[1], array[1])",
-        "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-03', 'TX', 'SeedLink',"
-        f" array['FR', 'FR', 'FR', null], array['A', 'B', 'C', null], {amounts}, {amounts},"
-        " array[1, 1, 1, 1])",
-        "INSERT INTO station_by_day_packed SELECT client_profile, 1, '2026-01-04', 'TX', 'SeedLink',"
-        f" array['G'], array['LARGE'], array[{LARGEST_NUMBER}], array[{LARGEST_NUMBER}], array[1]"
-        " FROM generate_series(1, 3) AS client_profile",
-        "INSERT INTO station_by_day_packed VALUES (1, 1, '2026-01-05', 'TX', 'SeedLink',"
-        f" array['G'], array['FITS'], array[{LARGEST_NUMBER}], array[0], array[1])",
-        database=fresh,
-    )
-    store = make_postgresql(uri, tmp_path)
-    assert store.migrate() == [
-        "ringserverstats-0002-clients",
-        "ringserverstats-0003-networks",
-        "ringserverstats-0004-service",
-        "ringserverstats-0005-totals",
-        "ringserverstats-0006-exporters",
-        "ringserverstats-0007-packed-totals",
-        "ringserverstats-0008-client_profiles",
-        "ringserverstats-0009-client_profiles-of-streams",
-    ]
-    found = store.ask(
-        "SELECT network, sum(bytes) AS bytes, sum(transfers) AS transfers FROM network_by_day"
-        " GROUP BY network ORDER BY network NULLS LAST",
-        [],
-    )
-    assert found.to_pylist() == [
-        {"network": "FR", "bytes": 2**60 + 8, "transfers": 3},
-        {"network": "G", "bytes": 4 * LARGEST_NUMBER, "transfers": 4},
-        {"network": None, "bytes": 2**60, "transfers": 1},
-    ]
-    found = store.ask(
-        "SELECT day, station, sum(bytes) AS bytes, sum(packets) AS packets, sum(transfers) AS n"
-        " FROM station_total_by_day GROUP BY 1, 2 ORDER BY 1, 2 NULLS LAST",
-        [],
-    )
-    large = 3 * LARGEST_NUMBER
-    assert [tuple(row.values()) for row in found.to_pylist()] == [
-        (date(2026, 1, 3), "A", 5, 5, 1),
-        (date(2026, 1, 3), "B", 2**60, 2**60, 1),
-        (date(2026, 1, 3), "C", 3, 3, 1),
-        (date(2026, 1, 3), None, 2**60, 2**60, 1),
-        (date(2026, 1, 4), "LARGE", large, large, 3),
-        (date(2026, 1, 5), "FITS", LARGEST_NUMBER, 0, 1),
-    ]
-    found = store.ask(
-        "SELECT DISTINCT station FROM station_profiles_by_day($1::date, $2::date) ORDER BY 1",
-        ["2026-01-03", "2026-01-03"],
-    )
-    assert found["station"].to_pylist() == ["A", "B", "C", None]
-    places = "SELECT max(cardinality(bytes)) AS n FROM station_total_by_day_packed WHERE day = $1"
-    assert store.ask(places, [date(2026, 1, 5)])["n"].to_pylist() == [1]
-
-
-def test_tables_of_between_two_releases_are_refused(server: Server, fresh: str) -> None:
-    server.execute("CREATE TABLE transfer_rows ()", database=fresh)
-    with pytest.raises(StoreError, match="between two releases"):
-        make_postgresql(server.uri(fresh), Path("/nowhere")).migrate()
-
-
 def test_a_session_whose_temporary_tables_were_used_before_will_do(
     database: str, tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -517,14 +411,14 @@ def test_a_batch_that_is_refused_stores_nothing_and_goes_on(
     read_into(store, log(block(log_time=START)))
     before = dump(store)
     server.execute(
-        "ALTER TABLE seen ADD CONSTRAINT no CHECK (bytes < 2000) NOT VALID", database=name
+        "ALTER TABLE entry_ledger ADD CONSTRAINT no CHECK (bytes < 2000) NOT VALID", database=name
     )
     huge = block(log_time=START + 99, transfers=(("FR_CIEL_00_HHZ/MSEED", 2_000_000, 1),))
     path = log("".join(block(log_time=START + n) for n in range(1, 20_000)) + huge, "more")
     with pytest.raises(StoreError, match="nothing of this step was stored"):
         read_into(store, path)
     assert dump(store) == before
-    server.execute("ALTER TABLE seen DROP CONSTRAINT no", database=name)
+    server.execute("ALTER TABLE entry_ledger DROP CONSTRAINT no", database=name)
     assert read_into(store, path).known == 0
     assert_whole(store)
 

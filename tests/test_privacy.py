@@ -13,7 +13,7 @@ from model import ENTRY
 
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
-from ringserverstats.ingest import ingest
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.source import find
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
@@ -77,10 +77,12 @@ def test_tables_hold_no_address_unless_they_are_kept(tmp_path: Path, keep_hosts:
     report = ingest(
         sources,
         store,
-        ipv6_prefix=64,
-        keep_hosts=keep_hosts,
-        geoip=GeoIP(CITY, ASN, precision=5),
-        rules=Rules((Rule(name="lab", class_="mirror", domains=(HOSTS[0],)),)),
+        IngestOptions(
+            ipv6_prefix=64,
+            keep_hosts=keep_hosts,
+            geoip=GeoIP(CITY, ASN, precision=5),
+            rules=Rules((Rule(name="lab", class_="mirror", domains=(HOSTS[0],)),)),
+        ),
     )
     assert report.entries == 6
     exported = _export(store, tmp_path)
@@ -146,7 +148,7 @@ def test_clients_are_told_apart_by_their_normal_address(tmp_path: Path) -> None:
     network = ("2001:db8:1:2::3", "2001:db8:1:2:ffff::1")
     log = tmp_path / "txlog"
     log.write_text("".join(replace(ENTRY, address=one).text() for one in (*same, *network)))
-    ingest(find([str(log)])[0], store, ipv6_prefix=64)
+    ingest(find([str(log)])[0], store, IngestOptions(ipv6_prefix=64))
     assert store.ask("SELECT count(*) AS n FROM client", []).to_pylist() == [{"n": 2}]
 
 

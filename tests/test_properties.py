@@ -1,6 +1,7 @@
 """Logs written from a random model are read back as the model, however they are cut and mixed."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from ringserverstats.enrich.sanitize import clean
 from ringserverstats.logs import source
 from ringserverstats.logs.batch import DIRECTIONS, Batch
 from ringserverstats.logs.duplicates import Duplicates
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.reader import read
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.store import store as embedded
+from ringserverstats.store.duckdb import store as embedded
 
 KEY = b"k" * 32
-LATEST = START + 10 * 86_400
+OPTIONS = ParseOptions(KEY, latest=START + 10 * 86_400, pool=ThreadPoolExecutor(1))
 FORMATS = {
     "old text": lambda entry: entry.text(old=True),
     "text": lambda entry: entry.text(),
@@ -35,20 +37,18 @@ def batches(data: bytes, *, chunk: int) -> list[Batch]:
         path.write_bytes(data)
         before, source.CHUNK = source.CHUNK, chunk
         try:
-            one = source.find([str(path)])[0][0]
-            return [
-                batch for part in source.chunks(one) for batch in read(part, key=KEY, latest=LATEST)
-            ]
+            log = source.find([str(path)])[0][0]
+            return [batch for part in source.chunks(log) for batch in read(part, OPTIONS)]
         finally:
             source.CHUNK = before
 
 
-def as_model(found: list[Batch]) -> list[tuple]:
+def as_model(parsed: list[Batch]) -> list[tuple]:
     rows = []
-    for batch in found:
+    for batch in parsed:
         for row in range(len(batch)):
             peer = batch.peers[batch.peer[row]]
-            own = batch.entry == row
+            is_of_entry = batch.entry == row
             rows.append(
                 (
                     peer.host,
@@ -61,9 +61,9 @@ def as_model(found: list[Batch]) -> list[tuple]:
                     tuple(
                         (batch.streams[stream].decode(), int(count), int(packets))
                         for stream, count, packets in zip(
-                            batch.stream[own],
-                            batch.stream_bytes[own],
-                            batch.stream_packets[own],
+                            batch.stream[is_of_entry],
+                            batch.stream_bytes[is_of_entry],
+                            batch.stream_packets[is_of_entry],
                             strict=True,
                         )
                     ),
@@ -96,9 +96,9 @@ def test_what_was_written_is_read(
     data = "".join(map(FORMATS[format_], model)).encode()
     if windows:
         data = data.replace(b"\n", b"\r\n")
-    found = batches(data, chunk=chunk)
-    assert [reject for batch in found for reject in batch.rejects] == []
-    assert as_model(found) == expected(model)
+    parsed = batches(data, chunk=chunk)
+    assert [reject for batch in parsed for reject in batch.rejects] == []
+    assert as_model(parsed) == expected(model)
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,9 +106,9 @@ def test_what_was_written_is_read(
 def test_mixed_formats_in_one_input(runs: list[tuple[list[Entry], str]], chunk: int) -> None:
     """As `cat *` of a folder gives them."""
     data = "".join("".join(map(FORMATS[format_], model)) for model, format_ in runs).encode()
-    found = batches(data, chunk=chunk)
-    assert [reject for batch in found for reject in batch.rejects] == []
-    assert as_model(found) == expected([entry for model, _ in runs for entry in model])
+    parsed = batches(data, chunk=chunk)
+    assert [reject for batch in parsed for reject in batch.rejects] == []
+    assert as_model(parsed) == expected([entry for model, _ in runs for entry in model])
 
 
 @settings(max_examples=40, deadline=None)
@@ -121,7 +121,7 @@ def test_cut_anywhere_every_line_is_accounted_for(
     begin = data.draw(st.integers(0, len(written)))
     end = data.draw(st.integers(begin, len(written)))
     part = written[begin:end]
-    found = batches(part, chunk=data.draw(st.integers(40, 4000)))
+    parsed = batches(part, chunk=data.draw(st.integers(40, 4000)))
     lines = part.count(b"\n") + (not part.endswith(b"\n") and part != b"")
     assert lines == sum(
         sum(int(count) + 2 for count in batch.transfers)
@@ -129,13 +129,13 @@ def test_cut_anywhere_every_line_is_accounted_for(
         + batch.blank
         + batch.incomplete_lines
         + sum(reject.lines for reject in batch.rejects)
-        for batch in found
+        for batch in parsed
     )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.data())
-def test_ids_of_twins_do_not_depend_on_the_cuts(log: list[int], data: st.DataObject) -> None:
+def test_ids_of_duplicates_do_not_depend_on_the_cuts(log: list[int], data: st.DataObject) -> None:
     digest = np.array([bytes([kind] * 16) for kind in log], "V16")
     # Identical entries have the same log time.
     time = np.array([1000 * (kind == 3) + 25 * kind for kind in log], np.int64)

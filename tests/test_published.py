@@ -1,4 +1,4 @@
-"""What everybody may know: embargoed networks and few clients are in no output."""
+"""Public results: no output reveals embargoed networks or few clients."""
 
 import itertools
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into
+from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into, totals
 from hypothesis import given
 from hypothesis import strategies as st
 from model import block
@@ -17,8 +17,14 @@ from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
-from ringserverstats.statistics.publish import Policy, _hidden, operator_result, public_result
-from ringserverstats.statistics.query import Query, ask, totals
+from ringserverstats.statistics.publish import (
+    Policy,
+    operator_result,
+    public_result,
+    suppressed_rows,
+)
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 OF_STREAM = [name for name, group in DIMENSIONS.items() if group.of_stream]
@@ -37,15 +43,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def streams_of(store: Store, *codes: str) -> set[str]:
-    """All words by which streams of these networks could be told."""
+    """All words that identify streams of these networks."""
     rows = store.ask(
         "SELECT network, station, name FROM stream WHERE network = ANY($1::text[])", [list(codes)]
     ).to_pylist()
-    own = {word for row in rows for word in row.values()}
+    words = {word for row in rows for word in row.values()}
     others = store.ask(
         "SELECT network, station, name FROM stream WHERE network <> ALL($1::text[])", [list(codes)]
     ).to_pylist()
-    return own - {word for row in others for word in row.values()}
+    return words - {word for row in others for word in row.values()}
 
 
 @pytest.mark.parametrize("group", OF_STREAM)
@@ -58,8 +64,8 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
         everything = {
             word for row in operator_result(sample, query).rows.to_pylist() for word in row.values()
         }
-        found = public_result(sample, query, TWO)
-        words = {word for row in found.rows.to_pylist() for word in row.values()}
+        result = public_result(sample, query, TWO)
+        words = {word for row in result.rows.to_pylist() for word in row.values()}
         if group in ("network", "station", "stream"):
             assert everything & secret  # else nothing could be found below
         assert not words & secret
@@ -67,46 +73,46 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
 
 def test_several_are_told_together(sample: Store) -> None:
     query = Query(dimensions=("network",), measures=("bytes", "packets", "clients"))
-    named = {row["network"]: row for row in ask(sample, query).to_pylist()}
-    found = public_result(sample, query, TWO)
-    together = {row["network"]: row for row in found.rows.to_pylist()}
+    named = {row["network"]: row for row in run_query(sample, query).to_pylist()}
+    result = public_result(sample, query, TWO)
+    together = {row["network"]: row for row in result.rows.to_pylist()}
     hidden = [name for name in named if name in ("XP2025", "1T2026")]
     assert len(hidden) == 2
     assert together["other"]["bytes"] == sum(named[name]["bytes"] for name in hidden)
     chosen = Query(filters={"network": tuple(hidden)}, measures=("clients",))
     assert together["other"]["clients"] == totals(sample, chosen)["clients"]
-    assert found.whole["bytes"] == sum(row["bytes"] for row in named.values())
+    assert result.total["bytes"] == sum(row["bytes"] for row in named.values())
     assert set(together) == set(named) - set(hidden) | {"other"}
 
 
 def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
     for by in (("network",), ("month", "station"), ("stream",)):
         query = Query(dimensions=by, measures=("bytes",))
-        found = public_result(sample, query, ONE)
-        assert found.left_out == ["networks under embargo are left out"]
-        assert found.whole is None
-        assert "other" not in {word for row in found.rows.to_pylist() for word in row.values()}
+        result = public_result(sample, query, ONE)
+        assert result.suppressed == ["rows of embargoed networks are suppressed"]
+        assert result.total is None
+        assert "other" not in {word for row in result.rows.to_pylist() for word in row.values()}
     whole = Query(measures=("bytes",))
     counted = public_result(sample, whole, ONE).rows.to_pylist()
     assert counted == operator_result(sample, whole).rows.to_pylist()
 
 
-@pytest.mark.parametrize("name", [name for name, one in FILTERS.items() if one.of_stream])
+@pytest.mark.parametrize("name", [name for name, filter_ in FILTERS.items() if filter_.of_stream])
 def test_no_filter_chooses_an_embargoed_network(sample: Store, name: str) -> None:
     query = Query(filters={name: ("*",)}, measures=("bytes",))
     everything = totals(sample, query)["bytes"]
-    if name == "stream":  # nor one of a name that is no identifier, which may be its
+    if name == "stream":  # nor a stream without codes, which may belong to it
         whole = Query(filters={"network": ("*",)}, measures=("bytes",))
         everything = totals(sample, whole)["bytes"]
-    own = totals(sample, Query(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
-    found = public_result(sample, query, ONE).rows.to_pylist()
-    assert own
-    assert found == [{"bytes": everything - own}]
+    embargoed = totals(sample, Query(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
+    result = public_result(sample, query, ONE).rows.to_pylist()
+    assert embargoed
+    assert result == [{"bytes": everything - embargoed}]
 
 
 def test_single_clients_are_for_the_operator(sample: Store) -> None:
     for query in (Query(dimensions=("client",)), Query(filters={"client": ("*",)})):
-        with pytest.raises(UsageError, match="operator alone"):
+        with pytest.raises(UsageError, match="only the operator"):
             public_result(sample, query, Policy())
 
 
@@ -114,16 +120,16 @@ def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
     for by in [(name,) for name in FEW] + [("month", name) for name in FEW] + [("agent", "city")]:
         query = Query(dimensions=by, measures=("bytes", "clients"))
         everything = operator_result(sample, query)
-        found = public_result(sample, query, Policy(min_clients=4))
-        for row in found.rows.to_pylist():
+        result = public_result(sample, query, Policy(min_clients=4))
+        for row in result.rows.to_pylist():
             if row[by[-1]] == "<4":
                 assert row["clients"] is None
             else:
                 assert row["clients"] >= 4
                 assert row in everything.rows.to_pylist()
-        told = [row["bytes"] for row in found.rows.to_pylist()]
-        if None not in told:  # else there are lines of few clients alone
-            assert sum(told) == everything.whole["bytes"]
+        figures = [row["bytes"] for row in result.rows.to_pylist()]
+        if None not in figures:  # else some rows are of few clients only
+            assert sum(figures) == everything.total["bytes"]
 
 
 def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
@@ -133,16 +139,16 @@ def test_a_filter_tells_no_more_than_a_group(sample: Store) -> None:
     for by in ((), ("month",), ("network",), ("agent", "day"), ("city",)):
         query = Query(dimensions=by, filters={"city": (row["city"],)}, measures=("bytes",))
         assert len(operator_result(sample, query).rows)
-        found = public_result(sample, query, Policy(min_clients=4))
-        assert (len(found.rows), found.whole) == (0, None)
-        assert found.left_out == ["fewer than 4 clients: nothing is told of them"]
+        result = public_result(sample, query, Policy(min_clients=4))
+        assert (len(result.rows), result.total) == (0, None)
+        assert result.suppressed == ["the result is suppressed: it has fewer than 4 clients"]
 
 
 def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Path]) -> None:
     """Clients do not add up over groups."""
     others = [block(address=f"198.51.100.{n}", agent="slink/4") for n in range(1, 31)]
-    one = [block(address="203.0.113.9", agent=f"odd{n}/1") for n in range(6)]
-    read_into(store, log("".join(others + one)))
+    single = [block(address="203.0.113.9", agent=f"odd{n}/1") for n in range(6)]
+    read_into(store, log("".join(others + single)))
     policy = Policy(min_clients=5)
     for filters in ({}, {"agent": ("*",)}):
         query = Query(dimensions=("agent",), filters=filters, measures=("bytes", "clients"))
@@ -171,16 +177,16 @@ def test_an_embargo_by_year_holds_where_the_year_is_not_known(
                 assert not words & {"XP", "xp", "XP2025", "A", "C", *names[:3]}, (embargo, by)
                 assert words & {"FR", "D", names[3]}
         query = Query(filters={"stream": ("*",)}, measures=("bytes",))
-        found = public_result(store, query, Policy(embargoed=("XP",)))
-        assert found.rows["bytes"].to_pylist() == [512]
+        result = public_result(store, query, Policy(embargoed=("XP",)))
+        assert result.rows["bytes"].to_pylist() == [512]
 
 
 def test_one_network_under_two_spellings_is_one(store: Store, log: Callable[..., Path]) -> None:
     names = ("XP_A__EHZ/MSEED", "XP2026_A__EHZ/MSEED", "FR_D__EHZ/MSEED")
     read_into(store, log("".join(block(transfers=((name, 512, 1),)) for name in names)))
     query = Query(dimensions=("network",), measures=("bytes",))
-    found = public_result(store, query, Policy(embargoed=("XP",)))
-    assert [row["network"] for row in found.rows.to_pylist()] == ["FR"]
+    result = public_result(store, query, Policy(embargoed=("XP",)))
+    assert [row["network"] for row in result.rows.to_pylist()] == ["FR"]
 
 
 @given(
@@ -194,7 +200,7 @@ def test_one_network_under_two_spellings_is_one(store: Store, log: Callable[...,
 def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> None:
     by = ("agent", "month", "city")
     rows = [dict(zip(by, key, strict=True), clients=count) for key, count in cells.items()]
-    hidden = _hidden(rows, by, least)
+    hidden = suppressed_rows(rows, by, least)
     assert hidden >= {n for n, row in enumerate(rows) if row["clients"] < least}
     for group in by:
         rest = [name for name in by if name != group]
@@ -204,10 +210,10 @@ def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> Non
         )
         for _, line in lines:
             numbers = list(line)
-            own = [n for n in numbers if n in hidden]
-            assert len(own) != 1 or len(numbers) == 1
-            shown = len(own) < len(numbers)
-            assert not own or not shown or max(rows[n]["clients"] for n in own) >= least
+            inside = [n for n in numbers if n in hidden]
+            assert len(inside) != 1 or len(numbers) == 1
+            shown = len(inside) < len(numbers)
+            assert not inside or not shown or max(rows[n]["clients"] for n in inside) >= least
 
 
 def test_every_output(run: CommandLine) -> None:
@@ -216,32 +222,32 @@ def test_every_output(run: CommandLine) -> None:
     ours = run("stats", "--by", "network,station").stdout
     assert "XP" in ours
     assert "CIEL" in ours
-    asked = ("stats", "--by", "network,station,agent", "--public")
+    options = ("stats", "--by", "network,station,agent", "--public")
     for format_ in ("table", "csv", "json"):
-        told = run(*asked, "--format", format_)
-        assert told.returncode == 0
+        process = run(*options, "--format", format_)
+        assert process.returncode == 0
         for word in ("XP", "CIEL", "TZ01", "slink", "curl"):
-            assert word not in told.stdout + told.stderr, format_
-        assert "<99" in told.stdout
-        assert "groups of fewer than 99 clients" in told.stdout + told.stderr
+            assert word not in process.stdout + process.stderr, format_
+        assert "<99" in process.stdout
+        assert "rows with fewer than 99 clients" in process.stdout + process.stderr
     file = run.folder / "public.parquet"
-    run(*asked, "-o", file)
+    run(*options, "-o", file)
     assert set(pq.read_table(file)["agent"].to_pylist()) == {"<99"}
     rows = json.loads(run("stats", "--by", "network", "--public", "--format", "json").stdout)
     assert "other" in {row["network"] for row in rows}
     refused = run("stats", "--by", "client", "--public")
     assert refused.returncode == 2
-    assert "operator alone" in refused.stderr
+    assert "only the operator" in refused.stderr
 
 
 def test_no_note_names_an_embargoed_network(run: CommandLine) -> None:
-    """Not even that its days count as the nearest network, which the operator is told."""
+    """Nor that its days count as the nearest network, which the operator sees."""
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(DATA / "networks" / "fdsn.json"))
     run.environment["RINGSERVERSTATS_EMBARGO"] = "1T2024"
     for format_ in ("table", "csv"):
-        told = run("stats", "--by", "network", "--format", format_)
-        assert "nearest network: 1T2024" in told.stdout + told.stderr
+        process = run("stats", "--by", "network", "--format", format_)
+        assert "nearest network: 1T2024" in process.stdout + process.stderr
         public = run("stats", "--by", "network", "--public", "--format", format_)
         assert "FR" in public.stdout
         assert "1T" not in public.stdout + public.stderr

@@ -1,12 +1,18 @@
 """Golden tests: what real ringservers wrote (tests/data/TOTALS.md is an independent count)."""
 
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 
 import pytest
-from conftest import DATA, make_postgresql, make_store, read_into
+from conftest import DATA, held_open, make_postgresql, make_store, read_into
 
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
+from ringserverstats.logs.formats import split_by_format
+from ringserverstats.logs.source import find
 from ringserverstats.store.base import Store
 
 _ROW = re.compile(r"\| (\S+log-\S+) \| (TX|RX|access) \| (\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)")
@@ -31,34 +37,56 @@ def test_every_real_log_has_its_totals() -> None:
     assert len(files) == 38
 
 
+def test_format_of_every_real_log() -> None:
+    for name, _, _ in TOTALS:
+        data = (DATA / name).read_bytes()
+        formats = [format_.name for _, _, format_ in split_by_format(data)]
+        assert formats == (["JSON Lines"] if name.endswith(".jsonl") and data else ["text"]), name
+
+
 @pytest.fixture(scope="module")
-def stores() -> dict[str, Store]:
-    """Of each kind the one into which all logs are read."""
-    return {}
+def stores() -> Iterator[tuple[dict[str, Store], ExitStack]]:
+    """Of each kind the one into which all logs are read, and what holds it open."""
+    with ExitStack() as held:
+        yield {}, held
+
+
+def _server_of(name: str) -> str:
+    """Each log is of a server of its own, as entries are in several logs."""
+    return blake2b(name.encode(), digest_size=8).hexdigest()
 
 
 @pytest.fixture
 def shared(
     kind: str,
-    stores: dict[str, Store],
+    stores: tuple[dict[str, Store], ExitStack],
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Store:
-    if kind not in stores:
+    known, held = stores
+    if kind not in known:
         folder = tmp_path_factory.mktemp("real")
         if kind == "postgresql":
             uri = request.getfixturevalue("server").make("of_real_logs", "migrated")
-            stores[kind] = make_postgresql(uri, folder)
+            store: Store = make_postgresql(uri, folder)
         else:
-            stores[kind] = make_store(folder / "store.duckdb")
-    return stores[kind]
+            store = make_store(folder / "store.duckdb")
+        found_sources = [
+            find([str(DATA / name)], server=_server_of(name))[0] for name, *_ in TOTALS
+        ]
+        ingest(
+            [source for sources in found_sources for source in sources], store, IngestOptions(64)
+        )
+        held.enter_context(held_open(store))
+        known[kind] = store
+    return known[kind]
 
 
 @pytest.mark.parametrize(("name", "direction", "numbers"), TOTALS)
-def test_totals_of_a_real_log(shared: Store, name: str, direction: str, numbers: list[int]) -> None:
-    """Each under the name of a server of its own, as entries are in several of them."""
-    server = blake2b(name.encode(), digest_size=8).hexdigest()
-    report = read_into(shared, DATA / name, server=server)
+def test_totals_of_a_real_log(
+    shared: Store, tmp_path: Path, name: str, direction: str, numbers: list[int]
+) -> None:
+    report = read_into(make_store(tmp_path / "none"), DATA / name, dry_run=True)
     blocks, empty, transfers, count, packets = numbers
     assert report.rejects == []
     assert report.incomplete == 0
@@ -68,13 +96,13 @@ def test_totals_of_a_real_log(shared: Store, name: str, direction: str, numbers:
     assert report.empty == empty
     assert report.entries == blocks - empty
     assert (report.transfers, report.bytes, report.packets) == (transfers, count, packets)
-    kept = shared.ask(
+    stored = shared.ask(
         "SELECT direction::text AS direction, count(*) AS transfers, sum(bytes)::bigint AS bytes,"
         " sum(packets)::bigint AS packets FROM transfer JOIN server USING (server)"
         " WHERE name = $1 GROUP BY 1",
-        [server],
+        [_server_of(name)],
     ).to_pylist()
-    assert kept == [
+    assert stored == [
         {"direction": direction, "transfers": transfers, "bytes": count, "packets": packets}
     ]
 
@@ -96,35 +124,43 @@ def _named_day(path: Path) -> str:
     return f"{year}-{month}-{day}"
 
 
+def _read_each(
+    store: Store, folder: str, zone: str, *, name: str | None = None
+) -> tuple[ImportReport, dict[Path, set[str]]]:
+    """Read each log of ``folder`` as one of a server of its own; the days that it counts on."""
+    store.open(create=True)
+    paths = sorted((DATA / folder).glob("[rt]xlog-*"))
+    servers = {store.add_server(path.name, zone).number: path for path in paths}
+    found_sources = [find([str(path)], name=name, server=path.name)[0] for path in paths]
+    report = ingest(
+        [source for sources in found_sources for source in sources], store, IngestOptions(64)
+    )
+    days: dict[Path, set[str]] = {path: set() for path in paths}
+    for row in store.ask("SELECT DISTINCT server, day::text AS d FROM by_day").to_pylist():
+        days[servers[row["server"]]].add(row["d"])
+    return report, days
+
+
+@pytest.mark.of_duckdb
 @pytest.mark.parametrize("folder", _DAYS)
 @pytest.mark.parametrize("zone", ["UTC", None])
-def test_days_of_the_midnight_sets(tmp_path: Path, folder: str, zone: str | None) -> None:
+def test_days_of_the_midnight_sets(store: Store, folder: str, zone: str | None) -> None:
     """By the file's name, whatever the time zone that the server is said to have."""
     real = "America/Denver" if "denver" in folder else "Europe/Paris"
-    found = set()
-    for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
-        store = make_store(tmp_path / f"{number}.duckdb")
-        store.open(create=True)
-        store.add_server("default", zone or real)
-        read_into(store, path)
-        days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
-        assert days == {_named_day(path)}
-        found |= days
-    assert found == _DAYS[folder]
+    _, days = _read_each(store, folder, zone or real)
+    assert days == {path: {_named_day(path)} for path in days}
+    assert set.union(*days.values()) == _DAYS[folder]
 
 
+@pytest.mark.of_duckdb
 @pytest.mark.parametrize("folder", _DAYS)
-def test_days_without_a_name(tmp_path: Path, folder: str) -> None:
+def test_days_without_a_name(store: Store, folder: str) -> None:
     """From the times alone, as when a log is posted."""
     zone = "America/Denver" if "denver" in folder else "Europe/Paris"
-    for number, path in enumerate(sorted((DATA / folder).glob("[rt]xlog-*"))):
-        store = make_store(tmp_path / f"{number}.duckdb")
-        store.open(create=True)
-        store.add_server("default", zone)
-        report = read_into(store, path, name="nameless")
-        days = {row["d"] for row in store.ask("SELECT day::text AS d FROM by_day", []).to_pylist()}
-        assert days == {_named_day(path)}
-        assert report.days_guessed == (0 if path.suffix == ".jsonl" else report.entries)
+    report, days = _read_each(store, folder, zone, name="nameless")
+    assert days
+    assert days == {path: {_named_day(path)} for path in days}
+    assert report.days_guessed == (0 if folder.endswith("jsonl") else report.entries)
 
 
 def test_all_real_logs_in_one_folder(store: Store) -> None:

@@ -12,8 +12,8 @@ from model import START, block
 from test_fuzz import LOGS, _mutated
 
 from ringserverstats import __version__
-from ringserverstats.enrich import log_status as notes
-from ringserverstats.logs import text
+from ringserverstats.enrich import log_status
+from ringserverstats.logs import entries
 from ringserverstats.logs.reasons import total_reason
 from ringserverstats.statistics.coverage import coverage
 from ringserverstats.statistics.query import Query
@@ -87,8 +87,8 @@ def test_places_of_all_that_is_rejected_of_mutated_logs(store: Store, tmp_path: 
 
 def _older_program(patch: pytest.MonkeyPatch) -> None:
     """A limit that a program of before may have had, for a log with entries of over 30 streams."""
-    patch.setattr(text, "MOST_STREAMS", 1)
-    patch.setattr("ringserverstats.ingest.__version__", "0.9")
+    patch.setattr(entries, "MOST_STREAMS", 1)
+    patch.setattr(log_status, "__version__", "0.9")
 
 
 def test_what_a_newer_program_can_read_is_counted_and_no_longer_rejected(
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_log_does_not_fill_the_store(store: Store, log: Log) -
     path = log("".join(f"START CLIENT {number}\n" for number in range(5_000)))
     report = read_into(store, path)
     rows = listed(store)
-    assert len(rows) == notes.MOST_OF_A_CHUNK + 1
+    assert len(rows) == log_status.MOST_OF_A_CHUNK + 1
     assert report.rejected == 4_999  # the last one is incomplete: it may grow
     assert sum(row["lines"] for row in rows) == 4_999
     assert rows[-1]["reason"] == "3999 more rejects up to line 4999"
@@ -202,7 +202,7 @@ def test_a_retry_forgets_nothing_that_it_did_not_see(store: Store, log: Log) -> 
 def test_a_file_with_very_many_that_grows(store: Store, log: Log) -> None:
     for count in (3_000, 5_000):
         read_into(store, log("".join(f"START CLIENT {number}\n" for number in range(count))))
-        assert len(listed(store)) == notes.MOST_OF_A_CHUNK + 1
+        assert len(listed(store)) == log_status.MOST_OF_A_CHUNK + 1
         assert sum(row["lines"] for row in listed(store)) == count - 1
 
 

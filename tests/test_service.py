@@ -72,10 +72,10 @@ def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path, prog
         words = [word.format(log=LOG, url=target, place=url) for word in POSTING[program]]
         for expected in (4, 0):
             with open(LOG, "rb") as file:
-                told = subprocess.run(
+                output = subprocess.run(
                     words, stdin=file, capture_output=True, timeout=60, check=True
                 ).stdout
-            assert json.loads(told)["entries"] == expected
+            assert json.loads(output)["entries"] == expected
     assert_whole(running.store)
     assert running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() == 4
 
@@ -84,8 +84,8 @@ def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
         for _ in range(5):
-            with socket.create_connection((host, int(port))) as export_worker:
-                export_worker.sendall(
+            with socket.create_connection((host, int(port))) as sender:
+                sender.sendall(
                     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
                     + LOG.read_bytes()
                 )
@@ -106,12 +106,12 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
     body = b"".join(path.read_bytes() for path in logs if "access" not in path.name)
     with served(running, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
-        export_worker = socket.create_connection((host, int(port)))
+        sender = socket.create_connection((host, int(port)))
         head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        export_worker.sendall(head.encode() + body)
+        sender.sendall(head.encode() + body)
         time.sleep(0.15)
         subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-        export_worker.close()
+        sender.close()
     with served(running, folder=tmp_path) as url:
         again = httpx.post(f"{url}/?server=a", content=body, timeout=60)
         assert again.status_code in (200, 201)
@@ -140,9 +140,9 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
         for path in sorted(more.glob("*log-*")):
             posted = httpx.post(f"{url}/?server=b", content=path.read_bytes(), timeout=60)
             assert posted.status_code in (200, 201)
-        told = [reader.communicate(timeout=120)[0].decode().split() for reader in readers]
+        outputs = [reader.communicate(timeout=120)[0].decode().split() for reader in readers]
     assert [reader.returncode for reader in readers] == [0, 0]
-    assert all(int(failed) == 0 and int(done) >= 50 for done, failed in told)
+    assert all(int(failed) == 0 and int(done) >= 50 for done, failed in outputs)
 
 
 def test_strange_requests_find_nothing_that_fails(running: CommandLine, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
     """Send requests made of the OpenAPI description; returns how many."""
     read_into(running.store, LOG, server="a")
     with served(running, folder=folder) as url:
-        told = subprocess.run(
+        completed = subprocess.run(
             [
                 *(str(BIN / "schemathesis"), "run", f"{url}/openapi.json"),
                 *("--checks", "not_a_server_error,status_code_conformance"),
@@ -166,9 +166,9 @@ def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
             cwd=folder,
         )
         assert httpx.get(f"{url}/healthz").status_code == 200
-    assert told.returncode == 0, told.stdout[-6000:]
+    assert completed.returncode == 0, completed.stdout[-6000:]
     assert "Traceback" not in (folder / "service.log").read_text()
-    tried = re.search(r"(\d+) generated", told.stdout)
+    tried = re.search(r"(\d+) generated", completed.stdout)
     assert tried
     print(tried[0])
     return int(tried[1])
@@ -191,7 +191,7 @@ def test_two_gigabytes_are_read_in_bounded_memory(running: CommandLine, tmp_path
     with served(running, folder=tmp_path) as url:
         posted = httpx.post(f"{url}/?server=a", content=_large(2_000_000_000), timeout=3600)
         assert posted.status_code == 201
-        told = posted.json()
+        report = posted.json()
         process = subprocess.run(
             ["pgrep", "-f", f"serve --port {url.rpartition(':')[2]}"],
             capture_output=True,
@@ -199,11 +199,11 @@ def test_two_gigabytes_are_read_in_bounded_memory(running: CommandLine, tmp_path
         ).stdout.split()
         status = Path(f"/proc/{process[0]}/status").read_text()
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-    print(f"{told['transfers']:,} transfers, peak {peak / 1000:.0f} MB")
+    print(f"{report['transfers']:,} transfers, peak {peak / 1000:.0f} MB")
     assert peak < 1_500_000
-    assert told["transfers"] == told["entries"] * 1000
+    assert report["transfers"] == report["entries"] * 1000
     rows = running.store.ask("SELECT sum(bytes) AS bytes FROM connection_by_day").to_pylist()
-    assert rows[0]["bytes"] == told["bytes"]
+    assert rows[0]["bytes"] == report["bytes"]
 
 
 @pytest.mark.soak
@@ -215,21 +215,21 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
     for number in range(25):
         with served(running, folder=tmp_path) as url:
             host, port = url.removeprefix("http://").split(":")
-            export_worker = socket.create_connection((host, int(port)))
+            sender = socket.create_connection((host, int(port)))
             head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
-            export_worker.sendall(head.encode() + b"\r\n\r\n" + body)
+            sender.sendall(head.encode() + b"\r\n\r\n" + body)
             time.sleep(0.1 * number)
             subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
-            export_worker.close()
+            sender.close()
         if running.store.exists():
             assert_whole(running.store)
             partial += 1
     with served(running, folder=tmp_path) as url:
-        told = httpx.post(f"{url}/?server=a", content=body, timeout=600).json()
+        report = httpx.post(f"{url}/?server=a", content=body, timeout=600).json()
     entries = body.count(b"START CLIENT")
-    assert told["entries"] + told["known"] == entries
+    assert report["entries"] + report["known"] == entries
     assert running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() == entries
-    print(f"25 kills, {partial} with a store behind them; {told['known']} known at the end")
+    print(f"25 kills, {partial} with a store behind them; {report['known']} known at the end")
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""The sums of a batch are those that a count row by row finds."""
+"""The rollup rows of a batch equal those computed row by row."""
 
 from collections import defaultdict
 from datetime import date
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ringserverstats.enrich.rows import ENTRIES, STREAMS, TRANSFERS
 from ringserverstats.logs.batch import DIRECTIONS, LARGEST_NUMBER
 from ringserverstats.store.aggregate import NewEntries, RollupRows
-from ringserverstats.store.postgresql.session import _in_lists
+from ringserverstats.store.postgresql.packing import pack_rollup
 from ringserverstats.store.rollups import FINEST_ROLLUP, NO_HOUR, ROLLUPS, Rollup
 
 CODES = st.none() | st.sampled_from(["FR", "FR ", "É", "", "XP2014"])
@@ -60,19 +60,19 @@ def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table, pa.Table]:
 
 
 def counted(
-    one: Rollup, batch: tuple[pa.Table, pa.Table, pa.Table], of: np.ndarray
+    rollup: Rollup, batch: tuple[pa.Table, pa.Table, pa.Table], of: np.ndarray
 ) -> dict[Row, tuple[int, ...]]:
-    """The sums ``one``, row by row."""
+    """The rollup of a batch, computed row by row."""
     entries, transfers, streams = (table.to_pylist() for table in batch)
     told = {stream["stream"]: stream for stream in streams}
-    zeros = [0] * len(one.values)
+    zeros = [0] * len(rollup.values)
     found: dict[Row, list[int]] = defaultdict(zeros.copy)
     for number, entry in enumerate(entries):
         if not of[number]:
             continue
         taken = [transfer for transfer in transfers if transfer["row"] == number * 2]
         rows = [{**told[transfer["stream"]], **transfer, "transfers": 1} for transfer in taken]
-        if one.source == "entries":
+        if rollup.source == "entries":
             rows = [{**entry, "entries": 1}]
         for row in rows:
             all_of_it = {
@@ -81,16 +81,16 @@ def counted(
                 "month": entry["day"].replace(day=1),
                 "hour": NO_HOUR if entry["hour"] is None else entry["hour"],
             }
-            sums = found[tuple(all_of_it[name] for name in one.keys)]
-            for place, name in enumerate(one.values):
+            sums = found[tuple(all_of_it[name] for name in rollup.keys)]
+            for place, name in enumerate(rollup.values):
                 sums[place] += all_of_it[name]
     return {key: tuple(sums) for key, sums in found.items()}
 
 
-def rows_of(one: Rollup, summed: RollupRows) -> list[tuple[Row, tuple[int, ...]]]:
+def rows_of(rollup: Rollup, rows: RollupRows) -> list[tuple[Row, tuple[int, ...]]]:
     return [
-        (tuple(row[name] for name in one.keys), tuple(int(row[name]) for name in one.values))
-        for row in summed.table().to_pylist()
+        (tuple(row[name] for name in rollup.keys), tuple(int(row[name]) for name in rollup.values))
+        for row in rows.table().to_pylist()
     ]
 
 
@@ -102,10 +102,10 @@ def test_sums_are_those_that_a_count_finds(
     size = len(batch[0])
     of = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
     fresh = NewEntries(*batch)
-    for one in ROLLUPS:
-        found = rows_of(one, fresh.sums(one, of))
+    for rollup in ROLLUPS:
+        found = rows_of(rollup, fresh.rollup_rows(rollup, of))
         assert len({key for key, _ in found}) == len(found)
-        assert dict(found) == counted(one, batch, of)
+        assert dict(found) == counted(rollup, batch, of)
 
 
 @given(batch=batches(), data=st.data())
@@ -117,15 +117,17 @@ def test_new_ones_and_others_are_all(
     size = len(fresh.keys)
     keys = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), np.bool_)
     known = fresh.have(keys)
-    for one, (new, others) in zip(ROLLUPS, fresh.all_rollup_rows(known, fresh.alone), strict=True):
-        of = ~fresh.alone if one is FINEST_ROLLUP else np.ones_like(known)
-        both = rows_of(one, new) + rows_of(one, others)
-        assert dict(both) == counted(one, batch, of)
+    for rollup, (new, others) in zip(
+        ROLLUPS, fresh.all_rollup_rows(known, fresh.alone), strict=True
+    ):
+        of = ~fresh.alone if rollup is FINEST_ROLLUP else np.ones_like(known)
+        both = rows_of(rollup, new) + rows_of(rollup, others)
+        assert dict(both) == counted(rollup, batch, of)
         assert len(dict(both)) == len(both)
-        if one.who == FINEST_ROLLUP.who:
-            assert dict(rows_of(one, new)) == counted(one, batch, of & ~known)
+        if rollup.group_keys == FINEST_ROLLUP.group_keys:
+            assert dict(rows_of(rollup, new)) == counted(rollup, batch, of & ~known)
         else:
-            assert not rows_of(one, new)
+            assert not rows_of(rollup, new)
 
 
 @given(batch=batches())
@@ -133,20 +135,24 @@ def test_new_ones_and_others_are_all(
 def test_lists_hold_all_rows_in_order(batch: tuple[pa.Table, pa.Table, pa.Table]) -> None:
     """Each place has 64 bits; the same stations make the same list."""
     fresh = NewEntries(*batch)
-    for one in (one for one in ROLLUPS if one.is_packed):
-        zeros = [0] * len(one.values)
+    for rollup in (rollup for rollup in ROLLUPS if rollup.is_packed):
+        zeros = [0] * len(rollup.values)
         found: dict[Row, list[int]] = defaultdict(zeros.copy)
-        for row in _in_lists(fresh.sums(one, np.ones(len(batch[0]), np.bool_))).to_pylist():
-            places = list(zip(*(row[name] for name in (*one.what, *one.values)), strict=True))
-            names = [place[: len(one.what)] for place in places]
+        for row in pack_rollup(
+            fresh.rollup_rows(rollup, np.ones(len(batch[0]), np.bool_))
+        ).to_pylist():
+            places = list(
+                zip(*(row[name] for name in (*rollup.item_keys, *rollup.values)), strict=True)
+            )
+            names = [place[: len(rollup.item_keys)] for place in places]
             assert names == sorted(
                 names, key=lambda codes: [(c is None, "" if c is None else c) for c in codes]
             )
             for place in places:
-                key = {**row, **dict(zip(one.what, place, strict=False))}
-                sums = found[tuple(key[name] for name in one.keys)]
-                for number, value in enumerate(place[len(one.what) :]):
+                key = {**row, **dict(zip(rollup.item_keys, place, strict=False))}
+                sums = found[tuple(key[name] for name in rollup.keys)]
+                for number, value in enumerate(place[len(rollup.item_keys) :]):
                     assert 0 <= value <= LARGEST_NUMBER
                     sums[number] += value
-        expected = counted(one, batch, np.ones(len(batch[0]), np.bool_))
+        expected = counted(rollup, batch, np.ones(len(batch[0]), np.bool_))
         assert {key: tuple(sums) for key, sums in found.items()} == expected

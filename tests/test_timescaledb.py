@@ -21,15 +21,18 @@ from conftest import (
 )
 from model import ENTRY, block
 from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+from test_upgrade import assert_same, restore, schema_of_database
 
 from ringserverstats.enrich.pseudonyms import pseudonym
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import derive
 from ringserverstats.logs.source import find
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS
 from ringserverstats.store.postgresql.store import PostgreSQLStore, timescaledb
+from ringserverstats.store.schema import NEWEST
 from ringserverstats.verify import verify
 
 pytestmark = pytest.mark.skipif(not TIMESCALEDB.exists(), reason=WITHOUT_TIMESCALEDB)
@@ -112,7 +115,7 @@ def test_it_holds_the_same_as_duckdb(store: PostgreSQLStore, tmp_path: Path) -> 
         == verify(sources, duck, ipv6_prefix=64).counts
     )
     assert "2.24" in store.features()["timescaledb"]
-    assert store.migrate() == []
+    assert store.migrate() == NEWEST
 
 
 def test_late_and_repeated_logs_compression_and_corrections(
@@ -154,6 +157,37 @@ def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: 
     assert read_into(later, DATA).entries == 0
 
 
+def test_a_hypertable_of_before_is_upgraded(timescale: Server, tmp_path: Path) -> None:
+    """One that commit 0291b82 made: with the same SQL, but for the name of a column."""
+    uri = restore(timescale.make("of_before"))
+    make = (
+        timescaledb._TABLE,
+        "SELECT create_hypertable('transfer_hypertable', by_range('day', INTERVAL '7 days'),"
+        " create_default_indexes => false)",
+        timescaledb._COMPRESSION,
+        timescaledb._VIEW,
+        timescaledb._LOGGED,
+        f"WITH moved AS (DELETE FROM transfer_packed RETURNING *) INSERT INTO transfer_hypertable"
+        f" ({timescaledb._COLUMNS}) SELECT {timescaledb._COLUMNS} FROM moved",
+    )
+    timescale.execute(
+        "CREATE EXTENSION timescaledb",
+        *(sql.replace("client_profile", "origin") for sql in make),
+        "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c",
+        database="of_before",
+    )
+    store = make_postgresql(uri, tmp_path)
+    assert store.migrate() == 9
+    assert_whole(store)
+    assert read_into(store, REAL, server="paris").entries == 0
+    assert read_into(store, REAL, server="new").entries > 0
+    assert_whole(store)
+    assert_agree(store, since=date(2026, 7, 1))
+    new = make_postgresql(timescale.make("of_now"), tmp_path)
+    new.migrate()
+    assert_same(schema_of_database(store._info), schema_of_database(new._info))
+
+
 def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
     """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
     kept = another(store, transfer_retention_days=100)
@@ -183,11 +217,11 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
     assert history == [(4 * 3 * 1536,)]  # not lost, and not added to
     sources, _ = find([str(path) for path in (*paths, late)])
     assert verify(sources, kept, ipv6_prefix=64).findings == []
-    assert ask(kept, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
+    assert run_query(kept, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
     with pytest.raises(UsageError, match=f"kept since {kept.kept_since}"):
-        ask(kept, Query(dimensions=("station",), measures=("connections",)))
+        run_query(kept, Query(dimensions=("station",), measures=("connections",)))
     recent = Query(dimensions=("station",), measures=("connections",), first=kept.kept_since)
-    assert ask(kept, recent).num_rows > 0
+    assert run_query(kept, recent).num_rows > 0
     with pytest.raises(StoreError, match="may not be kept"):
         kept.delete("default", days[0], days[0], try_only=False)
 
@@ -199,10 +233,10 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
     read_into(store, *paths)
     run_sql(store, "SELECT compress_chunk(c, true) FROM show_chunks('transfer_hypertable') c")
     query = Query(dimensions=("month", "station"), measures=("bytes", "transfers", "clients"))
-    before = ask(store, query).to_pylist()
+    before = run_query(store, query).to_pylist()
     cut = days[5].replace(day=1)
     assert store.prune(cut, try_only=False).transfers > 0
-    after = ask(store, query).to_pylist()
+    after = run_query(store, query).to_pylist()
     assert [{**row, "at-most": None} for row in after] == [
         {**row, "at-most": None} for row in before
     ]
@@ -274,7 +308,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     plain = make_postgresql(timescale.make("race"), tmp_path, timescaledb="no")
     plain.migrate()
     read_into(plain, DATA / "v4.1.0-text", server="a")
-    before = ask(plain, Query(dimensions=("network",), measures=("entries",))).to_pylist()
+    before = run_query(plain, Query(dimensions=("network",), measures=("entries",))).to_pylist()
     with psycopg.connect(plain._info) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
         writing = pool.submit(read_into, another(plain), REAL, server="a")
@@ -287,7 +321,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     later.migrate()
     assert_whole(later)
     assert_agree(later)
-    after = ask(later, Query(dimensions=("network",), measures=("entries",))).to_pylist()
+    after = run_query(later, Query(dimensions=("network",), measures=("entries",))).to_pylist()
     assert sum(row["entries"] for row in after) > sum(row["entries"] for row in before)
 
 

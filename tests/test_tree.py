@@ -76,7 +76,7 @@ def test_a_tree_is_gone_through_as_its_format_tells(
     path.write_bytes(b"".join(packed(node, bits) for node in nodes))
     with path.open("rb") as file:
         tree = Tree(file.fileno(), metadata(len(nodes), bits, version))
-    assert tree.entries(addresses) == [one_by_one(nodes, version, one) for one in addresses]
+    assert tree.entries(addresses) == [one_by_one(nodes, version, address) for address in addresses]
 
 
 @settings(deadline=None)
@@ -85,10 +85,10 @@ def test_addresses_of_one_entry_have_the_same_in_the_library(addresses: list[Add
     for path in (CITY, ASN):
         with maxminddb.open_database(path) as library, path.open("rb") as file:
             tree = Tree(file.fileno(), library.metadata())
-            told = {}
+            by_entry = {}
             for address, entry in zip(addresses, tree.entries(addresses), strict=True):
-                found = library.get(address)
-                assert told.setdefault(entry, found) == found
+                decoded = library.get(address)
+                assert by_entry.setdefault(entry, decoded) == decoded
 
 
 def test_places_are_the_same_together_and_one_by_one() -> None:
@@ -96,7 +96,7 @@ def test_places_are_the_same_together_and_one_by_one() -> None:
     addresses = [ip_address(rng.choice(KNOWN) | rng.getrandbits(8)) for _ in range(1_000)]
     together = locations_of(addresses, GeoIP(CITY, ASN, precision=5))
     others = GeoIP(CITY, ASN, precision=5)
-    assert together == [locations_of([one], others)[0] for one in addresses]
+    assert together == [locations_of([address], others)[0] for address in addresses]
     assert len(set(together)) > 5
 
 
@@ -132,14 +132,14 @@ def encoded(value: object) -> bytes:
 
 def test_ipv6_is_unknown_to_a_database_of_ipv4_which_is_not_damaged(tmp_path: Path) -> None:
     path = tmp_path / "ipv4.mmdb"
-    told = {"node_count": (6, 1), "record_size": 24, "ip_version": 4, "database_type": "City"}
-    told |= {"binary_format_major_version": 2, "binary_format_minor_version": 0}
-    told |= {"build_epoch": (9, 9), "description": {}, "languages": []}
+    header = {"node_count": (6, 1), "record_size": 24, "ip_version": 4, "database_type": "City"}
+    header |= {"binary_format_major_version": 2, "binary_format_minor_version": 0}
+    header |= {"build_epoch": (9, 9), "description": {}, "languages": []}
     tree, country = packed((17, 17), 24), {"country": {"iso_code": "FR"}}
     path.write_bytes(
-        tree + bytes(16) + encoded(country) + b"\xab\xcd\xefMaxMind.com" + encoded(told)
+        tree + bytes(16) + encoded(country) + b"\xab\xcd\xefMaxMind.com" + encoded(header)
     )
-    places = GeoIP(path, None, precision=5)
-    found = locations_of([ip_address("2a00::1"), ip_address("9.9.9.9")], places)
-    assert [place.country for place in found] == ["unknown", "FR"]
-    assert places.problems == []
+    geoip = GeoIP(path, None, precision=5)
+    locations = locations_of([ip_address("2a00::1"), ip_address("9.9.9.9")], geoip)
+    assert [location.country for location in locations] == ["unknown", "FR"]
+    assert geoip.problems == []

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.web.page_tables import SORTS
-from ringserverstats.web.view import Bounds, View, view_of
+from ringserverstats.web.view import DataPeriod, View, parse_view
 
 TODAY = date(2026, 11, 26)
-BOUNDS = Bounds(date(2024, 1, 1), date(2026, 11, 20))
+DATA_PERIOD = DataPeriod(date(2024, 1, 1), date(2026, 11, 20))
 
 
 def view(address: str = "", **fixed: tuple[str, ...]) -> View:
-    return view_of(parse_qs(address.lstrip("?")), BOUNDS, TODAY, SORTS, fixed)
+    return parse_view(parse_qs(address.lstrip("?")), DATA_PERIOD, TODAY, SORTS, fixed)
 
 
 def test_without_a_period_the_last_days_of_the_store_are_shown() -> None:
@@ -90,18 +90,22 @@ def test_its_own_address_means_the_same_view(filters: dict[str, str], more: str)
     assert without.key == begin.key
 
 
-def test_a_path_tells_filters_that_the_query_cannot_change() -> None:
+def test_the_query_cannot_change_filters_of_the_path() -> None:
     shown = view("network=G&country=FR", network=("FR",))
     assert shown.all_filters == {"direction": ("TX",), "network": ("FR",), "country": ("FR",)}
-    assert "network=FR" in shown.whole_address()
+    assert "network=FR" in shown.full_address()
+
+
+def days(view: View) -> tuple[date, date]:
+    return view.first, view.last
 
 
 def test_months_are_followed_by_months() -> None:
     october = view("month=2026-10")
-    assert (october.before().first, october.before().last) == (date(2026, 9, 1), date(2026, 9, 30))
-    assert (october.after().first, october.after().last) == (date(2026, 11, 1), date(2026, 11, 30))
+    assert days(october.previous()) == (date(2026, 9, 1), date(2026, 9, 30))
+    assert days(october.next()) == (date(2026, 11, 1), date(2026, 11, 30))
     quarter = view("from=2025-12&to=2026-02")
-    assert (quarter.before().first, quarter.before().last) == (date(2025, 9, 1), date(2025, 11, 30))
-    assert quarter.before().after().key == quarter.key
+    assert days(quarter.previous()) == (date(2025, 9, 1), date(2025, 11, 30))
+    assert quarter.previous().next().key == quarter.key
     week = view("from=2026-10-05&to=2026-10-11")
-    assert (week.before().first, week.before().last) == (date(2026, 9, 28), date(2026, 10, 4))
+    assert days(week.previous()) == (date(2026, 9, 28), date(2026, 10, 4))

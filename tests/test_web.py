@@ -1,4 +1,4 @@
-"""The web service takes logs exactly, lets in whom it should, and answers as the command does."""
+"""The web service imports logs exactly, checks tokens, and returns what the command prints."""
 
 import gzip
 import json
@@ -32,10 +32,12 @@ from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
 from ringserverstats.errors import StoreError
+from ringserverstats.keys import derive
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS
 from ringserverstats.store.base import Store
-from ringserverstats.web import receiver as receiving
+from ringserverstats.store.duckdb.schema import migrations
+from ringserverstats.web import receiver
 
 #: 2026-06-30 10:00 UTC.
 JUNE = 1_782_813_600
@@ -73,9 +75,9 @@ def test_a_posted_log_counts_as_a_file_does_whatever_its_content_type(
     (tmp_path / "other").mkdir()
     other = make_store(tmp_path / "other" / "store.duckdb")
     report = read_into(other, LOG, server="a")
-    told = answer.json()
+    received = answer.json()
     for name in ("entries", "transfers", "bytes", "packets", "connections", "known", "rejected"):
-        assert told[name] == getattr(report, name)
+        assert received[name] == getattr(report, name)
     assert totals_of(store) == totals_of(other)
     assert_whole(store)
 
@@ -98,11 +100,11 @@ def test_the_same_post_again_changes_nothing(web: TestClient, store: Store) -> N
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("has_header", [True, False])
 def test_packed_bodies_are_read_whether_they_say_so_or_not(
-    web: TestClient, store: Store, encoding: str, is_told: bool
+    web: TestClient, store: Store, encoding: str, has_header: bool
 ) -> None:
-    headers = {"Content-Encoding": encoding} if is_told else {}
+    headers = {"Content-Encoding": encoding} if has_header else {}
     data = LOG.read_bytes()
     if encoding == "zstd":
         codec = pa.Codec("zstd")
@@ -132,7 +134,8 @@ def test_concurrent_posts_of_overlapping_logs_count_each_entry_once(
 
     def post(url: str, number: int) -> None:
         for path in paths[number:] + paths[:number]:
-            answers.append(httpx.post(url + named(path), content=path.read_bytes()).status_code)
+            posted = httpx.post(url + named(path), content=path.read_bytes(), timeout=60)
+            answers.append(posted.status_code)
 
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     with served(run, folder=tmp_path) as url:
@@ -183,10 +186,10 @@ def test_rejected_entries_come_back_with_line_and_reason(web: TestClient) -> Non
     name = "/?server=a&name=txlog-20260630T0000-20260701T0000"
     answer = web.post(name, content=(bad + good).encode())
     assert answer.status_code == 201
-    told = answer.json()
-    assert told["entries"] == 1
-    assert told["rejects"][0]["line"] == 1
-    assert "END" in told["rejects"][0]["reason"]
+    received = answer.json()
+    assert received["entries"] == 1
+    assert received["rejects"][0]["line"] == 1
+    assert "END" in received["rejects"][0]["reason"]
     assert "192.0.2" not in answer.text
 
 
@@ -201,15 +204,17 @@ def test_a_body_over_the_limit_leaves_nothing(store: Store, unpacked: bool) -> N
 
 
 @pytest.mark.of_duckdb
-def test_too_many_at_once_are_sent_away(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "MOST_POSTS", 0)
+def test_too_many_posts_at_once_are_refused(
+    web: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "MAX_POSTS", 0)
     answer = web.post("/", content=b"x")
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.of_duckdb
-def test_a_store_that_is_away_is_told_and_the_log_counts_later(
+def test_an_unavailable_store_is_reported(
     store: Store,
 ) -> None:
     away = settings_of(store, database="postgresql://nobody@127.0.0.1:1/none")
@@ -220,7 +225,7 @@ def test_a_store_that_is_away_is_told_and_the_log_counts_later(
     assert client_of(away).get("/healthz").status_code == 200
     page = client_of(away).get("/", headers={"Accept": "text/html"})
     assert page.status_code == 503
-    assert "127.0.0.1" not in page.text  # where the store is, is nobody's business
+    assert "127.0.0.1" not in page.text  # the address of the store stays secret
 
 
 @pytest.mark.of_duckdb
@@ -240,7 +245,7 @@ def test_a_store_that_is_away_is_told_and_the_log_counts_later(
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Sec-Fetch-Site": "same-client_profile"}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
     ],
 )
 def test_without_a_token_only_this_machine_itself_posts(
@@ -278,7 +283,7 @@ def test_tokens_let_in_until_they_are_revoked(store: Store, settings: Settings) 
     assert later.post("/", content=body, headers=bearer(token)).status_code == 401
 
 
-def test_of_a_token_only_its_digest_is_kept(run: CommandLine) -> None:
+def test_the_store_keeps_only_the_digest_of_a_token(run: CommandLine) -> None:
     made = run("token", "add", "node-a", "--ingest")
     assert made.returncode == 0
     token = made.stdout.strip()
@@ -300,7 +305,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-QUESTIONS = [
+QUERIES = [
     {"by": "month,network", "measure": "bytes,clients"},
     {"by": "network,station", "network": "FR,X?", "top": "5", "sort": "clients"},
     {"by": "day", "from": "2018", "to": "2026-11", "direction": "TX,RX"},
@@ -312,7 +317,7 @@ QUESTIONS = [
 
 
 @pytest.mark.of_duckdb
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("query", QUERIES)
 def test_the_api_answers_an_operator_as_the_command_does(
     sample: Store, query: dict, run: CommandLine
 ) -> None:
@@ -321,10 +326,10 @@ def test_the_api_answers_an_operator_as_the_command_does(
     options = [part for name, value in query.items() for part in (f"--{name}", value)]
     run.environment["DATABASE_URI"] = f"duckdb://{sample._path}"
     run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
-    told = run("stats", *options, "--format", "json")
+    completed = run("stats", *options, "--format", "json")
     answer = web.get("/api/v1/stats", params=query, headers=operator)
     assert answer.status_code == 200
-    assert answer.json() == json.loads(told.stdout)
+    assert answer.json() == json.loads(completed.stdout)
     as_csv = web.get("/api/v1/stats", params={**query, "format": "csv"}, headers=operator)
     assert as_csv.text == run("stats", *options, "--format", "csv").stdout
     as_parquet = web.get("/api/v1/stats", params={**query, "format": "parquet"}, headers=operator)
@@ -359,13 +364,13 @@ def operator_of(store: Store) -> str:
         "/api/v1/coverage?network=FR",
     ],
 )
-def test_a_wrong_question_is_told_so(sample: Store, path: str) -> None:
+def test_an_invalid_query_is_reported(sample: Store, path: str) -> None:
     answer = client_of(settings_of(sample)).get(path)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
-def test_everybody_and_owners_are_told_no_more_than_they_may_know(sample: Store) -> None:
+def test_everybody_and_owners_see_only_what_they_may(sample: Store) -> None:
     operator_of(sample)
     settings = settings_of(sample, embargo=("1T", "XP"), min_clients=3)
     web = client_of(settings)
@@ -417,7 +422,7 @@ def test_reading_may_need_a_token(sample: Store) -> None:
     assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
 
 
-def test_metrics_tell_what_is_due_for_influxdb(store: Store, database: str) -> None:
+def test_metrics_contain_pending_days_of_influxdb(store: Store, database: str) -> None:
     read_into(store, LOG, server="a")
     uri = {"uri": database} if not hasattr(store, "_path") else {}
     url = Secret("http://127.0.0.1:1?db=x")
@@ -427,7 +432,7 @@ def test_metrics_tell_what_is_due_for_influxdb(store: Store, database: str) -> N
     assert "influxdb" not in plain.get("/metrics").text
 
 
-def test_metrics_tell_what_the_store_holds(sample: Store) -> None:
+def test_metrics_are_those_of_the_store(sample: Store) -> None:
     text = client_of(settings_of(sample)).get("/metrics").text
     numbers = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
@@ -448,7 +453,7 @@ def test_metrics_tell_what_the_store_holds(sample: Store) -> None:
 
 
 @pytest.mark.of_both
-def test_pages_are_made_anew_only_when_their_days_change(
+def test_pages_are_recomputed_only_when_their_days_change(
     web: TestClient, store: Store, log: Callable[..., Path]
 ) -> None:
     read_into(store, log(block(log_time=JUNE)), server="a")
@@ -500,11 +505,28 @@ def test_what_strangers_write_into_logs_is_only_text(
     assert "&lt;script&gt;" in named
     wrong = web.get(f"/network/{HOSTILE}", headers={"Accept": "text/html"}).text
     assert HOSTILE not in wrong
-    told = web.get("/api/v1/stats", params={"by": HOSTILE})
-    assert told.headers["content-type"] == "application/json"
+    refused = web.get("/api/v1/stats", params={"by": HOSTILE})
+    assert refused.headers["content-type"] == "application/json"
     as_csv = web.get("/api/v1/stats?by=agent&format=csv", headers=headers).text
     assert "'=HYPERLINK" in as_csv
-    assert told.headers["x-content-type-options"] == "nosniff"
+    assert refused.headers["x-content-type-options"] == "nosniff"
+
+
+def test_head_requests_have_the_status_of_get(web: TestClient, store: Store) -> None:
+    read_into(store, LOG, server="a")
+    for path in ("/", "/docs", "/nothing", "/healthz"):
+        assert web.head(path).status_code == web.get(path).status_code
+
+
+@pytest.mark.of_duckdb
+def test_the_store_is_not_read_for_files_and_health(store: Store) -> None:
+    away = settings_of(store, database="postgresql://nobody@127.0.0.1:1/none", read_access="token")
+    web = client_of(away)
+    headers = bearer("rss_unknown")
+    for path in ("/static/style.css", "/healthz", "/openapi.json", "/sign-in"):
+        assert web.get(path, headers=headers).status_code == 200
+    assert web.get("/docs", headers=headers).status_code == 200  # as for everybody
+    assert web.get("/", headers=headers).status_code == 503
 
 
 def test_addresses_that_are_no_pages_are_not_found(web: TestClient, store: Store) -> None:
@@ -533,7 +555,7 @@ def test_no_pattern_of_a_stranger_takes_long(sample: Store, name: str) -> None:
     assert time.monotonic() - begin < 10
 
 
-def test_totals_tell_nothing_of_the_only_network_under_embargo(sample: Store) -> None:
+def test_totals_exclude_the_only_network_under_embargo(sample: Store) -> None:
     operator = bearer(operator_of(sample))
     web = client_of(settings_of(sample, embargo=("G",)))
     for by in ("server", "day", "protocol", "country"):
@@ -546,7 +568,7 @@ def test_totals_tell_nothing_of_the_only_network_under_embargo(sample: Store) ->
     assert not [name for name in web.get("/api/v1/servers").json()[0] if "bytes" in name]
 
 
-def test_an_owner_is_not_told_of_all_networks_where_reading_needs_a_token(sample: Store) -> None:
+def test_an_owner_sees_no_totals_of_all_networks_if_reading_needs_a_token(sample: Store) -> None:
     owner = bearer(OWNERS.setdefault("G", add_token(sample, "owner-g", networks=("G",))))
     operator = bearer(operator_of(sample))
     web = client_of(settings_of(sample, read_access="token"))
@@ -561,7 +583,7 @@ def test_every_answer_has_the_headers_that_keep_it_safe(
     web = client_of(settings_of(sample))
     answers = [web.get(path) for path in ("/", "/nothing", "/api/v1/stats?by=x", "/healthz")]
     service = web.app.state.service
-    monkeypatch.setattr(service, "guest", lambda _: 1 / 0)
+    monkeypatch.setattr(service, "snapshot", lambda: 1 / 0)
     broken = web.get("/")
     assert broken.status_code == 500
     assert "division" not in broken.text
@@ -572,7 +594,7 @@ def test_every_answer_has_the_headers_that_keep_it_safe(
         assert "Authorization" in answer.headers["vary"]
 
 
-def test_a_day_that_only_logs_without_entries_covered_is_made_anew_when_it_is_deleted(
+def test_a_page_is_recomputed_when_an_empty_day_is_deleted(
     web: TestClient, store: Store, log: Callable[..., Path]
 ) -> None:
     read_into(store, log(block(log_time=JUNE)), server="a")
@@ -583,7 +605,7 @@ def test_a_day_that_only_logs_without_entries_covered_is_made_anew_when_it_is_de
     assert "2026-06-29: missing" in web.get("/", params=june).text
 
 
-def test_periods_whose_logs_are_not_in_are_not_compared(
+def test_periods_without_logs_are_not_compared(
     web: TestClient, store: Store, log: Callable[..., Path]
 ) -> None:
     for day in (29, 30):
@@ -612,23 +634,26 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
 
 
 @pytest.mark.of_duckdb
-def test_a_store_of_an_older_version_is_brought_up_to_date(store: Store) -> None:
-    read_into(store, LOG, server="a")
+def test_a_store_of_an_older_version_is_migrated_at_the_start(store: Store) -> None:
+    (_, first), *later = migrations()
     with duckdb.connect(store._path) as connection:
-        later = ("token", "day_version", "hour_by_day", "station_total_by_day")
-        for table in (*later, "exporter", "sent", "pending_export"):
-            connection.execute(f"DROP TABLE {table}")
-        for name in ("day", "month"):
-            for what in ("station", "stream"):
-                connection.execute(f"DROP MACRO TABLE {what}_origins_by_{name}")
-        connection.execute("DELETE FROM migration WHERE number >= 6")
+        connection.execute("CREATE TABLE migration (number INTEGER NOT NULL)")
+        connection.execute(first)
+        connection.execute("INSERT INTO store VALUES ($1, $2, 64)", ["x", derive(SECRET).check])
+        connection.execute("INSERT INTO migration VALUES (1)")
+        for number, sql in later[:-1]:
+            connection.execute(sql)
+            connection.execute("INSERT INTO migration VALUES ($1)", [number])
+    assert not all(store.steps().values())
     with client_of(settings_of(store)) as web:
+        assert all(store.steps().values())
         assert web.get("/readyz").status_code == 200
+        assert web.post(named(LOG), content=LOG.read_bytes()).status_code == 201
         assert web.get("/api/v1/stats").json()[0]["bytes"] > 0
 
 
 @pytest.mark.of_duckdb
-def test_senders_are_told_no_places(store: Store, tmp_path: Path) -> None:
+def test_senders_get_no_paths(store: Store, tmp_path: Path) -> None:
     read_into(store, LOG, server="a")
     (tmp_path / "rules.toml").write_text("this is no rule")
     broken = client_of(settings_of(store, rules=tmp_path / "rules.toml"))
@@ -660,7 +685,7 @@ def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> 
         server.execute("DROP ROLE serving", "DROP ROLE ringserverstats_writer")
 
 
-def test_what_is_left_out_of_an_answer_is_told(sample: Store) -> None:
+def test_suppressed_rows_are_noted(sample: Store) -> None:
     web = client_of(settings_of(sample, embargo=("G",)))
     notes = web.get("/api/v1/stats?from=2026-06-25&to=2026-07-02").headers["x-notes"]
     assert "embargo" in notes

@@ -1,4 +1,4 @@
-"""Alert rules as Grafana's provisioning reads them; how often they look, and when they tell."""
+"""Alert rules in the format of Grafana's provisioning."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _USUAL = (0.2, 5.0)
 
 
 def rules() -> dict[str, Any]:
-    """The file of rules."""
+    """Return the content of the file of rules."""
     few, many = _USUAL
     return {
         "apiVersion": 1,
@@ -28,24 +28,24 @@ def rules() -> dict[str, Any]:
                         "No entries of a server",
                         sql.SILENT,
                         {"type": "gt", "params": [_DAYS_SILENT]},
-                        "{{ $labels.server }} told nothing for {{ $values.B.Value }} days: do its"
-                        " logs still come? See ringserverstats coverage.",
+                        "{{ $labels.server }} has no entries for {{ $values.B.Value }} days. Check"
+                        " that its logs arrive: ringserverstats coverage.",
                     ),
                     _rule(
                         "bytes-unusual",
                         "A day's bytes are unusual",
                         sql.UNUSUAL,
                         {"type": "outside_range", "params": [few, many]},
-                        "The last whole day of {{ $labels.server }} has {{ $values.B.Value }}"
-                        " times what the median of the 28 days before has.",
+                        "The bytes of the last complete day of {{ $labels.server }} are"
+                        " {{ $values.B.Value }} times the median of the 28 days before.",
                     ),
                     _rule(
                         "rejects",
                         "Logs were rejected",
                         sql.REJECTED,
                         {"type": "gt", "params": [0]},
-                        "{{ $values.B.Value }} pieces of logs of {{ $labels.server }} were not"
-                        " counted: see ringserverstats rejects.",
+                        "{{ $values.B.Value }} parts of logs of {{ $labels.server }} were"
+                        " rejected. List them: ringserverstats rejects.",
                     ),
                 ],
             }
@@ -53,9 +53,11 @@ def rules() -> dict[str, Any]:
     }
 
 
-def _rule(uid: str, title: str, query: str, evaluator: dict[str, Any], told: str) -> dict[str, Any]:
-    """A rule: the rows of ``query`` (A), the last of each (B), and which are told (C)."""
-    asked = {
+def _rule(
+    uid: str, title: str, query: str, evaluator: dict[str, Any], summary: str
+) -> dict[str, Any]:
+    """Return a rule: the rows of ``query`` (A), the last of each (B), which ones alert (C)."""
+    rows = {
         "refId": "A",
         "datasource": {"type": POSTGRESQL, "uid": _DATABASE},
         "editorMode": "code",
@@ -63,14 +65,14 @@ def _rule(uid: str, title: str, query: str, evaluator: dict[str, Any], told: str
         "rawQuery": True,
         "rawSql": query.strip(),
     }
-    reduced = {"refId": "B", "type": "reduce", "expression": "A", "reducer": "last"}
-    judged = {
+    last = {"refId": "B", "type": "reduce", "expression": "A", "reducer": "last"}
+    condition = {
         "refId": "C",
         "type": "threshold",
         "expression": "B",
         "conditions": [{"evaluator": evaluator}],
     }
-    own = {"datasourceUid": "__expr__", "relativeTimeRange": {"from": 0, "to": 0}}
+    expression = {"datasourceUid": "__expr__", "relativeTimeRange": {"from": 0, "to": 0}}
     return {
         "uid": f"ringserverstats-{uid}",
         "title": title,
@@ -79,15 +81,15 @@ def _rule(uid: str, title: str, query: str, evaluator: dict[str, Any], told: str
         "noDataState": "OK",
         "execErrState": "Error",
         "labels": {"program": "ringserverstats", "severity": "warning"},
-        "annotations": {"summary": told},
+        "annotations": {"summary": summary},
         "data": [
             {
                 "refId": "A",
                 "datasourceUid": _DATABASE,
                 "relativeTimeRange": {"from": 3600, "to": 0},
-                "model": asked,
+                "model": rows,
             },
-            {"refId": "B", **own, "model": reduced},
-            {"refId": "C", **own, "model": judged},
+            {"refId": "B", **expression, "model": last},
+            {"refId": "C", **expression, "model": condition},
         ],
     }

@@ -1,4 +1,4 @@
-"""The dashboards: which panel stands where, and what it asks of either kind of source."""
+"""The dashboards: their panels, variables and links, for PostgreSQL and InfluxDB."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,15 +19,15 @@ POSTGRESQL, INFLUXDB = "grafana-postgresql-datasource", "influxdb"
 TAGS = ["ringserverstats"]
 _WIDTH = 24
 _BYTES = "decbytes"
-#: Kinds of panels whose rows have no time, or more than a time and a number.
+#: Kinds of panels with rows other than a time and a number.
 _TABLES = ("table", "latest", "map", "stat", "categories")
 
 
 @dataclass
 class Query(Dataquery):
-    """A question of a panel, as Grafana's own data sources have it in their JSON.
+    """The query of a panel, in the JSON of Grafana's data sources.
 
-    ``series`` is the tag by which InfluxDB's series are called; PostgreSQL names them itself.
+    ``series`` is the tag that names the series of InfluxDB; PostgreSQL's query names them itself.
     """
 
     source: str
@@ -36,14 +36,14 @@ class Query(Dataquery):
     series: str
 
     def to_json(self) -> dict[str, object]:
-        """What Grafana keeps of it."""
+        """Return the JSON of the query."""
         source = {"type": self.source, "uid": "${source}"}
-        own = {"refId": "A", "datasource": source, "rawQuery": True}
+        common = {"refId": "A", "datasource": source, "rawQuery": True}
         kind = "table" if self.is_table else "time_series"
         if self.source == POSTGRESQL:
-            return {**own, "rawSql": self.text.strip(), "editorMode": "code", "format": kind}
+            return {**common, "rawSql": self.text.strip(), "editorMode": "code", "format": kind}
         alias = {"alias": f"$tag_{self.series}"} if self.series else {}
-        return {**own, "query": self.text, "resultFormat": kind, **alias}
+        return {**common, "query": self.text, "resultFormat": kind, **alias}
 
 
 class _Target(Builder[Dataquery]):
@@ -56,11 +56,18 @@ class _Target(Builder[Dataquery]):
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: ``name`` is that of its question in `sql` and `influxql`.
+    """A panel.
 
-    ``in_influxdb`` is its title where InfluxDB has something else to tell, ``series`` the tag by
-    which its series are called there. ``links`` are columns whose values lead to another dashboard,
-    and to which variable of it.
+    Args:
+        title: its title.
+        kind: a key of `_KINDS`.
+        name: the name of its query in `sql` and `influxql`.
+        width: columns of 24.
+        height: grid rows.
+        unit: Grafana's name of the unit.
+        links: by column, the dashboard and variable that its values link to.
+        in_influxdb: its title for InfluxDB, if it shows something else there.
+        series: the tag that names the series of InfluxDB.
     """
 
     title: str
@@ -76,7 +83,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Board:
-    """A dashboard of panels, with variables; ``single`` is the one that it is about."""
+    """A dashboard. ``single`` is the variable with one value, such as the one network it shows."""
 
     uid: str
     title: str
@@ -155,15 +162,15 @@ BOARDS = (OVERVIEW, NETWORK, CLIENT, OPERATIONS)
 
 
 def uid(board: str, source: str) -> str:
-    """The name of a dashboard in addresses."""
+    """Return the name of a dashboard in URLs."""
     return f"ringserverstats-{'' if source == POSTGRESQL else 'influxdb-'}{board}"
 
 
 def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard:
-    """``board`` for data sources of the kind ``source``; ``alone``: the others are not there."""
-    where = "" if source == POSTGRESQL else " (InfluxDB)"
-    made = (
-        dashboard.Dashboard(board.title + where)
+    """Return ``board`` for data sources of type ``source``; ``alone``: without links to others."""
+    suffix = "" if source == POSTGRESQL else " (InfluxDB)"
+    builder = (
+        dashboard.Dashboard(board.title + suffix)
         .uid(uid(board.uid, source))
         .tags(TAGS)
         .timezone("utc")  # days are the servers' local dates
@@ -173,9 +180,9 @@ def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard
         .readonly()
     )
     for variable in _variables(board, source):
-        made = made.with_variable(variable)
+        builder = builder.with_variable(variable)
     for link in [] if alone else _links(source):
-        made = made.link(link)
+        builder = builder.link(link)
     queries: ModuleType = sql if source == POSTGRESQL else influxql
     x = y = row = 0
     for panel in board.panels:
@@ -186,39 +193,39 @@ def build(board: Board, source: str, *, alone: bool = False) -> models.Dashboard
             x, y, row = 0, y + row, 0
         place = models.GridPos(h=panel.height, w=panel.width, x=x, y=y)
         query = Query(source, text, panel.kind in _TABLES, panel.series)
-        made = made.with_panel(_panel(panel, query, source, alone=alone).grid_pos(place))
+        builder = builder.with_panel(_panel(panel, query, source, alone=alone).grid_pos(place))
         x, row = x + panel.width, max(row, panel.height)
-    return made.build()
+    return builder.build()
 
 
 def _links(source: str) -> list[Builder[models.DashboardLink]]:
     return [
-        dashboard.DashboardLink(one.title.rpartition(": ")[2])
+        dashboard.DashboardLink(board.title.rpartition(": ")[2])
         .type(models.DashboardLinkType.LINK)
-        .url(f"/d/{uid(one.uid, source)}")
+        .url(f"/d/{uid(board.uid, source)}")
         .keep_time(True)
-        for one in (OVERVIEW, OPERATIONS)
+        for board in (OVERVIEW, OPERATIONS)
     ]
 
 
 def _variables(board: Board, source: str) -> list[Builder[models.VariableModel]]:
     direction = models.VariableOption(text="TX", value="TX", selected=True)
-    found: list[Builder[models.VariableModel]] = [
+    builders: list[Builder[models.VariableModel]] = [
         dashboard.DatasourceVariable("source").label("source").type(source),
         dashboard.CustomVariable("direction").values("TX,RX").current(direction),
     ]
     if board.single == "client":
-        found.append(dashboard.TextBoxVariable("client").label("client (pseudonym)"))
-    return found + [_choice(name, source, name == board.single) for name in board.variables]
+        builders.append(dashboard.TextBoxVariable("client").label("client (pseudonym)"))
+    return builders + [_choice(name, source, name == board.single) for name in board.variables]
 
 
 def _choice(name: str, source: str, is_single: bool) -> Builder[models.VariableModel]:
-    """A variable whose values the source tells; all of them, unless the board is about one."""
+    """Return a variable with values from the source: several, or one if ``is_single``."""
     query: str | dict[str, object] = sql.VARIABLES[name]
-    every = "'*'"
+    all_value = "'*'"
     if source == INFLUXDB:
-        query, every = influxql.variable(name), ".*"
-    made = (
+        query, all_value = influxql.variable(name), ".*"
+    builder = (
         dashboard.QueryVariable(name)
         .datasource(models.DataSourceRef(source, "${source}"))
         .query(query)
@@ -226,16 +233,16 @@ def _choice(name: str, source: str, is_single: bool) -> Builder[models.VariableM
         .sort(models.VariableSort.ALPHABETICAL_ASC)
     )
     if is_single:
-        return made.multi(False).include_all(False)
-    chosen = models.VariableOption(text="All", value="$__all", selected=True)
-    return made.multi(True).include_all(True).all_value(every).current(chosen)
+        return builder.multi(False).include_all(False)
+    everything = models.VariableOption(text="All", value="$__all", selected=True)
+    return builder.multi(True).include_all(True).all_value(all_value).current(everything)
 
 
 def _panel(panel: Panel, query: Query, source: str, *, alone: bool) -> Any:
-    made = _KINDS[panel.kind](replace(panel, links={}) if alone else panel, source)
+    builder = _KINDS[panel.kind](replace(panel, links={}) if alone else panel, source)
     title = panel.in_influxdb if source == INFLUXDB and panel.in_influxdb else panel.title
-    made = made.title(title).datasource(models.DataSourceRef(source, "${source}"))
-    return made.with_target(_Target(query))
+    builder = builder.title(title).datasource(models.DataSourceRef(source, "${source}"))
+    return builder.with_target(_Target(query))
 
 
 def _stat(panel: Panel, _: str) -> Any:
@@ -263,7 +270,7 @@ def _bars(panel: Panel, source: str) -> Any:
 
 
 def _categories(panel: Panel, source: str) -> Any:
-    if source == INFLUXDB:  # which knows no months: its spans have times
+    if source == INFLUXDB:  # InfluxQL has no months, so its rows have times
         return _bars(panel, source)
     return barchart.Panel().unit(panel.unit).min(0)
 
@@ -271,22 +278,22 @@ def _categories(panel: Panel, source: str) -> Any:
 def _table(panel: Panel, source: str) -> Any:
     if source == POSTGRESQL:
         return _latest(panel, source)
-    # Sums over a whole period have its begin as their time.
+    # Totals of a period have its first day as their time.
     first = common.TableSortByFieldState().display_name("Sent").desc(True)
     hidden = [models.DynamicConfigValue("custom.hidden", True)]
     return _latest(panel, source).sort_by([first]).override_by_name("Time", hidden)
 
 
 def _latest(panel: Panel, source: str) -> Any:
-    made = table.Panel().override_by_regexp(
+    builder = table.Panel().override_by_regexp(
         "^(Sent|Bytes.*)$", [models.DynamicConfigValue("unit", _BYTES)]
     )
     for column, (board, variable) in panel.links.items():
-        # What leads on is percent-encoded by Grafana, as it may be a stranger's text.
+        # Grafana percent-encodes the value, which may come from a client.
         address = f"/d/{uid(board, source)}?var-{variable}=${{__value.text:percentencode}}"
-        to = {"title": f"More of this {variable}", "url": f"{address}&${{__url_time_range}}"}
-        made = made.override_by_name(column, [models.DynamicConfigValue("links", [to])])
-    return made
+        link = {"title": f"More of this {variable}", "url": f"{address}&${{__url_time_range}}"}
+        builder = builder.override_by_name(column, [models.DynamicConfigValue("links", [link])])
+    return builder
 
 
 def _map(panel: Panel, _: str) -> Any:

@@ -1,6 +1,6 @@
-"""Questions of panels as Grafana sends them: with their macros and variables put in.
+"""Queries of panels with macros and variables expanded, as Grafana sends them.
 
-As the manuals of its data sources have it, for tests and benchmarks.
+For tests and benchmarks; the rules are those of the manuals of its data sources.
 """
 
 import re
@@ -11,16 +11,16 @@ _SECONDS = {"1d": 86_400}
 
 
 def postgresql(
-    text: str, first: date, last: date, chosen: Mapping[str, Sequence[str]], *, timescaledb: bool
+    text: str, first: date, last: date, selected: Mapping[str, Sequence[str]], *, timescaledb: bool
 ) -> str:
-    """A question to PostgreSQL; a variable that is not ``chosen`` is "All".
+    """Return a query for PostgreSQL.
 
     Args:
-        text: with macros.
-        first: the first day of the dashboard's period, ``last`` its last one.
-        last: see ``first``.
-        chosen: the values of variables.
-        timescaledb: the source is told that it has TimescaleDB.
+        text: the query with macros.
+        first: first day of the dashboard's period.
+        last: last day of the period.
+        selected: by name, the selected values of variables; others are "All".
+        timescaledb: the data source has TimescaleDB.
     """
     span = f"'{first}T00:00:00Z' AND '{last}T23:59:59.999Z'"
 
@@ -31,22 +31,24 @@ def postgresql(
         return f"floor(extract(epoch from {match[1]})/{seconds})*{seconds}"
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in chosen:
+        if match[1] not in selected:
             return "'*'"
-        return ",".join("'" + one.replace("'", "''") + "'" for one in chosen[match[1]])
+        return ",".join("'" + item.replace("'", "''") + "'" for item in selected[match[1]])
 
     text = re.sub(r"\$__timeFilter\(([^)]*)\)", rf"\1 BETWEEN {span}", text)
     text = re.sub(r"\$__timeGroup\(([^,]*),\s*'(\w+)'\)", group, text)
     return re.sub(r"\$\{(\w+):sqlstring\}", value, text)
 
 
-def influxql(text: str, first: date, last: date, chosen: Mapping[str, Sequence[str]]) -> str:
-    """A question to InfluxDB 1.x, likewise."""
+def influxql(text: str, first: date, last: date, selected: Mapping[str, Sequence[str]]) -> str:
+    """Return a query for InfluxDB 1.x; arguments as those of `postgresql`."""
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in chosen:
+        if match[1] not in selected:
             return ".*"
-        return "|".join(re.sub(r"([\\^$.*+?()\[\]{}|/])", r"\\\1", one) for one in chosen[match[1]])
+        return "|".join(
+            re.sub(r"([\\^$.*+?()\[\]{}|/])", r"\\\1", item) for item in selected[match[1]]
+        )
 
     span = f"time >= '{first}T00:00:00Z' AND time <= '{last}T23:59:59.999Z'"
     text = text.replace("$timeFilter", span)

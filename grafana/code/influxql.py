@@ -1,4 +1,4 @@
-"""The questions of panels to InfluxDB 1.x; a variable whose value is "All" is `.*`."""
+"""InfluxQL of the panels for InfluxDB 1.x. A variable that is "All" has the value `.*`."""
 
 import sql
 from ringserverstats.exports.influxdb.points import MEASUREMENT
@@ -21,7 +21,7 @@ _TOP = 20
 
 
 def variable(tag: str) -> str:
-    """The values of a tag."""
+    """Return the query of the values of a tag."""
     return f'SHOW TAG VALUES FROM "{MEASUREMENT}" WITH KEY = "{tag}"'
 
 
@@ -31,7 +31,7 @@ def _by(*tags: str) -> str:
 
 
 def _count(tag: str, name: str) -> str:
-    """How many values of a tag there are: their sums are counted, as tags cannot be."""
+    """Return the query of the number of values of a tag; InfluxQL counts fields only, not tags."""
     return (
         f'SELECT count("Sent") AS "{name}" FROM'
         f' (SELECT sum("bytes") AS "Sent" {_ROWS} GROUP BY "{tag}")'

@@ -1,4 +1,4 @@
-"""``make dashboards``: writes the dashboards, the alert rules, and the one that is imported."""
+"""``make dashboards``: write the dashboards, the alert rules and the dashboard for imports."""
 
 import json
 from pathlib import Path
@@ -13,23 +13,22 @@ FOLDERS = {boards.POSTGRESQL: "postgresql", boards.INFLUXDB: "influxdb"}
 
 
 def files() -> dict[Path, str]:
-    """The text of each file that is made."""
-    made = {}
+    """Return the text of each generated file."""
+    texts = {}
     for source, folder in FOLDERS.items():
         for board in boards.BOARDS:
             path = ROOT / "grafana" / "dashboards" / folder / f"{board.uid}.json"
-            made[path] = _json(boards.build(board, source))
+            texts[path] = _json(boards.build(board, source))
     overview = boards.build(boards.OVERVIEW, boards.POSTGRESQL, alone=True)
-    overview.uid = None  # Grafana gives it one, where those of the folder are there already
-    made[ROOT / "grafana-dashboard.json"] = _json(overview)
-    made[ROOT / "grafana" / "provisioning" / "alerting" / "ringserverstats.json"] = _json(
-        alerts.rules()
-    )
-    return made
+    overview.uid = None  # Grafana chooses one, as the provisioned dashboard may have the same
+    texts[ROOT / "grafana-dashboard.json"] = _json(overview)
+    rules = ROOT / "grafana" / "provisioning" / "alerting" / "ringserverstats.json"
+    texts[rules] = _json(alerts.rules())
+    return texts
 
 
-def _json(thing: object) -> str:
-    return json.dumps(thing, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n"
+def _json(value: object) -> str:
+    return json.dumps(value, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

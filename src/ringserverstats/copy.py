@@ -1,7 +1,7 @@
-"""A whole store into another one, by the one way that entries are written.
+"""Copy a store into another one.
 
-What the target knows already is counted once, as when a log is read again, so that a copy which was
-stopped goes on where it was, and one that is made again brings what came since.
+Entries are written as by `ringserverstats.ingest`, so that entries that the target has are not
+counted again: a copy that was stopped continues, and a repeated copy adds what is new.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,10 +31,11 @@ from ringserverstats.logs.batch import Int64s
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.registry import networks_of
 
-#: Transfers that are copied at once, each a Python tuple where it comes from PostgreSQL.
+#: Transfers to copy at once. Those from PostgreSQL are Python tuples on the way.
 PIECE = 300_000
 _DAYS = """
-SELECT server, day, sum(transfers) AS transfers FROM entry_ledger GROUP BY server, day ORDER BY server, day
+SELECT server, day, sum(transfers) AS transfers
+  FROM entry_ledger GROUP BY server, day ORDER BY server, day
 """
 _ENTRIES = """
 SELECT server, log_day, log_time, entry, day, bytes, packets, transfers,
@@ -42,11 +43,11 @@ SELECT server, log_day, log_time, entry, day, bytes, packets, transfers,
   FROM entry_ledger WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
 _TRANSFERS = """
-SELECT entry AS number, hour, direction::text AS direction, protocol::text AS protocol, client_profile,
-       connection, stream, bytes, packets
+SELECT entry AS number, hour, direction::text AS direction, protocol::text AS protocol,
+       client_profile, connection, stream, bytes, packets
   FROM transfer WHERE server = $1 AND day BETWEEN $2::date AND $3::date
 """
-_COVERED = """
+_INTERVALS = """
 SELECT server, direction::text AS direction, day, first_minute, last_minute, first_day, last_day,
        complete FROM log_interval
 """
@@ -64,7 +65,7 @@ SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
   FROM connection_by_day c JOIN server v ON v.server = c.server
  GROUP BY v.name, c.day, c.direction ORDER BY v.name, c.day, c.direction::text
 """
-_NOTES = """
+_STATUS = """
 SELECT (SELECT count(*) FROM log_interval) AS log_intervals,
        (SELECT count(*) FROM log_interval WHERE complete) AS complete,
        (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported_day) AS imported,
@@ -74,7 +75,7 @@ SELECT (SELECT count(*) FROM log_interval) AS log_intervals,
 
 @dataclass
 class Copied:
-    """What one copy did: ``entries`` and ``bytes`` that are new in the target, ``known`` before."""
+    """The amounts that a copy added, and the entries that the target had (``known``)."""
 
     entries: int = 0
     transfers: int = 0
@@ -85,35 +86,35 @@ class Copied:
 def copy(
     source: Store, target: Store, *, progress: Callable[[int, int], None] = lambda *_: None
 ) -> Copied:
-    """Count in ``target`` all that ``source`` holds and it does not.
+    """Add the entries of ``source`` to ``target``, and copy the log status and the registry.
 
     Args:
-        progress: called with the transfers done and to do.
+        progress: called with the number of transfers done and in total.
 
     Raises:
         StoreError: ``target`` is another store, ``source`` does not keep all transfers, or one of
-            the two cannot be used. What was copied before stays, and the same again goes on.
+            the two cannot be used. What was copied before stays, and a repeated copy continues.
     """
     if source.kept_since is not None:
         raise StoreError(
             f"{source.label} keeps transfers since {source.kept_since} only, so that it cannot be "
-            "copied whole; docs/backup.md tells how it is copied as it is"
+            "copied whole; docs/backup.md says how to copy it as it is"
         )
     target.initialise_copy(*source.identity_and_servers())
     target.open(create=True)
     copied = Copied()
     with source.reading() as ask:
-        # What is known of logs now is true when all that was read before is copied.
-        notes = Rows(
-            log_intervals=_fitted(ask(_COVERED), LOG_INTERVALS),
-            rejects=_fitted(ask(_REJECTS), REJECTS),
-            imported_days=_fitted(ask("SELECT server, day FROM imported_day"), IMPORTED),
+        # The log status of now is right once all entries of before are copied.
+        log_status = Rows(
+            log_intervals=_cast(ask(_INTERVALS), LOG_INTERVALS),
+            rejects=_cast(ask(_REJECTS), REJECTS),
+            imported_days=_cast(ask("SELECT server, day FROM imported_day"), IMPORTED),
         )
         networks = networks_of(ask)
         days = ask(_DAYS).to_pylist()
-    size, done = sum(row["transfers"] for row in days), 0
+    total, done = sum(row["transfers"] for row in days), 0
     for server, first, last, count in _pieces(days, PIECE):
-        with source.reading() as ask:  # others may write to it between two pieces
+        with source.reading() as ask:  # others can write between two pieces
             rows = _rows(ask, server, first, last)
         written = target.write(rows)
         copied.entries += written.entries
@@ -121,82 +122,85 @@ def copy(
         copied.bytes += written.bytes
         copied.known += written.known
         done += count
-        progress(done, size)
-    target.set_notes(notes)
+        progress(done, total)
+    target.set_log_status(log_status)
     target.set_registry(networks)
     target.finish()
     return copied
 
 
 def differences(source: Store, target: Store) -> list[str]:
-    """What the two stores do not tell alike, in words; nothing where one is a copy of the other."""
-    found = []
-    for sql in (_TOTALS, _NOTES):
-        here, there = (store.ask(sql, []).to_pylist() for store in (source, target))
-        if here != there:
-            both = zip_longest(here, there)
-            found += [f"{_told(one)}, but {_told(other)}" for one, other in both if one != other]
-    return found
+    """Return the differences between totals and log status of two stores, as text."""
+    pairs = (
+        pair
+        for sql in (_TOTALS, _STATUS)
+        for pair in zip_longest(*(store.ask(sql, []).to_pylist() for store in (source, target)))
+    )
+    return [f"{_as_text(here)}, but {_as_text(there)}" for here, there in pairs if here != there]
 
 
-def _told(row: dict[str, Any] | None) -> str:
+def _as_text(row: dict[str, Any] | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in row.items()) if row else "nothing"
 
 
 def _pieces(days: list[dict[str, Any]], batch: int) -> Iterator[tuple[int, date, date, int]]:
-    """Consecutive days of a server with some ``batch`` transfers, and how many these are."""
-    held: list[dict[str, Any]] = []
+    """Return server, first and last day and number of transfers of pieces of some ``batch``."""
+    piece: list[dict[str, Any]] = []
+    count = 0
     for row in days:
-        count = sum(one["transfers"] for one in held)
-        if held and (row["server"] != held[0]["server"] or count + row["transfers"] > batch):
-            yield held[0]["server"], held[0]["day"], held[-1]["day"], count
-            held = []
-        held.append(row)
-    if held:
-        count = sum(one["transfers"] for one in held)
-        yield held[0]["server"], held[0]["day"], held[-1]["day"], count
+        if piece and (row["server"] != piece[0]["server"] or count + row["transfers"] > batch):
+            yield piece[0]["server"], piece[0]["day"], piece[-1]["day"], count
+            piece, count = [], 0
+        piece.append(row)
+        count += row["transfers"]
+    if piece:
+        yield piece[0]["server"], piece[0]["day"], piece[-1]["day"], count
 
 
 def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
-    """What was read of a server's days, as it was when it was written.
+    """Return the entries of a server from ``first`` to ``last`` as they were written.
 
     Raises:
-        StoreError: the ledger and the transfers do not tell of the same entries.
+        StoreError: the transfers are not those of the ledger.
     """
     span = [server, first.isoformat(), last.isoformat()]
     entries = ask(_ENTRIES, span).sort_by("number")
     transfers = ask(_TRANSFERS, span).sort_by("number")
-    first_row, row = _places(entries["number"].to_numpy(), transfers["number"].to_numpy())
+    entry_number, transfer_number = (table["number"].to_numpy() for table in (entries, transfers))
+    first_row = np.searchsorted(transfer_number, entry_number)  # of each entry
+    row = np.searchsorted(entry_number, transfer_number)  # the entry of each transfer
     if not _is_whole(entries, transfers, first_row, row):
         raise StoreError(
-            f"the transfers from {first} to {last} are not those that the ledger tells of, so they "
-            "were not copied; see: ringserverstats audit"
+            f"the transfers from {first} to {last} are not those of the ledger, so they were not "
+            "copied. See: ringserverstats audit"
         )
-    own = transfers.take(pa.array(first_row))
+    first_transfers = transfers.take(pa.array(first_row))
     for name in ("hour", "direction", "protocol", "client_profile", "connection"):
-        entries = entries.append_column(name, own[name])
+        entries = entries.append_column(name, first_transfers[name])
     repeats = _repeats(row, transfers["stream"].to_numpy(), len(entries))
-    client_profiles = _named(
+    client_profiles = _used_rows(
         ask, "client_profile", CLIENT_PROFILES, pc.unique(entries["client_profile"])
     )
     return Rows(
-        _fitted(entries.append_column("repeats", pa.array(repeats)), ENTRIES),
-        _fitted(transfers.append_column("row", pa.array(row)), TRANSFERS),
-        _named(ask, "stream", STREAMS, pc.unique(transfers["stream"])),
-        _named(ask, "agent", AGENTS, pc.unique(client_profiles["agent"])),
-        _named(ask, "client", CLIENTS, pc.unique(client_profiles["client"])),
+        _cast(entries.append_column("repeats", pa.array(repeats)), ENTRIES),
+        _cast(transfers.append_column("row", pa.array(row)), TRANSFERS),
+        _used_rows(ask, "stream", STREAMS, pc.unique(transfers["stream"])),
+        _used_rows(ask, "agent", AGENTS, pc.unique(client_profiles["agent"])),
+        _used_rows(ask, "client", CLIENTS, pc.unique(client_profiles["client"])),
         client_profiles,
-        imported_days=_fitted(ask(_IMPORTED, span), IMPORTED),
+        imported_days=_cast(ask(_IMPORTED, span), IMPORTED),
     )
 
 
-def _places(entries: Int64s, transfers: Int64s) -> tuple[Int64s, Int64s]:
-    """Of sorted numbers of entries the first transfer of each, of transfers the entry of each."""
-    return np.searchsorted(transfers, entries), np.searchsorted(entries, transfers)
-
-
 def _is_whole(entries: pa.Table, transfers: pa.Table, first: Int64s, row: Int64s) -> bool:
-    """Whether the entries have just the transfers that the ledger tells of."""
+    """Return True if the entries have exactly the transfers of the ledger.
+
+    Args:
+        entries: sorted by ``number``.
+        transfers: sorted by ``number``.
+        first: the index of each entry's first transfer.
+        row: the index of each transfer's entry.
+    """
     numbers = entries["number"].to_numpy()
     if np.any(numbers[1:] == numbers[:-1]) or np.any(row == len(entries)):
         return False
@@ -212,22 +216,22 @@ def _is_whole(entries: pa.Table, transfers: pa.Table, first: Int64s, row: Int64s
 
 
 def _repeats(row: Int64s, stream: Int64s, count: int) -> npt.NDArray[np.bool_]:
-    """Which of ``count`` entries name a stream twice."""
+    """Return which of ``count`` entries list a stream twice."""
     order = np.lexsort((stream, row))
     row, stream = row[order], stream[order]
-    found = np.zeros(count, np.bool_)
-    found[row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]] = True
-    return found
+    repeats = np.zeros(count, np.bool_)
+    repeats[row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]] = True
+    return repeats
 
 
-def _named(ask: Ask, name: str, schema: pa.Schema, wanted: pa.Array) -> pa.Table:
-    """Those rows of a small table whose ids are ``wanted``."""
+def _used_rows(ask: Ask, name: str, schema: pa.Schema, used: pa.Array) -> pa.Table:
+    """Return the rows of the table ``name`` with the ids ``used``."""
     table = ask(f"SELECT {', '.join(schema.names)} FROM {name}")
-    return _fitted(table.filter(pc.is_in(table[name], value_set=wanted)), schema)
+    return _cast(table.filter(pc.is_in(table[name], value_set=used)), schema)
 
 
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Those columns of ``table`` that ``schema`` names, of its types."""
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the columns of ``table`` that ``schema`` has, with its types."""
     columns = [
         _uuids(column) if kind == pa.uuid() and column.type != kind else column.cast(kind)
         for column, kind in zip(table.select(schema.names).columns, schema.types, strict=True)
@@ -236,7 +240,7 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _uuids(texts: pa.ChunkedArray) -> pa.Array:
-    """UUIDs that DuckDB tells as texts."""
+    """Return UUIDs, which DuckDB returns as texts."""
     digits = pc.replace_substring(texts, "-", "")
     bits = bytes.fromhex("".join(digits.to_pylist()))
     storage = pa.Array.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(bits)])

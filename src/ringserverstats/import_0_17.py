@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.log_status import LOG_INTERVALS
-from ringserverstats.enrich.rows import IMPORTED, Enricher, Rows
+from ringserverstats.enrich.rows import IMPORTED, Enricher, EnrichOptions, Rows
 from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import UsageError
 from ringserverstats.keys import Keys
@@ -112,7 +112,7 @@ def import_0_17(
             "table of release 0.17 under that name, in the database that it lies in"
         )
     opened = store.open(create=not dry_run)
-    enricher = Enricher(opened.keys, ipv6_prefix=ipv6_prefix, keep_hosts=False, rules=rules)
+    enricher = Enricher(opened.keys, EnrichOptions(ipv6_prefix, rules=rules))
     logged = set(_ask(store, LOGGED, [server.number])["day"].to_pylist())
     counts = {row["day"]: row["rows"] for row in _ask(store, _COUNTS).to_pylist()}
     found, refused, read = Imported017(), set[date](), 0

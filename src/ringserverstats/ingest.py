@@ -1,9 +1,9 @@
-"""The one way of logs into a store: batches in, a receipt out."""
+"""The ingest pipeline: reads logs in batches, writes them into a store, and reports the counts."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -12,58 +12,50 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats import __version__
-from ringserverstats.enrich.geoip import GeoIP
-from ringserverstats.enrich.log_status import covered, damage, plain_name, rejected
-from ringserverstats.enrich.rows import ENTRIES, Enricher, Rows, join
-from ringserverstats.enrich.rules import Rules
+from ringserverstats.enrich.log_status import (
+    damage_reject,
+    log_interval_rows,
+    plain_name,
+    reject_rows,
+)
+from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join
 from ringserverstats.enrich.sanitize import clean
-from ringserverstats.keys import Keys
-from ringserverstats.logs.batch import Batch, Reject
+from ringserverstats.import_report import ImportReport, count_notes, time_zone_note
+from ringserverstats.logs.batch import Batch, Int64s, Reject
 from ringserverstats.logs.days import days
 from ringserverstats.logs.duplicates import Duplicates
+from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.intervals import is_over
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk, Source, chunks
 from ringserverstats.store.base import FileRead, Server, Store, Written
 
-#: Rows (transfers and entries) that are written at once, at most.
+#: Rows (transfers and entries) of a batch, at most.
 BATCH = 1_000_000
-#: Rejects that a receipt tells one by one; more are counted.
+#: Rejects that a report lists; further ones are only counted.
 MOST_REJECTS = 10_000
 DEFAULT_SERVER = "default"
 _TWO_DAYS = 2 * 86_400
-_PROVISIONAL = 2**31 - 1  # and below: servers of a dry run that the store does not have
+_PROVISIONAL = 2**31 - 1  # and below: numbers of new servers in a dry run
+_WORKERS = 4  # one writes, one parses, which both may wait for the others
 
 
-@dataclass
-class ImportReport:
-    """What one ingest did. Bytes and packets are those of new entries."""
+@dataclass(frozen=True)
+class IngestOptions(EnrichOptions):
+    """How logs are read.
 
-    files: int = 0
-    entries: int = 0
-    connections: int = 0
-    transfers: int = 0
-    bytes: int = 0
-    packets: int = 0
-    known: int = 0
-    known_elsewhere: int = 0
-    empty: int = 0
-    incomplete: int = 0
-    rejected: int = 0
-    rejected_before: int = 0
-    resolved: int = 0
-    days_guessed: int = 0
-    misdated: int = 0
-    imported: int = 0
-    access_lines: int = 0
-    other_files: int = 0
-    rejects: list[tuple[str, Reject]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    Args:
+        dry_run: count, but store nothing.
+        retry_rejects: replace the stored rejects of these files by those found now.
+    """
+
+    dry_run: bool = False
+    retry_rejects: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``read`` of the ``size`` bytes of the inputs, and ``lines`` so far."""
+    """``read``: bytes of the inputs that were read so far, compressed or not, with ``lines``."""
 
     read: int
     lines: int
@@ -72,48 +64,76 @@ class Progress:
 def ingest(
     sources: list[Source],
     store: Store,
+    options: IngestOptions,
     *,
-    ipv6_prefix: int,
-    keep_hosts: bool = False,
-    geoip: GeoIP | None = None,
-    rules: Rules | None = None,
-    dry_run: bool = False,
-    retry_rejects: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> ImportReport:
-    """Count each entry of ``sources`` that ``store`` does not know yet.
-
-    Args:
-        geography: tells places of clients, ``rules`` their classes; None: nothing does.
-        dry_run: only tell what would be done.
-        retry_rejects: what the store holds as rejected of these files is made what is rejected now.
+    """Count each entry of ``sources`` that is not in ``store`` yet.
 
     Raises:
-        StoreError: the store cannot be used. Batches before this one are counted and stay so.
+        StoreError: the store cannot be used. Earlier batches stay counted.
     """
-    opened = store.open(create=not dry_run)
-    servers = _Servers(store, opened.servers, dry_run=dry_run)
     report = ImportReport(files=len(sources))
-    pipeline = _Pipeline(
-        keys=opened.keys,
-        enricher=Enricher(
-            opened.keys,
-            ipv6_prefix=ipv6_prefix,
-            keep_hosts=keep_hosts,
-            geoip=geoip,
-            rules=rules,
-        ),
-        servers=servers,
-        report=report,
-        progress=progress,
-        retry_rejects=retry_rejects,
-        unsettled=opened.rejected,
-        told=frozenset() if retry_rejects else opened.digests,
-    )
-    connections: list[np.ndarray] = []
-    doubtful: set[tuple[int, date]] = set()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        pipeline = _Pipeline(store, options, pool, report, progress)
+        writer = _Writer(_Comparison(store) if options.dry_run else store.write, pool, report)
+        for rows in _batches(pipeline.parts(sources), BATCH):
+            writer.submit(rows)
+            del rows  # so that its memory is freed once it is written
+        writer.wait()
+    if writer.misdated_days:
+        store.mark_incomplete(writer.misdated_days)
+    for file in pipeline.files_read:
+        report.resolved += store.settle_rejects(file, try_only=options.dry_run)
+    if not options.dry_run:
+        store.finish()
+    report.connections = writer.count_connections()
+    report.notes += [
+        time_zone_note(source.label, server) for server, source in pipeline.contradicted.values()
+    ]
+    report.notes += options.geoip.problems if options.geoip else []
+    report.notes += count_notes(report, sorted(day for _, day in writer.misdated_days))
+    return report
 
-    def count(written: Written) -> None:
+
+def _batches(parts: Iterator[Rows], size: int) -> Iterator[Rows]:
+    """Join ``parts`` into batches of about ``size`` rows."""
+    pending: list[Rows] = []
+    rows = 0
+    for part in parts:
+        pending.append(part)
+        rows += part.size
+        if rows >= size:
+            yield join(pending)
+            pending, rows = [], 0
+    if pending:
+        yield join(pending)
+
+
+@dataclass
+class _Writer:
+    """Writes one batch in ``pool`` while the next is read, and adds the counts to ``report``.
+
+    ``misdated_days`` are the servers and days of entries that are in the store on another day.
+    """
+
+    write: Callable[[Rows], Written]
+    pool: Executor
+    report: ImportReport
+    misdated_days: set[tuple[int, date]] = field(default_factory=set)
+    _connections: list[Int64s] = field(default_factory=list)
+    _writing: Future[Written] | None = None
+
+    def submit(self, rows: Rows) -> None:
+        """Write ``rows`` after the previous batch."""
+        self.wait()
+        self._writing = self.pool.submit(self.write, rows)
+
+    def wait(self) -> None:
+        """Wait until the last batch is written."""
+        if self._writing is None:
+            return
+        written, report = self._writing.result(), self.report
         report.known += written.known
         report.known_elsewhere += written.elsewhere
         report.entries += written.entries
@@ -123,199 +143,165 @@ def ingest(
         report.resolved += written.resolved
         report.misdated += written.misdated
         report.imported += written.imported
-        doubtful.update(written.doubtful)
-        connections.append(written.connections)
+        self.misdated_days |= written.misdated_days
+        self._connections.append(written.connections)
+        self._writing = None
 
-    write = _Comparison(store) if dry_run else store.write
-    writing: Future[Written] | None = None
-    with ThreadPoolExecutor(1) as pool:  # the store writes one batch while the next is read
-        for rows in _batches(pipeline.parts(sources), BATCH):
-            if writing is not None:
-                count(writing.result())
-            writing = pool.submit(write, rows)
-            del rows  # the writer has it, and lets go of it when it is written
-        if writing is not None:
-            count(writing.result())
-    if doubtful:
-        store.mark_incomplete(doubtful)
-    for settled in pipeline.settled:
-        report.resolved += store.settle_rejects(settled, try_only=dry_run)
-    if not dry_run:
-        store.finish()
-    report.connections = len(np.unique(np.concatenate(connections))) if connections else 0
-    report.notes += servers.notes()
-    if geoip is not None:
-        report.notes += geoip.problems
-    if report.misdated:
-        days = sorted(day for _, day in doubtful)
-        report.notes.append(
-            f"{report.misdated} entries are in the store on other days than these logs say: they "
-            "were read before without their log's name, or in another time zone. These days are "
-            "incomplete until they are deleted and read again: ringserverstats delete --server "
-            f"NAME --from {days[0]} --to {days[-1]}"
-        )
-    if report.imported:
-        report.notes.append(
-            f"{report.imported} entries are of days whose history was imported from release 0.17, "
-            "and were not counted again. To count their logs instead, delete these days first: "
-            "ringserverstats delete --server NAME --from DAY --to DAY"
-        )
-    if report.known_elsewhere:
-        report.notes.append(
-            f"{report.known_elsewhere} entries are in the store under another server too, and "
-            "count for each. If these are the logs of one server: ringserverstats server merge"
-        )
-    return report
-
-
-def _batches(parts: Iterator[Rows], batch: int) -> Iterator[Rows]:
-    """``parts`` joined to some ``batch`` rows each."""
-    held: list[Rows] = []
-    size = 0
-    for part in parts:
-        held.append(part)
-        size += part.size
-        if size >= batch:
-            yield join(held)
-            held, size = [], 0
-    if held:
-        yield join(held)
+    def count_connections(self) -> int:
+        """Return the number of connections of new entries."""
+        return len(np.unique(np.concatenate(self._connections))) if self._connections else 0
 
 
 @dataclass
-class _Pipeline:
-    """Turns inputs into rows; ``report`` gets what is no entry.
+class _Log:
+    """One input while it is read. ``reject_digests`` are those of its rejects, for a retry."""
 
-    ``told`` are the rejects that the store has, by server and digest: they are counted apart.
-    ``unsettled`` are the servers and files that have rejects; ``settled`` gets those that were read
-    to their end now, where that may tell that rejects are none any more.
+    source: Source
+    server: str
+    duplicates: Duplicates
+    opened: datetime
+    has_entries: bool = False
+    has_rejects: bool = False
+    is_unfinished: bool = False
+    reject_digests: list[bytes] = field(default_factory=list)
+
+
+class _Pipeline:
+    """Turns inputs into rows, and counts in ``report`` what is not an entry.
+
+    ``files_read`` are the files with stored rejects that were read whole, so that some of these
+    rejects may be resolved. ``contradicted`` has for each server name the server and the first log
+    with times outside the interval of its name.
     """
 
-    keys: Keys
-    enricher: Enricher
-    servers: "_Servers"
-    report: ImportReport
-    progress: Callable[[Progress], None]
-    retry_rejects: bool
-    unsettled: dict[tuple[int, str], bool]
-    told: frozenset[tuple[int, bytes]]
-    settled: list[FileRead] = field(default_factory=list)
-    damaged: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-    done: int = 0
-    lines: int = 0
-    latest: int = field(default_factory=lambda: int(time.time()) + _TWO_DAYS)
-
-    def __post_init__(self) -> None:
-        for (server, file), is_damaged in self.unsettled.items():
+    def __init__(
+        self,
+        store: Store,
+        options: IngestOptions,
+        pool: Executor,
+        report: ImportReport,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self._opened = opened = store.open(create=not options.dry_run)
+        self._retry_rejects = options.retry_rejects
+        self._pool = pool
+        self._servers = _Servers(store, opened.servers, dry_run=options.dry_run)
+        self._report = report
+        self._progress = progress
+        self._key = opened.keys.entries
+        self._enricher = Enricher(opened.keys, options)
+        self._parse_options = ParseOptions(self._key, int(time.time()) + _TWO_DAYS, pool)
+        self._damaged: dict[tuple[int, str], list[str]] = {}
+        for (server, file), is_damaged in opened.rejected.items():
             if is_damaged:
-                self.damaged.setdefault((server, plain_name(file)), []).append(file)
+                self._damaged.setdefault((server, plain_name(file)), []).append(file)
+        self._bytes_read = 0
+        self._lines = 0
+        self.files_read: list[FileRead] = []
+        self.contradicted: dict[str, tuple[Server, Source]] = {}
 
     def parts(self, sources: list[Source]) -> Iterator[Rows]:
-        """The rows of all ``sources``, in small parts."""
+        """Yield the rows of all ``sources`` in small parts."""
         for source in sources:
             yield from self._source(source)
 
     def _source(self, source: Source) -> Iterator[Rows]:
-        name = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
-        duplicates = Duplicates(self.keys.entries)
-        now = datetime.now(UTC)  # what comes into the file from now on may not be read
-        unfinished, good, bad, taken = False, False, False, 0
-        digests: list[bytes] = []
+        server = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
+        # Taken before reading: what is appended later may be missed.
+        log = _Log(source, server, Duplicates(self._key), datetime.now(UTC))
         for chunk, batches in self._read(source):
-            rejects: list[Reject] = []
-            for batch in batches:
-                self._count(batch)
-                unfinished |= batch.incomplete > 0
-                good |= len(batch) + batch.empty > 0
-                rejects += batch.rejects
-                if len(batch):
-                    yield self._entries(source, name, batch, duplicates)
-            if chunk.damage is not None:
-                rejects.append(damage(chunk, source, key=self.keys.entries))
-            if rejects:
-                bad = True
-                notes = self._rejects(source, name, chunk, rejects)
-                if self.retry_rejects:
-                    digests += [one.bytes for one in notes.rejects["digest"].to_pylist()]
-                yield notes
-            taken = chunk.read
-            self.progress(Progress(read=self.done + taken, lines=self.lines))
-        is_whole = chunk.damage is None and not unfinished and (good or not bad)
-        yield from self._covered(source, name, is_whole=is_whole, now=now)
-        if chunk.damage is None and source.has_place:
-            self._settle(source, name, chunk.position + len(chunk.data), digests)
-        self.done += taken
+            yield from self._chunk(log, chunk, batches)
+            self._progress(Progress(self._bytes_read + chunk.bytes_read, self._lines))
+        # After its entries, so that a log is never covered before they are stored.
+        yield from self._log_interval(log, is_damaged=chunk.damage is not None)
+        if chunk.damage is None and source.has_stored_name:
+            self._add_file_read(log, chunk.position + len(chunk.data))
+        self._bytes_read += chunk.bytes_read
 
     def _read(self, source: Source) -> Iterator[tuple[Chunk, Iterator[Batch]]]:
-        """The chunks of ``source`` and what is in them, the next of which is read meanwhile.
+        """Yield each chunk with its batches, the first of them parsed in the background.
 
-        Its first batch, that is, which mostly is all of it: one that mixes formats takes long.
+        That batch is usually the only one: few inputs mix formats.
         """
-        with ThreadPoolExecutor(1) as pool:
-            before: tuple[Chunk, Iterator[Batch], Future[Batch]] | None = None
-            for chunk in chunks(source):  # here, as one that waits for input must be stoppable
-                batches = read(chunk, key=self.keys.entries, latest=self.latest)
-                now = chunk, batches, pool.submit(next, batches)
-                if before is not None:
-                    yield _whole(*before)
-                before = now
-            if before is not None:
-                yield _whole(*before)
+        pending: tuple[Chunk, Iterator[Batch], Future[Batch]] | None = None
+        for chunk in chunks(source):  # in this thread, so that an interrupt ends a wait for input
+            parsed = _parsed(*pending) if pending else None
+            batches = read(chunk, self._parse_options)
+            pending = chunk, batches, self._pool.submit(next, batches)
+            if parsed:
+                yield parsed
+        if pending:
+            yield _parsed(*pending)
 
-    def _settle(self, source: Source, name: str, size: int, digests: list[bytes]) -> None:
-        number = self.servers.number(name)
-        if self.retry_rejects and (number, source.place) in self.unsettled:
-            self.settled.append(FileRead(number, source.place, size, digests, __version__))
-        for file in self.damaged.get((number, plain_name(source.place)), ()):  # it, or a copy
-            self.settled.append(FileRead(number, file, size, None, __version__))
+    def _chunk(self, log: _Log, chunk: Chunk, batches: Iterator[Batch]) -> Iterator[Rows]:
+        rejects: list[Reject] = []
+        for batch in batches:
+            self._report.empty += batch.empty
+            self._report.incomplete += batch.incomplete
+            self._report.access_lines += batch.access
+            self._lines += batch.lines
+            log.is_unfinished |= batch.incomplete > 0
+            log.has_entries |= len(batch) + batch.empty > 0
+            rejects += batch.rejects
+            if len(batch):
+                yield self._entries(log, batch)
+        if chunk.damage is not None:
+            rejects.append(damage_reject(chunk, log.source, key=self._key))
+        if rejects:
+            yield self._rejects(log, chunk, rejects)
 
-    def _count(self, batch: Batch) -> None:
-        self.report.empty += batch.empty
-        self.report.incomplete += batch.incomplete
-        self.report.access_lines += batch.access
-        self.lines += batch.lines
-
-    def _entries(self, source: Source, name: str, batch: Batch, duplicates: Duplicates) -> Rows:
-        ids = duplicates.ids(batch.digest, batch.log_time)
-        server = self.servers.get(name)
-        dated = days(batch, source.name, server.zone)
-        self.report.days_guessed += dated.guessed
+    def _entries(self, log: _Log, batch: Batch) -> Rows:
+        ids = log.duplicates.ids(batch.digest, batch.log_time)
+        server = self._servers.get(log.server)
+        dated = days(batch, log.source.name, server.zone)
+        self._report.days_guessed += dated.guessed
         if dated.contradicts:
-            self.servers.contradicted.setdefault(name, (server, source))
-        return self.enricher.rows(batch, ids, dated, server=server.number)
+            self.contradicted.setdefault(log.server, (server, log.source))
+        return self._enricher.rows(batch, ids, dated, server=server.number)
 
-    def _rejects(self, source: Source, name: str, chunk: Chunk, rejects: list[Reject]) -> Rows:
-        server = self.servers.get(name).number
-        new = [reject for reject in rejects if (server, reject.digest) not in self.told]
-        self.report.rejected += len(new)
-        self.report.rejected_before += len(rejects) - len(new)
-        room = MOST_REJECTS - len(self.report.rejects)
-        self.report.rejects += [(source.label, reject) for reject in new[:room]]
-        key = self.keys.entries
-        return Rows(
-            rejects=rejected(rejects, chunk, source, server=server, key=key, version=__version__)
-        )
+    def _rejects(self, log: _Log, chunk: Chunk, rejects: list[Reject]) -> Rows:
+        server, report = self._servers.get(log.server).number, self._report
+        known = frozenset() if self._retry_rejects else self._opened.digests
+        new = [reject for reject in rejects if (server, reject.digest) not in known]
+        report.rejected += len(new)
+        report.rejected_before += len(rejects) - len(new)
+        room = MOST_REJECTS - len(report.rejects)
+        report.rejects += [(log.source.label, reject) for reject in new[:room]]
+        rows = reject_rows(rejects, chunk, log.source, server=server, key=self._key)
+        log.has_rejects = True
+        if self._retry_rejects:
+            log.reject_digests += [digest.bytes for digest in rows["digest"].to_pylist()]
+        return Rows(rejects=rows)
 
-    def _covered(
-        self, source: Source, name: str, *, is_whole: bool, now: datetime
-    ) -> Iterator[Rows]:
-        """What the log covers, behind its last entries: never in the store before them."""
-        if not source.name.start or source.name.kind == "access":
+    def _log_interval(self, log: _Log, *, is_damaged: bool) -> Iterator[Rows]:
+        """Yield the rows of the interval that the log covers, if its name has one."""
+        name = log.source.name
+        if not name.start or name.kind == "access":
             return
-        server = self.servers.get(name)
-        is_whole &= is_over(source.name, server.latest_zone, now)
-        yield Rows(log_intervals=covered(source.name, server=server.number, complete=is_whole))
+        server = self._servers.get(log.server)
+        is_log = log.has_entries or not log.has_rejects
+        is_read = is_log and not is_damaged and not log.is_unfinished
+        is_whole = is_read and is_over(name, server.latest_zone, log.opened)
+        yield Rows(log_intervals=log_interval_rows(name, server=server.number, complete=is_whole))
+
+    def _add_file_read(self, log: _Log, size: int) -> None:
+        """Add the files with stored rejects that this log (``size`` bytes) resolves."""
+        server, file = self._servers.number(log.server), log.source.stored_name
+        if self._retry_rejects and (server, file) in self._opened.rejected:
+            self.files_read.append(FileRead(server, file, size, log.reject_digests, __version__))
+        for damaged in self._damaged.get((server, plain_name(file)), ()):  # it, or a copy of it
+            self.files_read.append(FileRead(server, damaged, size, None, __version__))
 
 
-def _whole(
+def _parsed(
     chunk: Chunk, batches: Iterator[Batch], first: Future[Batch]
 ) -> tuple[Chunk, Iterator[Batch]]:
-    """``chunk`` with all that is in it; ``batches`` is what comes behind the ``first``."""
+    """Return ``chunk`` with all its batches, of which ``batches`` are those after ``first``."""
     return chunk, chain([first.result()], batches)
 
 
 class _Comparison:
-    """Stands for `Store.write` in a dry run: remembers which entries would be there by now."""
+    """Replaces `Store.write` in a dry run, and remembers the entries of earlier batches."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -329,36 +315,25 @@ class _Comparison:
 
 
 class _Servers:
-    """The servers of the store by name; a new one is made when its first entry comes."""
+    """The servers of the store by name; a server is added with its first entry."""
 
-    def __init__(self, store: Store, known: list[Server], *, dry_run: bool) -> None:
+    def __init__(self, store: Store, servers: list[Server], *, dry_run: bool) -> None:
         self._store = store
         self._dry_run = dry_run
-        self._known = {
-            name: server for server in known for name in (server.name, *server.former_names)
+        self._by_name = {
+            name: server for server in servers for name in (server.name, *server.former_names)
         }
-        #: By server the first input whose times and name contradict each other.
-        self.contradicted: dict[str, tuple[Server, Source]] = {}
 
     def get(self, name: str) -> Server:
-        if name not in self._known:
-            self._known[name] = (
-                Server(_PROVISIONAL - len(self._known), name, "")
+        """Return the server ``name``, which is added if it is new."""
+        if name not in self._by_name:
+            self._by_name[name] = (
+                Server(_PROVISIONAL - len(self._by_name), name, "")
                 if self._dry_run
                 else self._store.add_server(name, "")
             )
-        return self._known[name]
+        return self._by_name[name]
 
     def number(self, name: str) -> int:
-        """The number of a server, 0 where it is not known yet."""
-        return self._known[name].number if name in self._known else 0
-
-    def notes(self) -> list[str]:
-        """What the user should know of the servers' time zones."""
-        return [
-            f"the log times of {source.label} do not fit the interval in its name, read as local "
-            f"time of server {server.name!r} ({server.timezone or 'UTC, as none was told'}); the "
-            f"name decides the day. If it is this log's own name, the time zone is wrong: "
-            f"ringserverstats server timezone {server.name} Area/City"
-            for server, source in self.contradicted.values()
-        ]
+        """Return the number of a server; 0 if it does not exist."""
+        return self._by_name[name].number if name in self._by_name else 0

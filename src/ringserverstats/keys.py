@@ -1,8 +1,8 @@
 """The store's secret, and the keys derived from it.
 
-The secret lies in the configuration folder, never beside the data: a copy of the data alone tells
-no address, as pseudonyms cannot be tried out without it. Losing it ends the linkage of old and new
-pseudonyms and makes every log look new.
+The secret is in the configuration folder, never beside the data: from a copy of the data alone,
+pseudonyms cannot be reversed by trying all addresses. Without the secret, new pseudonyms do not
+match old ones, and every log counts again.
 """
 
 import hmac
@@ -18,7 +18,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class Keys:
-    """One key for each use, so that none tells anything of another."""
+    """One key for each use, so that one reveals nothing about the others."""
 
     entries: bytes
     names: bytes
@@ -29,7 +29,7 @@ class Keys:
 
 
 def derive(secret: bytes) -> Keys:
-    """HKDF-Expand (RFC 5869, section 2.3) of one block for each key."""
+    """Derive each key by HKDF-Expand (RFC 5869, section 2.3) of one block."""
 
     def expand(purpose: str) -> bytes:
         return hmac.digest(secret, f"ringserverstats {purpose}".encode() + b"\x01", "sha256")
@@ -45,10 +45,10 @@ def derive(secret: bytes) -> Keys:
 
 
 def read_secret(text: str) -> bytes:
-    """The secret as it is written in its file or setting: 64 hexadecimal digits.
+    """Parse the secret of a file or setting: 64 hexadecimal digits.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is invalid.
     """
     try:
         secret = bytes.fromhex(text.strip())
@@ -56,8 +56,8 @@ def read_secret(text: str) -> bytes:
         secret = b""
     if len(secret) != SECRET_BYTES:
         raise UsageError(
-            "the secret is not 64 hexadecimal digits; restore the file from its backup, or make a "
-            "new one for a new store with: openssl rand -hex 32"
+            "the secret is not 64 hexadecimal digits. Restore the file from its backup, or create "
+            "one for a new store: openssl rand -hex 32"
         )
     return secret
 
@@ -72,13 +72,13 @@ def load_secret(path: Path) -> bytes:
         return read_secret(path.read_text(encoding="ascii", errors="replace"))
     except OSError as error:
         raise MissingSecretError(
-            f"the secret of this store cannot be read ({path}: {error.strerror}); restore it from "
-            "its backup or set RINGSERVERSTATS_SECRET"
+            f"the secret of this store cannot be read ({path}: {error.strerror}). Restore it from "
+            "its backup, or set RINGSERVERSTATS_SECRET"
         ) from None
 
 
 def make_secret(path: Path) -> bytes:
-    """Make the secret of a new store in ``path``, readable by its owner alone.
+    """Create the secret of a new store in the file ``path``, readable only by its owner.
 
     Raises:
         StoreError: the file cannot be written.
@@ -89,7 +89,7 @@ def make_secret(path: Path) -> bytes:
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """Write a secret, in hexadecimal digits, into the new file ``path``.
+    """Write a secret, in hexadecimal digits, to the new file ``path``.
 
     Raises:
         StoreError: the file cannot be written.
@@ -103,6 +103,6 @@ def write_secret(path: Path, secret: str) -> None:
             os.fsync(descriptor)
     except OSError as error:
         raise StoreError(
-            f"the secret of the store cannot be written ({path}: {error.strerror}); set "
-            "RINGSERVERSTATS_CONFIG_FOLDER to a folder that can be"
+            f"the secret of the store cannot be written ({path}: {error.strerror}). Set "
+            "RINGSERVERSTATS_CONFIG_FOLDER to a writable folder"
         ) from None

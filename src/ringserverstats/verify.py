@@ -1,7 +1,7 @@
-"""The store against logs: does it still say what they say?
+"""Compare a store with logs.
 
-The logs are read into an empty store of its own, by the one way that logs are read, and then both
-stores are compared: their entries day by day, their rejects, their coverage.
+The logs are ingested into a temporary empty store. Then the entries of both stores are compared day
+by day, and their rejects and log intervals.
 """
 
 import tempfile
@@ -13,16 +13,17 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ringserverstats.ingest import ImportReport, Progress, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, Progress, ingest
 from ringserverstats.logs.source import Source
 from ringserverstats.store.base import Store
 
-#: Findings that are kept one by one; more are counted.
+#: Differences that are kept as rows. Others are only counted.
 MOST_FINDINGS = 10_000
 
 MISSING, DIFFERENT, ONLY = "missing", "different", "only in the store"
 
-# What both stores say of the entries of a server ($1) and day ($2), or logged from $3 to $4.
+# The entries of a server ($1) of the day $2, or logged from $3 to $4.
 _ENTRIES = """
 SELECT s.entry::text AS entry, s.log_day::text AS log_day, s.day::text AS day, s.bytes, s.packets,
        s.transfers, t.direction, t.protocol, t.hour, t.connection, t.client, t.agent, t.auth_user,
@@ -46,7 +47,7 @@ SELECT r.digest::text AS digest, v.name AS server, r.direction::text AS directio
        r.day::text AS day, r.file, r.position, r.line, r.lines, r.reason
   FROM reject r JOIN server v ON v.server = r.server
 """
-_COVERED = """
+_INTERVALS = """
 SELECT v.name AS server, c.direction::text AS direction, c.day::text AS day, c.first_minute,
        c.last_minute, c.first_day::text AS first_day, c.last_day::text AS last_day, c.complete
   FROM log_interval c JOIN server v ON v.server = c.server
@@ -54,11 +55,12 @@ SELECT v.name AS server, c.direction::text AS direction, c.day::text AS day, c.f
 _DAYS = """
 SELECT f.server, v.name, f.day::text AS day, min(f.log_day)::text AS low,
        max(f.log_day)::text AS high
-  FROM (SELECT server, day, log_day FROM entry_ledger UNION ALL SELECT server, day, day FROM log_interval) f
+  FROM (SELECT server, day, log_day FROM entry_ledger
+        UNION ALL SELECT server, day, day FROM log_interval) f
   JOIN server v ON v.server = f.server
  GROUP BY f.server, v.name, f.day ORDER BY v.name, f.day
 """
-# Directions that the logs of a day cover, whole (no hour), or by the hour.
+# The directions that the logs of a day cover: the whole day (no hour), or single hours.
 _SCOPE = """
 SELECT direction::text AS direction, NULL::integer AS hour FROM coverage
  WHERE server = $1 AND day = $2::date AND minutes = 1440
@@ -69,15 +71,21 @@ UNION SELECT c.direction::text, h.hour::integer
 """
 
 
-_OF_LEDGER = ("log_day", "day", "bytes", "packets", "transfers")
+_LEDGER_COLUMNS = ("log_day", "day", "bytes", "packets", "transfers")
+_INTERVAL_KEYS = (
+    *("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day"),
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A thing (entry, reject, coverage) of which the store does not say what the logs say.
+    """A difference between the store and the logs.
 
-    ``state`` is one of `MISSING`, `DIFFERENT`, `ONLY`; ``differs`` tells what is different, ``id``
-    is the entry or digest in the store.
+    Args:
+        thing: entry, reject or coverage.
+        state: `MISSING`, `DIFFERENT` or `ONLY`.
+        differs: the names of the columns that differ.
+        id: the id of the entry or the digest of the reject.
     """
 
     thing: str
@@ -95,7 +103,14 @@ class Finding:
 
 @dataclass
 class Verified:
-    """What was compared (``report`` of reading the logs), and what was found."""
+    """The result of a comparison.
+
+    Args:
+        report: the import report of the logs.
+        days: the number of days of servers that were compared.
+        partly: how many of them the logs cover neither wholly nor by the hour.
+        counts: the number of differences by thing and state.
+    """
 
     report: ImportReport
     days: int = 0
@@ -104,10 +119,127 @@ class Verified:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, rows: pa.Table) -> None:
-        """Count ``rows``, whose columns are fields of `Finding`; keep those there is room for."""
+        """Count ``rows``, with the fields of `Finding` as columns, and keep `MOST_FINDINGS`."""
         self.counts.update(zip(*(rows[n].to_pylist() for n in ("thing", "state")), strict=True))
         room = MOST_FINDINGS - len(self.findings)
         self.findings += [Finding(**row) for row in rows.slice(0, room).to_pylist()]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """How to compare rows of the logs (``l``) with rows of the store (``s``).
+
+    Args:
+        thing: the kind of the rows.
+        keys: the columns by which they are joined.
+        differs: SQL of the names of the columns that differ, empty if none.
+        columns: SQL of the other columns of the result.
+        only: SQL of the condition for reporting rows that only the store has.
+        where: SQL of the condition for reporting any row.
+    """
+
+    thing: str
+    keys: tuple[str, ...]
+    differs: str
+    columns: str
+    only: str
+    where: str = "true"
+
+    def select(self) -> str:
+        """Return the SELECT of the differences between the tables ``logged`` and ``stored``."""
+        same = " AND ".join(f"l.{name} = s.{name}" for name in self.keys)
+        is_missing, is_only = f"s.{self.keys[0]} IS NULL", f"l.{self.keys[0]} IS NULL"
+        return (
+            f"SELECT '{self.thing}' AS thing, CASE WHEN {is_missing} THEN '{MISSING}'"
+            f" WHEN {is_only} THEN '{ONLY}' ELSE '{DIFFERENT}' END AS state,"
+            f" CASE WHEN NOT ({is_missing}) AND NOT ({is_only}) THEN {self.differs} END AS differs,"
+            f" {self.columns} FROM logged l FULL JOIN stored s ON {same}"
+            f" WHERE ({self.where}) AND CASE WHEN {is_missing} THEN true"
+            f" WHEN {is_only} THEN {self.only} ELSE {self.differs} <> '' END ORDER BY ALL"
+        )
+
+
+class _Verification:
+    """The comparison of two stores, by a DuckDB ``connection`` in memory."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, logs: Store, store: Store, result: Verified
+    ) -> None:
+        self._connection = connection
+        self._logs = logs
+        self._store = store
+        self._result = result
+
+    def compare_day(self, row: dict[str, object]) -> None:
+        """Compare the entries of a server and day, a row of `_DAYS`."""
+        server_day = [row["server"], row["day"]]
+        span = [*server_day, row["low"], row["high"]]
+        logged = self._logs.ask(_ENTRIES, span)
+        scope = self._logs.ask(_SCOPE, server_day)
+        self._result.partly += len(logged) > 0 and not len(scope)
+        self._connection.register("scope", scope)
+        columns = [name for name in logged.column_names if name not in ("entry", "log_time")]
+        since = self._store.kept_since
+        if since and str(row["day"]) < since.isoformat():
+            columns = list(_LEDGER_COLUMNS)  # the transfers were deleted
+        comparison = _Comparison(
+            thing="entry",
+            keys=("entry",),
+            differs=_differences(columns, if_known=("log_time",)),
+            columns="$2 AS server, coalesce(l.direction, s.direction) AS direction,"
+            " coalesce(l.day, s.day) AS day, coalesce(l.entry, s.entry) AS id, NULL AS file,"
+            " NULL AS line, l.bytes AS logged_bytes, s.bytes AS stored_bytes",
+            only="s.day = $1 AND EXISTS (SELECT 1 FROM scope WHERE scope.direction = s.direction"
+            " AND (scope.hour IS NULL OR scope.hour = s.hour))",
+            where="coalesce(l.day, $1) = $1",
+        )
+        stored = self._store.ask(_ENTRIES, span)
+        self._compare(comparison, logged, stored, [row["day"], row["name"]])
+
+    def compare_rejects(self, files: list[str]) -> None:
+        """Compare the rejects. Those that only the store has count if they are of ``files``.
+
+        A reject that several files have is stored with its position in the first one.
+        """
+        values = ("lines", "reason")
+        self._connection.register("read", pa.table({"file": pa.array(files, pa.string())}))
+        comparison = _Comparison(
+            thing="reject",
+            keys=("server", "digest"),
+            differs="CASE WHEN l.file = s.file"
+            f" THEN {_differences(('direction', 'day', 'position', 'line', *values))}"
+            f" ELSE {_differences(values)} END",
+            columns="coalesce(l.server, s.server) AS server,"
+            " coalesce(l.direction, s.direction) AS direction, coalesce(l.day, s.day) AS day,"
+            " coalesce(l.digest, s.digest) AS id, coalesce(l.file, s.file) AS file,"
+            " coalesce(l.line, s.line) AS line, NULL AS logged_bytes, NULL AS stored_bytes",
+            only="s.file IN (FROM read)",
+        )
+        self._compare(comparison, self._logs.ask(_REJECTS), self._store.ask(_REJECTS))
+
+    def compare_coverage(self) -> None:
+        """Compare the log intervals. Other logs may cover more, so `ONLY` is not reported."""
+        comparison = _Comparison(
+            thing="coverage",
+            keys=_INTERVAL_KEYS,
+            differs=_differences(("complete",)),
+            columns="l.server AS server, l.direction AS direction, l.day AS day, NULL AS id,"
+            " NULL AS file, NULL AS line, NULL AS logged_bytes, NULL AS stored_bytes",
+            only="false",
+        )
+        self._compare(comparison, self._logs.ask(_INTERVALS), self._store.ask(_INTERVALS))
+
+    def _compare(
+        self,
+        comparison: _Comparison,
+        logged: pa.Table,
+        stored: pa.Table,
+        parameters: Sequence[object] = (),
+    ) -> None:
+        self._connection.register("logged", logged)
+        self._connection.register("stored", stored)
+        rows = self._connection.sql(comparison.select(), params=list(parameters))
+        self._result.add(rows.to_arrow_table())
 
 
 def verify(
@@ -119,159 +251,37 @@ def verify(
 ) -> Verified:
     """Compare ``store`` with the logs ``sources``.
 
-    Entries that only the store has are looked for in the days and directions that the logs cover;
-    days that they cover only partly (and not by the hour) are counted as such.
+    Entries that only the store has are reported for the days and directions that the logs cover,
+    wholly or by the hour.
 
     Raises:
         StoreError: one of the two stores cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder:
         logs = store.new_empty_like(Path(folder) / "logs.duckdb")
-        result = Verified(ingest(sources, logs, ipv6_prefix=ipv6_prefix, progress=progress))
+        result = Verified(ingest(sources, logs, IngestOptions(ipv6_prefix), progress=progress))
         with duckdb.connect() as connection:
-            for row in logs.ask(_DAYS, []).to_pylist():
+            verification = _Verification(connection, logs, store, result)
+            for row in logs.ask(_DAYS).to_pylist():
                 result.days += 1
-                _compare_day(connection, logs, store, row, result)
-            _compare_rejects(connection, logs, store, sources, result)
-            _compare_coverage(connection, logs, store, result)
+                verification.compare_day(row)
+            verification.compare_rejects(
+                [source.stored_name for source in sources if source.path is not None]
+            )
+            verification.compare_coverage()
     return result
 
 
-def _compare_day(
-    connection: duckdb.DuckDBPyConnection,
-    logs: Store,
-    store: Store,
-    row: dict[str, object],
-    result: Verified,
-) -> None:
-    """The entries of one server and day."""
-    place = [row["server"], row["day"]]
-    span = [*place, row["low"], row["high"]]
-    logged = logs.ask(_ENTRIES, span)
-    scope = logs.ask(_SCOPE, place)
-    result.partly += len(logged) > 0 and not len(scope)
-    connection.register("scope", scope)
-    own = [name for name in logged.column_names if name not in ("entry", "log_time")]
-    if store.kept_since and str(row["day"]) < store.kept_since.isoformat():
-        own = list(_OF_LEDGER)  # the transfers are no longer there
-    result.add(
-        _compared(
-            connection,
-            logged,
-            store.ask(_ENTRIES, span),
-            thing="entry",
-            keys=("entry",),
-            differs=_differences(own, if_known=("log_time",)),
-            only="s.day = $1 AND EXISTS (SELECT 1 FROM scope WHERE scope.direction = s.direction"
-            " AND (scope.hour IS NULL OR scope.hour = s.hour))",
-            where="coalesce(l.day, $1) = $1",
-            columns="$2 AS server, coalesce(l.direction, s.direction) AS direction,"
-            " coalesce(l.day, s.day) AS day, coalesce(l.entry, s.entry) AS id, NULL AS file,"
-            " NULL AS line, l.bytes AS logged_bytes, s.bytes AS stored_bytes",
-            parameters=[row["day"], row["name"]],
-        )
-    )
-
-
-def _compare_rejects(
-    connection: duckdb.DuckDBPyConnection,
-    logs: Store,
-    store: Store,
-    sources: list[Source],
-    result: Verified,
-) -> None:
-    """A reject that another file had too is kept with the place of the first one."""
-    place = ("direction", "day", "position", "line")
-    own = ("lines", "reason")
-    files = [source.place for source in sources if source.path is not None]
-    connection.register("read", pa.table({"file": pa.array(files, pa.string())}))
-    result.add(
-        _compared(
-            connection,
-            logs.ask(_REJECTS, []),
-            store.ask(_REJECTS, []),
-            thing="reject",
-            keys=("server", "digest"),
-            differs=f"CASE WHEN l.file = s.file THEN {_differences((*place, *own))}"
-            f" ELSE {_differences(own)} END",
-            only="s.file IN (FROM read)",
-            where="true",
-            columns="coalesce(l.server, s.server) AS server,"
-            " coalesce(l.direction, s.direction) AS direction, coalesce(l.day, s.day) AS day,"
-            " coalesce(l.digest, s.digest) AS id, coalesce(l.file, s.file) AS file,"
-            " coalesce(l.line, s.line) AS line, NULL AS logged_bytes, NULL AS stored_bytes",
-        )
-    )
-
-
-def _compare_coverage(
-    connection: duckdb.DuckDBPyConnection, logs: Store, store: Store, result: Verified
-) -> None:
-    """Other logs may cover more of a day, so nothing is only in the store."""
-    result.add(
-        _compared(
-            connection,
-            logs.ask(_COVERED, []),
-            store.ask(_COVERED, []),
-            thing="coverage",
-            keys=(
-                "server",
-                "direction",
-                "day",
-                "first_minute",
-                "last_minute",
-                "first_day",
-                "last_day",
-            ),
-            differs=_differences(("complete",)),
-            only="false",
-            where="true",
-            columns="l.server AS server, l.direction AS direction, l.day AS day, NULL AS id,"
-            " NULL AS file, NULL AS line, NULL AS logged_bytes, NULL AS stored_bytes",
-        )
-    )
-
-
 def _differences(columns: Sequence[str], if_known: Sequence[str] = ()) -> str:
-    """SQL of the names of those ``columns`` that differ; ``if_known`` may be empty in the store."""
+    """Return SQL of the names of the columns that differ.
+
+    Args:
+        if_known: columns that are compared only if the store's value is not NULL.
+    """
     stored = {name: f"s.{name}" for name in columns}
     stored |= {name: f"coalesce(s.{name}, l.{name})" for name in if_known}
     cases = ", ".join(
-        f"CASE WHEN l.{name} IS DISTINCT FROM {own} THEN '{name}' END"
-        for name, own in stored.items()
+        f"CASE WHEN l.{name} IS DISTINCT FROM {value} THEN '{name}' END"
+        for name, value in stored.items()
     )
     return f"concat_ws(', ', {cases})"
-
-
-def _compared(
-    connection: duckdb.DuckDBPyConnection,
-    logged: pa.Table,
-    stored: pa.Table,
-    *,
-    thing: str,
-    keys: Sequence[str],
-    differs: str,
-    only: str,
-    where: str,
-    columns: str,
-    parameters: Sequence[object] = (),
-) -> pa.Table:
-    """What ``logged`` (``l``) and ``stored`` (``s``), rows with the same ``keys``, do not share.
-
-    Args:
-        differs: SQL of what differs, empty for nothing.
-        only: SQL of which rows that are only stored are told; ``where`` of which rows at all.
-        columns: SQL of the other columns of the answer.
-    """
-    connection.register("logged", logged)
-    connection.register("stored", stored)
-    same = " AND ".join(f"l.{name} = s.{name}" for name in keys)
-    return connection.sql(
-        f"SELECT '{thing}' AS thing, CASE WHEN s.{keys[0]} IS NULL THEN '{MISSING}'"
-        f" WHEN l.{keys[0]} IS NULL THEN '{ONLY}' ELSE '{DIFFERENT}' END AS state,"
-        f" CASE WHEN s.{keys[0]} IS NOT NULL AND l.{keys[0]} IS NOT NULL THEN {differs} END"
-        f" AS differs, {columns} FROM logged l FULL JOIN stored s ON {same}"
-        f" WHERE ({where}) AND CASE WHEN s.{keys[0]} IS NULL THEN true"
-        f" WHEN l.{keys[0]} IS NULL THEN {only} ELSE {differs} <> '' END ORDER BY ALL",
-        params=list(parameters),
-    ).to_arrow_table()

@@ -61,7 +61,7 @@ def check_rules(inputs: Inputs, output: Output) -> None:
     Addresses and host names are not shown.
     """
     from ringserverstats.cli.output import write
-    from ringserverstats.ingest import ingest
+    from ringserverstats.ingest import IngestOptions, ingest
     from ringserverstats.statistics.client_list import clients
 
     settings = load_settings()
@@ -74,9 +74,9 @@ def check_rules(inputs: Inputs, output: Output) -> None:
             ingest(
                 sources,
                 temporary,
-                ipv6_prefix=settings.ipv6_prefix,
-                geoip=open_geoip(settings),
-                rules=rules,
+                IngestOptions(
+                    ipv6_prefix=settings.ipv6_prefix, geoip=open_geoip(settings), rules=rules
+                ),
                 progress=progress,
             )
         rows = clients(temporary)

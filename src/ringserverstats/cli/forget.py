@@ -65,9 +65,9 @@ def command(source: str, dry_run: bool) -> None:
 
 
 def _pseudonym(name: str, keys: Keys, ipv6_prefix: int) -> str:
-    from ringserverstats.enrich.pseudonyms import alias_of
+    from ringserverstats.enrich.pseudonyms import client_pseudonym
 
     try:
-        return alias_of(ip_address(name), keys.clients, ipv6_prefix=ipv6_prefix)
+        return client_pseudonym(ip_address(name), keys.clients, ipv6_prefix=ipv6_prefix)
     except ValueError:  # a host name
-        return alias_of(name, keys.clients, ipv6_prefix=ipv6_prefix)
+        return client_pseudonym(name, keys.clients, ipv6_prefix=ipv6_prefix)

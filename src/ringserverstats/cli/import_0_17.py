@@ -63,7 +63,7 @@ def command(server: str, until: datetime | None, dry_run: bool) -> None:
             dry_run=dry_run,
             progress=progress,
         )
-    would = "would import" if dry_run else "imported_day"
+    would = "would import" if dry_run else "imported"
     click.echo(
         f"{would} {done.entries:,} entries with {done.transfers:,} transfers"
         f" ({human_bytes(done.bytes)}) of {done.days:,} days; {done.known:,} entries were imported"

@@ -14,7 +14,7 @@ from ringserverstats.opening import load_rules, open_geoip
 from ringserverstats.statistics.sizes import human_bytes
 
 if TYPE_CHECKING:
-    from ringserverstats.ingest import ImportReport
+    from ringserverstats.import_report import ImportReport
 
 _MAX_SHOWN = 100
 
@@ -52,7 +52,7 @@ def command(
     the server is that of --as, else the prefix of the file's name (node-a-txlog-...), else
     `default`. Without FILES, reads the registered paths (`ringserverstats server path`).
     """
-    from ringserverstats.ingest import ingest
+    from ringserverstats.ingest import IngestOptions, ingest
 
     if retry_rejects and "-" in inputs.files:
         raise UsageError("--retry-rejects needs files: rejects are found by the name of their file")
@@ -64,12 +64,14 @@ def command(
         report = ingest(
             sources,
             store,
-            ipv6_prefix=settings.ipv6_prefix,
-            keep_hosts=settings.keep_hosts,
-            geoip=open_geoip(settings),
-            rules=rules,
-            dry_run=dry_run,
-            retry_rejects=retry_rejects,
+            IngestOptions(
+                ipv6_prefix=settings.ipv6_prefix,
+                keep_hosts=settings.keep_hosts,
+                geoip=open_geoip(settings),
+                rules=rules,
+                dry_run=dry_run,
+                retry_rejects=retry_rejects,
+            ),
             progress=progress,
         )
     report.other_files = others

@@ -1,4 +1,4 @@
-"""``ringserverstats migrate``: the store's tables are brought up to date."""
+"""``ringserverstats migrate``: create or upgrade the tables of the store."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ _PENDING = 1
 
 @click.command(
     "migrate",
-    short_help="Make the store's tables, or bring them up to date.",
+    short_help="Create or upgrade the tables of the store.",
     epilog="Examples:\n\n\b\n"
     "  ringserverstats migrate\n"
     "  ringserverstats migrate --status\n"
     "  yoyo apply --database postgresql+psycopg://owner@host/db $(ringserverstats migrate --path)",
 )
-@click.option("--status", is_flag=True, help="Only tell which steps were applied.")
-@click.option("--path", is_flag=True, help="Only tell where the steps for PostgreSQL lie.")
+@click.option("--status", is_flag=True, help="Show the schema number, and change nothing.")
+@click.option("--path", is_flag=True, help="Show the folder of the migrations, for yoyo.")
 @database_option
 def command(status: bool, path: bool) -> None:
-    """Make the tables of the store, or bring them up to date.
+    """Create the tables of the store, or upgrade them to the schema of this program.
 
-    A PostgreSQL database is written only when this was run, by the role that is to own the tables;
-    a DuckDB file is also brought up to date by whatever writes it. With --status the exit code is 1
-    where steps are to be applied. Where the setting influx_url names an InfluxDB, it also makes
-    there what sums points up for longer times.
+    A PostgreSQL database needs this command, run by the role that is to own the tables. A DuckDB
+    file is also upgraded by any command that writes to it. With --status the exit code is 1 if the
+    schema is not that of this program. If the setting influx_url names an InfluxDB, the command
+    also creates there what aggregates points for longer periods.
     """
-    if path:
-        from ringserverstats.store.postgresql.schema import folder
+    from ringserverstats.store.schema import FOLDER, NEWEST
 
-        click.echo(str(folder()))
+    if path:
+        click.echo(str(FOLDER))
         return
     settings = load_settings()
     store = open_store(settings, for_queries=True)
     if status:
-        steps = store.steps()
-        for name, is_applied in steps.items():
-            click.echo(f"{name}  {'applied' if is_applied else 'to be applied'}")
-        click.get_current_context().exit(0 if all(steps.values()) else _PENDING)
-    done = store.migrate()
-    if done:
-        click.echo(f"applied to {store.label}: {', '.join(done)}")
+        version = store.schema_version()
+        click.echo(f"{store.label}: schema {version}, this program needs {NEWEST}")
+        click.get_current_context().exit(0 if version == NEWEST else _PENDING)
+    before = store.migrate()
+    if before == NEWEST:
+        click.echo(f"{store.label} is up to date (schema {NEWEST})")
+    elif before:
+        click.echo(f"upgraded {store.label} from schema {before} to {NEWEST}")
     else:
-        click.echo(f"{store.label} is up to date")
+        click.echo(f"created the tables of {store.label} (schema {NEWEST})")
     exporter = open_exporter(settings)
     if exporter is not None:
-        for told in exporter.database.set_up():
-            click.echo(told)
+        for message in exporter.database.set_up():
+            click.echo(message)
         register_exporter(exporter, store)

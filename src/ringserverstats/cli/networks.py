@@ -43,7 +43,7 @@ def refresh(source: str | None) -> None:
     (query?level=network&format=text), which has no DOIs.
     """
     from ringserverstats.enrich.networks import read_registry
-    from ringserverstats.statistics.network_names import registry, unknown
+    from ringserverstats.statistics.registry_list import registry, unknown_codes
 
     settings = load_settings()
     store = open_store(settings, for_queries=True, must_exist=True, changes=True)
@@ -56,7 +56,7 @@ def refresh(source: str | None) -> None:
     )
     if new.left_out:
         print_note(f"{new.left_out:,} rows without a valid code or dates were left out")
-    codes = {row["code"] for row in unknown(store).to_pylist() if row["network"] is None}
+    codes = {row["code"] for row in unknown_codes(store).to_pylist() if row["network"] is None}
     if codes:
         print_note(
             f"codes that no network had on some days: {', '.join(sorted(codes))}: "
@@ -73,7 +73,7 @@ def list_(whole: bool, output: Output) -> None:
     import pyarrow.compute as pc
 
     from ringserverstats.cli.output import write
-    from ringserverstats.statistics.network_names import registry
+    from ringserverstats.statistics.registry_list import registry
 
     store = open_store(load_settings(), for_queries=True, must_exist=True)
     rows = registry(store)
@@ -95,10 +95,10 @@ def unknown_(output: Output) -> None:
     shown. Other days count by the code itself. Bytes are sent and received.
     """
     from ringserverstats.cli.output import write
-    from ringserverstats.statistics.network_names import unknown
+    from ringserverstats.statistics.registry_list import unknown_codes
 
     store = open_store(load_settings(), for_queries=True, must_exist=True)
-    rows = unknown(store)
+    rows = unknown_codes(store)
     write(rows, output, lambda on: _print_unknown(rows, on))
 
 

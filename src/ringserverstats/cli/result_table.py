@@ -10,10 +10,11 @@ from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.dimensions import DIMENSIONS
-from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES
+from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.publish import Result, Row
-from ringserverstats.statistics.query import Query, ask
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -45,10 +46,10 @@ def print_result(store: Store, query: Query, result: Result, on: Console) -> Non
         if width(grid, on) > on.width:
             grid = view.table(has_bars=False)
         show(grid, on)
-        lines = [_caption(query, has_total=result.whole is not None), *view.footnotes(store)]
+        lines = [_caption(query, has_total=result.total is not None), *view.footnotes(store)]
         if any(view.is_marked(row) for row in view.rows):
             lines[1] = f"{_MARK.strip()} {lines[1]}"
-        if any(row.get(AT_MOST) for row in (*view.rows, result.whole or {})):
+        if any(row.get(AT_MOST) for row in (*view.rows, result.total or {})):
             lines.append(_BOUND_NOTE)
     for line in [*lines, *_result_notes(result)]:
         on.print(line, soft_wrap=True)
@@ -64,14 +65,14 @@ def notes(store: Store, query: Query, result: Result) -> list[str]:
 
 def _is_empty(query: Query, result: Result) -> bool:
     """Return True if the result has no rows. Suppressed rows count as rows."""
-    if result.left_out:
+    if result.suppressed:
         return False
     rows = result.rows
     return not len(rows) or (not query.dimensions and not any(rows.to_pylist()[0].values()))
 
 
 def _result_notes(result: Result) -> list[str]:
-    return [*map(str, of_networks(result.nearest)), *result.left_out]
+    return [*map(str, network_footnotes(result.nearest)), *result.suppressed]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class _View:
         rows: list[dict[str, Any]] = self.result.rows.to_pylist()
         names = self.query.dimensions
         is_series = len(names) == 1 and DIMENSIONS[names[0]].is_time and self.query.top is None
-        if is_series and not self.result.left_out:
+        if is_series and not self.result.suppressed:
             name = names[0]
             times = {row[name] for row in rows}
             rows += [{name: time} for time in self.gaps if time not in times]
@@ -98,12 +99,12 @@ class _View:
 
     def footnotes(self, store: Store) -> list[str]:
         """Return footnotes about logs and clients."""
-        logs = of_logs(store, self.query, self.gaps, with_rejects=True)
-        return [str(note) for note in (*logs, *of_clients(store, self.query))]
+        logs = log_footnotes(store, self.query, self.gaps, with_rejects=True)
+        return [str(note) for note in (*logs, *client_footnotes(store, self.query))]
 
     def table(self, *, has_bars: bool) -> Table:
         """Return the rows and their total; ``has_bars`` adds bars of the measure sorted by."""
-        query, rows, total = self.query, self.rows, self.result.whole
+        query, rows, total = self.query, self.rows, self.result.total
         barred = query.sort if query.sort in query.shown else query.shown[0]
         grid = table(
             [
@@ -162,7 +163,7 @@ def _number(name: str, row: Row) -> str:
     if count is None:
         return _UNKNOWN
     sign = _BOUND if name in DISTINCT and row.get(AT_MOST) else ""
-    return sign + (human_bytes(count) if name.startswith("bytes") else f"{count:,}")
+    return sign + (human_bytes(count) if MEASURES[name].unit == "B" else f"{count:,}")
 
 
 def _caption(query: Query, *, has_total: bool = True) -> str:
@@ -182,7 +183,7 @@ def _no_entries(store: Store, query: Query) -> str:
     Raises:
         StoreError: the store is empty.
     """
-    days = ask(store, Query(dimensions=("day",), measures=("transfers",)))["day"].to_pylist()
+    days = run_query(store, Query(dimensions=("day",), measures=("transfers",)))["day"].to_pylist()
     if not days:
         raise StoreError(
             f"there is nothing in {store.label} yet; read logs with: ringserverstats FILE..."

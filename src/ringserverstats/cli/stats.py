@@ -128,7 +128,9 @@ def command(others: tuple[str, ...], query: Query, public: bool, sql: bool, outp
 
 
 def _print_sql(store: Store, query: Query) -> None:
-    select, values = query.sql(query.network_names(store.ask))
+    from ringserverstats.statistics.run import select_for
+
+    select, values = select_for(store.ask, query)
     click.echo(f"{select};")
     for number, value in enumerate(values, start=1):
         click.echo(f"-- ${number}: {value!a}")
@@ -138,11 +140,11 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
     """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
     from ringserverstats.cli.output import write
     from ringserverstats.cli.result_table import notes, print_result
-    from ringserverstats.statistics.network_names import idle_patterns
+    from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.statistics.publish import operator_result, public_result
 
     if policy:
-        for pattern in idle_patterns(store, policy.embargoed):
+        for pattern in unmatched_patterns(store, policy.embargoed):
             print_warning(
                 f"the embargo on {pattern!a} matches no network in the store. Check its code with: "
                 "ringserverstats networks list"

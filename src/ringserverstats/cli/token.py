@@ -61,7 +61,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
     """
     from datetime import UTC, datetime
 
-    from ringserverstats.statistics.network_names import idle_patterns
+    from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.store.base import Token
     from ringserverstats.store.tokens import digest_of, make_token
 
@@ -72,7 +72,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
         raise UsageError("--network names no network; write --network FR,XP2014")
     store = open_store(load_settings(), for_queries=True)
     store.open(create=True)
-    for pattern in idle_patterns(store, networks):
+    for pattern in unmatched_patterns(store, networks):
         print_note(f"no network in the store matches {pattern!a} yet")
     token = make_token()
     today = datetime.now(UTC).date()

@@ -1,1 +1,1 @@
-"""What is known of a client and of a stream, looked up once per unique value."""
+"""Descriptions of clients and streams, looked up once per unique value."""

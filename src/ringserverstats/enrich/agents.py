@@ -1,4 +1,4 @@
-"""The software that a client says it is, from its client id or user agent."""
+"""The software of a client, from its client id or user agent."""
 
 import re
 from dataclasses import dataclass
@@ -7,15 +7,17 @@ from ringserverstats.enrich.sanitize import cut, visible
 
 UNSPECIFIED = "not told"
 
-# What the server writes where a client said nothing (the longer ones: releases of 2016).
-_SILENT = {"", "Client", "SeedLink Client", "DataLink Client"}
-# DataLink libraries send program:user:process id:system; the program may be a path.
+# What the server writes for a client without an id (the longer ones: releases of 2016).
+_EMPTY = {"", "Client", "SeedLink Client", "DataLink Client"}
+# DataLink libraries send program:user:process id:system; the program may be a path:
+# /home/jdoe/bin/ew2ring:jdoe:77:x86
 _DATALINK = re.compile(r"((?:[A-Za-z]:(?=[/\\]))?[^:]*):[^:]*:-?\d*(?::.*)?")
 _PATH = re.compile(r"[A-Za-z]:[/\\]|~|\.{0,2}/")
 _MANY_COLONS = 3
-# Of a header that a full disk cut short the next one, of whoever, may look like a part.
-_NEXT = b"START CLIENT "
+# After a START line that a full disk cut short, the id may contain the next START line.
+_START = b"START CLIENT "
 _FAMILY = re.compile(r"[^\s/:(]+")
+# obspy-1.4.2
 _VERSION = re.compile(r"[-_]?v?\d+(\.\d+)+.*$")
 
 
@@ -28,14 +30,14 @@ class Agent:
 
 
 def parse_agent(raw: bytes) -> Agent:
-    """The agent of a client id.
+    """Return the agent of a client id, without personal data.
 
-    User and process of the DataLink form are dropped, and so is all behind the first colon of what
-    looks like it but is not. Of a program's path, which may lead into somebody's home, the last
-    part is kept.
+    User and process of the DataLink form are dropped, and everything after the first colon of text
+    that only looks like it. Of a program's path, which may be in a home folder, only the last part
+    stays.
     """
-    text = visible(raw.split(_NEXT)[0]).strip()
-    if text in _SILENT:
+    text = visible(raw.split(_START)[0]).strip()
+    if text in _EMPTY:
         return Agent(UNSPECIFIED, UNSPECIFIED)
     match = _DATALINK.fullmatch(text)
     if match:
@@ -51,9 +53,9 @@ def parse_agent(raw: bytes) -> Agent:
 
 
 def family(text: str) -> str:
-    """The program that an agent's ``text`` names, without its version."""
+    """Return the program that an agent's ``text`` names, without its version."""
     if text == UNSPECIFIED:
         return UNSPECIFIED
     word = _FAMILY.search(text)
-    found = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
-    return found or text
+    program = _VERSION.sub("", word[0]).strip(".,;\"'<>[]{})") if word else ""
+    return program or text

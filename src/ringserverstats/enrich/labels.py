@@ -1,10 +1,10 @@
-"""Words that stand in the store for what is not known, and for what decides."""
+"""Values of the store for what is unknown, and for the source of an institution."""
 
-#: Of places, operators and institutions.
+#: Unknown location, network operator or institution.
 UNKNOWN = "unknown"
-#: The place of private, loopback and documentation addresses.
+#: Location of private, loopback and documentation addresses.
 PRIVATE_NETWORK = "private network"
-#: The class of whoever is in no rule.
+#: Class of a client that no rule matches.
 EXTERNAL = "external"
-#: Where an institution is known from.
+#: Source of an institution.
 BY_RULE, BY_DOMAIN, BY_OPERATOR = "rules", "domain", "network operator"

@@ -1,8 +1,8 @@
-"""FDSN networks: what the registry says, and which network a code of a stream stands for on a day.
+"""The FDSN network registry, which resolves reused temporary codes (XP in 2014 → XP2014).
 
-A temporary code (its first character a digit, X, Y or Z) is given again and again. It is extended
-by the year in which the network started that was operating on that day: ``XP`` in 2014 is
-``XP2014``. Source: FDSN Network Codes; the extended code as EIDA and FDSN's registry use it.
+A temporary code (its first character is a digit, X, Y or Z) is assigned repeatedly. It is extended
+by the start year of the network that operated on the day of the data. Source: FDSN Network Codes;
+the extended code as EIDA and FDSN's registry use it.
 """
 
 import csv
@@ -11,16 +11,17 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ringserverstats.enrich.sanitize import visible
 from ringserverstats.errors import ServiceError, SourceError
 
-#: End dates are often stale, and rings send late data: so far from its days a network is taken for
-#: the one that a code stands for, where none was operating.
+#: End dates are often stale, and servers send late data: on a day without an operating network, a
+#: code resolves to the nearest network up to this far away.
 NEAR = timedelta(days=2 * 365)
 _ONE_DAY = timedelta(days=1)
 _FIRST, _LAST = date(1800, 1, 1), date(2200, 12, 31)
@@ -48,15 +49,15 @@ class Network:
 
     @property
     def extended(self) -> str:
-        """Its code, with its start year if it is temporary."""
+        """The code, with the start year if it is temporary."""
         return f"{self.code}{self.first_day.year}" if is_temporary(self.code) else self.code
 
 
 @dataclass(frozen=True)
 class Span:
-    """Days, both inclusive, on which ``code`` stands for ``network``.
+    """Days, both inclusive, on which ``code`` resolves to ``network`` (an extended code).
 
-    ``is_nearest``: none was operating, and it is the nearest.
+    ``is_nearest``: no network was operating, and this is the nearest one.
     """
 
     code: str
@@ -69,18 +70,18 @@ class Span:
 
 
 def is_temporary(code: str) -> bool:
-    """Whether ``code`` is one that several networks have in turn, without its year."""
+    """Return True if ``code`` is a temporary code without a year."""
     return _TEMPORARY.fullmatch(code) is not None
 
 
 def short_of(code: str) -> str | None:
-    """The code without its year, where ``code`` carries one: ``XP`` of ``XP2014``."""
-    found = _WITH_YEAR.fullmatch(code)
-    return found[1] if found else None
+    """Return the code without its year (``XP`` for ``XP2014``); None if it has no year."""
+    match = _WITH_YEAR.fullmatch(code)
+    return match[1] if match else None
 
 
 def spans(networks: Sequence[Network]) -> list[Span]:
-    """What each code stands for, day by day; a code that carries its year already, by that."""
+    """Return what each code, with and without its year, resolves to on all days."""
     by_code: dict[str, list[Network]] = defaultdict(list)
     for network in networks:
         for code in {network.code, network.extended}:
@@ -88,54 +89,55 @@ def spans(networks: Sequence[Network]) -> list[Span]:
     return [span for code in sorted(by_code) for span in _spans_of(code, by_code[code])]
 
 
-def _spans_of(code: str, networks: list[Network]) -> Iterator[Span]:
-    """Of one code: days at which it may change, and what it stands for from each to the next."""
-    if short_of(code) and len({network.name for network in networks}) == 1:
-        one = networks[0]  # which it means whenever its data comes
-        yield Span(code, _FIRST, _LAST, one.extended, one.name, one.doi, is_nearest=False)
-        return
-    days = sorted({day for network in networks for day in _turns(network, networks)})
-    held: Span | None = None
-    for begin, end in zip(days, [*days[1:], _LAST + _ONE_DAY], strict=True):
-        found = _network_on(begin, networks)
-        if found is None:
+def _spans_of(code: str, networks: list[Network]) -> list[Span]:
+    """Return the spans of one code: between the days of change, equal neighbours joined."""
+    if short_of(code) and len({network.name for network in networks}) == 1:  # on all days
+        return [_span(code, _FIRST, _LAST, (networks[0], False))]
+    days = sorted({day for network in networks for day in _changes(network, networks)})
+    spans: list[Span] = []
+    for begin, end in pairwise([*days, _LAST + _ONE_DAY]):
+        resolved = _network_on(begin, networks)
+        if resolved is None:
             continue
-        network, is_nearest = found
-        told = (network.extended, network.name, network.doi, is_nearest)
-        span = Span(code, begin, end - _ONE_DAY, *told)
-        if held and held.last_day + _ONE_DAY == begin and _told(held) == told:
-            span = Span(code, held.first_day, span.last_day, *told)
-        elif held:
-            yield held
-        held = span
-    if held:
-        yield held
+        span = _span(code, begin, end - _ONE_DAY, resolved)
+        if spans and _is_continued(spans[-1], span):
+            span = replace(span, first_day=spans.pop().first_day)
+        spans.append(span)
+    return spans
 
 
-def _told(span: Span) -> tuple[str, str, str | None, bool]:
-    return span.network, span.name, span.doi, span.is_nearest
+def _span(code: str, first: date, last: date, resolved: tuple[Network, bool]) -> Span:
+    network, is_nearest = resolved
+    return Span(code, first, last, network.extended, network.name, network.doi, is_nearest)
 
 
-def _turns(network: Network, others: list[Network]) -> Iterator[date]:
-    """The days from which another network may be the one that is meant."""
+def _is_continued(span: Span, later: Span) -> bool:
+    """Return True if ``later`` follows ``span`` and differs only in its days."""
+    moved = replace(later, first_day=span.first_day, last_day=span.last_day)
+    return span.last_day + _ONE_DAY == later.first_day and moved == span
+
+
+def _changes(network: Network, others: list[Network]) -> Iterator[date]:
+    """Yield the days from which a code may resolve to another network."""
     last = network.last_day or _LAST
-    found = [network.first_day - NEAR, network.first_day, last + _ONE_DAY, last + NEAR + _ONE_DAY]
-    for other in others:  # in the middle of a gap the other one becomes nearer
+    days = [network.first_day - NEAR, network.first_day, last + _ONE_DAY, last + NEAR + _ONE_DAY]
+    for other in others:  # from the middle of a gap the other network is nearer
         if other.first_day > last:
-            found.append(last + (other.first_day - last) // 2 + _ONE_DAY)
-    for day in found:
+            days.append(last + (other.first_day - last) // 2 + _ONE_DAY)
+    for day in days:
         yield min(max(day, _FIRST), _LAST)
 
 
 def _network_on(day: date, networks: list[Network]) -> tuple[Network, bool] | None:
-    """The network that is meant on ``day``, and whether it is only near.
+    """Return the network that a code resolves to on ``day``, and whether it is only the nearest.
 
-    Of several in operation it is the one that started last; of several as near, the earlier one.
+    Of several operating networks it is the one that started last; of several equally near, the
+    earlier one.
     """
-    running = [one for one in networks if one.first_day <= day <= (one.last_day or _LAST)]
-    if running:
-        return max(running, key=lambda one: (one.first_day, one.name)), False
-    near = [(distance, one) for one in networks if (distance := _distance(day, one)) <= NEAR]
+    operating = [each for each in networks if each.first_day <= day <= (each.last_day or _LAST)]
+    if operating:
+        return max(operating, key=lambda each: (each.first_day, each.name)), False
+    near = [(distance, each) for each in networks if (distance := _distance(day, each)) <= NEAR]
     if not near:
         return None
     return min(near, key=lambda pair: (pair[0], pair[1].first_day, pair[1].name))[1], True
@@ -149,14 +151,14 @@ def _distance(day: date, network: Network) -> timedelta:
 
 @dataclass(frozen=True)
 class Registry:
-    """What a registry tells: ``left_out`` counts rows without a code or dates that can be."""
+    """The networks of a registry; ``left_out`` counts rows with an invalid code or date."""
 
     networks: list[Network]
     left_out: int
 
 
 def read_registry(source: str) -> Registry:
-    """The networks of a registry: FDSN's web service, a station service, or a file of either.
+    """Read a registry: FDSN's web service, a station service, or a file of either.
 
     Args:
         source: URL or path; JSON of FDSN's network service, or text of ``fdsnws-station`` at
@@ -164,43 +166,43 @@ def read_registry(source: str) -> Registry:
 
     Raises:
         ServiceError: the URL cannot be read.
-        SourceError: the file cannot be, or it tells no networks.
+        SourceError: the file cannot be read, or there are no networks in it.
     """
     raw = _fetched(source) if re.match(r"https?://", source) else _of_file(source)
     try:
         text = raw.decode("utf-8-sig")
         rows = _json_rows(text) if text.lstrip()[:1] in ("{", "[") else _text_rows(text)
-        told = [_network(*row) for row in rows]
-        found = [network for network in told if network]
+        parsed = [_network(*row) for row in rows]
+        networks = [network for network in parsed if network]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error):
-        found = []
-    if not found:
+        networks = []
+    if not networks:
         raise SourceError(
-            f"{_shown(source)} tells no networks; it should be the JSON of FDSN's network service, "
-            "or the text of a station service (query?level=network&format=text)"
+            f"{_shown(source)} contains no networks. It should be the JSON of FDSN's network "
+            "service, or the text of a station service (query?level=network&format=text)"
         )
-    networks = sorted(
-        set(found), key=lambda one: (one.code, one.first_day, one.name, one.doi or "")
+    unique = sorted(
+        set(networks), key=lambda row: (row.code, row.first_day, row.name, row.doi or "")
     )
-    return Registry(networks, len(told) - len(found))
+    return Registry(unique, len(parsed) - len(networks))
 
 
 def _fetched(url: str) -> bytes:
     if "@" in url.split("?")[0]:
-        raise SourceError("the URL holds a user or password, which are not sent; leave them out")
-    # Here, as they take their time, and reading logs needs them not.
+        raise SourceError("the URL contains a user or password, which are not sent. Leave them out")
+    # Here, as they are slow to import and reading logs does not need them.
     import http.client
     import urllib.request
 
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "ringserverstats"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http(s)
-            return _limited(answer.read(_LARGEST + 1), url)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - http(s)
+            return _limited(response.read(_LARGEST + 1), url)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise ServiceError(
-            f"{_shown(url)} cannot be read ({_printable(reason)}); the networks in the store stay "
-            "as they are. A file does as well: ringserverstats networks refresh FILE"
+            f"{_shown(url)} cannot be read ({_printable(reason)}). The networks in the store stay "
+            "as they are. You can also read a file: ringserverstats networks refresh FILE"
         ) from None
 
 
@@ -215,12 +217,12 @@ def _of_file(path: str) -> bytes:
 
 def _limited(raw: bytes, source: str) -> bytes:
     if len(raw) > _LARGEST:
-        raise SourceError(f"{_shown(source)} is larger than {_LARGEST >> 20} MiB: no registry")
+        raise SourceError(f"{_shown(source)} is larger than {_LARGEST >> 20} MiB: not a registry")
     return raw
 
 
 def _shown(source: str) -> str:
-    """``source`` without its query, which may hold a key."""
+    """Return ``source`` without its query, which may contain a key."""
     return _printable(source.split("?")[0])
 
 
@@ -241,16 +243,15 @@ def _text_rows(text: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _network(code: str, start: str, end: str | None, name: str, doi: str | None) -> Network | None:
-    """One network; None where its code or dates are none."""
+    """Return one network; None if its code or dates are invalid."""
     try:
         first = date.fromisoformat(start[:10])
-        last = date.fromisoformat(end[:10]) if end else None
+        last = date.fromisoformat(end[:10]) if end else _LAST
     except (TypeError, ValueError):
         return None
-    if last is not None and last.year > _LAST.year - 1:  # the far end of time: in operation
-        last = None
-    if not _CODE.fullmatch(code) or first < _FIRST or (last is not None and last < first):
+    if not _CODE.fullmatch(code) or not _FIRST <= first <= last:
         return None
-    found = _DOI.search(doi or "")
+    is_operating = last.year >= _LAST.year
+    match = _DOI.search(doi or "")
     text = visible(str(name or "").encode("utf-8", "replace"))[:_LONGEST_NAME].strip()
-    return Network(code, first, last, text, found[1] if found else None)
+    return Network(code, first, None if is_operating else last, text, match[1] if match else None)

@@ -1,11 +1,11 @@
-"""Batches as the rows that a store keeps: ids instead of texts, days instead of times."""
+"""Batches as rows of the store's tables: ids instead of texts, days instead of times."""
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ import pyarrow as pa
 from ringserverstats.enrich.agents import Agent, parse_agent
 from ringserverstats.enrich.geoip import GeoIP, Location, locations_of
 from ringserverstats.enrich.log_status import LOG_INTERVALS, REJECTS
-from ringserverstats.enrich.pseudonyms import alias_of, number, pseudonym
-from ringserverstats.enrich.rules import Kept, Rules, domain_of
+from ringserverstats.enrich.pseudonyms import client_pseudonym, number, pseudonym
+from ringserverstats.enrich.rules import RuleInput, Rules, domain_of
 from ringserverstats.enrich.sanitize import clean
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
@@ -23,8 +23,8 @@ from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s
 from ringserverstats.logs.days import NO_HOUR, Days
 
 _DAY = 86_400
-_MOST_REMEMBERED = 50_000
-_MOST_BYTES = 1 << 24  # of names of streams, which may be as long as a line
+_MOST_CACHED = 50_000
+_MOST_BYTES = 1 << 24  # of stream names, which may be as long as a line
 _MOST_CELLS = 1 << 25
 _ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 96 MB that DuckDB reads with
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -45,7 +45,7 @@ ENTRIES = pa.schema(
         ("bytes", pa.int64()),
         ("packets", pa.int64()),
         ("transfers", pa.int32()),
-        ("repeats", pa.bool_()),  # names a stream twice, as where two spellings of it are one
+        ("repeats", pa.bool_()),  # has a stream twice, for example in two spellings
     ]
 )
 TRANSFERS = pa.schema(
@@ -69,7 +69,7 @@ CLIENTS = pa.schema(
         ("host", pa.string()),
     ]
 )
-#: What is as true when it was read comes first; what the rules decide follows.
+#: What held when the log was read comes first; what the rules decide follows.
 CLIENT_PROFILES = pa.schema(
     [
         ("client_profile", pa.int64()),
@@ -91,13 +91,13 @@ CLIENT_PROFILES = pa.schema(
         ("class", pa.string()),
         ("institution", pa.string()),
         ("institution_source", pa.string()),
-        ("month", pa.date32()),  # the only one that it is of, once that is pruned
+        ("month", pa.date32()),  # of a pruned month: the only month with this profile
     ]
 )
-#: Server and client of a connection, or of several.
+#: Server and client of one connection or of several.
 Ends: TypeAlias = tuple[int | Int32s, int | Int64s]
 
-#: The columns that an client_profile's id is made of.
+#: The columns that the id of a client profile is computed from.
 AS_READ = tuple(CLIENT_PROFILES.names[1 : CLIENT_PROFILES.names.index("class")])
 
 IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
@@ -107,8 +107,8 @@ IMPORTED = pa.schema([("server", pa.int32()), ("day", pa.date32())])
 class Rows:
     """Tables of the schemas above. ``transfers.row`` is the row of its entry in ``entries``.
 
-    ``log_intervals`` and ``rejects`` (schemas in ``notes``) tell of logs, not of the entries;
-    ``imported_days`` are days whose entries are the history of another program: no others count then.
+    ``log_intervals`` and ``rejects`` (schemas in ``log_status``) describe logs, not entries.
+    ``imported_days`` are days with the history of another program: no other entries count there.
     """
 
     entries: pa.Table = field(default_factory=ENTRIES.empty_table)
@@ -123,12 +123,12 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many rows a batch counts it as: one of many clients takes more memory to write."""
+        """Rows for the size of a batch; entries count more, as clients take memory to write."""
         return _ROWS_OF_ENTRY * len(self.entries) + len(self.transfers) + len(self.rejects)
 
 
 def join(parts: list[Rows]) -> Rows:
-    """All rows of ``parts``, which are not empty, in their order."""
+    """Return all rows of ``parts``, which are not empty, in their order."""
     first = np.cumsum([0, *(len(part.entries) for part in parts)])
     transfers = [
         part.transfers.set_column(
@@ -138,88 +138,65 @@ def join(parts: list[Rows]) -> Rows:
         )
         for part, start in zip(parts, first.tolist(), strict=False)
     ]
-    return Rows(
-        pa.concat_tables([part.entries for part in parts]),
-        pa.concat_tables(transfers),
-        *(
-            pa.concat_tables([getattr(part, name) for part in parts])
-            for name in (
-                *(
-                    "streams",
-                    "agents",
-                    "clients",
-                    "client_profiles",
-                    "log_intervals",
-                    "rejects",
-                    "imported_days",
-                ),
-            )
-        ),
-    )
+    tables = {
+        table.name: pa.concat_tables([getattr(part, table.name) for part in parts])
+        for table in fields(Rows)
+        if table.name != "transfers"
+    }
+    return Rows(transfers=pa.concat_tables(transfers), **tables)
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """What is kept of one `Peer`: the rows of the tables of these names."""
+    """Rows of one client profile, in the tables of these names."""
 
     client_profile: tuple[Any, ...]
     client: tuple[Any, ...]
     agent: tuple[Any, ...]
 
 
-class Enricher:
-    """Looks up each unique client, agent and stream once.
+@dataclass(frozen=True)
+class EnrichOptions:
+    """How clients are identified and described.
 
     Args:
-        keys: the store's keys.
-        ipv6_prefix: how many bits of an IPv6 address tell a client.
-        keep_hosts: also keep addresses and host names in clear.
-        geography: tells places; None: there are none.
-        rules: tell classes and institutions.
+        ipv6_prefix: bits of an IPv6 address that identify a client.
+        keep_hosts: also store addresses and host names in clear text.
+        geoip: looks up locations; None: they are unknown.
+        rules: classify clients; None: all are external.
     """
 
-    def __init__(
-        self,
-        keys: Keys,
-        *,
-        ipv6_prefix: int,
-        keep_hosts: bool,
-        geoip: GeoIP | None = None,
-        rules: Rules | None = None,
-    ) -> None:
+    ipv6_prefix: int
+    keep_hosts: bool = False
+    geoip: GeoIP | None = None
+    rules: Rules | None = None
+
+
+class Enricher:
+    """Turns batches into rows. Looks up each unique client, agent and stream once.
+
+    Args:
+        keys: the keys of the store.
+        options: how clients are identified and described.
+    """
+
+    def __init__(self, keys: Keys, options: EnrichOptions) -> None:
         self._keys = keys
-        self._ipv6_prefix = ipv6_prefix
-        self._keep_hosts = keep_hosts
-        self._geography = geoip
-        self._rules = (rules or Rules()).in_pseudonyms(keys.users)
-        self._agent = lru_cache(_MOST_REMEMBERED)(self._new_agent)
+        self._options = options
+        self._rules = (options.rules or Rules()).in_pseudonyms(keys.users)
+        self._agent = lru_cache(_MOST_CACHED)(self._new_agent)
         self._streams = STREAMS.empty_table()
         self._row_of: dict[bytes, int] = {}  # in `_streams`
         self._profiles: dict[tuple[Peer, str], _Profile] = {}
 
     def rows(self, batch: Batch, ids: Ids, days: Days, *, server: int) -> Rows:
-        """The rows of ``batch``, of which ``ids`` and ``days`` tell each entry's id and day."""
-        # Empty and rejected blocks tell of clients and streams too: they count nowhere.
-        used = np.flatnonzero(_used(batch.stream, batch.streams))
-        streams = self._streams_of([batch.streams[index] for index in used.tolist()])
-        stream_ids = np.zeros(len(batch.streams), np.int64)
-        stream_ids[used] = streams["stream"].to_numpy()
-        ways = [(peer, direction) for peer in batch.peers for direction in DIRECTIONS]
-        way = batch.peer * np.int32(len(DIRECTIONS)) + batch.direction
-        client_profiles = self._profiles_of(
-            [
-                (peer, direction) if peer and used else None
-                for (peer, direction), used in zip(ways, _used(way, ways), strict=True)
-            ]
-        )
-        told = np.array(
-            [(one.client_profile[0], one.client[0]) if one else (0, 0) for one in client_profiles],
-            np.int64,
-        ).reshape(-1, 2)[way]
-        protocols = np.array(
-            [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers], np.int8
-        )
-        unique = {one.client_profile[0]: one for one in client_profiles if one}.values()
+        """Return the rows of ``batch`` with the id and the day of each entry."""
+        streams, stream_ids = self._streams_of(batch)
+        profiles, profile = self._profiles_of(batch)
+        profile_ids = np.array([row.client_profile[0] for row in profiles], np.int64)[profile]
+        client_ids = np.array([row.client[0] for row in profiles], np.int64)[profile]
+        protocols = [PROTOCOLS.index(peer.protocol) if peer else 0 for peer in batch.peers]
+        protocol = np.array(protocols, np.int8)[batch.peer]
         entries = pa.table(
             [
                 np.full(len(batch), server, np.int32),
@@ -229,9 +206,9 @@ class Enricher:
                 pa.array(days.day.astype(np.int32)).cast(pa.date32()),
                 pa.array(days.hour, mask=days.hour == NO_HOUR),
                 pa.DictionaryArray.from_arrays(batch.direction, list(DIRECTIONS)),
-                pa.DictionaryArray.from_arrays(protocols[batch.peer], list(PROTOCOLS)),
-                told[:, 0],
-                _connections(server, told[:, 1], batch.connect_time),
+                pa.DictionaryArray.from_arrays(protocol, list(PROTOCOLS)),
+                profile_ids,
+                _connections(server, client_ids, batch.connect_time),
                 batch.bytes,
                 batch.packets,
                 batch.transfers,
@@ -240,21 +217,30 @@ class Enricher:
             schema=ENTRIES,
         )
         transfers = pa.table(
-            [batch.entry, stream_ids[batch.stream], batch.stream_bytes, batch.stream_packets],
-            schema=TRANSFERS,
+            [batch.entry, stream_ids, batch.stream_bytes, batch.stream_packets], schema=TRANSFERS
         )
+        unique = {row.client_profile[0]: row for row in profiles}.values()
         return Rows(
             entries,
             transfers,
             streams,
-            _table([one.agent for one in unique], AGENTS),
-            _table([one.client for one in unique], CLIENTS),
-            _table([one.client_profile for one in unique], CLIENT_PROFILES),
+            _table([row.agent for row in unique], AGENTS),
+            _table([row.client for row in unique], CLIENTS),
+            _table([row.client_profile for row in unique], CLIENT_PROFILES),
         )
 
-    def _streams_of(self, raws: Sequence[bytes]) -> pa.Table:
-        """The rows of the streams ``raws``, each of which is read once."""
-        if len(self._streams) > _MOST_REMEMBERED or self._streams.nbytes > _MOST_BYTES:
+    def _streams_of(self, batch: Batch) -> tuple[pa.Table, Int64s]:
+        """Return the rows of the streams of ``batch``, and the stream id of each transfer."""
+        # Streams of empty and rejected blocks only are left out.
+        used = np.flatnonzero(np.bincount(batch.stream, minlength=len(batch.streams)))
+        streams = self._stream_rows([batch.streams[index] for index in used.tolist()])
+        ids = np.zeros(len(batch.streams), np.int64)
+        ids[used] = streams["stream"].to_numpy()
+        return streams, ids[batch.stream]
+
+    def _stream_rows(self, raws: Sequence[bytes]) -> pa.Table:
+        """Return the rows of the streams ``raws``, which are parsed once and cached."""
+        if len(self._streams) > _MOST_CACHED or self._streams.nbytes > _MOST_BYTES:
             self._row_of.clear()
             self._streams = STREAMS.empty_table()
         new = [raw for raw in raws if raw not in self._row_of]
@@ -264,34 +250,46 @@ class Enricher:
             self._streams = pa.concat_tables([self._streams, rows]).combine_chunks()
         return self._streams.take(pa.array([self._row_of[raw] for raw in raws], pa.int64()))
 
-    def _profiles_of(self, ways: Sequence[tuple[Peer, str] | None]) -> list[_Profile | None]:
-        """Of each way who reads so; places of all that are new are looked up at once."""
-        if len(self._profiles) > _MOST_REMEMBERED:
-            self._profiles.clear()
-        new = [way for way in ways if way and way not in self._profiles]
-        places = locations_of([peer.address for peer, _ in new], self._geography)
-        for way, place in zip(new, places, strict=True):
-            self._profiles[way] = self._new_profile(*way, place)
-        return [self._profiles[way] if way else None for way in ways]
+    def _profiles_of(self, batch: Batch) -> tuple[list[_Profile], Int64s]:
+        """Return the client profiles of ``batch``, and each entry's index into them.
 
-    def _new_profile(self, peer: Peer, direction: str, place: Location) -> _Profile:
-        keys = self._keys
-        who = peer.host if peer.address is None else peer.address
-        alias = alias_of(who, keys.clients, ipv6_prefix=self._ipv6_prefix)
-        client = number(alias)
+        There is a profile for each peer and direction that entries have; some may be equal.
+        """
+        code = batch.peer * np.int64(len(DIRECTIONS)) + batch.direction
+        used = np.flatnonzero(np.bincount(code, minlength=0))
+        numbers = [divmod(pair, len(DIRECTIONS)) for pair in used.tolist()]
+        # An entry without a valid peer is rejected.
+        pairs = [(cast(Peer, batch.peers[peer]), DIRECTIONS[way]) for peer, way in numbers]
+        if len(self._profiles) > _MOST_CACHED:
+            self._profiles.clear()
+        new = [pair for pair in pairs if pair not in self._profiles]
+        locations = locations_of([peer.address for peer, _ in new], self._options.geoip)
+        for (peer, direction), location in zip(new, locations, strict=True):
+            self._profiles[peer, direction] = self._new_profile(peer, direction, location)
+        return [self._profiles[pair] for pair in pairs], np.searchsorted(used, code)
+
+    def _new_profile(self, peer: Peer, direction: str, location: Location) -> _Profile:
+        keys, keep_hosts = self._keys, self._options.keep_hosts
+        client_text = client_pseudonym(
+            peer.host if peer.address is None else peer.address,
+            keys.clients,
+            ipv6_prefix=self._options.ipv6_prefix,
+        )
+        client = number(client_text)
         agent_number, agent = self._agent(peer.agent)
         user = None if peer.user is None else pseudonym(keys.users, peer.user)
         matched_rules = self._rules.matched_rules(peer.address, peer.host)
         domain = domain_of(peer.host, peer.address)
-        kept = Kept(matched_rules, domain, agent.text, user, direction, place.organisation)
-        as_read = (client, agent_number, user, direction, *place, domain, matched_rules)
-        client_profile = client_profile_id(keys, as_read)
-        address = str(peer.address) if self._keep_hosts and peer.address else None
-        host = clean(peer.host.encode("utf-8", "replace")) if self._keep_hosts else None
-        decided = (self._rules.class_of(kept), *self._rules.institution_of(kept))
+        rule_input = RuleInput(
+            matched_rules, domain, agent.text, user, direction, location.organisation
+        )
+        as_read = (client, agent_number, user, direction, *location, domain, matched_rules)
+        decided = (self._rules.class_of(rule_input), *self._rules.institution_of(rule_input))
+        address = str(peer.address) if keep_hosts and peer.address else None
+        host = clean(peer.host.encode("utf-8", "replace")) if keep_hosts else None
         return _Profile(
-            client_profile=(client_profile, *as_read, *decided, None),
-            client=(client, alias, address, host),
+            client_profile=(client_profile_id(keys, as_read), *as_read, *decided, None),
+            client=(client, client_text, address, host),
             agent=(agent_number, agent.text, agent.family),
         )
 
@@ -305,22 +303,20 @@ class Enricher:
         return stream_id(self._keys, stream.name), stream.name, *codes, stream.type
 
 
-def _used(index: Int32s, values: Sequence[object]) -> npt.NDArray[np.bool_]:
-    """Which of ``values`` stand in ``index``."""
-    found: npt.NDArray[np.bool_] = np.bincount(index, minlength=len(values)) > 0
-    return found
-
-
 def _repeats(batch: Batch, stream_ids: Int64s) -> npt.NDArray[np.bool_]:
-    """Which entries of ``batch`` name a stream twice."""
+    """Return which entries of ``batch`` have a stream twice.
+
+    Args:
+        stream_ids: stream id of each transfer.
+    """
     unique, code = np.unique(stream_ids, return_inverse=True)
     repeats = np.zeros(len(batch), np.bool_)
     cells = len(batch) * len(unique)
-    pairs = batch.entry * np.int64(len(unique)) + code[batch.stream]
-    if cells <= _MOST_CELLS:  # ten times as fast as to sort
-        told = np.zeros(cells, np.bool_)
-        told[pairs] = True
-        if np.count_nonzero(told) == len(pairs):
+    pairs = batch.entry * np.int64(len(unique)) + code
+    if cells <= _MOST_CELLS:  # ten times as fast as sorting
+        is_used = np.zeros(cells, np.bool_)
+        is_used[pairs] = True
+        if np.count_nonzero(is_used) == len(pairs):
             return repeats
     pairs.sort()
     repeats[pairs[1:][pairs[1:] == pairs[:-1]] // len(unique)] = True
@@ -343,25 +339,26 @@ def _uuids(ids: Ids) -> pa.Array:
 
 
 def stream_id(keys: Keys, name: str) -> int:
-    """The id of the stream called ``name``."""
+    """Return the id of the stream ``name``."""
     return _id(keys.names, b"stream", name)
 
 
 def agent_id(keys: Keys, name: str) -> int:
-    """The id of the agent called ``name``."""
+    """Return the id of the agent ``name``."""
     return _id(keys.names, b"agent", name)
 
 
 def client_profile_id(keys: Keys, as_read: Sequence[object]) -> int:
-    """The id of who reads: of the values of `AS_READ`.
+    """Return the id of a client profile with the values of `AS_READ`.
 
-    An client_profile that was read by a release that knew no places has neither these nor a direction.
+    A profile from a release without locations has neither these nor a direction.
     """
     client, agent, user, direction, *rest = as_read
     parts = struct.pack("<qq", client, agent).hex() + str(user or "")
     if direction is not None:
-        parts += "\n".join(["", *["" if one is None else str(one) for one in (direction, *rest)]])
-    return _id(keys.names, b"client_profile", parts)
+        texts = ["" if value is None else str(value) for value in (direction, *rest)]
+        parts += "\n".join(["", *texts])
+    return _id(keys.names, b"origin", parts)  # its name when the first ids were made
 
 
 def _id(key: bytes, kind: bytes, text: str) -> int:
@@ -372,9 +369,9 @@ def _id(key: bytes, kind: bytes, text: str) -> int:
 
 
 def _connections(server: int | Int32s, client: int | Int64s, connect_time: Int64s) -> Int64s:
-    """Ids of (server, client, connect time): two rounds of the SplitMix64 finaliser.
+    """Return ids of (server, client, connect time): two rounds of the SplitMix64 finaliser.
 
-    A client's id is 64 bits that nobody can choose, so nothing stronger is needed.
+    Nothing stronger is needed, as a client's id is 64 bits that a client cannot choose.
     """
     with np.errstate(over="ignore"):
         mixed = _mix(_bits(client) + _bits(server))
@@ -382,9 +379,9 @@ def _connections(server: int | Int32s, client: int | Int64s, connect_time: Int64
 
 
 def moved_connections(connection: Int64s, before: Ends, after: Ends) -> Int64s:
-    """What ids of connections between the ends ``before`` would be, had they been ``after``.
+    """Return the ids of connections whose server and client change from ``before`` to ``after``.
 
-    The mixing can be undone, which gives the connect time that is kept nowhere else.
+    Inverting the hash gives the connect time, which is stored nowhere else.
     """
     server, client = before
     with np.errstate(over="ignore"):
@@ -404,7 +401,7 @@ def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _unmix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """What `_mix` was given: its steps undone, the last one first."""
+    """Invert `_mix`."""
     value = value ^ (value >> np.uint64(31)) ^ (value >> np.uint64(62))
     value = value * np.uint64(pow(_SECOND, -1, 1 << 64))
     value = value ^ (value >> np.uint64(27)) ^ (value >> np.uint64(54))

@@ -1,9 +1,8 @@
-"""The operator's rules: which clients are what to the centre, and whose they are.
+"""The operator's rules, which decide the class and the institution of a client.
 
-A rule holds where all that it names holds: one of its ``networks`` or ``domains``, one of its
-``agents`` (with ``*`` and ``?``), one of its ``users``, its ``direction``. The first one that holds
-and names a ``class`` decides the class, the first one that names an ``institution`` the
-institution.
+A rule matches if all its conditions do: one of its ``networks`` or ``domains``, one of its
+``agents`` (with ``*`` and ``?``), one of its ``users``, its ``direction``. The first matching rule
+with a ``class`` decides the class, the first one with an ``institution`` the institution.
 """
 
 import re
@@ -25,7 +24,7 @@ from ringserverstats.enrich.pseudonyms import Address, pseudonym, unmapped
 from ringserverstats.errors import UsageError
 
 _SEPARATOR = ","
-# Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are told in these (xn--).
+# Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are encoded (xn--).
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?")
 _Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
 _Domain = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$")]
@@ -34,7 +33,7 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^[^,\x00-\x1f\x7f]{1,100}$")]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_": "class"}):
-    """One rule. ``name`` stays when the rest changes, but for its networks and domains."""
+    """One rule. Matches of its networks and domains are stored by its ``name``."""
 
     name: _Name
     class_: _Word | None = None
@@ -47,12 +46,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
 
     @property
     def is_of_address(self) -> bool:
-        """Whether it asks for what is not kept: the address or the host name."""
+        """Whether it needs the address or the host name, which are not stored."""
         return bool(self.networks or self.domains)
 
-    def held(self, kept: "Kept") -> bool:
-        """Whether one of its networks or domains held, as far as what is kept tells."""
-        return self.name in kept.names or kept.domain in [one.lower() for one in self.domains]
+    def matched_address(self, client: "RuleInput") -> bool:
+        """Return True if one of its networks or domains matched when the log was read."""
+        return self.name in client.names or client.domain in [
+            domain.lower() for domain in self.domains
+        ]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,11 +61,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of who reads, as far as rules ask for it.
+class RuleInput:
+    """Stored values of a client profile that rules test.
 
-    ``matched_rules`` are the names of all rules whose networks or domains held when the log was read,
-    joined by commas; ``user`` is a pseudonym.
+    ``matched_rules`` are the names of the rules with a network or domain that matched when the log
+    was read, joined by commas. ``user`` is a pseudonym.
     """
 
     matched_rules: str
@@ -76,7 +77,7 @@ class Kept:
 
     @property
     def names(self) -> list[str]:
-        """Those of ``matched_rules``."""
+        """``matched_rules`` as a list."""
         return self.matched_rules.split(_SEPARATOR) if self.matched_rules else []
 
 
@@ -90,7 +91,7 @@ class Rules:
         ]
 
     def in_pseudonyms(self, key: bytes) -> "Rules":
-        """These, with users as a store with that key knows them."""
+        """Return these rules with their users as pseudonyms of the store with that key."""
         return Rules(
             tuple(
                 replace(rule, users=tuple(pseudonym(key, user) for user in rule.users))
@@ -99,66 +100,68 @@ class Rules:
         )
 
     def matched_rules(self, address: Address | None, host: str) -> str:
-        """The names of the rules whose networks or domains hold."""
+        """Return the names of the rules with a network or domain that matches."""
         names = [
             rule.name
             for rule, networks in zip(self.rules, self._networks, strict=True)
-            if _is_in(address, networks) or any(_is_below(host, one) for one in rule.domains)
+            if _is_in(address, networks) or any(_is_below(host, domain) for domain in rule.domains)
         ]
         return _SEPARATOR.join(names)
 
-    def class_of(self, kept: Kept) -> str:
-        """The class of a client."""
-        return next((rule.class_ for rule in self._holding(kept) if rule.class_), EXTERNAL)
+    def class_of(self, client: RuleInput) -> str:
+        """Return the class of a client."""
+        return next((rule.class_ for rule in self._matching(client) if rule.class_), EXTERNAL)
 
-    def institution_of(self, kept: Kept) -> tuple[str | None, str | None]:
-        """Whose a client is, and where that is known from."""
-        for rule in self._holding(kept):
+    def institution_of(self, client: RuleInput) -> tuple[str | None, str | None]:
+        """Return the institution of a client, and its source."""
+        for rule in self._matching(client):
             if rule.institution:
                 return rule.institution, BY_RULE
-        if kept.domain:
-            return kept.domain, BY_DOMAIN
-        return kept.organisation, BY_OPERATOR if kept.organisation else None
+        if client.domain:
+            return client.domain, BY_DOMAIN
+        return client.organisation, BY_OPERATOR if client.organisation else None
 
-    def _holding(self, kept: Kept) -> Iterator[Rule]:
+    def _matching(self, client: RuleInput) -> Iterator[Rule]:
         for rule in self.rules:
             if (
-                (not rule.is_of_address or rule.held(kept))
-                and (not rule.agents or any(fnmatchcase(kept.agent, one) for one in rule.agents))
-                and (not rule.users or kept.user in rule.users)
-                and rule.direction in (None, kept.direction)
+                (not rule.is_of_address or rule.matched_address(client))
+                and (
+                    not rule.agents or any(fnmatchcase(client.agent, name) for name in rule.agents)
+                )
+                and (not rule.users or client.user in rule.users)
+                and rule.direction in (None, client.direction)
             ):
                 yield rule
 
 
 def load(path: Path | None) -> Rules:
-    """The rules of a file; none without it.
+    """Read a file of rules; no rules without a file.
 
     Raises:
-        UsageError: it cannot be read, or is no file of rules; the message says where it is wrong.
+        UsageError: the file cannot be read or is invalid; the message has the position.
     """
     if path is None:
         return Rules()
     try:
-        told = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
-        names = [rule.name for rule in told.rule]
-        for rule in told.rule:
+        rules = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).rule
+        names = [rule.name for rule in rules]
+        for rule in rules:
             if names.count(rule.name) > 1:
                 raise ValueError(f"two rules are called {rule.name!r}")
             if rule.class_ is None and rule.institution is None:
-                raise ValueError(f"the rule {rule.name!r} names no class and no institution")
-        return Rules(told.rule)
+                raise ValueError(f"the rule {rule.name!r} has no class and no institution")
+        return Rules(rules)
     except OSError as error:
         raise UsageError(f"the rules {path} cannot be read: {error.strerror}") from None
     except ValueError as error:  # which msgspec's and tomllib's errors are
-        raise UsageError(f"the rules {path} are wrong: {error}; see docs/clients.md") from None
+        raise UsageError(f"the rules {path} are invalid: {error}. See docs/clients.md") from None
 
 
 def domain_of(host: str, address: Address | None) -> str | None:
-    """The registrable domain of a host name (``ethz.ch`` of ``sc3.ethz.ch``), where it has one.
+    """Return the registrable domain of a host name (``ethz.ch`` for ``sc3.ethz.ch``).
 
-    None also of a name whose registrable part holds the address, and of what no registry gives out,
-    as whoever connects chooses what its reverse name is.
+    None if there is no registered one, or if it contains the address: a client chooses its own
+    reverse name.
     """
     domain: str | None = _suffixes().privatesuffix(host.rstrip(".").lower())
     if domain is None or not _DOMAIN.fullmatch(domain):
@@ -171,7 +174,7 @@ def domain_of(host: str, address: Address | None) -> str | None:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    """Of registries alone: names that hosting firms give out may hold an address."""
+    """Only suffixes of registries: names from hosting companies may contain an address."""
     return PublicSuffixList(accept_unknown=False, only_icann=True)
 
 

@@ -1,21 +1,21 @@
-"""Text that strangers chose, made safe to store and to show."""
+"""Make text from strangers safe to store and to show."""
 
-#: Characters that are kept of a client id or stream name.
+#: Characters of a client id or stream name that are stored.
 LONGEST_TEXT = 100
 
 
 def clean(raw: bytes) -> str:
-    r"""``raw`` as text: invalid UTF-8 and all that is no visible character as ``\x..``, cut."""
+    r"""Return ``raw`` as text like `visible`, cut to `LONGEST_TEXT` characters."""
     return cut(visible(raw))
 
 
 def cut(text: str) -> str:
-    """As much of ``text`` as is kept."""
+    """Return ``text`` cut to `LONGEST_TEXT` characters."""
     return text[:LONGEST_TEXT].strip()
 
 
 def visible(raw: bytes) -> str:
-    r"""``raw`` as text in which all that cannot be seen is written as ``\x..``."""
+    r"""Return ``raw`` as text; invalid UTF-8 and invisible characters become ``\x..``."""
     text = raw.decode("utf-8", "backslashreplace")
     if not text.isprintable():
         text = "".join(

@@ -1,8 +1,8 @@
 """Stream ids as network, station, location, channel and packet type.
 
-``FR_CIEL_00_HHZ/MSEED`` is how releases before v4 write an id, ``FDSN:FR_CIEL_00_H_H_Z/MSEED`` how
-v4 does (FDSN source identifiers 1.0: network, station, location, band, source, subsource); both are
-one stream. A DataLink client may feed data under any other name without a space.
+Releases before v4 write ``FR_CIEL_00_HHZ/MSEED``, v4 writes ``FDSN:FR_CIEL_00_H_H_Z/MSEED`` (FDSN
+source identifiers 1.0: network, station, location, band, source, subsource); both are one stream.
+A DataLink client may send data under any other name without a space.
 """
 
 import re
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from ringserverstats.enrich.sanitize import clean
 
 _CODE = r"[A-Za-z0-9-]"
+# FDSN:FR_CIEL_00_H_H_Z and FR_CIEL_00_HHZ
 _IDENTIFIER = re.compile(
     rf"(?:FDSN:)?({_CODE}{{1,8}})_({_CODE}{{1,8}})_({_CODE}{{0,8}})_"
     rf"({_CODE}{{1,8}}|{_CODE}*_{_CODE}+_{_CODE}*)",
     re.ASCII,
 )
+# H_H_Z
 _SINGLE = re.compile(r"(.)_(.)_(.)")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """``name`` identifies it; the codes are None where it is no source identifier."""
+    """``name`` identifies the stream; the codes are None if it is not a source identifier."""
 
     name: str
     network: str | None
@@ -32,7 +34,7 @@ class Stream:
 
 
 def parse_stream(raw: bytes) -> Stream:
-    """What a stream id of a log tells."""
+    """Parse a stream id of a log."""
     name = clean(raw)
     identifier, slash, packet_type = name.rpartition("/")
     if not slash:

@@ -1,1 +1,1 @@
-"""What a ringserver wrote, as batches of columns."""
+"""Usage logs of ringserver as batches of columns."""

@@ -1,25 +1,25 @@
-"""Addresses as they stand in logs."""
+"""IP addresses in logs."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-# Every piece of a log has the same ones again.
-_KEPT = 1 << 12
-# An address with a scope may be as long as a line, which is not kept.
-_USUAL = 64
+# The same addresses occur in every piece of a log.
+_CACHED = 1 << 12
+# An address with a scope may be as long as a line, which is not cached.
+_LONGEST_CACHED = 64
 
 
 def address(text: bytes) -> IPv4Address | IPv6Address:
-    """The address that ``text`` is.
+    """Return ``text`` as an address.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an IP address.
     """
-    return _kept(text) if len(text) <= _USUAL else _read(text)
+    return _cached(text) if len(text) <= _LONGEST_CACHED else _read(text)
 
 
 def _read(text: bytes) -> IPv4Address | IPv6Address:
     return ip_address(text.decode("ascii", "replace"))
 
 
-_kept = lru_cache(_KEPT)(_read)
+_cached = lru_cache(_CACHED)(_read)

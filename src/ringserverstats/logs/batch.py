@@ -1,7 +1,7 @@
-"""The columns that a log becomes: the contract between this room and all others.
+"""The columns that every log format is parsed into.
 
 Times are whole seconds since 1970-01-01T00:00:00Z. ``bytes`` counts the payload of the records
-handed to (TX) or taken from (RX) a client, as the server logged it. Row order is log order.
+sent to (TX) or received from (RX) a client, as the server logged it. Row order is log order.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Int8s = npt.NDArray[np.int8]
 Ids = npt.NDArray[np.void]  # 16 bytes each
 Name = bytes  # as `Batch` has a column of that name
 
-#: The value of ``Entries.start_time`` where the log does not tell it (text logs).
+#: The value of ``Batch.start_time`` for text logs, which do not have it.
 UNSPECIFIED = np.iinfo(np.int64).min
 
 DIRECTIONS = ("TX", "RX")
@@ -28,9 +28,12 @@ MOST_STREAMS = 100_000
 
 @dataclass(frozen=True)
 class Peer:
-    """Who connected and how, as one header tells it. Never stored as it is: see ``enrich``.
+    """A client and its connection, as one START line describes them. ``enrich`` pseudonymises it.
 
-    Without an address, as in histories that were not kept by us, the host stands for the client.
+    Args:
+        address: None in imported histories, where the host identifies the client.
+        agent: client id or user agent.
+        user: authenticated user, if any.
     """
 
     address: IPv4Address | IPv6Address | None
@@ -42,10 +45,13 @@ class Peer:
 
 @dataclass(frozen=True)
 class Reject:
-    """Consecutive lines that could not be counted, and why. Holds nothing of their text.
+    """Consecutive lines that are not counted, without their text.
 
-    ``digest`` is 16 bytes, keyed, over the lines: the same as an entry's made of them; where there
-    are no lines, as of an input that cannot be read, over what stands for it.
+    Args:
+        line: number of the first line.
+        lines: number of lines; 0 if the input cannot be read.
+        digest: 16 bytes, keyed, over the lines, as for an entry; without lines, over the file's
+            name.
     """
 
     line: int
@@ -65,8 +71,9 @@ class Batch:
     Per transfer (m rows): ``entry`` (row of its entry), ``stream`` (index into ``streams``),
     ``stream_bytes``, ``stream_packets``.
 
-    The rest counts what is no entry: ``empty`` blocks without a stream, ``incomplete`` ones at the
-    end of an input that may still grow, ``access`` log lines, ``blank`` lines.
+    Counts: ``empty`` blocks (without a stream), ``incomplete`` entries (at the end of an input that
+    may still grow) and their ``incomplete_lines``, ``access`` log lines, ``blank`` lines, and all
+    other ``lines``.
     """
 
     digest: Ids

@@ -4,9 +4,9 @@ The rules, in order:
 
 1. the file's name gives an interval of at most 25 hours: the date of the interval's middle;
    a longer one: the local date of max(connect time, the name's start);
-2. JSON without a name: the local date of ``log_start_time``;
+2. JSON Lines without a name: the local date of ``log_start_time``;
 3. text without a name: the local date of max(connect time, local midnight before the log time
-   less 5 s). The server may need those seconds to write its blocks at midnight.
+   less 5 s). The server may take those seconds to write its blocks at midnight.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from ringserverstats.logs.batch import UNSPECIFIED, Batch, Int8s, Int64s
 from ringserverstats.logs.names import FileName
 
 NO_HOUR = -1
-_WRITING = 5
+_WRITE_SECONDS = 5
 _DAY = 86_400
-_QUARTER = 900  # offsets from UTC change at quarters of an hour only
+_QUARTER = 900  # seconds; offsets from UTC change only at quarters of an hour
 _EARLY, _LATE = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -28,8 +28,8 @@ _EARLY, _LATE = timedelta(minutes=1), timedelta(hours=1)
 class Days:
     """Per entry: ``day`` (days since 1970-01-01), ``hour`` (local, or `NO_HOUR`).
 
-    ``guessed`` counts the entries of rule 3; ``contradicts`` says that the log times do not fit
-    the interval of the name in the server's time zone.
+    ``guessed`` counts the entries of rule 3. ``contradicts``: the log times are outside the
+    interval of the file's name in the server's time zone.
     """
 
     day: Int64s
@@ -39,7 +39,7 @@ class Days:
 
 
 def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
-    """The day of each entry of ``batch``, read from a file with ``name``."""
+    """Return the day of each entry of ``batch`` from a file with ``name``."""
     guessed = 0
     if name.day is not None:
         day = np.full(len(batch), np.datetime64(name.day, "D").astype(np.int64))
@@ -47,11 +47,12 @@ def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
         first = np.datetime64(name.start.date(), "D").astype(np.int64)
         day = np.maximum(_local_day(batch.connect_time, zone), first)
     else:
-        told = batch.start_time != UNSPECIFIED
-        guessed = int((~told).sum())
-        midnight = _local_day(batch.log_time - _WRITING, zone)
+        has_start = batch.start_time != UNSPECIFIED
+        guessed = int((~has_start).sum())
+        midnight = _local_day(batch.log_time - _WRITE_SECONDS, zone)
         guess = np.maximum(_local_day(batch.connect_time, zone), midnight)
-        day = np.where(told, _local_day(np.where(told, batch.start_time, 0), zone), guess)
+        start = _local_day(np.where(has_start, batch.start_time, 0), zone)
+        day = np.where(has_start, start, guess)
     hour = NO_HOUR if name.hour is None else name.hour
     return Days(
         day=day,
@@ -62,7 +63,7 @@ def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
 
 
 def local(times: Int64s, zone: tzinfo) -> Int64s:
-    """Seconds since 1970 UTC as seconds since 1970 on the wall clock of ``zone``."""
+    """Convert seconds since 1970 UTC to seconds since 1970 on the wall clock of ``zone``."""
     quarters, index = np.unique(times // _QUARTER, return_inverse=True)
     offsets = [_offset(int(quarter) * _QUARTER, zone) for quarter in quarters]
     return times + np.array(offsets, np.int64)[index]

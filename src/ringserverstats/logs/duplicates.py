@@ -1,10 +1,10 @@
-"""Identical entries of one input: each counts, so each needs an id of its own.
+"""Ids of identical entries of one input, each of which counts.
 
 Two connections of one client that start and end within the same seconds and read the same streams
-leave identical blocks, not always side by side. An entry's ordinal is the number of identical ones
-before it, where between two of them all entries are logged within `WINDOW` seconds of them: so a
-log that stands twice in one input still counts once, and the result does not depend on how the
-input is cut into batches.
+leave identical blocks, not always adjacent ones. An entry's ordinal is the number of identical
+entries before it, if all entries between them were logged within `WINDOW` seconds. A log that is
+repeated in one input therefore counts once, and ids do not depend on how the input is cut into
+batches.
 """
 
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from ringserverstats.logs.batch import Ids, Int64s
 
-WINDOW = 60
+WINDOW = 60  # seconds
 
 
 @dataclass
 class Duplicates:
-    """The entries of one input that a later one may still be a twin of."""
+    """The entries of one input that a later entry may still duplicate."""
 
     key: bytes
     _digest: Ids = field(default_factory=lambda: np.zeros(0, "V16"))
@@ -28,19 +28,19 @@ class Duplicates:
     _ordinal: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def ids(self, digest: Ids, time: Int64s) -> Ids:
-        """The ids of the next entries of the input, from their digests and log times."""
-        known = len(self._digest)
+        """Return the ids of the next entries of the input, from their digests and log times."""
+        remembered = len(self._digest)
         digest = np.concatenate([self._digest, digest])
         time = np.concatenate([self._time, time])
-        ordinal = np.concatenate([self._ordinal, np.zeros(len(time) - known, np.int64)])
+        ordinal = np.concatenate([self._ordinal, np.zeros(len(time) - remembered, np.int64)])
         result = digest.copy()
         earlier, later = _pairs(digest)
-        is_twin = (later >= known) & _are_near(time, earlier, later)
-        for before, row in zip(earlier[is_twin].tolist(), later[is_twin].tolist(), strict=True):
+        is_new = (later >= remembered) & _are_near(time, earlier, later)
+        for before, row in zip(earlier[is_new].tolist(), later[is_new].tolist(), strict=True):
             ordinal[row] = ordinal[before] + 1
             result[row] = self._id(digest[row].tobytes(), int(ordinal[row]))
         self._remember(digest, time, ordinal)
-        return result[known:]
+        return result[remembered:]
 
     def _id(self, digest: bytes, ordinal: int) -> np.void:
         return np.void(
@@ -50,7 +50,7 @@ class Duplicates:
         )
 
     def _remember(self, digest: Ids, time: Int64s, ordinal: Int64s) -> None:
-        """Keep each digest's last entry, unless one outside of its window came after it."""
+        """Keep the last entry of each digest, unless a later entry is outside its window."""
         latest = np.maximum.accumulate(time[::-1])[::-1]
         earliest = np.minimum.accumulate(time[::-1])[::-1]
         keep = (latest <= time + WINDOW) & (earliest >= time - WINDOW)
@@ -61,10 +61,10 @@ class Duplicates:
 
 
 def _are_near(time: Int64s, earlier: Int64s, later: Int64s) -> npt.NDArray[np.bool_]:
-    """For each pair of rows, whether all between them were logged within `WINDOW` seconds.
+    """Return which pairs of rows have only rows logged within `WINDOW` seconds between them.
 
-    The least and greatest time of a range is that of two ranges of a power of two that cover it,
-    so that the cost does not grow with the distance of the pairs.
+    The extreme times of a range are those of two ranges, with a power of two of rows, that cover
+    it, so the cost does not grow with the distance of the pairs.
     """
     near = np.ones(len(later), np.bool_)
     length = later - earlier - 1
@@ -74,8 +74,8 @@ def _are_near(time: Int64s, earlier: Int64s, later: Int64s) -> npt.NDArray[np.bo
         first, last = earlier[rows] + 1, later[rows] - width
         low = np.minimum(least[first], least[last])
         high = np.maximum(greatest[first], greatest[last])
-        own = time[later[rows]]
-        near[rows] = (low >= own - WINDOW) & (high <= own + WINDOW)
+        logged = time[later[rows]]
+        near[rows] = (low >= logged - WINDOW) & (high <= logged + WINDOW)
         least = np.minimum(least[:-width], least[width:])
         greatest = np.maximum(greatest[:-width], greatest[width:])
         width *= 2
@@ -83,7 +83,7 @@ def _are_near(time: Int64s, earlier: Int64s, later: Int64s) -> npt.NDArray[np.bo
 
 
 def _pairs(digest: Ids) -> tuple[Int64s, Int64s]:
-    """Each row that an identical one precedes, and the last such row before it, in row order."""
+    """Return the rows of consecutive identical entries, as (earlier, later), in row order."""
     _, group = np.unique(digest, return_inverse=True)
     order = np.argsort(group, kind="stable")
     same = np.flatnonzero(group[order][1:] == group[order][:-1])

@@ -1,4 +1,4 @@
-"""Which minutes of which local days a log covers, by the interval that its name tells.
+"""The minutes of local days that a log covers, by the interval in its name.
 
 Days are those of the entries (see ``days``): an interval of about a day covers the day of its
 middle, whatever hours a change of clocks put into its name.
@@ -12,7 +12,7 @@ from ringserverstats.logs.names import FileName
 _DAY = 1440
 _ABOUT_A_DAY = timedelta(hours=23)
 _LONGEST = timedelta(days=366)
-_WRITING = timedelta(minutes=1)  # for which the server may still write its last blocks
+_WRITE_TIME = timedelta(minutes=1)  # in which the server may still write its last blocks
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,28 @@ class Piece:
 
 
 def pieces(name: FileName) -> list[Piece]:
-    """The days of a log with ``name``; none where that tells no interval of up to a year."""
+    """Return the days of a log with ``name``; none without an interval of at most 366 days."""
     if name.start is None or name.end is None or name.end - name.start > _LONGEST:
         return []
-    if name.day is not None and name.end - name.start >= _ABOUT_A_DAY:
+    if name.day is None:
+        count = (name.end.date() - name.start.date()).days + 1
+        days = [name.start.date() + timedelta(days=number) for number in range(count)]
+    elif name.end - name.start >= _ABOUT_A_DAY:
         return [Piece(name.day, 0, _DAY)]
-    count = (name.end.date() - name.start.date()).days + 1
-    days = [name.start.date() + timedelta(days=number) for number in range(count)]
-    if name.day is not None:
+    else:
         days = [name.day]
-    found = [Piece(day, _minute(name.start, day), _minute(name.end, day)) for day in days]
-    return [piece for piece in found if piece.first_minute < piece.last_minute]
+    covered = [Piece(day, _minute(name.start, day), _minute(name.end, day)) for day in days]
+    return [piece for piece in covered if piece.first_minute < piece.last_minute]
 
 
 def is_over(name: FileName, zone: tzinfo, now: datetime) -> bool:
-    """Whether the interval of ``name``, in local times of ``zone``, had ended by ``now``."""
+    """Return True if the interval of ``name``, in the time zone ``zone``, had ended by ``now``."""
     if name.end is None:
         return False
-    return now >= name.end.replace(tzinfo=zone).astimezone(UTC) + _WRITING
+    return now >= name.end.replace(tzinfo=zone).astimezone(UTC) + _WRITE_TIME
 
 
 def _minute(moment: datetime, day: date) -> int:
-    """The minute of ``day`` that ``moment`` is at, 0 before that day, 1440 after it."""
+    """Return the minute of ``day`` at ``moment``: 0 before that day, 1440 after it."""
     minutes = (moment - datetime.combine(day, time())) // timedelta(minutes=1)
     return min(max(minutes, 0), _DAY)

@@ -1,4 +1,4 @@
-"""Small steps on columns of bytes that the formats share."""
+"""Functions on columns of bytes that the formats share."""
 
 from hashlib import blake2b
 
@@ -11,21 +11,21 @@ from ringserverstats.logs.batch import Ids, Int32s, Int64s
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
-_FORMAT = b"\x01"  # of the bytes that are hashed; another value would count all logs again
+_FORMAT = b"\x01"  # of the hashed bytes; a new value would count all logs again
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EPOCH = np.datetime64("1970-01", "M")
 OLDEST = int(np.datetime64("2000-01-01", "s").astype(np.int64))
 
 
 def line_ends(data: bytes) -> Int64s:
-    """Offsets of the line ends of ``data``."""
+    """Return the offsets of the line ends of ``data``."""
     return np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
 
 
 def spans(data: bytes, begins: Int64s, ends: Int64s) -> pa.BinaryArray:
-    """The pieces ``data[begins[i]:ends[i]]``, which follow one another, joined in one array.
+    """Return the consecutive pieces ``data[begin:end]`` as one array.
 
-    The offsets of pieces and of the gaps between them, interleaved, make an array over ``data``
+    The offsets of the pieces and of the gaps between them, interleaved, form an array over ``data``
     without a copy; taking every second value drops the gaps.
     """
     count = len(begins)
@@ -41,10 +41,10 @@ def spans(data: bytes, begins: Int64s, ends: Int64s) -> pa.BinaryArray:
 
 
 def fingerprints(data: bytes, begins: Int64s, ends: Int64s, key: bytes) -> Ids:
-    """128 bits of keyed BLAKE2b (RFC 7693) over each piece ``data[begin:end]``.
+    """Return 128 bits of keyed BLAKE2b (RFC 7693) of each piece ``data[begin:end]``.
 
-    Keyed, because the bytes hold an address that could be found by trying all; cryptographic,
-    because strangers choose part of the bytes and must not make two entries look the same.
+    Keyed, because the bytes contain an address, which could be found by trying all of them.
+    Cryptographic, because strangers choose part of the bytes and must not make two entries collide.
     """
     view = memoryview(data)
     return np.frombuffer(
@@ -59,28 +59,27 @@ def fingerprints(data: bytes, begins: Int64s, ends: Int64s, key: bytes) -> Ids:
 
 
 def gather(data: bytes, begins: Int64s, width: int) -> Bytes:
-    """The ``width`` bytes from each of ``begins``, at least as far apart: shape (n, width)."""
-    found = spans(data, begins, begins + width).buffers()[2]
-    values = np.frombuffer(found, np.uint8) if found else np.zeros(0, np.uint8)
+    """Return ``width`` bytes from each of ``begins``, which are that far apart: (n, width)."""
+    buffer = spans(data, begins, begins + width).buffers()[2]
+    values = np.frombuffer(buffer, np.uint8) if buffer else np.zeros(0, np.uint8)
     return values[: len(begins) * width].reshape(-1, width)
 
 
-def matches(found: Bytes, template: bytes) -> Bools:
-    """Which rows of ``found`` fit ``template``, in which ``0`` stands for any digit."""
+def matches(texts: Bytes, template: bytes) -> Bools:
+    """Return which rows of ``texts`` match ``template``, in which ``0`` stands for any digit."""
     wanted = np.frombuffer(template, np.uint8)
-    digit = wanted == ord("0")
-    fits = (found[:, ~digit] == wanted[~digit]).all(axis=1)
-    digits = found[:, digit]
+    is_digit = wanted == ord("0")
+    fits = (texts[:, ~is_digit] == wanted[~is_digit]).all(axis=1)
+    digits = texts[:, is_digit]
     result: Bools = fits & ((digits >= ord("0")) & (digits <= ord("9"))).all(axis=1)
     return result
 
 
 def seconds(text: Bytes, *, latest: int) -> tuple[Int64s, Bools]:
-    """Times written as ``2018-03-30 07:00:05`` (any separators; shape (n, 19)), UTC.
+    """Convert UTC times like ``2018-03-30 07:00:05`` (any separators; shape (n, 19)).
 
     Returns:
-        Seconds since 1970, and which of them are dates of the calendar between 2000 and
-        ``latest``.
+        Seconds since 1970, and which of them are valid dates between 2000 and ``latest``.
     """
     digit = text.astype(np.int64) - ord("0")
 
@@ -95,14 +94,14 @@ def seconds(text: Bytes, *, latest: int) -> tuple[Int64s, Bools]:
     first = _EPOCH + ((year - 1970) * 12 + month - 1)
     first_day = first.astype("datetime64[D]").astype(np.int64)
     length = (first + 1).astype("datetime64[D]").astype(np.int64) - first_day
-    real = (month >= 1) & (month <= 12) & (day >= 1) & (day <= length)
-    real &= (hour < 24) & (minute < 60) & (second <= 60)
+    is_valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= length)
+    is_valid &= (hour < 24) & (minute < 60) & (second <= 60)
     time = ((first_day + day - 1) * 24 + hour) * 3600 + minute * 60 + second
-    return time, real & (time >= OLDEST) & (time <= latest)
+    return time, is_valid & (time >= OLDEST) & (time <= latest)
 
 
 def sums(values: npt.NDArray[np.uint64], counts: Int64s) -> npt.NDArray[np.uint64]:
-    """Sums of consecutive runs of ``counts`` values, modulo 2^64."""
+    """Return the sums of consecutive runs of ``counts`` values, modulo 2^64."""
     running = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values, out=running[1:])
     ends = np.cumsum(counts)
@@ -111,7 +110,7 @@ def sums(values: npt.NDArray[np.uint64], counts: Int64s) -> npt.NDArray[np.uint6
 
 
 def overflows(values: npt.NDArray[np.uint64], counts: Int64s) -> Bools:
-    """Which of those sums are over 2^63-1 (found with room to spare: 2^63 as a float)."""
+    """Return which of those sums are larger than 2^63-1."""
     if not len(values) or int(values.max()) <= (2**63 - 1) // max(int(counts.max()), 1):
         return np.zeros(len(counts), np.bool_)
     running = np.concatenate([[0], np.cumsum(values.astype(object))])
@@ -120,10 +119,10 @@ def overflows(values: npt.NDArray[np.uint64], counts: Int64s) -> Bools:
 
 
 def unique_rows(columns: list[npt.NDArray[np.integer]]) -> tuple[Int64s, Int32s]:
-    """Unique combinations of columns of small codes.
+    """Find the unique combinations of columns of small codes.
 
     Returns:
-        The first row of each, and each row's index into them.
+        The first row of each combination, and each row's index into them.
     """
     index = np.zeros(len(columns[0]), np.int64)
     first = np.zeros(0, np.int64)

@@ -1,10 +1,10 @@
-"""What the name of a usage log tells.
+"""File names of usage logs: kind, prefix and interval.
 
     node-a-txlog-20180330T00:00-20180331T00:00    up to v4.0.x
     rxlog-20261124T0000-20261125T0000.jsonl.gz    since v4.1.0, compressed by the operator
 
-The two times are the interval in the server's local time. At a change of clocks the server adds
-its interval to local midnight in seconds, so a day may be named ``20260329T0000-20260330T0100``.
+The two times are the interval in the server's local time. The server adds its interval in seconds
+to local midnight, so at a change of clocks a day may be called ``20260329T0000-20260330T0100``.
 """
 
 import re
@@ -30,21 +30,21 @@ class FileName:
 
     @property
     def day(self) -> date | None:
-        """The local date that an interval of a day or less belongs to: that of its middle."""
+        """Local date of the middle of an interval of at most 25 hours; None if it is longer."""
         if self.start is None or self.end is None or self.end - self.start > _DAY:
             return None
         return (self.start + (self.end - self.start) / 2).date()
 
     @property
     def hour(self) -> int | None:
-        """The local hour, where the interval is an hour."""
+        """Local hour of an interval of one hour; else None."""
         if self.start is None or self.end is None or self.end - self.start != _HOUR:
             return None
         return self.start.hour
 
 
 def read_name(name: str) -> FileName:
-    """What ``name``, without its folder, tells; an empty `FileName` where it is no log's."""
+    """Parse ``name``, without its folder; an empty `FileName` if it is not a log's name."""
     match = _NAME.match(name)
     if not match:
         return FileName()
@@ -55,7 +55,7 @@ def read_name(name: str) -> FileName:
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)
-    if end == start:  # the hour that stands twice when clocks go back
+    if end == start:  # the hour that occurs twice when clocks go back
         end += _HOUR
     if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
@@ -63,11 +63,11 @@ def read_name(name: str) -> FileName:
 
 
 def check_server_name(name: str) -> str:
-    """``name``, if a server may be called so.
+    """Return ``name``.
 
     Raises:
-        UsageError: it may not.
+        UsageError: it is not valid for a server.
     """
     if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
-        raise UsageError(f"{name!r} is no name for a server; use up to 64 letters, digits, . _ -")
+        raise UsageError(f"invalid server name {name!r}: use up to 64 letters, digits, . _ -")
     return name

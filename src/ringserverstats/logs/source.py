@@ -17,17 +17,17 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats.errors import SourceError
+from ringserverstats.logs.formats import FORMATS
 from ringserverstats.logs.line_columns import BYTE_ORDER_MARK
 from ringserverstats.logs.names import FileName, read_name
 
 CHUNK = 4 << 20
-#: No record is longer: 100,000 streams of 100 bytes are 10 MB. What is, is cut and so rejected.
+#: 100,000 streams of 100 bytes are 10 MB. A longer record is cut and so rejected.
 LONGEST_RECORD = 16 << 20
 
-_START = b"\nSTART CLIENT "
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
 _PIECE = 1 << 17
-_XZ_MEMORY = 128 << 20  # twice what `xz -9` asks for; a hostile file may ask for gigabytes
+_XZ_MEMORY = 128 << 20  # twice what `xz -9` needs; a hostile file may request gigabytes
 
 UNOPENED = "the input cannot be opened"
 DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
@@ -35,32 +35,37 @@ DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
 @dataclass(frozen=True)
 class Source:
-    """An input: ``path`` (None is standard input), what its name tells, who wrote it.
+    """An input.
 
-    ``server`` is empty where only the name may tell. ``given``, where there is one, is what it is
-    called, as its path is nobody's business.
+    Args:
+        path: the file; None: standard input.
+        name: interval, kind and prefix from the file's name.
+        size: bytes, compressed or not.
+        server: name of the server that wrote it; empty: the file's prefix.
+        shown_name: shown instead of the path, for a temporary file.
     """
 
     path: Path | None
     name: FileName
     size: int
     server: str = ""
-    given: str = ""
+    shown_name: str = ""
 
     @property
     def label(self) -> str:
-        """What messages call it, safe for a terminal."""
-        return printable(self.given or ("standard input" if self.path is None else str(self.path)))
+        """Name in messages, safe for a terminal."""
+        name = "standard input" if self.path is None else str(self.path)
+        return printable(self.shown_name or name)
 
     @property
-    def has_place(self) -> bool:
-        """Whether it can be told from other inputs when it is read again."""
-        return self.name.start is not None or (self.path is not None and not self.given)
+    def has_stored_name(self) -> bool:
+        """Whether `stored_name` identifies the log when it is read again."""
+        return self.name.start is not None or (self.path is not None and not self.shown_name)
 
     @property
-    def place(self) -> str:
-        """Its label, of a file with the whole path: the same wherever it is read from."""
-        if self.path is not None and not self.given:
+    def stored_name(self) -> str:
+        """Name under which rejects are stored: the absolute path of a file, else the label."""
+        if self.path is not None and not self.shown_name:
             return printable(os.path.abspath(self.path))
         return (
             f"{self.label} ({self.name.kind}log {self.name.start})"
@@ -70,22 +75,26 @@ class Source:
 
 
 def printable(text: str) -> str:
-    """``text`` safe for a terminal."""
+    """Return ``text`` safe for a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """``data`` begins with line number ``line`` at byte ``position``; ``last``: the input ends.
+    """A piece of an input that ends at a whole record.
 
-    ``read`` is how many bytes of the input, compressed or not, have been taken so far.
-    ``position`` counts decompressed bytes. ``damage`` says why the input could not be read further.
+    Args:
+        line: number of its first line.
+        last: the input ends here.
+        bytes_read: bytes of the input, compressed or not, that were read so far.
+        damage: reason why the input cannot be read further.
+        position: offset of ``data`` in the decompressed input.
     """
 
     data: bytes
     line: int
     last: bool
-    read: int
+    bytes_read: int
     damage: str | None = None
     position: int = 0
 
@@ -93,59 +102,61 @@ class Chunk:
 def find(
     paths: list[str], *, name: str | None = None, server: str | None = None
 ) -> tuple[list[Source], int]:
-    """The inputs that ``paths`` mean: files, ``-``, and of folders all that are usage logs.
-
-    ``name`` is the file's name of input without one, ``server`` the name of who wrote it all.
+    """Return the usage logs in ``paths``: files, ``-``, and the logs in folders by their names.
 
     A folder within a folder that cannot be listed is an input that cannot be read.
 
+    Args:
+        name: file name of an input without one.
+        server: name of the server that wrote all of them.
+
     Returns:
-        The sources, each file once, and how many other files the folders hold.
+        The sources, each file once, and the number of other files in the folders.
 
     Raises:
-        SourceError: one of ``paths`` is not there or cannot be read.
+        SourceError: one of ``paths`` does not exist or cannot be read.
     """
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     others = 0
     for path in paths:
         if path == "-":
-            found[path] = Source(None, read_name(name or ""), 0, server or "")
+            sources[path] = Source(None, read_name(name or ""), 0, server or "")
             continue
         _check(path)
         if os.path.isdir(path):
-            others += _add_all(found, path, server)
+            others += _add_all(sources, path, server)
         else:
-            _add(found, path, name, server)
-    return list(found.values()), others
+            _add(sources, path, name, server)
+    return list(sources.values()), others
 
 
 def find_registered(patterns: Iterable[str], *, server: str) -> tuple[list[Source], int, list[str]]:
-    """The usage logs of ``server`` that ``patterns`` mean: folders, files, or ``*``, ``?``, ``**``.
+    """Return the usage logs of ``server`` in folders, files, and patterns (``*``, ``?``, ``**``).
 
-    A file that cannot be read, or is gone by then, is told when it is read, as those in folders.
+    A file that does not exist or cannot be read is rejected when it is read, as in folders.
 
     Returns:
-        The sources, how many other files there are, and the patterns that mean nothing.
+        The sources, the number of other files, and the patterns without a match.
     """
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     others = 0
-    nothing: list[str] = []
+    unmatched: list[str] = []
     for pattern in patterns:
         is_path = os.path.lexists(pattern)
         paths = [pattern] if is_path else sorted(glob.glob(pattern, recursive=True))
         if not paths:
-            nothing.append(pattern)
+            unmatched.append(pattern)
         for path in paths:
-            others += _add_all(found, path, server)
-    return list(found.values()), others, nothing
+            others += _add_all(sources, path, server)
+    return list(sources.values()), others, unmatched
 
 
-def _add_all(found: dict[str, Source], path: str, server: str | None) -> int:
-    """Add ``path``, or of a folder all in it, where it is a usage log by name; count the others."""
+def _add_all(sources: dict[str, Source], path: str, server: str | None) -> int:
+    """Add the usage logs, by name, that are or are in ``path``; return the number of others."""
     others = 0
     for file in _files(path) if os.path.isdir(path) else [path]:
         if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
-            _add(found, file, None, server)
+            _add(sources, file, None, server)
         else:
             others += 1
     return others
@@ -161,31 +172,31 @@ def _check(path: str) -> None:
 
 
 def _files(path: str) -> Iterator[str]:
-    """All files under the folder ``path``, in order, and the folders that cannot be listed."""
-    barred: list[str] = []
-    seen = set[str]()
+    """Yield the files in the folder ``path``, in order, and the folders that cannot be listed."""
+    unlisted: list[str] = []
+    visited = set[str]()
     for folder, folders, files in os.walk(
-        path, followlinks=True, onerror=lambda error: barred.append(error.filename)
+        path, followlinks=True, onerror=lambda error: unlisted.append(error.filename)
     ):
         real = os.path.realpath(folder)
-        folders[:] = sorted(folders) if real not in seen else []
-        if real not in seen:
+        folders[:] = sorted(folders) if real not in visited else []
+        if real not in visited:
             yield from (os.path.join(folder, file) for file in sorted(files))
-        seen.add(real)
-    yield from barred
+        visited.add(real)
+    yield from unlisted
 
 
-def _add(found: dict[str, Source], path: str, name: str | None, server: str | None) -> None:
+def _add(sources: dict[str, Source], path: str, name: str | None, server: str | None) -> None:
     try:
         size = os.stat(path).st_size
-    except OSError:  # gone by now, or a link to nothing: told when it is read
+    except OSError:  # removed, or a broken link: rejected when it is read
         size = 0
-    told = read_name(name or os.path.basename(path))
-    found.setdefault(os.path.realpath(path), Source(Path(path), told, size, server or ""))
+    source = Source(Path(path), read_name(name or os.path.basename(path)), size, server or "")
+    sources.setdefault(os.path.realpath(path), source)
 
 
 def chunks(source: Source) -> Iterator[Chunk]:
-    """Read ``source`` in bounded memory. What cannot be opened or read is told as damage."""
+    """Read ``source`` in bounded memory; the last chunk has the damage, if any."""
     try:
         raw = sys.stdin.buffer if source.path is None else open(source.path, "rb")  # noqa: SIM115
     except OSError as error:
@@ -218,7 +229,7 @@ class _Counted(io.RawIOBase):
 
 
 def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
-    """The function that reads some of what is in there, chosen by its first bytes."""
+    """Return a function that reads and decompresses, chosen by the first bytes."""
     magic = buffered.peek(6)[:6]
     if magic.startswith(b"\x1f\x8b"):
         return _piecewise(gzip.GzipFile(fileobj=buffered).read1)
@@ -232,7 +243,7 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
 
 
 def unpacked_size(path: Path, *, most: int) -> int:
-    """How many bytes the input ``path`` has unpacked, as far as it can be; at most ``most`` + 1."""
+    """Return the decompressed size of ``path`` in bytes up to any damage; at most ``most`` + 1."""
     size = 0
     with open(path, "rb") as raw:
         read = _decompressed(io.BufferedReader(_Counted(raw), 1 << 16))
@@ -243,19 +254,19 @@ def unpacked_size(path: Path, *, most: int) -> int:
                     break
                 size += len(piece)
         except _DAMAGED:
-            return size  # which is told when it is read
+            return size  # the rest is rejected when it is read
     return min(size, most + 1)
 
 
 def _piecewise(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """``read`` in small steps: one that fails loses all that it had."""
+    """Return ``read`` in small steps, as a step that fails loses all its data."""
     return lambda size: read(min(size, _PIECE))
 
 
 class _Streams:
-    """Decompresses streams that follow one another in one input.
+    """Decompresses consecutive streams of one input.
 
-    The standard library's files end in silence where a later stream does not begin as it should.
+    The standard library ignores a later stream that does not begin as it should.
     """
 
     def __init__(
@@ -268,12 +279,12 @@ class _Streams:
         self._stream = make()
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most ``size``; none at the end."""
+        """Return at most ``size`` bytes; none at the end."""
         data = b""
         while not data:
             piece = b""
             if self._stream.eof:
-                piece = self._stream.unused_data.lstrip(b"\0")  # padding, of xz
+                piece = self._stream.unused_data.lstrip(b"\0")  # padding of xz
                 while not piece:
                     more = self._buffered.read1(_PIECE)
                     if not more:
@@ -297,7 +308,7 @@ def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
         more, damage = _fill(read)
         if not more:
             break
-        cut = _last_record(data)
+        cut = max(format_.last_record(data) for format_ in FORMATS)
         if not cut and len(data) >= LONGEST_RECORD:
             cut = data.rfind(b"\n") + 1 or len(data)
         if cut:
@@ -309,7 +320,7 @@ def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
 
 
 def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
-    """The next `CHUNK` of an input, less at its end or where it is damaged, which is told."""
+    """Return the next `CHUNK` of an input, less at its end, and the reason of any damage."""
     pieces: list[bytes] = []
     missing = CHUNK
     while missing > 0:
@@ -322,13 +333,3 @@ def _fill(read: Callable[[int], bytes]) -> tuple[bytes, str | None]:
         pieces.append(piece)
         missing -= len(piece)
     return b"".join(pieces), None
-
-
-def _last_record(data: bytes) -> int:
-    """Where the last record of ``data`` begins that may go on, 0 where that is its start."""
-    block = data.rfind(_START) + 1
-    end = data.rfind(b"\n")
-    line = data.rfind(b"\n", 0, max(end, 0)) + 1
-    # A line of JSON is whole in itself. A text line ends with a number.
-    is_json = data.startswith(b"{", line) and data[line:end].rstrip(b"\r").endswith(b"}")
-    return max(block, end + 1 if is_json else 0)

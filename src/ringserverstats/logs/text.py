@@ -1,83 +1,104 @@
-"""Transfer logs as text: what every release from v2012.125 on writes.
+"""Transfer logs as text, which every release from v2012.125 on writes.
 
     START CLIENT host [2001:218::1] (DataLink|client id) @ <log time> (connected <connect time>) TX
     FDSN:FR_CIEL_00_H_H_Z/MSEED 45568 89
     END CLIENT host [2001:218::1] total TX bytes: 45568
 
 Times are UTC, ``2018-03-30 07:00:05`` before v4.0.0 and ``2026-11-24T09:36:50Z`` since. A client
-id is whatever the client sent, copies of the rest of the line included, so a header is read from
-its end, which has a fixed length, and from its start; the id is what remains.
+id is whatever the client sent, including copies of the rest of the line, so a START line is read
+from its end, which has a fixed length, and from its start; the id is what remains.
 """
 
 import itertools
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 
 from ringserverstats.logs import reasons
-from ringserverstats.logs.batch import (
-    LARGEST_NUMBER,
-    MOST_STREAMS,
-    UNSPECIFIED,
-    Batch,
-    Int64s,
-    Reject,
+from ringserverstats.logs.batch import UNSPECIFIED, Batch, Int64s, Reject
+from ringserverstats.logs.entries import (
+    ParsedEntries,
+    ParseOptions,
+    add_reasons,
+    build_batch,
+    unknown_peers,
 )
-from ringserverstats.logs.line_columns import (
-    BYTE_ORDER_MARK,
-    Bytes,
-    fingerprints,
-    line_ends,
-    overflows,
-    spans,
-    sums,
-)
+from ringserverstats.logs.line_columns import BYTE_ORDER_MARK, Bools, Bytes, line_ends, spans
 from ringserverstats.logs.lines import (
     END,
     START,
     EndLines,
     StartLines,
-    TransferLines,
     read_end_lines,
     read_start_lines,
     read_transfer_lines,
 )
 
 LONGEST_LINE = 1 << 20
-_LOWER = 0x20  # the bit that makes a letter of ASCII small
+_LOWER = 0x20  # the bit that makes an ASCII letter lower case
 
 
-def parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
-    """Read the blocks of ``data``, whose first line has the number ``line``.
+@dataclass(frozen=True)
+class _Blocks:
+    """The lines of ``data`` and the blocks in it.
 
-    Args:
-        last: the input ends here, so that an unfinished block is incomplete, not broken.
-        key: the key of the digests.
-        latest: the last second that a time may have.
+    ``bounds`` are the offsets of the lines and of the end, ``leading`` the first byte of each line,
+    ``first`` and ``final`` the rows of each block's START and END line.
     """
+
+    data: bytes
+    bounds: Int64s
+    leading: Bytes
+    first: Int64s
+    final: Int64s
+
+    @property
+    def transfers(self) -> Int64s:
+        """Number of transfer lines of each block."""
+        return self.final - self.first - 1
+
+    @property
+    def is_long(self) -> Bools:
+        """Which lines are too long."""
+        return np.diff(self.bounds) > LONGEST_LINE
+
+
+@dataclass(frozen=True)
+class _Outside:
+    """Consecutive lines outside of blocks, rows ``first`` to before ``end``, and their reason."""
+
+    first: int
+    end: int
+    reason: str
+
+
+def parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch:
+    """Parse the blocks of ``data``; arguments as in `formats.Parser`."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
-    batch = _parse(data, line=line, last=last, key=key, latest=latest)
+    batch = _parse(data, options, line=line, last=last)
     if not batch.rejects:
         return batch
-    cuts, rows = _glued(data, [reject.line - line for reject in batch.rejects])
+    cuts, rows = _joined_starts(data, [reject.line - line for reject in batch.rejects])
     if not cuts:
         return batch
     pieces = [data[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(data)])]
-    apart = _parse(b"\n".join(pieces), line=line, last=last, key=key, latest=latest)
-    # The n-th line break was put in behind n others.
-    return _as_glued(apart, np.array([line + row + n for n, row in enumerate(rows)]), line)
+    separated = _parse(b"\n".join(pieces), options, line=line, last=last)
+    # n line breaks were added before the n-th one.
+    added = np.array([line + row + number for number, row in enumerate(rows)])
+    return _renumbered(separated, added, line)
 
 
-def _glued(data: bytes, refused: list[int]) -> tuple[list[int], list[int]]:
-    """Where a START stands behind a line that a full disk or a crash cut short.
+def _joined_starts(data: bytes, rejected: list[int]) -> tuple[list[int], list[int]]:
+    """Find a START that follows a line which a full disk or a crash cut short.
 
-    Within a START line it may as well stand in a client id, so only that of a block that was
-    refused is taken for one: ``refused`` are the first rows of all that was.
+    Within a START line it may also be part of a client id, so it counts only if the block was
+    rejected.
+
+    Args:
+        rejected: the first rows of the rejects.
 
     Returns:
         The offset of each, and the row of its line.
@@ -85,17 +106,17 @@ def _glued(data: bytes, refused: list[int]) -> tuple[list[int], list[int]]:
     starts = np.array([match.start() for match in re.finditer(START, data)], np.int64)
     ends = line_ends(data)
     rows = np.searchsorted(ends, starts)
-    is_behind = starts > np.concatenate([np.zeros(1, np.int64), ends + 1])[rows]
-    behind, first = np.unique(rows[is_behind], return_index=True)
-    keep = ~np.isin(behind, rows[~is_behind]) | np.isin(behind, refused)
-    return starts[is_behind][first][keep].tolist(), behind[keep].tolist()
+    is_inside = starts > np.concatenate([np.zeros(1, np.int64), ends + 1])[rows]
+    inside, first = np.unique(rows[is_inside], return_index=True)
+    keep = ~np.isin(inside, rows[~is_inside]) | np.isin(inside, rejected)
+    return starts[is_inside][first][keep].tolist(), inside[keep].tolist()
 
 
-def _as_glued(batch: Batch, breaks: Int64s, line: int) -> Batch:
-    """``batch`` with the line numbers that hold without the line breaks behind ``breaks``."""
+def _renumbered(batch: Batch, added: Int64s, line: int) -> Batch:
+    """Return ``batch`` with the line numbers of the log without the line breaks ``added``."""
 
-    def number(found: int) -> int:
-        return found - int(np.searchsorted(breaks, found))
+    def number(row: int) -> int:
+        return row - int(np.searchsorted(added, row))
 
     rejects = []
     for reject in batch.rejects:
@@ -104,92 +125,44 @@ def _as_glued(batch: Batch, breaks: Int64s, line: int) -> Batch:
     lines = number(line + batch.lines) - line
     return replace(
         batch,
-        line=batch.line - np.searchsorted(breaks, batch.line),
+        line=batch.line - np.searchsorted(added, batch.line),
         rejects=rejects,
         lines=lines,
-        incomplete_lines=batch.lines + batch.incomplete_lines - len(breaks) - lines,
+        incomplete_lines=batch.lines + batch.incomplete_lines - len(added) - lines,
     )
 
 
-def _parse(data: bytes, *, line: int, last: bool, key: bytes, latest: int) -> Batch:
+def _parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch:
     unfinished = b""
     if last:
-        cut = _finished(data, key=key, latest=latest)
+        cut = _finished(data, options)
         data, unfinished = data[:cut], data[cut:]
     if data and not data.endswith(b"\n"):
         data = data.removesuffix(b"\r") + b"\n"
-    ends = line_ends(data)
-    bounds = np.concatenate([np.zeros(1, np.int64), ends + 1])
-    values = np.frombuffer(data, np.uint8)
-    leading = values[bounds[:-1]]
-    first, final = _blocks(data, bounds, leading)
-    is_plain = not (leading == ord(" ")).any() and not _is_misread(data, values)
-    with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter
-        digests = pool.submit(fingerprints, data, bounds[first], bounds[final + 1], key)
-        heads = read_start_lines(data, bounds[first], ends[first], latest)
-        feet = read_end_lines(data, bounds[final], ends[final])
-        counts = final - first - 1
-        bodies = read_transfer_lines(
-            data, bounds[first + 1], bounds[final], counts.sum(), is_plain=is_plain
-        )
-        digest = digests.result()
-
-    found = sums(bodies.bytes, counts)
-    packets = sums(bodies.packets, counts)
-    refused = _refused(heads, feet, bodies, counts, found)
-    long_lines = np.flatnonzero(np.diff(bounds) > LONGEST_LINE)
-    owners = np.searchsorted(first, long_lines, side="right") - 1
-    for row, block in zip(long_lines.tolist(), owners.tolist(), strict=True):
-        if block >= 0 and row <= final[block]:
-            refused[block] = reasons.TOO_LONG
-    good = np.ones(len(first), np.bool_)
-    good[list(refused)] = False
-    strays, blank = _strays(bounds, first, final, data)
-    told = fingerprints(
+    blocks = _blocks(data)
+    batch = build_batch(_entries(blocks, options, line))
+    outside, blank = _outside_blocks(blocks)
+    digests = options.digests(
         data,
-        bounds[[low for low, _, _ in strays]],
-        bounds[[high for _, high, _ in strays]],
-        key,
+        blocks.bounds[[part.first for part in outside]],
+        blocks.bounds[[part.end for part in outside]],
     )
     rejects = [
-        Reject(line + low, high - low, reason, one.tobytes())
-        for (low, high, reason), one in zip(strays, told, strict=True)
+        Reject(line + part.first, part.end - part.first, part.reason, digest.tobytes())
+        for part, digest in zip(outside, digests.result(), strict=True)
     ]
-    rejects += [
-        Reject(line + int(first[block]), int(counts[block]) + 2, reason, digest[block].tobytes())
-        for block, reason in refused.items()
-    ]
-    keep = good & (counts > 0)
-    rows = np.repeat(keep, counts)
-    number_of_entry = np.cumsum(keep) - 1
-    return Batch(
-        digest=digest[keep],
-        line=line + first[keep],
-        log_time=heads.log_time[keep],
-        connect_time=heads.connect_time[keep],
-        start_time=np.full(int(keep.sum()), UNSPECIFIED),
-        direction=heads.direction[keep],
-        peer=heads.peer[keep],
-        bytes=found[keep].astype(np.int64),
-        packets=packets[keep].astype(np.int64),
-        transfers=counts[keep].astype(np.int32),
-        entry=np.repeat(number_of_entry, counts)[rows].astype(np.int32),
-        stream=bodies.stream[rows],
-        stream_bytes=bodies.bytes[rows].astype(np.int64),
-        stream_packets=bodies.packets[rows].astype(np.int64),
-        peers=heads.peers,
-        streams=bodies.streams,
-        rejects=sorted(rejects, key=lambda reject: reject.line),
-        empty=int((good & (counts == 0)).sum()),
+    return replace(
+        batch,
+        rejects=sorted(rejects + batch.rejects, key=lambda reject: reject.line),
         incomplete=1 if unfinished else 0,
         incomplete_lines=unfinished.count(b"\n") + (unfinished[-1:] not in (b"", b"\n")),
         blank=blank,
-        lines=len(ends),
+        lines=len(blocks.leading),
     )
 
 
-def _finished(data: bytes, *, key: bytes, latest: int) -> int:
-    """How far the end of an input is whole; what follows may still be written."""
+def _finished(data: bytes, options: ParseOptions) -> int:
+    """Return the offset up to which the end of an input is complete."""
     tail = data[data.rfind(b"\n") + 1 :]
     block = data.rfind(b"\n" + START) + 1
     is_block = data.startswith(START, block)
@@ -199,103 +172,116 @@ def _finished(data: bytes, *, key: bytes, latest: int) -> int:
     if tail and START.startswith(tail):
         return len(data) - len(tail)
     if is_block and data.find(b"\n", end + 1) < 0:
-        # END without a line end: the total tells whether its last digits are there.
-        trial = _parse(
-            data[block:].removesuffix(b"\r") + b"\n", line=1, last=False, key=key, latest=latest
-        )
-        return block if trial.rejects else len(data)
+        # END without a line end: the total shows whether its last digits are missing.
+        ended = data[block:].removesuffix(b"\r") + b"\n"
+        return block if _parse(ended, options, line=1, last=False).rejects else len(data)
     return len(data)
 
 
-def _is_misread(data: bytes, values: Bytes) -> bool:
-    """Whether the CSV reader would take something for a number, line end or blank that is none."""
-    if b"\t" in data or b"\r" in data:
-        return True
-    # A byte that is not there is found out much faster than three.
-    if BYTE_ORDER_MARK[:1] in data and BYTE_ORDER_MARK in data:
-        return True
-    letters = np.flatnonzero(values | _LOWER == ord("x"))
-    hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
-    return bool(hexadecimal.any())
-
-
-def _blocks(data: bytes, bounds: Int64s, leading: Bytes) -> tuple[Int64s, Int64s]:
-    """The line numbers of each START that an END follows before another START, and of that END.
-
-    ``leading`` is the first byte of each line.
-    """
+def _blocks(data: bytes) -> _Blocks:
+    """Find each START line that an END line follows before another START line, and that END."""
+    bounds = np.concatenate([np.zeros(1, np.int64), line_ends(data) + 1])
+    leading = np.frombuffer(data, np.uint8)[bounds[:-1]]
     candidates = np.flatnonzero((leading == ord("S")) | (leading == ord("E")))
     texts = spans(data, bounds[candidates], bounds[candidates + 1])
     is_start = np.asarray(pc.starts_with(texts, START), np.bool_)
-    marker = is_start | np.asarray(pc.starts_with(texts, END), np.bool_)
-    lines, is_start = candidates[marker], is_start[marker]
+    is_marker = is_start | np.asarray(pc.starts_with(texts, END), np.bool_)
+    rows, is_start = candidates[is_marker], is_start[is_marker]
     whole = np.flatnonzero(is_start[:-1] & ~is_start[1:])
-    return lines[whole], lines[whole + 1]
+    return _Blocks(data, bounds, leading, rows[whole], rows[whole + 1])
 
 
-def _strays(
-    bounds: Int64s, first: Int64s, final: Int64s, data: bytes
-) -> tuple[list[tuple[int, int, str]], int]:
-    """The lines between blocks that are not blank: first row, row behind, why they are rejected.
-
-    Returns:
-        These, and the number of blank lines.
-    """
-    lengths = np.diff(bounds)
-    begins = np.concatenate([np.zeros(1, np.int64), final + 1])
-    ends = np.concatenate([first, np.array([len(lengths)])])
-    blanks = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths == 1)])
-    blank_lines = blanks[ends] - blanks[begins]
-    strays: list[tuple[int, int, str]] = []
-    for begin, end in zip(
-        begins[ends - begins > blank_lines].tolist(),
-        ends[ends - begins > blank_lines].tolist(),
-        strict=True,
-    ):
-        opening = {number for number in range(begin, end) if data.startswith(START, bounds[number])}
-        cuts = sorted({begin, *opening, end})
-        for low, high in itertools.pairwise(cuts):
-            reason = reasons.NO_END if low in opening else reasons.NO_START
-            if (lengths[low:high] > LONGEST_LINE).any():
-                reason = reasons.TOO_LONG
-            strays.append((low, high, reason))
-    return strays, int(blank_lines[ends - begins == blank_lines].sum())
-
-
-def _refused(
-    heads: StartLines,
-    feet: EndLines,
-    bodies: TransferLines,
-    counts: Int64s,
-    found: npt.NDArray[np.uint64],
-) -> dict[int, str]:
-    """Which blocks are rejected, with the first reason that fits."""
-    unaddressed = np.array([peer is None for peer in heads.peers], np.bool_)
-    codes = {name: code for code, name in enumerate(heads.names)}
-    foot_codes = np.array([codes.get(name, -1) for name in feet.names], np.int64)
-    head_codes = np.array([codes[name] for name in heads.names], np.int64)
-    differs = foot_codes[feet.name] != head_codes[heads.peer]
-    differs |= feet.direction[feet.name] != heads.direction
-    large = overflows(bodies.bytes, counts) | overflows(bodies.packets, counts)
-    if len(bodies.bytes):
-        over = (bodies.bytes > LARGEST_NUMBER) | (bodies.packets > LARGEST_NUMBER)
-        large |= sums(over.astype(np.uint64), counts) > 0
-    refused = dict[int, str]()
+def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries:
+    """Return the blocks as entries with their reasons of rejection."""
+    data, bounds, first, final = blocks.data, blocks.bounds, blocks.first, blocks.final
+    counts = blocks.transfers
+    hashing = options.digests(data, bounds[first], bounds[final + 1])
+    starts = read_start_lines(data, bounds[first], bounds[first + 1] - 1, options.latest)
+    ends = read_end_lines(data, bounds[final], bounds[final + 1] - 1)
+    transfers = read_transfer_lines(
+        data, bounds[first + 1], bounds[final], counts.sum(), is_plain=_is_plain(blocks)
+    )
+    row_reasons = _long_blocks(blocks)
     last_rows = np.cumsum(counts)
-    for row, reason in bodies.bad.items():
-        block = int(np.searchsorted(last_rows, row, side="right"))
-        refused.setdefault(block, reason)
-    for flags, reason in (
-        (~heads.readable, reasons.BAD_START),
-        (unaddressed[heads.peer], reasons.BAD_ADDRESS),
-        (~heads.dated, reasons.BAD_TIME),
-        (~feet.readable[feet.name], reasons.BAD_END),
-        (differs, reasons.OTHER_END),
-        (large | (feet.total > LARGEST_NUMBER), reasons.LARGE),
-        (counts > MOST_STREAMS, reasons.TOO_MANY),
-    ):
-        for block in np.flatnonzero(flags).tolist():
-            refused.setdefault(block, reason)
-    for block in np.flatnonzero(found != feet.total).tolist():
-        refused.setdefault(block, reasons.total_reason(int(feet.total[block]), int(found[block])))
-    return refused
+    for row, reason in transfers.reasons.items():
+        row_reasons.setdefault(int(np.searchsorted(last_rows, row, side="right")), reason)
+    add_reasons(
+        row_reasons,
+        (~starts.is_readable, reasons.BAD_START),
+        (unknown_peers(starts.peers, starts.peer), reasons.BAD_ADDRESS),
+        (~starts.is_dated, reasons.BAD_TIME),
+        (~ends.is_readable[ends.name], reasons.BAD_END),
+        (_differs(starts, ends), reasons.OTHER_END),
+    )
+    return ParsedEntries(
+        digest=hashing.result(),
+        line=line + first,
+        lines=counts + 2,
+        log_time=starts.log_time,
+        connect_time=starts.connect_time,
+        start_time=np.full(len(first), UNSPECIFIED),
+        direction=starts.direction,
+        peer=starts.peer,
+        transfers=counts,
+        total=ends.total,
+        stream=transfers.stream,
+        bytes=transfers.bytes,
+        packets=transfers.packets,
+        peers=starts.peers,
+        streams=transfers.streams,
+        reasons=row_reasons,
+    )
+
+
+def _is_plain(blocks: _Blocks) -> bool:
+    """Return True if the CSV reader misreads nothing as a number, line end or blank."""
+    data = blocks.data
+    if (blocks.leading == ord(" ")).any() or b"\t" in data or b"\r" in data:
+        return False
+    # If the first byte occurs nowhere, the mark is ruled out much faster.
+    if BYTE_ORDER_MARK[:1] in data and BYTE_ORDER_MARK in data:
+        return False
+    values = np.frombuffer(data, np.uint8)
+    letters = np.flatnonzero(values | _LOWER == ord("x"))
+    is_hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
+    return not is_hexadecimal.any()
+
+
+def _long_blocks(blocks: _Blocks) -> dict[int, str]:
+    """Return the blocks with a line that is too long, with that reason."""
+    long_rows = np.flatnonzero(blocks.is_long)
+    owners = np.searchsorted(blocks.first, long_rows, side="right") - 1
+    return {
+        block: reasons.TOO_LONG
+        for row, block in zip(long_rows.tolist(), owners.tolist(), strict=True)
+        if block >= 0 and row <= blocks.final[block]
+    }
+
+
+def _differs(starts: StartLines, ends: EndLines) -> Bools:
+    """Return which blocks have an END line of another client or direction than the START line."""
+    codes = {name: code for code, name in enumerate(starts.names)}
+    start_codes = np.array([codes[name] for name in starts.names], np.int64)
+    end_codes = np.array([codes.get(name, -1) for name in ends.names], np.int64)
+    is_other_client = end_codes[ends.name] != start_codes[starts.peer]
+    return np.asarray(is_other_client | (ends.direction[ends.name] != starts.direction), np.bool_)
+
+
+def _outside_blocks(blocks: _Blocks) -> tuple[list[_Outside], int]:
+    """Return the lines outside of blocks, cut at each START, and the number of blank lines."""
+    data, bounds = blocks.data, blocks.bounds
+    lengths, is_long = np.diff(bounds), blocks.is_long
+    begins = np.concatenate([np.zeros(1, np.int64), blocks.final + 1])
+    ends = np.concatenate([blocks.first, np.array([len(lengths)])])
+    blanks_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths == 1)])
+    blanks = blanks_before[ends] - blanks_before[begins]
+    is_filled = ends - begins > blanks
+    outside: list[_Outside] = []
+    for begin, end in zip(begins[is_filled].tolist(), ends[is_filled].tolist(), strict=True):
+        starts = {row for row in range(begin, end) if data.startswith(START, bounds[row])}
+        for low, high in itertools.pairwise(sorted({begin, *starts, end})):
+            reason = reasons.NO_END if low in starts else reasons.NO_START
+            if is_long[low:high].any():
+                reason = reasons.TOO_LONG
+            outside.append(_Outside(low, high, reason))
+    return outside, int(blanks[~is_filled].sum())

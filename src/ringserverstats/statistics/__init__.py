@@ -1,1 +1,1 @@
-"""What can be asked of a store, and how it is answered."""
+"""Statistics of a store: queries, coverage, rejected entries, charts."""

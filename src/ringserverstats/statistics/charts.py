@@ -1,6 +1,6 @@
-"""Charts: one specification each (Vega-Lite 6), for pages, reports and files.
+"""Charts as Vega-Lite 6 specifications, for pages, reports and files.
 
-All that a chart shows lies in its specification, each mark with a text that says what it is.
+A specification holds all data of its chart, and a text for each mark.
 Colours of series: Okabe and Ito, https://jfly.uni-koeln.de/color/.
 """
 
@@ -17,73 +17,107 @@ from ringserverstats.statistics.sizes import UNITS, human_bytes
 
 Spec = dict[str, Any]
 
-#: Of series, in the order in which they are taken.
+#: Colours of series, in the order of use.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-#: Of all others together.
+#: Colour of all other series together.
 REST = "#999999"
 ACCENT = COLOURS[0]
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-#: How wide charts are drawn, in pixels: for a whole page, half of one, and a telephone.
+#: Widths in pixels: a whole page, half of it, a telephone.
 WIDE, HALF, NARROW = 1100, 540, 330
 
-_INK, _GRID, _LAND, _SEA, _HOLE = "#555555", "#dddddd", "#d5d8dc", "#f4f6f8", "#888888"
-_FEW_TICKS = {WIDE: 16, HALF: 8, NARROW: 4}
+_INK, _GRID, _LAND, _SEA, _GAP = "#555555", "#dddddd", "#d5d8dc", "#f4f6f8", "#888888"
+_MOST_TICKS = {WIDE: 16, HALF: 8, NARROW: 4}
 _PALE, _DARK = "#deebf7", "#08306b"
-_FAINT = re.compile(r"(\d+\.\d\d)\d+")
-_NOT_DRAWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_DECIMALS = re.compile(r"(\d+\.\d\d)\d+")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _FONT = "system-ui, sans-serif"
 
 
-def unit_of(most: float) -> tuple[float, str]:
-    """In which unit amounts of bytes up to ``most`` are told, and how many bytes it has."""
-    size = 1.0
-    for unit in UNITS:
-        if most < size * 1000 or unit == UNITS[-1]:
-            return size, unit
-        size *= 1000
-    raise AssertionError
+def unit_of(largest: float) -> tuple[float, str]:
+    """Return the number of bytes and the name of the unit for amounts up to ``largest`` bytes."""
+    size, units = 1.0, iter(UNITS)
+    unit = next(units)
+    while largest >= size * 1000 and unit != UNITS[-1]:
+        size, unit = size * 1000, next(units)
+    return size, unit
 
 
 @dataclass(frozen=True)
 class Series:
-    """Amounts by time and name: what a stacked chart shows.
+    """Bytes by time and name, for a stacked chart.
 
     Args:
-        times: all of them in order, as answers tell them, also those of which nothing is known.
-        names: of series in the order in which they are stacked.
+        times: labels of all times, in order, also those without data.
+        names: names of the series, in stacking order.
         amounts: bytes by time and name.
-        holes: by time what is not known of it.
-        before: bytes by time of the period before, in all, None where they are not known; none:
-            it is not compared.
+        gaps: by time, a text on missing or incomplete logs.
+        before: total bytes by time in the period before, None if unknown; empty: no comparison.
     """
 
     times: Sequence[str]
     names: Sequence[str]
     amounts: Mapping[tuple[str, str], int]
-    holes: Mapping[str, str]
+    gaps: Mapping[str, str]
     before: Sequence[int | None] = ()
 
 
 def coloured(names: Sequence[str], order: Sequence[str]) -> dict[str, str]:
-    """A colour for each of ``names``: those that are first in ``order`` always have the same."""
+    """Return a colour for each of ``names``; the first of ``order`` always have the same."""
     fixed = dict(zip(order, COLOURS, strict=False))
-    free = iter([colour for colour in COLOURS if colour not in {fixed.get(n) for n in names}])
+    used = {fixed.get(name) for name in names}
+    free = iter([colour for colour in COLOURS if colour not in used])
     return {name: fixed.get(name) or next(free, REST) for name in names}
 
 
 def activity(series: Series, colours: Mapping[str, str], *, width: int) -> Spec:
-    """Bars of bytes by time, stacked by name.
+    """Return bars of bytes by time, stacked by name.
 
     Args:
-        series: what is shown.
-        colours: of each name.
+        series: the data.
+        colours: by name, the colour.
         width: pixels.
     """
     totals = dict.fromkeys(series.times, 0)
     for (time, _), amount in series.amounts.items():
         totals[time] += amount
-    size, unit = unit_of(max([*totals.values(), *(one or 0 for one in series.before)], default=0))
-    bars = [
+    largest = max([*totals.values(), *(amount or 0 for amount in series.before)], default=0)
+    size, unit = unit_of(largest)
+    x = {"field": "time", "type": "ordinal", "axis": _times(series.times, width), "title": None}
+    x["scale"] = {"domain": list(series.times), "paddingInner": 0.15, "paddingOuter": 0.05}
+    y = {
+        "field": "amount",
+        "type": "quantitative",
+        "axis": {"title": unit, "tickCount": 4, "titleAngle": 0, "titleY": -8, "titleX": -6},
+        "stack": "zero",
+    }
+    position = {"x": x, "y": y, "description": {"field": "text"}}
+    layers = [_gap_layer(series, position), _bar_layer(series, colours, totals, size, position)]
+    if series.before:
+        layers.append(_before_layer(series, size, position))
+    return _spec(layers, width, 240)
+
+
+def _gap_layer(series: Series, position: Spec) -> Spec:
+    """Return bands over times with missing or incomplete logs."""
+    values = [{"time": time, "text": f"{time}: {text}"} for time, text in series.gaps.items()]
+    return {
+        "name": "gaps",
+        "data": {"values": values},
+        "mark": {"type": "bar", "color": _GAP, "opacity": 0.18},
+        "encoding": {**position, "y": {"value": 0}, "y2": {"value": "height"}},
+    }
+
+
+def _bar_layer(
+    series: Series,
+    colours: Mapping[str, str],
+    totals: Mapping[str, int],
+    size: float,
+    position: Spec,
+) -> Spec:
+    """Return the stacked bars; ``size`` is the number of bytes of the unit."""
+    values = [
         {
             "time": time,
             "series": name,
@@ -96,67 +130,46 @@ def activity(series: Series, colours: Mapping[str, str], *, width: int) -> Spec:
         for time in series.times
         if (time, name) in series.amounts
     ]
-    holes = [{"time": time, "text": f"{time}: {what}"} for time, what in series.holes.items()]
-    x = {"field": "time", "type": "ordinal", "axis": _times(series.times, width), "title": None}
-    x["scale"] = {"domain": list(series.times), "paddingInner": 0.15, "paddingOuter": 0.05}
-    y = {
-        "field": "amount",
-        "type": "quantitative",
-        "axis": {"title": unit, "tickCount": 4, "titleAngle": 0, "titleY": -8, "titleX": -6},
-        "stack": "zero",
+    names = list(series.names)
+    scale = {"domain": names, "range": [colours[name] for name in names]}
+    return {
+        "name": "bars",
+        "data": {"values": values},
+        "mark": {"type": "bar"},
+        "encoding": {
+            **position,
+            "order": {"field": "order"},
+            "color": {"field": "series", "type": "nominal", "scale": scale, "legend": None},
+        },
     }
-    text = {"description": {"field": "text"}}
-    domain = list(series.names)
-    colour = {"domain": domain, "range": [colours[name] for name in domain]}
-    layers: list[Spec] = [
+
+
+def _before_layer(series: Series, size: float, position: Spec) -> Spec:
+    """Return a tick at the total of each time in the period before."""
+    values = [
         {
-            "name": "holes",
-            "data": {"values": holes},
-            "mark": {"type": "bar", "color": _HOLE, "opacity": 0.18},
-            "encoding": {"x": x, "y": {"value": 0}, "y2": {"value": "height"}, **text},
-        },
-        {
-            "name": "bars",
-            "data": {"values": bars},
-            "mark": {"type": "bar"},
-            "encoding": {
-                "x": x,
-                "y": y,
-                "order": {"field": "order"},
-                "color": {"field": "series", "type": "nominal", "scale": colour, "legend": None},
-                **text,
-            },
-        },
+            "time": time,
+            "amount": amount / size,
+            "text": f"the period before: {human_bytes(amount)}",
+        }
+        for time, amount in zip(series.times, series.before, strict=True)
+        if amount is not None
     ]
-    if series.before:
-        pairs = zip(series.times, series.before, strict=True)
-        before = [
-            {
-                "time": time,
-                "amount": amount / size,
-                "text": f"the period before: {human_bytes(amount)}",
-            }
-            for time, amount in pairs
-            if amount is not None
-        ]
-        layers.append(
-            {
-                "name": "before",
-                "data": {"values": before},
-                "mark": {"type": "tick", "color": _INK, "thickness": 2},
-                "encoding": {"x": x, "y": {**y, "stack": None}, **text},
-            }
-        )
-    return _whole(layers, width, 240)
+    return {
+        "name": "before",
+        "data": {"values": values},
+        "mark": {"type": "tick", "color": _INK, "thickness": 2},
+        "encoding": {**position, "y": {**position["y"], "stack": None}},
+    }
 
 
 def _times(times: Sequence[str], width: int) -> Spec:
-    """An axis that tells some of ``times``."""
-    step = max(1, -(-len(times) // _FEW_TICKS[width]))
-    shown = list(times[::step])
-    labels = json.dumps({time: _label(time) for time in shown})
+    """Return an axis with labels at some of ``times``."""
+    step = max(1, -(-len(times) // _MOST_TICKS[width]))
+    values = list(times[::step])
+    labels = json.dumps({time: _label(time) for time in values})
     return {
-        "values": shown,
+        "values": values,
         "labelExpr": f"{labels}[datum.value]",
         "labelAngle": 0,
         "grid": False,
@@ -165,7 +178,7 @@ def _times(times: Sequence[str], width: int) -> Spec:
 
 
 def _label(time: str) -> str:
-    """``2026-11-03`` as ``3 Nov``; weeks, months and years as they are."""
+    """Return ``3 Nov`` for ``2026-11-03``; weeks, months and years stay as they are."""
     if len(time) != len("2026-11-03"):
         return time
     day = date.fromisoformat(time)
@@ -174,7 +187,7 @@ def _label(time: str) -> str:
 
 @dataclass(frozen=True)
 class MapPoint:
-    """A place on the map: degrees, bytes, and what it is in words."""
+    """A point of the map: longitude and latitude in degrees, bytes, and a text."""
 
     longitude: float
     latitude: float
@@ -184,18 +197,18 @@ class MapPoint:
 
 @cache
 def world() -> dict[str, Any]:
-    """Land as TopoJSON, and a place (longitude, latitude) of each country by its ISO 3166 code.
+    """Return land as TopoJSON, and longitude and latitude of countries by ISO 3166 code.
 
-    Made of Natural Earth's data, which are in the public domain.
+    The data are from Natural Earth, which is in the public domain.
     """
     text = (files("ringserverstats.statistics") / "world.json").read_text("utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    data: dict[str, Any] = json.loads(text)
+    return data
 
 
 def world_map(map_points: Sequence[MapPoint], *, width: int) -> Spec:
-    """Circles whose area is that of the bytes, the largest first, so that all are seen."""
-    rows = [vars(spot) for spot in sorted(map_points, key=lambda spot: -spot.bytes)]
+    """Return circles with an area by bytes, the largest below the others."""
+    values = [vars(point) for point in sorted(map_points, key=lambda point: -point.bytes)]
     largest = (width / 18) ** 2
     land = {"values": world()["land"], "format": {"type": "topojson", "feature": "land"}}
     layers: list[Spec] = [
@@ -206,8 +219,8 @@ def world_map(map_points: Sequence[MapPoint], *, width: int) -> Spec:
             "mark": {"type": "geoshape", "fill": _LAND, "aria": False},
         },
         {
-            "name": "spots",
-            "data": {"values": rows},
+            "name": "points",
+            "data": {"values": values},
             "mark": {"type": "circle", "opacity": 0.65, "color": ACCENT, "stroke": "white"},
             "encoding": {
                 "longitude": {"field": "longitude", "type": "quantitative"},
@@ -222,13 +235,13 @@ def world_map(map_points: Sequence[MapPoint], *, width: int) -> Spec:
             },
         },
     ]
-    whole = _whole(layers, width, round(width * 0.49))
-    return {**whole, "projection": {"type": "equalEarth"}}
+    spec = _spec(layers, width, round(width * 0.49))
+    return {**spec, "projection": {"type": "equalEarth"}}
 
 
 def hours(amounts: Mapping[tuple[int, int], int], *, width: int) -> Spec:
-    """A heat map of mean bytes by weekday (1 is Monday) and hour."""
-    rows = [
+    """Return a heat map of mean bytes by weekday (1 is Monday) and hour."""
+    values = [
         {
             "day": WEEKDAYS[day - 1],
             "hour": hour,
@@ -241,7 +254,7 @@ def hours(amounts: Mapping[tuple[int, int], int], *, width: int) -> Spec:
     ticks = {"values": [0, 6, 12, 18, 23], "labelAngle": 0, "grid": False, "ticks": False}
     layer = {
         "name": "hours",
-        "data": {"values": rows},
+        "data": {"values": values},
         "mark": {"type": "rect"},
         "encoding": {
             "x": {
@@ -265,11 +278,11 @@ def hours(amounts: Mapping[tuple[int, int], int], *, width: int) -> Spec:
             "description": {"field": "text"},
         },
     }
-    return _whole([layer], width, 200)
+    return _spec([layer], width, 200)
 
 
 def ranking(rows: Sequence[tuple[str, int]], *, width: int) -> Spec:
-    """Horizontal bars of bytes, in the order of ``rows``: a name and its bytes each."""
+    """Return horizontal bars; ``rows`` are names and bytes, in order."""
     size, unit = unit_of(max((amount for _, amount in rows), default=0))
     values = [
         {"name": name, "amount": amount / size, "text": f"{name}: {human_bytes(amount)}"}
@@ -290,10 +303,11 @@ def ranking(rows: Sequence[tuple[str, int]], *, width: int) -> Spec:
             "description": {"field": "text"},
         },
     }
-    return _whole([layer], width, 22 * max(1, len(rows)))
+    return _spec([layer], width, 22 * max(1, len(rows)))
 
 
-def _whole(layers: list[Spec], width: int, height: int) -> Spec:
+def _spec(layers: list[Spec], width: int, height: int) -> Spec:
+    """Return a specification; ``width`` and ``height`` are pixels."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "background": None,
@@ -319,7 +333,7 @@ def _whole(layers: list[Spec], width: int, height: int) -> Spec:
 
 
 def for_file(spec: Spec, title: str, subtitle: str) -> Spec:
-    """``spec`` as it stands for itself: with a title, on white, with what its colours mean."""
+    """Return ``spec`` for a file of its own: with a title, a legend, on white."""
     layers = [_with_legend(layer) for layer in spec["layer"]]
     heading = {"text": title, "subtitle": subtitle, "anchor": "start", "fontSize": 16}
     return {**spec, "layer": layers, "background": "white", "title": heading, "padding": 12}
@@ -333,30 +347,27 @@ def _with_legend(layer: Spec) -> Spec:
 
 
 def svg(spec: Spec) -> str:
-    """``spec`` drawn; needs the extra ``web``."""
+    """Return ``spec`` as SVG; needs the extra ``web``."""
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(_printable(spec), allowed_base_urls=[])
-    return _FAINT.sub(r"\1", drawn)  # a hundredth of a pixel is fine enough
+    image: str = vl_convert.vegalite_to_svg(_printable(spec), allowed_base_urls=[])
+    return _DECIMALS.sub(r"\1", image)  # to a hundredth of a pixel
 
 
 def png(spec: Spec) -> bytes:
-    """``spec`` drawn, with two pixels for one; needs the extra ``web``."""
+    """Return ``spec`` as PNG with twice its width and height; needs the extra ``web``."""
     import vl_convert
 
-    drawn: bytes = vl_convert.vegalite_to_png(_printable(spec), scale=2, allowed_base_urls=[])
-    return drawn
+    image: bytes = vl_convert.vegalite_to_png(_printable(spec), scale=2, allowed_base_urls=[])
+    return image
 
 
 def _printable(value: Any) -> Any:
-    """``value`` with its texts as they may be drawn.
-
-    A character that XML does not know ends the process that draws it.
-    """
+    """Return ``value`` without characters that XML forbids: they would end the renderer."""
     if isinstance(value, str):
-        return _NOT_DRAWN.sub("\N{REPLACEMENT CHARACTER}", value)
+        return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):
-        return [_printable(one) for one in value]
+        return [_printable(item) for item in value]
     if isinstance(value, dict):
-        return {name: _printable(one) for name, one in value.items()}
+        return {name: _printable(item) for name, item in value.items()}
     return value

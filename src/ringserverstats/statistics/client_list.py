@@ -1,4 +1,4 @@
-"""The clients of a store, as far as they may be known."""
+"""The clients of a store, by pseudonym."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,26 @@ SELECT c.pseudonym AS client, o.class, o.direction, o.domain, o.institution, o.c
        o.matched_rules
  ORDER BY sum(f.bytes) DESC, c.pseudonym, a.name
 """
+_VALUES = "SELECT DISTINCT class, location_source FROM client_profile"
 
 
 @dataclass(frozen=True)
-class Known:
-    """Which classes of clients a store holds, and the kinds of databases that told their places."""
+class ProfileValues:
+    """The classes of clients in a store, and the types of GeoIP databases that located them."""
 
     classes: list[str]
     location_sources: list[str]
 
 
-def known(store: Readable) -> Known:
-    """What is known of the clients of ``store``."""
-    rows = store.ask("SELECT DISTINCT class, location_source FROM client_profile", []).to_pylist()
+def profile_values(store: Readable) -> ProfileValues:
+    """Return the values that client profiles of ``store`` have."""
+    rows = store.ask(_VALUES, []).to_pylist()
     classes, sources = (
         sorted({row[name] for row in rows if row[name]}) for name in ("class", "location_source")
     )
-    return Known(classes, sources)
+    return ProfileValues(classes, sources)
 
 
 def clients(store: Readable) -> pa.Table:
-    """Who read or fed, with what the rules make of it; those of most bytes first."""
+    """Return one row for each client, profile and agent, with the most bytes first."""
     return store.ask(_CLIENTS, [])

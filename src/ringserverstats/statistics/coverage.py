@@ -1,9 +1,9 @@
-"""Which days of which server the store knows: no log is not zero.
+"""Coverage: which days of which server the store has logs of. A day without a log is not zero.
 
-A day of a server and direction is *complete* (all its minutes are covered by logs that were read
-whole), *empty* (the same, and nothing was sent or received: a ringserver writes such logs when
-clients come but take nothing), *incomplete* (some of it is covered, a log may still grow, or
-entries came without their log's name), or *missing*.
+A day of a server and direction is *complete* (logs that were read whole cover all its minutes),
+*empty* (the same, and nothing was sent or received: a ringserver writes such logs when clients
+connect but receive nothing), *incomplete* (logs cover a part of it, a log may still grow, or
+entries came without the name of their log), or *missing*.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,19 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.query import OF_SERVER, Query, conditions, label_of
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Readable
 
 STATES = ("complete", "empty", "incomplete", "missing")
 PERIODS = ("day", "month")
 _FINEST_FIRST = ("day", "week", "month", "year")
 
-# A row for each day that something is known of, or should be, of a server and direction. {low} and
-# {high} are the days that are asked for, or NULL. Logs are expected in a server's time of service;
-# where nobody told that, from the first day that is asked for, else from its own first one, to the
-# last day that is asked for ({late}), else to the last one of any server, up to yesterday.
+# One row for each day of a server and direction on which logs exist or are expected. {low} and
+# {high} are the period, or NULL. Logs are expected in a server's time of service. If it is not
+# configured: from {low}, or the server's first day, to {high} ({late}), or the last day of any
+# server, up to yesterday.
 _DAYS = """
 WITH entry AS (
     SELECT server, direction, day, sum(entries) AS entries FROM connection_by_day
@@ -78,7 +80,7 @@ SELECT v.name AS server, d.direction::text AS direction, d.day::text AS day, d.s
 """
 _BY_MONTH = f"""
 SELECT server, direction, substr(day, 1, 7) AS month,
-       {", ".join(f"count(*) FILTER (WHERE state = '{one}') AS {one}" for one in STATES)},
+       {", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in STATES)},
        sum(entries)::bigint AS entries, sum(rejects)::bigint AS rejects
   FROM ({_BY_DAY}) d
  GROUP BY 1, 2, 3 ORDER BY server, direction DESC, month
@@ -92,7 +94,7 @@ SELECT {label} AS label, count(*) FILTER (WHERE d.state = 'incomplete') AS incom
 
 @dataclass(frozen=True)
 class Gaps:
-    """Of ``days`` (of all servers and directions together) how many are not covered."""
+    """How many of ``days`` (of all servers and directions) are incomplete or missing."""
 
     incomplete: int = 0
     missing: int = 0
@@ -103,37 +105,44 @@ class Gaps:
 
 
 def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
-    """The days or months of ``query``: its period, servers and directions.
+    """Return the coverage of the period, servers and directions of ``query``.
 
-    By day: server, direction, day, state, minutes, entries, rejects. By month: how many days of
-    each state instead. Which days are looked at: those of the question's period, up to yesterday;
-    without one, from a server's first day to the last one of any server; and, where a server's time
-    of service is told, no others.
+    Without a period, days are those from a server's first day to the last day of any server, within
+    its time of service if that is configured.
+
+    Args:
+        store: the store.
+        query: its period and `COVERAGE_FILTERS` apply.
+        by: ``day`` or ``month``.
+
+    Returns:
+        By day: columns server, direction, day, state, minutes, entries, rejects. By month: the
+        number of days of each state instead of state and minutes.
 
     Raises:
         UsageError: ``by`` is neither.
     """
     if by not in PERIODS:
-        raise UsageError(f"coverage goes by {' or '.join(PERIODS)}, not {by!r}")
-    return _ask(store, query, _BY_DAY if by == "day" else _BY_MONTH)
+        raise UsageError(f"unknown period {by!r} of coverage. Known: {', '.join(PERIODS)}")
+    return _select(store, query, _BY_DAY if by == "day" else _BY_MONTH)
 
 
 def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
-    """What is not covered of the period, servers and directions of ``query``.
+    """Return the gaps in the period, servers and directions of ``query``.
 
     Returns:
-        That, by the finest time that the question groups by; None where it does not.
+        Gaps by the label of the finest time dimension of the query; by None if it has none.
     """
-    times = [name for name in _FINEST_FIRST if name in query.dimensions]
-    label = label_of(times[0], "d.day") if times else "NULL"
-    rows = _ask(store, query, _UNCOVERED.format(label=label)).to_pylist()
+    times = [DIMENSIONS[name] for name in _FINEST_FIRST if name in query.dimensions]
+    label = times[0].label.format(key=f"({times[0].key_sql(day='d.day')})") if times else "NULL"
+    rows = _select(store, query, _UNCOVERED.format(label=label)).to_pylist()
     return {row.pop("label"): Gaps(**row) for row in rows}
 
 
-def _ask(store: Readable, query: Query, select: str) -> pa.Table:
-    kept = {name: query.filters[name] for name in OF_SERVER if name in query.filters}
+def _select(store: Readable, query: Query, select: str) -> pa.Table:
     parameters: list[object] = []
-    where = conditions(Query(filters=kept), "f.day", parameters)
+    filters = Query(filters=query.only(*COVERAGE_FILTERS).filters)
+    where = conditions(filters, "f.day", parameters)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     limits = {
         "low": query.first,
@@ -142,9 +151,8 @@ def _ask(store: Readable, query: Query, select: str) -> pa.Table:
         "yesterday": yesterday,
         "end": yesterday + timedelta(days=3),
     }
-    places = {}
+    placeholders = {}
     for name, limit in limits.items():
         parameters.append(limit and limit.isoformat())
-        places[name] = f"${len(parameters)}"
-    days = _DAYS.format(where=" AND ".join(where) or "true", **places)
-    return store.ask(days + select, parameters)
+        placeholders[name] = f"${len(parameters)}"
+    return store.ask(_DAYS.format(where=where, **placeholders) + select, parameters)

@@ -1,15 +1,19 @@
-"""What can be asked: each group, filter and measure, declared once.
+"""Every dimension, filter and measure, declared once: name, SQL template, help.
 
-In the SQL, ``f`` is the table that is summed, ``f.day`` its day (or the first one of its month),
-``f.since`` a day since which codes stand for the same networks, ``s`` the table ``stream`` (``f``
-where that has the codes itself), ``o`` ``client_profile``, ``a`` ``agent``. A
-group is summed by its ``key``, which is short, and shown by its ``label``, looked up for the rows
-of the answer alone (``k`` is the key).
+Aliases in the SQL: ``f`` is the table that is read (``f.since`` is a day by which network codes are
+resolved), ``o`` is ``client_profile``, ``a`` is ``agent``. Named fields of the templates:
+
+- ``{day}``: the day of ``f``, or the first day of its month;
+- ``{codes}``: the alias that has the codes of a stream, ``s`` (table ``stream``) or ``f``;
+- ``{key}``: the key by which a dimension is grouped. Its label is looked up for the rows of the
+  result only;
+- ``{condition}``: the condition on the column of a filter.
 """
 
 from dataclasses import dataclass, field
 
 from ringserverstats.enrich.labels import BY_OPERATOR, PRIVATE_NETWORK, UNKNOWN
+from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
 from ringserverstats.store.rollups import NO_HOUR
 
 
@@ -17,67 +21,112 @@ from ringserverstats.store.rollups import NO_HOUR
 class Dimension:
     """A column to group by.
 
-    ``is_short``: it is of single days, which months do not tell. ``of_hour``: it is of hours, which
-    single transfers alone tell. ``named``: the key where codes
-    stand for networks (table ``network_period``). ``is_identifying``: a group may be of few clients, which what
-    is published does not tell.
+    Args:
+        name: the name that users write.
+        key: SQL template of the key.
+        help: one line for users.
+        joins: names of `JOINS` that the key needs.
+        label: SQL template of what is shown for ``{key}``.
+        label_join: SQL template of the join that the label needs.
+        needs_days: monthly rollups do not have it.
+        needs_hours: only rollups with hours and single transfers have it.
+        is_time: it is a calendar time; results are ordered by it.
+        of_stream: it belongs to the stream, not to the log entry.
+        registry_key: the key where the network registry resolves codes.
+        is_identifying: a value may stand for few clients, so rows of few are suppressed.
     """
 
     name: str
     key: str
     help: str
     joins: tuple[str, ...] = ()
-    label: str = "k"
+    label: str = "{key}"
     label_join: str = ""
-    is_short: bool = False
+    needs_days: bool = False
+    needs_hours: bool = False
     is_time: bool = False
-    of_hour: bool = False
     of_stream: bool = False
-    named: str = ""
+    registry_key: str = ""
     is_identifying: bool = False
+
+    @property
+    def uses_day(self) -> bool:
+        """Whether the key is computed from the day."""
+        return "{day}" in self.key
+
+    def key_sql(self, *, day: str = "f.day", codes: str = "s", resolved: bool = False) -> str:
+        """Return the SQL of the key.
+
+        Args:
+            day: SQL of the day.
+            codes: alias of the table with the codes of a stream.
+            resolved: the network registry is joined.
+        """
+        template = self.registry_key if resolved and self.registry_key else self.key
+        return template.format(day=day, codes=codes)
 
 
 @dataclass(frozen=True)
 class Filter:
-    """``sql`` holds one ``{}``, the condition on ``column``, a text that takes wildcards."""
+    """A column to filter by.
+
+    Args:
+        name: the name that users write.
+        column: SQL of the column, a text that patterns are matched with.
+        sql: SQL template around the condition on the column.
+        help: one line for users.
+        of_stream: it belongs to the stream.
+        of_client: it belongs to the client or its software.
+        values: all values that the column can have, if they are few.
+        empty: how users write the empty text.
+    """
 
     name: str
     column: str
     sql: str
     help: str
     of_stream: bool = False
-
-    @property
-    def of_client_profile(self) -> bool:
-        """Whether it chooses among who reads."""
-        return "f.client_profile" in self.sql
+    of_client: bool = False
+    values: tuple[str, ...] = ()
+    empty: str = ""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of the answer; ``sql`` by the kind of part of the answer that it is taken from."""
+    """A number of the result.
+
+    Args:
+        name: the name that users write.
+        help: one line for users.
+        sql: by kind of part (see `plan.Part`), the aggregate.
+        amount: the column of rollups that it adds up, if any.
+        unit: ``B`` for bytes; else it is a count.
+    """
 
     name: str
     help: str
     sql: dict[str, str] = field(default_factory=dict)
+    amount: str = ""
+    unit: str = ""
 
 
-#: What networks that are not named are together.
+#: The label that stands for all embargoed networks.
 OTHER = "other"
-_ISO_WEEK = (
-    "(extract(isoyear FROM k)::int)::text || '-W' ||"
-    " lpad((extract(week FROM k)::int)::text, 2, '0')"
-)
+#: Dimensions that depend on how the registry resolves network codes.
+NETWORK_DIMENSIONS = frozenset({"network", "network-name", "network-doi"})
+#: Filters that also apply to coverage and rejected entries.
+COVERAGE_FILTERS = ("server", "direction")
 
 
-def _known(column: str) -> str:
+def _or_unknown(column: str) -> str:
     return f"coalesce({column}, '{UNKNOWN}')"
 
 
-# A city has its country behind it, as many share a name.
+# Cities share names, so the country follows.
 _CITY = (
     f"CASE WHEN o.city IN ('{UNKNOWN}', '{PRIVATE_NETWORK}') THEN o.city"
-    f" ELSE {_known('o.city')} || coalesce(' (' || nullif(o.country, '{UNKNOWN}') || ')', '') END"
+    f" ELSE {_or_unknown('o.city')}"
+    f" || coalesce(' (' || nullif(o.country, '{UNKNOWN}') || ')', '') END"
 )
 _ASN = (
     f"CASE WHEN o.asn IS NULL THEN '{UNKNOWN}'"
@@ -87,263 +136,223 @@ _INSTITUTION = (
     f"CASE WHEN o.institution IS NULL THEN '{UNKNOWN}' WHEN o.institution_source = '{BY_OPERATOR}'"
     f" THEN o.institution || ' ({BY_OPERATOR})' ELSE o.institution END"
 )
-#: What is known of who reads: its SQL, what it is, and several of it.
+_GEOHASH = _or_unknown("nullif(o.geohash, '')")
+#: Columns of ``client_profile``, each a dimension and a filter: SQL, help of either.
 _CLIENT_COLUMNS = {
     "class": ("o.class", "what the client is to the centre, by the operator's rules", "classes"),
     "country": (
-        _known("o.country"),
+        _or_unknown("o.country"),
         "country of the client: its ISO 3166 code",
         "countries, by code",
     ),
     "country-name": (
-        _known("o.country_name"),
+        _or_unknown("o.country_name"),
         "country of the client, in English",
         "countries, by name",
     ),
     "city": (_CITY, "city of the client, with the country's code", "cities, such as London*"),
-    "geohash": (
-        _known("nullif(o.geohash, '')"),
-        "cell in which the client is (geohash)",
-        "cells, such as u0*",
-    ),
+    "geohash": (_GEOHASH, "geohash cell of the client", "cells, such as u0*"),
     "asn": (
         _ASN,
         "autonomous system of the client: who operates its network",
         "autonomous systems, such as AS559*",
     ),
-    "institution": (
-        _INSTITUTION,
-        "whose the client is, as far as that is known",
-        "institutions",
-    ),
+    "institution": (_INSTITUTION, "institution of the client, if known", "institutions"),
 }
-_IDENTIFYING = frozenset({"city", "geohash", "asn", "institution"})
-
-#: Of these, what a database of places tells.
+_IDENTIFYING = frozenset({"city", "geohash", "asn", "institution", "agent", "agent-family"})
+#: Dimensions and filters that come from the GeoIP database.
 LOCATION_DIMENSIONS = frozenset({"country", "country-name", "city", "geohash"})
 
+_AS_TEXT = "{key}::text"
+_ISO_WEEK = (
+    "(extract(isoyear FROM {key})::int)::text || '-W' ||"
+    " lpad((extract(week FROM {key})::int)::text, 2, '0')"
+)
+
+
+def _calendar(name: str, label: str, help: str, *, needs_days: bool = False) -> Dimension:
+    key = "{day}" if name == "day" else f"date_trunc('{name}', {{day}})::date"
+    return Dimension(name, key, help, label=label, is_time=True, needs_days=needs_days)
+
+
+def _stream(name: str, help: str, *, key: str = "", registry_key: str = "") -> Dimension:
+    key = key or f"{{codes}}.{name}"
+    return Dimension(name, key, help, joins=("stream",), of_stream=True, registry_key=registry_key)
+
+
+def _client(
+    name: str, key: str, help: str, *, label: str = "{key}", label_join: str = ""
+) -> Dimension:
+    joins = ("client_profile", "agent") if key.startswith("a.") else ("client_profile",)
+    return Dimension(name, key, help, joins, label, label_join, is_identifying=name in _IDENTIFYING)
+
+
+def _registry(name: str, column: str, help: str) -> Dimension:
+    return _stream(name, help, key="NULL::text", registry_key=f"network_period.{column}")
+
+
 DIMENSIONS = {
-    group.name: group
-    for group in (
+    dimension.name: dimension
+    for dimension in (
         Dimension(
             "server",
             "f.server",
             "ringserver that served it",
             label="v.name",
-            label_join="JOIN server v ON v.server = k",
+            label_join="JOIN server v ON v.server = {key}",
         ),
         Dimension(
             "direction",
             "f.direction",
             "TX: sent to the client, RX: received from it",
-            label="k::text",
+            label=_AS_TEXT,
         ),
-        Dimension("protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label="k::text"),
-        Dimension(
-            "year",
-            "date_trunc('year', f.day)::date",
-            "year of the day",
-            label="substr(k::text, 1, 4)",
-            is_time=True,
-        ),
-        Dimension(
-            "month",
-            "date_trunc('month', f.day)::date",
-            "month of the day",
-            label="substr(k::text, 1, 7)",
-            is_time=True,
-        ),
-        Dimension(
-            "week",
-            "date_trunc('week', f.day)::date",
-            "ISO week of the day",
-            label=_ISO_WEEK,
-            is_short=True,
-            is_time=True,
-        ),
-        Dimension(
-            "day",
-            "f.day",
-            "day: the server's local date",
-            label="k::text",
-            is_short=True,
-            is_time=True,
-        ),
+        Dimension("protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label=_AS_TEXT),
+        _calendar("year", "substr({key}::text, 1, 4)", "year of the day"),
+        _calendar("month", "substr({key}::text, 1, 7)", "month of the day"),
+        _calendar("week", _ISO_WEEK, "ISO week of the day", needs_days=True),
+        _calendar("day", _AS_TEXT, "day: the server's local date", needs_days=True),
         Dimension(
             "weekday",
-            "extract(isodow FROM f.day)::int",
+            "extract(isodow FROM {day})::int",
             "day of the week: 1 is Monday, 7 is Sunday",
-            label="k::text",
-            is_short=True,
+            label=_AS_TEXT,
+            needs_days=True,
         ),
         Dimension(
             "hour",
             f"nullif(f.hour, {NO_HOUR})",
-            "local hour of the server, 00 to 23, where its logs are of an hour",
-            label="lpad(k::text, 2, '0')",
-            is_short=True,
-            of_hour=True,
+            "local hour of the server, 00 to 23, if its logs are hourly",
+            label="lpad({key}::text, 2, '0')",
+            needs_days=True,
+            needs_hours=True,
             is_identifying=True,
         ),
-        Dimension(
+        _stream(
             "network",
-            "s.network",
-            "network code, of temporary networks with their start year",
-            joins=("stream",),
-            of_stream=True,
-            named="coalesce(network_period.network, s.network)",
+            "network code, with the start year for temporary networks",
+            registry_key="coalesce(network_period.network, {codes}.network)",
         ),
-        *(
-            Dimension(
-                f"network-{name}",
-                "NULL::text",
-                help,
-                joins=("stream",),
-                of_stream=True,
-                named=f"network_period.{name}",
-            )
-            for name, help in (
-                ("name", "the network's name in the registry"),
-                ("doi", "its DOI in the registry"),
-            )
-        ),
-        *(
-            Dimension(name, f"s.{name}", help, joins=("stream",), of_stream=True)
-            for name, help in (
-                ("station", "station code"),
-                ("location", "location code"),
-                ("channel", "channel code"),
-                ("type", "packet type: MSEED, MSEED3, JSON, ..."),
-            )
-        ),
+        _registry("network-name", "name", "name of the network in the registry"),
+        _registry("network-doi", "doi", "DOI of the network in the registry"),
+        _stream("station", "station code"),
+        _stream("location", "location code"),
+        _stream("channel", "channel code"),
+        _stream("type", "packet type: MSEED, MSEED3, JSON, ..."),
         Dimension(
             "stream",
             "f.stream",
             "whole stream: network, station, location, channel and type",
             label=f"coalesce(n.name, '{OTHER}')",
-            label_join="LEFT JOIN stream n ON n.stream = k",
+            label_join="LEFT JOIN stream n ON n.stream = {key}",
             of_stream=True,
         ),
-        Dimension(
+        _client(
             "client",
             "o.client",
             "pseudonym of the client's address",
-            joins=("client_profile",),
             label="c.pseudonym",
-            label_join="JOIN client c ON c.client = k",
+            label_join="JOIN client c ON c.client = {key}",
         ),
-        Dimension(
+        _client(
             "agent",
             "o.agent",
-            "software that the client says it is",
-            joins=("client_profile",),
+            "software of the client, as it reports it",
             label="g.name",
-            label_join="JOIN agent g ON g.agent = k",
-            is_identifying=True,
+            label_join="JOIN agent g ON g.agent = {key}",
         ),
-        Dimension(
-            "agent-family",
-            "a.family",
-            "that software without its version",
-            joins=("client_profile", "agent"),
-            is_identifying=True,
-        ),
-        *(
-            Dimension(
-                name, sql, help, joins=("client_profile",), is_identifying=name in _IDENTIFYING
-            )
-            for name, (sql, help, _) in _CLIENT_COLUMNS.items()
-        ),
+        _client("agent-family", "a.family", "software of the client without its version"),
+        *(_client(name, sql, help) for name, (sql, help, _) in _CLIENT_COLUMNS.items()),
     )
 }
 
+#: Joins of the tables that keys need, in their order.
 JOINS = {
     "stream": "JOIN stream s ON s.stream = f.stream",
-    "network_period": "LEFT JOIN network_period ON network_period.code = s.network"
+    "network_period": "LEFT JOIN network_period ON network_period.code = {codes}.network"
     " AND f.since BETWEEN network_period.first_day AND network_period.last_day",
     "client_profile": "JOIN client_profile o ON o.client_profile = f.client_profile",
     "agent": "JOIN agent a ON a.agent = o.agent",
 }
 
-#: With a place for a condition on the table ``stream``.
-OF_STREAM = "f.stream IN (SELECT stream FROM stream WHERE {})"
-_OF_ORIGIN = "f.client_profile IN (SELECT client_profile FROM client_profile JOIN {table} USING ({table}) WHERE {{}})"
-_OF_WHOM = "f.client_profile IN (SELECT o.client_profile FROM client_profile o WHERE {})"
-_OF_AGENT = _OF_ORIGIN.format(table="agent")
-_OF_CLIENT = _OF_ORIGIN.format(table="client")
+#: SQL template of the streams that meet a condition on the table ``stream``.
+STREAM_FILTER = "f.stream IN (SELECT stream FROM stream WHERE {condition})"
+_SERVER_FILTER = "f.server IN (SELECT server FROM server WHERE {condition})"
+_PROFILE_FILTER = (
+    "f.client_profile IN (SELECT o.client_profile FROM client_profile o WHERE {condition})"
+)
+
+
+def _stream_filter(name: str, help: str, *, column: str = "", empty: str = "") -> Filter:
+    return Filter(name, column or name, STREAM_FILTER, help, of_stream=True, empty=empty)
+
+
+def _listed_filter(name: str, help: str, values: tuple[str, ...]) -> Filter:
+    return Filter(name, f"f.{name}", "{condition}", help, values=values)
+
+
+def _joined_filter(name: str, table: str, column: str, help: str) -> Filter:
+    profiles = f"SELECT client_profile FROM client_profile JOIN {table} USING ({table})"
+    sql = f"f.client_profile IN ({profiles} WHERE {{condition}})"
+    return Filter(name, column, sql, help, of_client=True)
+
 
 FILTERS = {
-    one.name: one
-    for one in (
-        Filter(
-            "server",
-            "name",
-            "f.server IN (SELECT server FROM server WHERE {})",
-            "servers",
+    filter_.name: filter_
+    for filter_ in (
+        Filter("server", "name", _SERVER_FILTER, "servers"),
+        _listed_filter("direction", "directions: TX (default), RX, or TX,RX", DIRECTIONS),
+        _listed_filter("protocol", "protocols: DataLink, SeedLink, HTTP, Unknown", PROTOCOLS),
+        _stream_filter(
+            "network", "networks: XP is every network with this code, XP2014 is one of them"
         ),
-        Filter("direction", "f.direction", "{}", "directions: TX (default), RX, or TX,RX"),
-        Filter("protocol", "f.protocol", "{}", "protocols: DataLink, SeedLink, HTTP, Unknown"),
-        Filter(
-            "network",
-            "network",
-            OF_STREAM,
-            "networks: XP is all that had this code, XP2014 one of them",
-            of_stream=True,
+        _stream_filter("station", "stations"),
+        _stream_filter("location", "locations, `--` for the empty one", empty="--"),
+        _stream_filter("channel", "channels"),
+        _stream_filter("stream", "streams, such as FR_CIEL_00_HHZ/MSEED", column="name"),
+        _stream_filter("type", "packet types"),
+        _joined_filter("client", "client", "pseudonym", "clients, by pseudonym"),
+        _joined_filter("agent", "agent", "agent.name", "agents"),
+        _joined_filter("agent-family", "agent", "family", "agent families"),
+        *(
+            Filter(name, sql, _PROFILE_FILTER, help, of_client=True)
+            for name, (sql, _, help) in _CLIENT_COLUMNS.items()
         ),
-        Filter("station", "station", OF_STREAM, "stations", of_stream=True),
-        Filter(
-            "location",
-            "location",
-            OF_STREAM,
-            "locations, `--` for the empty one",
-            of_stream=True,
-        ),
-        Filter("channel", "channel", OF_STREAM, "channels", of_stream=True),
-        Filter(
-            "stream", "name", OF_STREAM, "streams, such as FR_CIEL_00_HHZ/MSEED", of_stream=True
-        ),
-        Filter("type", "type", OF_STREAM, "packet types", of_stream=True),
-        Filter("client", "pseudonym", _OF_CLIENT, "clients, by pseudonym"),
-        Filter("agent", "agent.name", _OF_AGENT, "agents"),
-        Filter("agent-family", "family", _OF_AGENT, "agent families"),
-        *(Filter(name, sql, _OF_WHOM, help) for name, (sql, _, help) in _CLIENT_COLUMNS.items()),
     )
 }
 
-_LARGEST_MEAN = 2.0**63 - 1024  # that a whole number of 64 bits can be
+_LARGEST_MEAN = 2.0**63 - 1024  # the largest double below 2^63
 
 
-def _mean(column: str) -> dict[str, str]:
-    one = f"f.{column}::double precision / f.days"
-    mean = f"floor(sum({one} ORDER BY {one}) + 0.5)"
-    most = f"{_LARGEST_MEAN:.0f}"
-    cases = f"WHEN {mean} < {most} THEN {mean} WHEN {mean} >= {most} THEN {most}"
-    return {"means": f"(CASE {cases} END)::bigint"}
+def _mean(column: str, unit: str) -> Measure:
+    """Return the measure of a mean per covered day.
+
+    ``f.days`` is the number of covered days of the server and direction in the period, or in the
+    year, month, ... if that is a dimension. The addends are ordered, as the last digit of a sum of
+    fractions depends on their order.
+    """
+    addend = f"f.{column}::double precision / f.days"
+    mean = f"floor(sum({addend} ORDER BY {addend}) + 0.5)"
+    largest = f"{_LARGEST_MEAN:.0f}"
+    cases = f"WHEN {mean} < {largest} THEN {mean} WHEN {mean} >= {largest} THEN {largest}"
+    sql = {"means": f"(CASE {cases} END)::bigint"}
+    return Measure(f"{column}-per-day", f"mean {column} of a covered day", sql, column, unit)
 
 
-#: Kinds of parts: sums (``o`` is there for a measure that counts clients), client_profiles, which tell
-#: who took something but not what, connections, which of
-#: streams are told by single transfers alone, and sums of covered days (``f.days`` is how
-#: many a server has, of the same year, month, ... where that is a group; added in one order, as
-#: the last digit of fractions depends on it).
+def _amount(name: str, help: str, unit: str = "") -> Measure:
+    return Measure(name, help, {"amounts": f"coalesce(sum(f.{name}), 0)"}, name, unit)
+
+
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure(
-            "bytes",
-            "payload of the records, as the server logged it",
-            {"sums": "coalesce(sum(f.bytes), 0)"},
-        ),
-        Measure("packets", "records", {"sums": "coalesce(sum(f.packets), 0)"}),
-        Measure(
-            "transfers",
-            "log lines: one stream of one entry",
-            {"sums": "coalesce(sum(f.transfers), 0)"},
-        ),
+        _amount("bytes", "payload of the records, as the server logged it", "B"),
+        _amount("packets", "records"),
+        _amount("transfers", "log lines: one stream of one entry"),
         Measure(
             "clients",
             "distinct clients (addresses)",
-            dict.fromkeys(("sums", "client_profiles"), "count(DISTINCT o.client)"),
+            dict.fromkeys(("amounts", "profiles"), "count(DISTINCT o.client)"),
         ),
         Measure(
             "entries",
@@ -356,14 +365,8 @@ MEASURES = {
         Measure(
             "connections",
             "distinct connections (server, client, connect time)",
-            {
-                "connections": "count(DISTINCT f.connection)",
-                "transfers": "count(DISTINCT f.connection)",
-            },
+            dict.fromkeys(("connections", "transfers"), "count(DISTINCT f.connection)"),
         ),
-        *(
-            Measure(f"{name}-per-day", f"mean {name} of a covered day", _mean(name))
-            for name in ("bytes", "packets", "transfers")
-        ),
+        *(_mean(name, unit) for name, unit in (("bytes", "B"), ("packets", ""), ("transfers", ""))),
     )
 }

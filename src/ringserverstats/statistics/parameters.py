@@ -1,4 +1,4 @@
-"""Questions as people write them: words of options, or of an address."""
+"""Queries from text: options of the command line, or parameters of a URL."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -9,68 +9,74 @@ from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.query import Query
 
-#: Words of a period: both ends, a month, a year, or a length until today.
+#: Parameters of a period: both ends, a month, a year, or a length until today.
 PERIOD = ("from", "to", "month", "year", "last")
 _LISTS = ("by", "measure")
 _SINGLE = (*PERIOD, "sort", "top")
-#: All words that a question has.
-WORDS = (*_LISTS, *_SINGLE, *FILTERS)
+#: All parameters of a query.
+PARAMETERS = (*_LISTS, *_SINGLE, *FILTERS)
 _FORMS = {"month": "2026-11", "year": "2026"}
+_KINDS = {"from": "span", "to": "span"}
 _SENT = ("TX",)
 
-Words = Mapping[str, Sequence[str]]
 
+def period(values: Mapping[str, str], today: date) -> tuple[date | None, date | None]:
+    """Return the first and last day of a period; None is no limit.
 
-def period(words: Mapping[str, str], today: date) -> tuple[date | None, date | None]:
-    """The first and last day that the words `PERIOD` mean; None is no limit.
+    Args:
+        values: by name, values of the parameters `PERIOD`.
+        today: the last day of ``last``.
 
     Raises:
-        UsageError: they exclude one another, are no dates, or end before they begin.
+        UsageError: they exclude one another, are not dates, or end before they begin.
     """
-    told = {name: words[name] for name in PERIOD if words.get(name)}
-    is_span = "from" in told or "to" in told
-    if len(told.keys() - {"from", "to"}) + is_span > 1:
-        raise UsageError("month, year, last and from/to exclude one another; take one")
-    if "last" in told:
-        return periods.last(told["last"], today)
-    for name, form in _FORMS.items():
-        if name in told and len(told[name]) != len(form):
-            raise UsageError(f"{name} {told[name]!r} has another form; write {form}")
-    whole = told.get("month") or told.get("year")
-    begin, end = whole or told.get("from"), whole or told.get("to")
+    given = {name: values[name] for name in PERIOD if values.get(name)}
+    if len({_KINDS.get(name, name) for name in given}) > 1:
+        raise UsageError("month, year, last and from/to exclude one another. Use one")
+    if "last" in given:
+        return periods.last(given["last"], today)
+    for name in _FORMS.keys() & given.keys():
+        if len(given[name]) != len(_FORMS[name]):
+            raise UsageError(f"{name} {given[name]!r} has another form. Write {_FORMS[name]}")
+    whole = given.get("month", given.get("year"))
+    begin, end = given.get("from", whole), given.get("to", whole)
     first = periods.first_day(begin) if begin else None
-    final = periods.last_day(end) if end else None
-    if first and final and final < first:
-        raise UsageError(f"the period ends ({final}) before it starts ({first})")
-    return first, final
+    last = periods.last_day(end) if end else None
+    if first and last and last < first:
+        raise UsageError(f"the period ends ({last}) before it starts ({first})")
+    return first, last
 
 
-def query_of(words: Words, today: date) -> Query:
-    """The question that ``words`` mean; only what was sent (TX) counts, unless they say otherwise.
+def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
+    """Return the query of ``parameters``, of what was sent (TX) unless they set the direction.
+
+    Args:
+        parameters: by name, the values that were given, each a list with commas if it may be one.
+        today: the last day of the parameter ``last``.
 
     Raises:
-        UsageError: a word is none, or is told twice where one is meant.
+        UsageError: a parameter is unknown, is repeated, or has a wrong value.
     """
-    for name, texts in words.items():
-        if name not in WORDS:
-            raise UsageError(f"there is no parameter {name!a}; known: {', '.join(WORDS)}")
+    for name, texts in parameters.items():
+        if name not in PARAMETERS:
+            raise UsageError(f"unknown parameter {name!a}. Known: {', '.join(PARAMETERS)}")
         if name in _SINGLE and len(texts) > 1:
-            raise UsageError(f"{name} is told twice; tell it once")
-    single = {name: words[name][0] for name in _SINGLE if words.get(name)}
+            raise UsageError(f"{name} is repeated. Name it once")
+    single = {name: parameters[name][0] for name in _SINGLE if parameters.get(name)}
     first, last = period(single, today)
-    filters = {name: listed(words[name]) or ("",) for name in FILTERS if name in words}
+    filters = {name: listed(parameters[name]) or ("",) for name in FILTERS if name in parameters}
     return Query(
-        dimensions=listed(words.get("by", ())),
+        dimensions=listed(parameters.get("by", ())),
         first=first,
         last=last,
         filters={"direction": _SENT, **filters},
-        measures=listed(words.get("measure", ())),
+        measures=listed(parameters.get("measure", ())),
         sort=single.get("sort", ""),
-        top=_count(single["top"]) if "top" in single else None,
+        top=_row_count(single["top"]) if "top" in single else None,
     )
 
 
-def _count(text: str) -> int:
+def _row_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text)):
-        raise UsageError(f"top {text!a} is no number of rows; write 20")
+        raise UsageError(f"top {text!a} is not a number of rows. Write 20")
     return int(text)

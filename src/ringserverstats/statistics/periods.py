@@ -1,7 +1,4 @@
-"""Dates as people write them: ``2026``, ``2026-11``, ``2026-11-24``; both ends inclusive.
-
-And lists, as these are written beside them.
-"""
+"""Dates and periods from text: ``2026``, ``2026-11``, ``2026-11-24``, ``30d``; and lists."""
 
 import re
 from calendar import monthrange
@@ -13,32 +10,32 @@ from ringserverstats.errors import UsageError
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _LAST = re.compile(r"(\d{1,5})(d|w|mo?|y)", re.ASCII)
 _DAYS = {"d": 1, "w": 7}
-#: Lengths of time until today that people like to look at.
+#: Periods until today that the pages offer.
 PRESETS = {"7d": "7 days", "30d": "30 days", "90d": "90 days", "12m": "12 months"}
 
 
 def listed(texts: Iterable[str]) -> tuple[str, ...]:
-    """The values of a list with commas, which may be given in several parts."""
+    """Return the values of ``texts``, each a list with commas."""
     parts = (part.strip() for text in texts for part in text.split(","))
     return tuple(part for part in parts if part)
 
 
 def first_day(text: str) -> date:
-    """The first day that ``text`` means.
+    """Return the first day of the year, month or day ``text``.
 
     Raises:
-        UsageError: it is no date.
+        UsageError: it is not a date.
     """
     return _days(text)[0]
 
 
 def last_day(text: str) -> date:
-    """The last day that ``text`` means."""
+    """Return the last day of the year, month or day ``text``; raises as `first_day`."""
     return _days(text)[1]
 
 
 def days_of(label: str) -> tuple[date, date]:
-    """First and last day of a year, month, ISO week (``2026-W48``) or day, as answers tell them."""
+    """Return the first and last day of a label: a year, month, ISO week (``2026-W48``) or day."""
     year, is_week, week = label.partition("-W")
     if not is_week:
         return _days(label)
@@ -47,7 +44,7 @@ def days_of(label: str) -> tuple[date, date]:
 
 
 def label_of(day: date, time: str) -> str:
-    """The ``day``, or its ``week`` or ``month``, as answers tell it."""
+    """Return the label of ``day``, or of its ``week`` or ``month``, as results show it."""
     if time == "week":
         year, week, _ = day.isocalendar()
         return f"{year}-W{week:02}"
@@ -55,17 +52,21 @@ def label_of(day: date, time: str) -> str:
 
 
 def month_after(day: date, months: int) -> date:
-    """The first day of the month that is ``months`` behind that of ``day``.
+    """Return the first day of the month that is ``months`` after that of ``day``.
 
     Raises:
-        ValueError: it is in no year from 1 to 9999.
+        ValueError: it is not in a year from 1 to 9999.
     """
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     return date(year, month + 1, 1)
 
 
 def months_before(text: str, today: date) -> date:
-    """The first day of the months that ``13mo`` or ``2y`` keep, beside the one of ``today``."""
+    """Return the first day of the ``13mo`` or ``2y`` before the month of ``today``.
+
+    Raises:
+        UsageError: ``text`` is not a number of months or years.
+    """
     match = re.fullmatch(r"(\d{1,4})(mo?|y)", text, re.ASCII)
     count = int(match[1]) * (12 if match[2] == "y" else 1) if match else 0
     try:
@@ -73,14 +74,18 @@ def months_before(text: str, today: date) -> date:
             raise ValueError
         return month_after(today, -count)
     except ValueError:
-        raise UsageError(f"{text!r} is no number of months to keep; write 13mo or 2y") from None
+        raise UsageError(f"{text!r} is not a number of months to keep. Write 13mo or 2y") from None
 
 
 def last(text: str, today: date) -> tuple[date, date]:
-    """The days of ``30d``, ``4w``, ``6m``, ``1y``, of which the last is ``today``."""
+    """Return the first and last day of ``30d``, ``4w``, ``6m`` or ``1y`` up to ``today``.
+
+    Raises:
+        UsageError: ``text`` is not a length of time, or too long.
+    """
     match = _LAST.fullmatch(text)
     if not match or int(match[1]) < 1:
-        raise UsageError(f"{text!r} is no length of time; write 30d, 4w, 6m or 1y")
+        raise UsageError(f"{text!r} is not a length of time. Write 30d, 4w, 6m or 1y")
     count, unit = int(match[1]), match[2]
     try:
         if unit in _DAYS:
@@ -89,7 +94,7 @@ def last(text: str, today: date) -> tuple[date, date]:
         day = min(today.day, monthrange(month.year, month.month)[1])
         return month.replace(day=day) + timedelta(days=1), today
     except (OverflowError, ValueError):
-        raise UsageError(f"{text!r} is too long a time; write 30d, 4w, 6m or 1y") from None
+        raise UsageError(f"{text!r} is too long. Write 30d, 4w, 6m or 1y") from None
 
 
 def _days(text: str) -> tuple[date, date]:
@@ -104,5 +109,5 @@ def _days(text: str) -> tuple[date, date]:
             length = monthrange(int(year), int(month))[1]
             return date(int(year), int(month), 1), date(int(year), int(month), length)
         return (date(int(year), int(month), int(day)),) * 2
-    except ValueError:  # calendar's own error is one too
-        raise UsageError(f"{text!r} is no date; write 2026, 2026-11 or 2026-11-24") from None
+    except ValueError:  # also raised by calendar
+        raise UsageError(f"{text!r} is not a date. Write 2026, 2026-11 or 2026-11-24") from None

@@ -1,7 +1,7 @@
-"""Answers that may be told to everybody: no single client, no embargoed network, no small counts.
+"""Results by role. The public sees no single clients, embargoed networks or rows of few clients.
 
-What remains possible: several questions, about periods or networks that differ a little, tell what
-lies between them. docs/privacy.md says more.
+Several queries of periods or networks that differ a little still reveal their difference; see
+docs/privacy.md.
 """
 
 from collections import defaultdict
@@ -15,32 +15,34 @@ from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.dimensions import DIMENSIONS, OTHER
-from ringserverstats.statistics.network_names import those_of
-from ringserverstats.statistics.query import Query, check_kept, result_in, ungrouped
+from ringserverstats.statistics.network_names import matching_networks
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import check_retention, network_names_for, run_in
 from ringserverstats.store.base import Ask, Readable
 
 _CLIENTS = "clients"
-#: Measures of a group that are those of its parts together.
+#: Measures that add up over rows.
 _ADDITIVE = frozenset({"bytes", "packets", "transfers"})
-_TOO_FEW = "fewer than {least} clients: nothing is told of them"
-_TOGETHER = (
-    "<{least}: groups of fewer than {least} clients each, together with the smallest others; their"
-    " figures only where that tells of no few"
+_TOO_FEW = "the result is suppressed: it has fewer than {least} clients"
+_COMBINED = (
+    "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
+    " Their figures are shown only if that reveals no row of few clients"
 )
-_IN_NONE = "networks under embargo are in no figure"
-_MOST_ROWS = 100_000  # which have to be compared with one another
-_AT_LEAST = 2  # networks, or groups, that are told together: of one alone that would tell it
+_EMBARGOED_ROWS = "rows of embargoed networks are suppressed"
+_EMBARGOED_FIGURES = "figures exclude embargoed networks"
+_MOST_ROWS = 100_000  # that are compared with one another
+_AT_LEAST = 2  # networks, or rows, that are combined: one alone would be revealed
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is not told to everybody.
+    """What the public may not see.
 
     Args:
         embargoed: patterns of networks that are not named.
-        min_clients: groups of fewer clients are not told by city, institution, agent, ...
+        min_clients: rows by city, institution, agent, ... need that many clients.
     """
 
     embargoed: tuple[str, ...] = ()
@@ -49,106 +51,111 @@ class Policy:
 
 @dataclass(frozen=True)
 class Result:
-    """The rows, and their total (None: there is none, or it may not be told).
+    """The result of a query.
 
-    ``left_out`` says what is not told; ``nearest`` are networks as which days count on which they
-    were not operating, for the operator alone.
+    Args:
+        rows: columns are those of the query.
+        total: the measures over all rows; None: the query has no dimensions, or it is suppressed.
+        suppressed: messages that say what is suppressed.
+        nearest: networks that count for days on which they did not operate, for the operator.
     """
 
     rows: pa.Table
-    whole: Row | None
-    left_out: list[str] = field(default_factory=list)
+    total: Row | None
+    suppressed: list[str] = field(default_factory=list)
     nearest: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Who asks: an operator, who may know all; the owner of ``networks``; or everybody."""
+class Role:
+    """Who queries: the operator, the owner of ``networks``, or the public."""
 
     is_operator: bool = False
     networks: tuple[str, ...] = ()
 
 
-def result_for(reader: Reader, store: Readable, query: Query, policy: Policy) -> Result:
-    """The answer for ``reader``: an owner's is of the own networks, also of embargoed ones.
+def result_for(role: Role, store: Readable, query: Query, policy: Policy) -> Result:
+    """Return the result for ``role``; owners see their networks only, also embargoed ones.
 
     Raises:
-        UsageError: it is of single clients, which the operator alone may know.
+        UsageError: the query is of single clients, which only the operator sees.
     """
-    if reader.is_operator:
+    if role.is_operator:
         return operator_result(store, query)
-    if not reader.networks:
+    if not role.networks:
         if not policy.embargoed:
             return public_result(store, query, policy)
-        # Totals without what no split tells: else a split less than its total would tell it.
+        # A total with embargoed networks, minus the rows, would reveal them.
         filters = {"network": ("*",), **query.filters}
-        found = public_result(store, replace(query, filters=filters), policy)
-        return replace(found, left_out=[*found.left_out, _IN_NONE])
+        result = public_result(store, replace(query, filters=filters), policy)
+        return replace(result, suppressed=[*result.suppressed, _EMBARGOED_FIGURES])
     with store.reading(limited=True) as read:
-        own = those_of(read, reader.networks, query.filters.get("network", ()))
-    limited = replace(query, filters={**query.filters, "network": own})
+        requested = query.filters.get("network", ())
+        networks = matching_networks(read, role.networks, requested)
+    limited = replace(query, filters={**query.filters, "network": networks})
     return public_result(store, limited, replace(policy, embargoed=()))
 
 
 def operator_result(store: Readable, query: Query) -> Result:
-    """The answer for the operator, who may know all."""
-    check_kept(store, query)
+    """Return the result for the operator, with nothing suppressed."""
+    check_retention(store, query)
     with store.reading(limited=True) as read:
-        rows = result_in(read, query)
-        whole = result_in(read, ungrouped(query)).to_pylist()[0] if query.dimensions else None
-        near = query.network_names(read).nearest(read, query.first, query.last)
-        return Result(rows, whole, nearest=near)
+        rows = run_in(read, query)
+        total = run_in(read, query.ungrouped()).to_pylist()[0] if query.dimensions else None
+        nearest = network_names_for(read, query).nearest(read, query.first, query.last)
+        return Result(rows, total, nearest=nearest)
 
 
 def public_result(store: Readable, query: Query, policy: Policy) -> Result:
-    """The answer for everybody.
+    """Return the result for the public.
 
     Raises:
-        UsageError: it is of single clients.
+        UsageError: the query is of single clients, or the result has too many rows.
     """
     if "client" in (*query.dimensions, *query.filters):
-        raise UsageError("single clients are for the operator alone; ask without them")
-    check_kept(store, query)
-    is_of_few = _is_identifying((*query.dimensions, *query.filters))
-    measures = _with_clients(query) if is_of_few else query.shown
-    asked = replace(query, top=_MOST_ROWS + 1, measures=measures)
-    with store.reading(limited=True) as read:  # one state of the store for all that is compared
-        table = result_in(read, asked, embargoed=policy.embargoed)
-        total = result_in(read, ungrouped(asked), embargoed=policy.embargoed).to_pylist()[0]
+        raise UsageError("only the operator can query single clients. Leave out client")
+    check_retention(store, query)
+    counted = _with_clients(query)
+    with store.reading(limited=True) as read:  # one snapshot for all that is compared
+        table = run_in(read, counted, embargoed=policy.embargoed)
+        total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed).to_pylist()[0]
         if len(table) > _MOST_ROWS:
             raise UsageError(
-                f"the answer has more than {_MOST_ROWS:,} rows; ask with fewer groups, or for a "
-                "shorter period"
+                f"the result has more than {_MOST_ROWS:,} rows. Use fewer dimensions or a shorter "
+                "period"
             )
-        rows = table.to_pylist()
-        kept = _without_single(read, asked, policy, rows)
-    whole, left_out = total if query.dimensions else None, list[str]()
-    if len(kept) < len(rows):
-        whole = None  # less the others it would be that one
-        left_out.append("networks under embargo are left out")
+        rows = _without_single_networks(read, counted, policy, table.to_pylist())
+    suppressed = [_EMBARGOED_ROWS] if len(rows) < len(table) else []
+    # A total minus the other rows would reveal a suppressed one.
+    safe_total = total if query.dimensions and not suppressed else None
     least = policy.min_clients
     if least > 1 and _is_identifying(query.filters) and total[_CLIENTS] < least:
-        kept, whole, left_out = [], None, [_TOO_FEW.format(least=least)]
-    elif least > 1 and is_of_few:
-        kept, hidden = _without_few(asked, kept, least)
-        left_out += [_TOGETHER.format(least=least)] if hidden else []
-    bounds = AT_MOST in table.column_names and DISTINCT & set(query.shown)
-    shown = [*query.dimensions, *query.shown, *([AT_MOST] if bounds else [])]
-    found = pa.Table.from_pylist(kept[: query.top], table.schema).select(shown)
-    return Result(found, whole, left_out)
+        rows, safe_total, suppressed = [], None, [_TOO_FEW.format(least=least)]
+    elif least > 1 and _has_identifying_columns(query):
+        rows, is_combined = _without_few_clients(counted, rows, least)
+        suppressed += [_COMBINED.format(least=least)] if is_combined else []
+    names = [*query.dimensions, *query.shown]
+    if AT_MOST in table.column_names and DISTINCT & set(query.shown):
+        names.append(AT_MOST)
+    shown = pa.Table.from_pylist(rows[: query.top], table.schema).select(names)
+    return Result(shown, safe_total, suppressed)
 
 
-def _with_clients(query: Query) -> tuple[str, ...]:
-    return query.shown if _CLIENTS in query.shown else (*query.shown, _CLIENTS)
+def _with_clients(query: Query) -> Query:
+    """Return ``query`` for all rows, with the number of clients if rows of few are suppressed."""
+    measures = query.shown
+    if _has_identifying_columns(query) and _CLIENTS not in measures:
+        measures = (*measures, _CLIENTS)
+    return replace(query, top=_MOST_ROWS + 1, measures=measures)
 
 
-def _without_single(read: Ask, query: Query, policy: Policy, rows: list[Row]) -> list[Row]:
-    """``rows`` without those of networks not named that are of one such network alone."""
+def _without_single_networks(read: Ask, query: Query, policy: Policy, rows: list[Row]) -> list[Row]:
+    """Return ``rows`` without those that combine fewer than two embargoed networks."""
     streams = [name for name in query.dimensions if DIMENSIONS[name].of_stream]
-    others = [name for name in query.dimensions if not DIMENSIONS[name].of_stream]
+    others = [name for name in query.dimensions if name not in streams]
     if not policy.embargoed or not streams:
         return rows
-    named = replace(
+    embargoed = replace(
         query,
         dimensions=(*others, "network"),
         filters={**query.filters, "network": policy.embargoed},
@@ -156,18 +163,22 @@ def _without_single(read: Ask, query: Query, policy: Policy, rows: list[Row]) ->
         sort="",
     )
     networks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-    for row in result_in(read, named).to_pylist():
-        networks[tuple(row[name] for name in others)].add(row["network"])
+    for row in run_in(read, embargoed).to_pylist():
+        networks[_values(row, others)].add(row["network"])
     return [
         row
         for row in rows
-        if any(row[name] != OTHER for name in streams)
-        or _least_count(networks[tuple(row[name] for name in others)]) >= _AT_LEAST
+        if _values(row, streams) != (OTHER,) * len(streams)
+        or _network_count(networks[_values(row, others)]) >= _AT_LEAST
     ]
 
 
-def _least_count(networks: set[str]) -> int:
-    """How many networks these are at least: a short code may be one that has its year as well."""
+def _values(row: Row, names: list[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
+
+
+def _network_count(networks: set[str]) -> int:
+    """Return how many networks these are at least: XP may be the same as XP2014."""
     shorts = {short_of(network) for network in networks}
     return len([network for network in networks if network not in shorts])
 
@@ -176,67 +187,75 @@ def _is_identifying(names: Iterable[str]) -> bool:
     return any(DIMENSIONS[name].is_identifying for name in names)
 
 
-def _without_few(query: Query, rows: list[Row], least: int) -> tuple[list[Row], bool]:
-    """``rows`` without those of few clients, and those that would tell of them.
+def _has_identifying_columns(query: Query) -> bool:
+    return _is_identifying((*query.dimensions, *query.filters))
 
-    Returns:
-        The rows, in which those that are not told are one for each line of the other groups; and
-        whether there are any such.
+
+def _without_few_clients(query: Query, rows: list[Row], least: int) -> tuple[list[Row], bool]:
+    """Return ``rows`` with the suppressed ones combined, and whether there are any.
+
+    One row stands for all suppressed rows with the same values of the other dimensions.
     """
-    hidden = _hidden(rows, query.dimensions, least)
-    few = [name for name in query.dimensions if DIMENSIONS[name].is_identifying]
-    places: dict[int, Row] = {n: row for n, row in enumerate(rows) if n not in hidden}
-    for line in _lines(rows, [name for name in query.dimensions if name not in few], hidden):
-        together = [rows[n] for n in line]
-        is_of_several = len(line) >= _AT_LEAST
-        tells = is_of_several and max(row[_CLIENTS] for row in together) >= least
-        if few and (tells or not _is_identifying(query.filters)):
-            added = _ADDITIVE if tells else frozenset()
-            places[max(line)] = _together(together, query, few, f"<{least}", added)
-    return [places[n] for n in sorted(places)], bool(hidden)
+    suppressed = suppressed_rows(rows, query.dimensions, least)
+    others = [name for name in query.dimensions if not DIMENSIONS[name].is_identifying]
+    by_position = {n: row for n, row in enumerate(rows) if n not in suppressed}
+    for numbers in _same(rows, others, suppressed):
+        row = _combined(query, [rows[n] for n in numbers], least)
+        if row:
+            by_position[max(numbers)] = row
+    return [by_position[n] for n in sorted(by_position)], bool(suppressed)
 
 
-def _hidden(rows: list[Row], by: tuple[str, ...], least: int) -> set[int]:
-    """Which ``rows`` are not told.
+def _combined(query: Query, rows: list[Row], least: int) -> Row | None:
+    """Return suppressed ``rows`` as one; None if even that reveals few clients."""
+    identifying = [name for name in query.dimensions if DIMENSIONS[name].is_identifying]
+    has_figures = not _is_revealed(rows, least)
+    if not identifying or (_is_identifying(query.filters) and not has_figures):
+        return None
+    figures: Row = dict.fromkeys(query.shown)
+    if has_figures:
+        figures |= {
+            name: sum(row[name] for row in rows) for name in query.shown if name in _ADDITIVE
+        }
+    return {**rows[0], **dict.fromkeys(identifying, f"<{least}"), **figures}
 
-    Those of few clients; and the smallest other one, where it would be had from a sum over one
-    group, or all of them together may be the same few clients. Sums over one group are what a
-    question with one group less is answered by.
+
+def suppressed_rows(rows: list[Row], dimensions: tuple[str, ...], least: int) -> set[int]:
+    """Return the positions of ``rows`` that are suppressed.
+
+    These are rows with fewer than ``least`` clients, and as many of the smallest other rows as it
+    takes that no suppressed row can be computed from the others and from the total over one
+    dimension, which a query with one dimension less returns.
     """
-    hidden = {n for n, row in enumerate(rows) if row[_CLIENTS] < least}
+    suppressed = {n for n, row in enumerate(rows) if row[_CLIENTS] < least}
     before = -1
-    while len(hidden) != before:
-        before = len(hidden)
-        for group in by:
-            rest = [name for name in by if name != group]
-            for line in _lines(rows, rest, range(len(rows))):
-                own = [n for n in line if n in hidden]
-                shown = [n for n in line if n not in hidden]
-                if (
-                    own
-                    and shown
-                    and (len(own) < _AT_LEAST or max(rows[n][_CLIENTS] for n in own) < least)
-                ):
-                    hidden.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
-    return hidden
+    while len(suppressed) != before:
+        before = len(suppressed)
+        for dimension in dimensions:
+            others = [name for name in dimensions if name != dimension]
+            for numbers in _same(rows, others, range(len(rows))):
+                _suppress_revealing(rows, numbers, suppressed, least)
+    return suppressed
 
 
-def _lines(rows: list[Row], same: list[str], numbers: Any) -> Iterator[list[int]]:
-    """``numbers`` of rows, in lines that have the ``same`` groups."""
-    lines: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+def _suppress_revealing(
+    rows: list[Row], numbers: list[int], suppressed: set[int], least: int
+) -> None:
+    """Add the smallest of the rows ``numbers`` to ``suppressed`` if their total reveals one."""
+    hidden = [rows[n] for n in numbers if n in suppressed]
+    shown = [n for n in numbers if n not in suppressed]
+    if hidden and shown and _is_revealed(hidden, least):
+        suppressed.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
+
+
+def _is_revealed(hidden: list[Row], least: int) -> bool:
+    """Return True if the sum of ``hidden`` rows reveals one of them, or may be of few clients."""
+    return len(hidden) < _AT_LEAST or max(row[_CLIENTS] for row in hidden) < least
+
+
+def _same(rows: list[Row], names: list[str], numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Yield the positions ``numbers`` of rows, those with the same values of ``names`` together."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number in sorted(numbers):
-        lines[tuple(rows[number][name] for name in same)].append(number)
-    yield from lines.values()
-
-
-def _together(
-    rows: list[Row], query: Query, few: list[str], label: str, added: frozenset[str]
-) -> Row:
-    """``rows`` as one, whose groups ``few`` are called ``label``, with the measures ``added``."""
-    told = {name: sum(row[name] for row in rows) for name in query.shown if name in added}
-    return {
-        **rows[0],
-        **dict.fromkeys(few, label),
-        **dict.fromkeys(query.shown),
-        **told,
-    }
+        groups[_values(rows[number], names)].append(number)
+    yield from groups.values()

@@ -1,8 +1,9 @@
-"""What was rejected of the logs, for those who look into it."""
+"""Rejected parts of logs."""
 
 import pyarrow as pa
 
-from ringserverstats.statistics.query import Query, conditions
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Readable
 
 _REJECTED = """
@@ -14,13 +15,17 @@ SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.f
 
 
 def rejects(store: Readable, query: Query, filters: tuple[str, ...] = ("server",)) -> pa.Table:
-    """What was rejected of the logs of the period of ``query``, by those of its ``filters``.
+    """Return what was rejected in the period of ``query``.
 
-    Columns: server, direction, day, file, line, lines, position (bytes of the decompressed input
-    before it), reason, version.
+    Args:
+        store: the store.
+        query: its period and filters.
+        filters: the filters of ``query`` that apply.
+
+    Returns:
+        Columns server, direction, day, file, line, lines, position (offset in bytes of the
+        decompressed input), reason, version.
     """
     parameters: list[object] = []
-    kept = {name: query.filters[name] for name in filters if name in query.filters}
-    asked = Query(first=query.first, last=query.last, filters=kept)
-    where = conditions(asked, "f.day", parameters)
-    return store.ask(_REJECTED.format(where=" AND ".join(where) or "true"), parameters)
+    where = conditions(query.only(*filters), "f.day", parameters)
+    return store.ask(_REJECTED.format(where=where), parameters)

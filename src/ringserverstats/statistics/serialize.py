@@ -1,4 +1,4 @@
-"""Answers for programs: rows as CSV, JSON or Parquet."""
+"""Results for programs: CSV, JSON or Parquet."""
 
 import io
 import json
@@ -10,11 +10,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 _FORMULA = "^[=+\\-@\t\r]"
-_AT_ONCE = 10_000  # rows
+_BATCH_ROWS = 10_000
 
 
 def without_formulas(rows: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula, behind an apostrophe."""
+    """Return ``rows`` with an apostrophe before texts that spreadsheets run as formulas."""
     for number, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
             column = rows.column(number)
@@ -25,9 +25,9 @@ def without_formulas(rows: pa.Table) -> pa.Table:
 
 
 def _csv(rows: pa.Table) -> Iterator[bytes]:
-    """RFC 4180, as far as that is possible, with names of columns first."""
+    """Yield CSV (RFC 4180), with the names of columns first."""
     guarded = without_formulas(rows)
-    pieces = guarded.to_batches(max_chunksize=_AT_ONCE) or [guarded.slice(0, 0)]
+    pieces = guarded.to_batches(max_chunksize=_BATCH_ROWS) or [guarded.slice(0, 0)]
     for number, piece in enumerate(pieces):
         file = io.BytesIO()
         options = pa.csv.WriteOptions(include_header=number == 0, quoting_style="needed")
@@ -36,11 +36,11 @@ def _csv(rows: pa.Table) -> Iterator[bytes]:
 
 
 def _json(rows: pa.Table) -> Iterator[bytes]:
-    """An array with one object a line."""
+    """Yield an array with one object per line."""
     separator = "[\n"
-    for piece in rows.to_batches(max_chunksize=_AT_ONCE):
-        told = (json.dumps(row, ensure_ascii=False, default=int) for row in piece.to_pylist())
-        text = ",\n".join(told)
+    for piece in rows.to_batches(max_chunksize=_BATCH_ROWS):
+        lines = (json.dumps(row, ensure_ascii=False, default=int) for row in piece.to_pylist())
+        text = ",\n".join(lines)
         if text:
             yield (separator + text).encode()
             separator = ",\n"
@@ -53,7 +53,7 @@ def _parquet(rows: pa.Table) -> Iterator[bytes]:
     yield file.getvalue()
 
 
-#: By name: how rows become bytes, piece by piece.
+#: By name: the function that yields rows as bytes.
 FORMATS: dict[str, Callable[[pa.Table], Iterator[bytes]]] = {
     "csv": _csv,
     "json": _json,

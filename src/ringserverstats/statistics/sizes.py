@@ -1,6 +1,5 @@
-"""Numbers as people read them."""
+"""Numbers and bytes for people: 2.20 billion, 1.20 GB."""
 
-#: Decimal ones.
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 _LARGE = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
@@ -8,17 +7,17 @@ _LONG = 10**7
 
 
 def human_count(count: int) -> str:
-    """``count`` with its digits, from ten millions on with three of them: 2.20 billion."""
+    """Return all digits of ``count``, or three from ten million on: 2.20 billion."""
     for size, word in _LARGE:
         if count >= max(size, _LONG):
-            parts = count / size
-            digits = 2 if parts < 10 else 1 if parts < 100 else 0
-            return f"{parts:.{digits}f} {word}"
+            ratio = count / size
+            digits = 2 if ratio < 10 else 1 if ratio < 100 else 0
+            return f"{ratio:.{digits}f} {word}"
     return f"{count:,}"
 
 
 def human_bytes(count: int) -> str:
-    """``count`` in decimal units, three digits: 1.20 GB."""
+    """Return ``count`` bytes with a decimal unit and three digits: 1.20 GB."""
     size, units = float(count), iter(UNITS)
     unit = next(units)
     while size >= 999.5 and unit != UNITS[-1]:

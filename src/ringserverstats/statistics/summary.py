@@ -1,4 +1,4 @@
-"""What a store holds, in numbers."""
+"""Counts of a store: servers, entries, transfers, clients, streams, size."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ringserverstats.store.base import Store
 
 @dataclass(frozen=True)
 class ServerSummary:
-    """One server; days are None before its first entry, the time zone where nobody told it."""
+    """A server. Days are None before its first entry, the time zone if it is not configured."""
 
     name: str
     timezone: str | None
@@ -20,9 +20,18 @@ class ServerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of a store; ``size`` in bytes, ``features`` what it runs on.
+    """A store.
 
-    ``networks`` counts those of the registry; months before ``pruned_before`` are pruned.
+    Args:
+        store: its label.
+        secret: where its secret key lies.
+        size: bytes on disk.
+        schema: version of its schema.
+        entries: log entries, and ``transfers``, ``clients`` and ``streams`` likewise.
+        networks: networks of the registry.
+        pruned_before: months before this day are pruned; None: none is.
+        servers: all servers, by name.
+        features: by name, what the engine runs on.
     """
 
     store: str
@@ -62,7 +71,7 @@ SELECT v.name, nullif(v.timezone, '') AS timezone,
 
 
 def summary(store: Store) -> Summary:
-    """What ``store`` holds."""
+    """Return the summary of ``store``."""
     counts = store.ask(_COUNTS, []).to_pylist()[0]
     servers = [ServerSummary(**row) for row in store.ask(_SERVERS, []).to_pylist()]
     return Summary(

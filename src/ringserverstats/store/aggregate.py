@@ -1,4 +1,4 @@
-"""The sums of what is new in a batch, in columns; each kind of store adds them in its own way."""
+"""Rollup rows of the new entries of a batch, in columns. Each engine merges them in its own way."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,66 +16,67 @@ from ringserverstats.store.rollups import AMOUNTS, FINEST_ROLLUP, NO_HOUR, ROLLU
 
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-#: Columns of whole numbers, by name: of 64 bits, or Python's where a sum may have more.
+#: Integer columns by name: int64, or Python integers (dtype object) where a sum may exceed 64 bits.
 Values = dict[str, npt.NDArray[Any]]
 
 _T = TypeVar("_T")
 
-# Whatever sums up to less as floats has 64 bits: these err by far less than the rest.
+# A sum that is less than this in floating point fits into 64 bits: the error is far smaller.
 _SAFE = 2.0**62
-_WIDE = pa.decimal128(38, 0)
+_DECIMAL = pa.decimal128(38, 0)
 
 
 def column(numbers: npt.NDArray[Any]) -> pa.Array:
-    """``numbers`` of `Values`: Python's as decimals."""
-    return pa.array(numbers, _WIDE if numbers.dtype == object else None)
+    """Return ``numbers`` of `Values` as Arrow integers, or as decimals if they are Python's."""
+    return pa.array(numbers, _DECIMAL if numbers.dtype == object else None)
 
 
 @dataclass(frozen=True)
 class RollupRows:
-    """New rows of a table of sums, those of the same time and who side by side.
+    """New rows of a rollup, those of the same group side by side.
 
     Args:
-        who: a row for each of these: their key columns of time and who, in order.
-        lengths: how many rows each of them has.
-        names: key columns of what was taken, in order; ``number`` tells which of these each row is
-            of, in order within the same ``who``.
-        values: of each row.
+        groups: the group keys of each group, in order.
+        lengths: the number of rows of each group.
+        items: the item keys, in order.
+        item: for each row its index in ``items``, ascending within a group.
+        values: the value columns, one value a row.
     """
 
-    who: pa.Table
+    groups: pa.Table
     lengths: Numbers
-    names: pa.Table
-    number: Numbers
+    items: pa.Table
+    item: Numbers
     values: Values
 
     @property
     def group(self) -> Numbers:
-        """Which row of ``who`` each row is of."""
-        return np.repeat(np.arange(len(self.who)), self.lengths)
+        """The index in ``groups`` of each row."""
+        return np.repeat(np.arange(len(self.groups)), self.lengths)
 
     def table(self) -> pa.Table:
-        """All rows with all columns; those that may have more than 64 bits are of decimals."""
-        who, names = self.who.take(pa.array(self.group)), self.names.take(pa.array(self.number))
-        columns = {name: table[name] for table in (who, names) for name in table.column_names}
+        """Return all rows with all columns; `AMOUNTS` are decimals."""
+        parts = (self.groups.take(pa.array(self.group)), self.items.take(pa.array(self.item)))
+        columns = {name: table[name] for table in parts for name in table.column_names}
         for name, value in self.values.items():
-            columns[name] = column(value).cast(_WIDE) if name in AMOUNTS else column(value)
+            columns[name] = column(value).cast(_DECIMAL) if name in AMOUNTS else column(value)
         return pa.table(columns)
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """What is summed up: of each row the number of its entry, and which of ``items`` it is of."""
+class _Source:
+    """Rows to add up: for each the index of its entry and of its item in ``items``, and values."""
 
     entry: Numbers
     item: Numbers
     items: pa.Table
     values: Values
 
-    def of(self, entries: Mask) -> "_Rows":
+    def of(self, entries: Mask) -> "_Source":
+        """Return the rows of those ``entries``."""
         mask = entries[self.entry]
         values = {name: value[mask] for name, value in self.values.items()}
-        return _Rows(self.entry[mask], self.item[mask], self.items, values)
+        return _Source(self.entry[mask], self.item[mask], self.items, values)
 
 
 class NewEntries:
@@ -83,8 +84,8 @@ class NewEntries:
 
     Args:
         entries: rows of schema `ENTRIES`.
-        transfers: rows of schema `TRANSFERS`, those of the entries, in their order.
-        streams: rows of schema `STREAMS`, one for each stream of these.
+        transfers: their transfers, rows of schema `TRANSFERS`, in the order of the entries.
+        streams: rows of schema `STREAMS`, one for each stream of the transfers.
     """
 
     def __init__(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
@@ -97,116 +98,121 @@ class NewEntries:
         self._transfers = transfers
         self._streams = streams
         self._groups: dict[tuple[str, ...], tuple[Numbers, pa.Table]] = {}
-        self._names: dict[tuple[str, tuple[str, ...]], tuple[Numbers, pa.Table]] = {}
+        self._items: dict[tuple[str, tuple[str, ...]], tuple[Numbers, pa.Table]] = {}
 
     @property
     def keys(self) -> pa.Table:
-        """What sums of days and client_profiles have as `RollupRows.who`, each once."""
-        return self._grouped(FINEST_ROLLUP.who)[1]
+        """The distinct group keys of `FINEST_ROLLUP`."""
+        return self._grouped(FINEST_ROLLUP.group_keys)[1]
 
     def have(self, keys: Mask) -> Mask:
-        """Which entries have those of `keys`."""
-        groups, _ = self._grouped(FINEST_ROLLUP.who)
+        """Return which entries have those of `keys`."""
+        groups, _ = self._grouped(FINEST_ROLLUP.group_keys)
         entries: Mask = keys[groups]
         return entries
 
     @cached_property
     def alone(self) -> Mask:
-        """Which entries are the only ones of their `keys` and name no stream twice."""
-        groups, _ = self._grouped(FINEST_ROLLUP.who)
+        """Which entries are the only ones with their `keys` and list no stream twice."""
+        groups, _ = self._grouped(FINEST_ROLLUP.group_keys)
         alone: Mask = np.bincount(groups)[groups] == 1
         alone[self._entries["repeats"].to_numpy()] = False
         return alone
 
     def all_rollup_rows(self, known: Mask, alone: Mask) -> Iterator[tuple[RollupRows, RollupRows]]:
-        """The rows of each of `ROLLUPS`: those whose keys the store has not, and all others.
+        """Return for each of `ROLLUPS` the rows with keys that the store lacks, and all others.
 
         Args:
-            known: entries of whose `keys` it has sums.
-            alone: entries that `FINEST_ROLLUP` gets from their transfers, so that they are left out.
+            known: entries with `keys` for which the store has rollup rows.
+            alone: entries that are left out of `FINEST_ROLLUP`: it gets their transfers as rows.
         """
-        for one in ROLLUPS:
-            of = ~alone if one is FINEST_ROLLUP else np.ones_like(known)
-            new = ~known if one.who == FINEST_ROLLUP.who else np.zeros_like(known)
-            yield self.sums(one, of & new), self.sums(one, of & ~new)
+        for rollup in ROLLUPS:
+            of = ~alone if rollup is FINEST_ROLLUP else np.ones_like(known)
+            is_finest = rollup.group_keys == FINEST_ROLLUP.group_keys
+            new = ~known if is_finest else np.zeros_like(known)
+            yield self.rollup_rows(rollup, of & new), self.rollup_rows(rollup, of & ~new)
 
-    def sums(self, one: Rollup, of: Mask) -> RollupRows:
-        """The rows of ``one`` that the entries ``of`` make."""
-        rows = self._rows(one.source)
+    def rollup_rows(self, rollup: Rollup, of: Mask) -> RollupRows:
+        """Return the rows of ``rollup`` for the entries ``of``."""
+        source = self._source(rollup.source)
         if not of.all():
-            rows = rows.of(of)
-        groups, who = self._grouped(one.who)
-        numbers, names = self._named(one)
-        key, values = _summed(groups[rows.entry] * len(names) + numbers[rows.item], rows.values)
-        group, number = np.divmod(key, max(len(names), 1))
-        lengths = np.bincount(group, minlength=len(who))
+            source = source.of(of)
+        groups, group_keys = self._grouped(rollup.group_keys)
+        numbers, items = self._numbered_items(rollup)
+        key, values = _summed(
+            groups[source.entry] * len(items) + numbers[source.item], source.values
+        )
+        group, item = np.divmod(key, max(len(items), 1))
+        lengths = np.bincount(group, minlength=len(group_keys))
         return RollupRows(
-            who.filter(pa.array(lengths > 0)),
+            group_keys.filter(pa.array(lengths > 0)),
             lengths[lengths > 0],
-            names,
-            number,
-            {name: values[name] for name in one.values},
+            items,
+            item,
+            {name: values[name] for name in rollup.values},
         )
 
-    def _rows(self, source: str) -> _Rows:
-        """What sums of this ``source`` are made of."""
-        if source == "transfers":
+    def _source(self, name: str) -> _Source:
+        """Return the rows of a source of `SOURCES`."""
+        if name == "transfers":
             return self._of_transfers
-        return self._of_stations if source == "stations" else self._of_entries
+        return self._of_stations if name == "stations" else self._of_entries
 
-    def _named(self, one: Rollup) -> tuple[Numbers, pa.Table]:
-        """Which keys of what each of the items is of, that sums of the source of ``one`` have."""
-        if (one.source, one.what) not in self._names:
-            self._names[one.source, one.what] = _numbered(self._rows(one.source).items, one.what)
-        return self._names[one.source, one.what]
+    def _numbered_items(self, rollup: Rollup) -> tuple[Numbers, pa.Table]:
+        """Return the index of each item of the source in the distinct item keys, and these."""
+        key = (rollup.source, rollup.item_keys)
+        if key not in self._items:
+            self._items[key] = _numbered(self._source(rollup.source).items, rollup.item_keys)
+        return self._items[key]
 
-    def _grouped(self, who: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
-        if who not in self._groups:
-            self._groups[who] = _numbered(self._entries, who)
-        return self._groups[who]
+    def _grouped(self, keys: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
+        """Return the index of each entry in the distinct group keys, and these."""
+        if keys not in self._groups:
+            self._groups[keys] = _numbered(self._entries, keys)
+        return self._groups[keys]
 
     @cached_property
-    def _of_transfers(self) -> _Rows:
+    def _of_transfers(self) -> _Source:
         entry = np.repeat(np.arange(len(self._entries)), self._entries["transfers"].to_numpy())
         item = pc.index_in(self._transfers["stream"], value_set=self._streams["stream"])
         values = {name: self._transfers[name].to_numpy() for name in AMOUNTS}
         values["transfers"] = np.ones(len(entry), np.int64)
-        return _Rows(entry, item.to_numpy(), self._streams, values)
+        return _Source(entry, item.to_numpy(), self._streams, values)
 
     @cached_property
-    def _of_stations(self) -> _Rows:
-        rows = self._of_transfers
-        numbers, stations = _numbered(rows.items, ("network", "station"))
-        key, values = _summed(rows.entry * len(stations) + numbers[rows.item], rows.values)
+    def _of_stations(self) -> _Source:
+        source = self._of_transfers
+        numbers, stations = _numbered(source.items, ("network", "station"))
+        key, values = _summed(source.entry * len(stations) + numbers[source.item], source.values)
         entry, station = np.divmod(key, max(len(stations), 1))
-        return _Rows(entry, station, stations, values)
+        return _Source(entry, station, stations, values)
 
     @cached_property
-    def _of_entries(self) -> _Rows:
+    def _of_entries(self) -> _Source:
         number = np.arange(len(self._entries))
         values = {
             name: self._entries[name].to_numpy().astype(np.int64)
             for name in (*AMOUNTS, "transfers")
         }
-        return _Rows(number, number, self._entries, {**values, "entries": np.ones_like(number)})
+        return _Source(number, number, self._entries, {**values, "entries": np.ones_like(number)})
 
 
 @contextmanager
 def in_background(rows: Iterator[_T]) -> Iterator[Iterator[_T]]:
-    """What is made for each of `ROLLUPS`, by a thread of its own."""
+    """Compute ``rows``, one value for each of `ROLLUPS`, in another thread."""
     with ThreadPoolExecutor(1) as pool:
         pending = [pool.submit(next, rows) for _ in ROLLUPS]
         try:
             yield (pending.pop(0).result() for _ in ROLLUPS)
-        except BaseException:  # no more than the one that is being made: others may wait
+        except BaseException:  # finish only the current one: other processes may be waiting
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Table]:
-    """A number for each row of ``table``, in the order of ``columns``, and these by the number.
+    """Return the index of each row of ``table`` in its distinct ``columns``, and these, sorted.
 
-    NULL is a value like others, the last one; texts are ordered by their bytes.
+    NULL is a value that sorts last. Texts sort by their bytes.
     """
     plain = pa.table({name: _plain(table[name]) for name in columns})
     codes = np.zeros(len(plain), np.int64)
@@ -214,20 +220,20 @@ def _numbered(table: pa.Table, columns: tuple[str, ...]) -> tuple[Numbers, pa.Ta
         encoded = pc.dictionary_encode(values.combine_chunks(), null_encoding="encode")
         codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy()
     _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
-    found = plain.take(pa.array(first))
-    order = pc.sort_indices(found, sort_keys=[(name, "ascending") for name in columns])
-    place = np.empty(len(order), np.int64)
-    place[order.to_numpy()] = np.arange(len(order))
-    return place[numbers], found.take(order)
+    distinct = plain.take(pa.array(first))
+    order = pc.sort_indices(distinct, sort_keys=[(name, "ascending") for name in columns])
+    rank = np.empty(len(order), np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    return rank[numbers], distinct.take(order)
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column, as texts where it has words."""
+    """Return a column, a dictionary as its texts."""
     return values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values
 
 
 def _summed(key: Numbers, values: Values) -> tuple[Numbers, Values]:
-    """All keys once, in order, and the sums of ``values`` by key."""
+    """Return the distinct keys, sorted, and the sums of ``values`` for each."""
     order = np.argsort(key)
     key = key[order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
@@ -235,7 +241,7 @@ def _summed(key: Numbers, values: Values) -> tuple[Numbers, Values]:
 
 
 def _sums(values: npt.NDArray[Any], first: Numbers) -> npt.NDArray[Any]:
-    """The sums of ``values`` from each index in ``first`` to the next."""
+    """Return the sums of ``values`` from each index in ``first`` to the next."""
     if not len(first):
         return values
     if np.sum(values, dtype=np.float64) >= _SAFE:

@@ -1,7 +1,7 @@
-"""Whether all tables of a store tell of the same entries.
+"""Check that the tables of a store are consistent.
 
-Transfers are summed up anew and compared with each table of sums and with the ledger, month by
-month, so that others can write in between. Names are compared with the ids that are made of them.
+The rollups and the ledger are compared with the transfers, month by month, so that other processes
+can write in between. Names are compared with the ids that are derived from them.
 """
 
 from collections import Counter
@@ -21,15 +21,20 @@ from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.registry import networks_of
-from ringserverstats.store.rollups import ROLLUPS, Rollup, counted, month_of
+from ringserverstats.store.rollups import ROLLUPS, Rollup, month_of, rollup_select
 
 
 @dataclass(frozen=True)
 class Difference:
-    """``rows`` of ``table`` are not what they should be: ``problem``.
+    """An inconsistency.
 
-    ``server`` and ``period`` (day or month) say where, if the table knows. ``stored`` is what these
-    rows hold (``unit``), ``counted`` what the transfers say.
+    Args:
+        rows: the number of rows of ``table`` that have the ``problem``.
+        server: the server, if the table has one.
+        period: the day or month, if the table has one.
+        unit: the column that ``stored`` and ``counted`` are of.
+        stored: the total of the rows.
+        counted: the total of the transfers.
     """
 
     table: str
@@ -47,7 +52,7 @@ _MONTHS = " UNION ".join(
     for table, time in [
         ("entry_ledger", "day"),
         ("transfer", "day"),
-        *((s.table, s.time) for s in ROLLUPS),
+        *((rollup.table, rollup.time) for rollup in ROLLUPS),
     ]
 )
 
@@ -73,7 +78,27 @@ SELECT server, day::text AS period, count(*) AS rows,
  GROUP BY server, day ORDER BY server, day
 """
 
-#: Table, what is wrong, and a SELECT of the number of rows for which it is.
+_REFERENCES = (
+    ("stream", "by_month"),
+    ("client_profile", "by_month"),
+    ("client", "client_profile"),
+    ("agent", "client_profile"),
+)
+_WITH_SERVER = (
+    *("entry_ledger", "transfer", "log_interval", "reject", "imported_day"),
+    *(rollup.table for rollup in ROLLUPS),
+)
+#: Tables and the columns that identify their rows.
+_UNIQUE = {
+    **{table: table for table, _ in _REFERENCES},
+    "log_interval": "server, direction, day, first_minute, last_minute, first_day, last_day",
+    "reject": "server, digest",
+    "imported_day": "server, day",
+    "pruned_month": "month",
+    "registry": "code, first_day, last_day, name, doi",
+}
+
+#: Table, problem, and a SELECT of the number of rows that have it.
 _CHECKS = (
     ("store", "there must be one row", "SELECT abs(count(*) - 1) FROM store"),
     (
@@ -82,53 +107,39 @@ _CHECKS = (
         "SELECT greatest(0, (SELECT max(server) FROM server) - max(last_server)) FROM store",
     ),
     (
-        "migration",
-        "steps are missing or doubled",
-        "SELECT abs(max(number) - count(*)) + count(*) - count(DISTINCT number)"
-        " + abs(min(number) - 1) FROM migration",
-    ),
-    (
         "server",
-        "number or name stands twice",
+        "duplicate number or name",
         "SELECT 2 * count(*) - count(DISTINCT server) - count(DISTINCT name) FROM server",
     ),
     *(
         (
             "server",
-            f"{table} knows a server that is not there",
+            f"{table} refers to a server that does not exist",
             f"SELECT count(DISTINCT server) FROM {table}"
             " WHERE server NOT IN (SELECT server FROM server)",
         )
-        for table in (
-            *("entry_ledger", "transfer", "log_interval", "reject", "imported_day"),
-            *(one.table for one in ROLLUPS),
-        )
+        for table in _WITH_SERVER
     ),
     *(
         (
-            name,
-            "stands twice",
-            f"SELECT count(*) FROM (SELECT {name} FROM {name} GROUP BY {name} HAVING count(*) > 1)"
-            " twice",
+            table,
+            "duplicate row",
+            f"SELECT count(*) FROM"
+            f" (SELECT 1 FROM {table} GROUP BY {columns} HAVING count(*) > 1) duplicate",
         )
-        for name in ("stream", "client_profile", "client", "agent")
+        for table, columns in _UNIQUE.items()
     ),
     *(
         (
             name,
             problem,
-            f"SELECT count(DISTINCT {name}) FROM {one}"
+            f"SELECT count(DISTINCT {name}) FROM {table}"
             f" WHERE {name} NOT IN (SELECT {name} FROM {other})",
         )
-        for name, user in (
-            ("stream", "by_month"),
-            ("client_profile", "by_month"),
-            ("client", "client_profile"),
-            ("agent", "client_profile"),
-        )
-        for one, other, problem in (
-            (user, name, f"{user} knows one that is not there"),
-            (name, user, f"{user} knows nothing of it"),
+        for name, user in _REFERENCES
+        for table, other, problem in (
+            (user, name, f"{user} refers to a row that does not exist"),
+            (name, user, f"{user} does not refer to it"),
         )
     ),
     (
@@ -138,55 +149,28 @@ _CHECKS = (
     ),
     (
         "log_interval",
-        "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM log_interval GROUP BY server, direction, day, first_minute,"
-        " last_minute, first_day, last_day HAVING count(*) > 1) twice",
-    ),
-    (
-        "log_interval",
-        "minutes or days that cannot be",
-        "SELECT count(*) FROM log_interval WHERE NOT (0 <= first_minute AND first_minute < last_minute"
-        " AND last_minute <= 1440 AND day BETWEEN first_day AND last_day)",
-    ),
-    (
-        "reject",
-        "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM reject GROUP BY server, digest HAVING count(*) > 1)"
-        " twice",
+        "impossible minutes or days",
+        "SELECT count(*) FROM log_interval WHERE NOT (0 <= first_minute"
+        " AND first_minute < last_minute AND last_minute <= 1440"
+        " AND day BETWEEN first_day AND last_day)",
     ),
     (
         "imported_day",
-        "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM imported_day GROUP BY server, day HAVING count(*) > 1)"
-        " twice",
-    ),
-    (
-        "imported_day",
-        "nothing was counted on that day",
+        "no entry was counted on that day",
         "SELECT count(*) FROM imported_day i WHERE NOT EXISTS"
         " (SELECT 1 FROM connection_by_day c WHERE c.server = i.server AND c.day = i.day)",
     ),
     (
-        "pruned_month",
-        "stands twice",
-        "SELECT count(*) FROM (SELECT month FROM pruned_month GROUP BY month HAVING count(*) > 1) twice",
-    ),
-    (
-        "registry",
-        "stands twice",
-        "SELECT count(*) FROM (SELECT 1 FROM registry GROUP BY code, first_day, last_day, name, doi"
-        " HAVING count(*) > 1) twice",
+        "client_profile",
+        "belongs to a month that is not pruned, or has data of another month",
+        "SELECT count(DISTINCT o.client_profile) FROM client_profile o"
+        " LEFT JOIN connection_by_day f ON f.client_profile = o.client_profile"
+        " WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM pruned_month)"
+        " OR date_trunc('month', f.day)::date <> o.month)",
     ),
     (
         "client_profile",
-        "is of a month that is not pruned, or of another one",
-        "SELECT count(DISTINCT o.client_profile) FROM client_profile o LEFT JOIN connection_by_day f"
-        " ON f.client_profile = o.client_profile WHERE o.month IS NOT NULL AND (o.month NOT IN (SELECT month FROM"
-        " pruned) OR date_trunc('month', f.day)::date <> o.month)",
-    ),
-    (
-        "client_profile",
-        "can be followed in months that are pruned",
+        "is not anonymous in a pruned month",
         "SELECT count(DISTINCT o.client_profile) FROM client_profile o JOIN connection_by_day f"
         " ON f.client_profile = o.client_profile WHERE o.month IS NULL"
         " AND date_trunc('month', f.day)::date <= (SELECT max(month) FROM pruned_month)",
@@ -194,7 +178,8 @@ _CHECKS = (
     (
         "reject",
         "is an entry that was counted",
-        "SELECT count(*) FROM reject r JOIN entry_ledger s ON s.server = r.server AND s.entry = r.digest",
+        "SELECT count(*) FROM reject r JOIN entry_ledger e"
+        " ON e.server = r.server AND e.entry = r.digest",
     ),
 )
 
@@ -205,44 +190,44 @@ _SPANS = "SELECT code, first_day, last_day, network, name, doi, is_nearest FROM 
 def audit(
     store: Store, keys: Keys | None, *, progress: Callable[[int, int], None] = lambda *_: None
 ) -> list[Difference]:
-    """All differences between the tables of ``store``.
+    """Return the inconsistencies of ``store``.
+
+    Of days without transfers only names and the ledger are checked.
 
     Args:
-        store: of days whose transfers are not kept, names and ledger alone are looked at.
-        keys: its keys; without them ids are not compared with what they are made of.
-        progress: called with the months done and to do.
+        keys: its keys. None: do not check ids.
+        progress: called with the number of months done and in total.
     """
     since = store.kept_since or date.min
     with store.reading() as ask:
-        found = [*_tables(ask), *_names(ask, keys)]
+        differences = [*_check_tables(ask), *_check_names(ask, keys)]
         months = sorted(ask(_MONTHS)["month"].to_pylist())
     for done, month in enumerate(months):
         progress(done, len(months))
         with store.reading() as ask:
-            rows = ask("SELECT server, name FROM server").to_pylist()
-            servers = {row["server"]: row["name"] for row in rows}
-            found += _month(ask, month, since, servers)
+            differences += _check_month(ask, month, since)
     progress(len(months), len(months))
-    return found
+    return differences
 
 
-def _month(ask: Ask, month: date, since: date, servers: dict[int, str]) -> Iterator[Difference]:
-    """Differences of a month, of its days ``since`` which transfers are kept."""
+def _check_month(ask: Ask, month: date, since: date) -> Iterator[Difference]:
+    """Compare the rollups and the ledger of a month, from the day ``since`` on, with transfers."""
     span = [max(month, since), month_of(month)[1]]
-    sums = [one for one in ROLLUPS if one.time == "day" or month >= since]
-    for table, unit, sql in [
-        ("entry_ledger", "bytes", _LEDGER),
-        *((one.table, next(iter(one.values)), _sum(one)) for one in sums),
-    ]:
-        if span[0] > span[1]:
-            return
+    if span[0] > span[1]:
+        return
+    servers = {row["server"]: row["name"] for row in ask(_SERVERS).to_pylist()}
+    checks = [("entry_ledger", "bytes", _LEDGER)] + [
+        (rollup.table, _unit(rollup), _difference_select(rollup))
+        for rollup in ROLLUPS
+        if rollup.time == "day" or month >= since
+    ]
+    for table, unit, sql in checks:
         for row in ask(sql, span).to_pylist():
-            name = servers.get(row["server"], f"number {row['server']}")
             yield Difference(
                 table=table,
-                problem="not what the transfers say",
+                problem="does not match the transfers",
                 rows=row["rows"],
-                server=name,
+                server=servers.get(row["server"], f"number {row['server']}"),
                 period=row["period"],
                 unit=unit,
                 stored=int(row["stored"]),
@@ -250,70 +235,75 @@ def _month(ask: Ask, month: date, since: date, servers: dict[int, str]) -> Itera
             )
 
 
-def _sum(one: Rollup) -> str:
-    """SQL of where the table of ``one`` differs from its sums made anew."""
-    keys = ", ".join(one.keys)
+_SERVERS = "SELECT server, name FROM server"
+
+
+def _unit(rollup: Rollup) -> str:
+    return next(iter(rollup.values))
+
+
+def _difference_select(rollup: Rollup) -> str:
+    """Return the SELECT of the servers and periods in which ``rollup`` does not match transfers."""
+    keys, columns = ", ".join(rollup.keys), ", ".join(rollup.columns)
     sides = ("stored", "counted")
     values = ", ".join(
         f"coalesce(sum({name}) FILTER (WHERE side = '{side}'), -1) AS {side}_{name}"
         for side in sides
-        for name in one.values
+        for name in rollup.values
     )
-    differs = " OR ".join(f"stored_{name} <> counted_{name}" for name in one.values)
-    unit = next(iter(one.values))
-    columns = ", ".join([*one.keys, *one.values])
+    differs = " OR ".join(f"stored_{name} <> counted_{name}" for name in rollup.values)
+    totals = ", ".join(f"sum(greatest({side}_{_unit(rollup)}, 0)) AS {side}" for side in sides)
+    counted = rollup_select(rollup, "f.day BETWEEN $1::date AND $2::date")
     return (
-        f"SELECT server, {one.time}::text AS period, count(*) AS rows,"
-        f" {', '.join(f'sum(greatest({side}_{unit}, 0)) AS {side}' for side in sides)} FROM ("
+        f"SELECT server, {rollup.time}::text AS period, count(*) AS rows, {totals} FROM ("
         f"SELECT {keys}, {values}, count(*) FILTER (WHERE side = 'stored') AS copies FROM ("
-        f"SELECT 'stored' AS side, {columns} FROM {one.table}"
-        f" WHERE {one.time} BETWEEN $1::date AND $2::date UNION ALL SELECT 'counted', {columns}"
-        f" FROM ({counted(one, 'f.day BETWEEN $1::date AND $2::date')}) c) both_sides"
-        f" GROUP BY {keys}) found WHERE {differs}"
-        # PostgreSQL spreads a sum of more than 64 bits over several rows.
+        f"SELECT 'stored' AS side, {columns} FROM {rollup.table}"
+        f" WHERE {rollup.time} BETWEEN $1::date AND $2::date"
+        f" UNION ALL SELECT 'counted', {columns} FROM ({counted}) c) both_sides"
+        f" GROUP BY {keys}) compared WHERE {differs}"
+        # PostgreSQL splits a sum of more than 64 bits over several rows.
         f" OR copies > 1 AND greatest(stored_bytes, stored_packets) <= {LARGEST_NUMBER}"
-        f" GROUP BY server, {one.time} ORDER BY server, {one.time}"
+        f" GROUP BY server, {rollup.time} ORDER BY server, {rollup.time}"
     )
 
 
-def _tables(ask: Ask) -> Iterator[Difference]:
+def _check_tables(ask: Ask) -> Iterator[Difference]:
+    """Run `_CHECKS`."""
     for table, problem, sql in _CHECKS:
         rows = int(ask(sql).column(0)[0].as_py() or 0)
         if rows:
             yield Difference(table, problem, rows)
 
 
-def _names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
-    """What the columns of the small tables that are made of others are not."""
-    made, kept = (
-        Counter(spans(networks_of(ask))),
-        Counter(Span(**row) for row in ask(_SPANS).to_pylist()),
-    )
-    if made != kept:
-        wrong = sum(((made - kept) + (kept - made)).values())
-        yield Difference("network_period", "is not what the registry says", wrong)
+def _check_names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:
+    """Check the columns of small tables that are derived from others."""
+    expected = Counter(spans(networks_of(ask)))
+    stored = Counter(Span(**row) for row in ask(_SPANS).to_pylist())
+    if expected != stored:
+        wrong = sum(((expected - stored) + (stored - expected)).values())
+        yield Difference("network_period", "does not match the registry", wrong)
     prefix = int(ask("SELECT max(ipv6_prefix) AS n FROM store")["n"].to_pylist()[0] or 0)
     for table, is_right in (
         ("stream", _is_stream),
         ("agent", _is_agent),
         ("client", partial(_is_client, prefix=prefix)),
-        ("client_profile", _is_origin),
+        ("client_profile", _is_client_profile),
     ):
         wrong = 0
         for row in ask(f"SELECT * FROM {table}").to_pylist():
             try:
                 wrong += not is_right(row, keys)
-            except ValueError:  # no hexadecimal number, no address
+            except ValueError:  # not a hexadecimal number, not an address
                 wrong += 1
         if wrong:
-            yield Difference(table, "is not what its id and name say", wrong)
+            yield Difference(table, "does not match its id or name", wrong)
 
 
 def _is_stream(row: dict[str, Any], keys: Keys | None) -> bool:
-    found = parse_stream(row["name"].encode())
-    if keys and stream_id(keys, found.name) != row["stream"]:
+    stream = parse_stream(row["name"].encode())
+    if keys and stream_id(keys, stream.name) != row["stream"]:
         return False
-    return vars(found) == {name: row[name] for name in vars(found)}
+    return vars(stream) == {name: row[name] for name in vars(stream)}
 
 
 def _is_agent(row: dict[str, Any], keys: Keys | None) -> bool:
@@ -330,7 +320,7 @@ def _is_client(row: dict[str, Any], keys: Keys | None, *, prefix: int) -> bool:
     return bool(number(row["pseudonym"]) == row["client"])
 
 
-def _is_origin(row: dict[str, Any], keys: Keys | None) -> bool:
-    if keys is None or row["month"]:  # of pruned months it is made of nothing
+def _is_client_profile(row: dict[str, Any], keys: Keys | None) -> bool:
+    if keys is None or row["month"]:  # random in pruned months
         return True
     return bool(client_profile_id(keys, [row[name] for name in AS_READ]) == row["client_profile"])

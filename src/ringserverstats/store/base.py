@@ -1,4 +1,4 @@
-"""What every store can do. Ingest, questions and commands know no more of a store than this."""
+"""The interface of a store. Ingest, statistics and commands use nothing else of it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,12 +22,15 @@ from ringserverstats.keys import Keys
 
 @dataclass(frozen=True)
 class Server:
-    """A ringserver. ``number`` is given once, so that a rename changes nothing else.
+    """A ringserver.
 
-    ``timezone`` is empty where nobody told it; then its days are those of UTC. ``first_day`` and
-    ``last_day``, where they are told, are those between which logs are expected.
-    ``former_names`` are names that it had before: its logs may still bear them. ``paths`` are patterns
-    of the files that are read when no others are named.
+    Args:
+        number: its permanent number. Renaming a server changes nothing else.
+        timezone: the IANA name of its time zone. If empty, its days are in UTC.
+        former_names: earlier names, which its logs may still carry.
+        paths: patterns of the files to read when the command names none.
+        first_day: the first day for which logs are expected, if configured.
+        last_day: the last day for which logs are expected, if configured.
     """
 
     number: int
@@ -40,10 +43,10 @@ class Server:
 
     @property
     def zone(self) -> tzinfo:
-        """Its time zone.
+        """The time zone, or UTC if none is configured.
 
         Raises:
-            StoreError: this system knows none of that name.
+            StoreError: this system has no time zone of that name.
         """
         try:
             return ZoneInfo(self.timezone or "UTC")
@@ -55,21 +58,25 @@ class Server:
 
     @property
     def latest_zone(self) -> tzinfo:
-        """The zone in which its days end last: its own, or of all, where nobody told it."""
+        """The time zone, or if none is configured the one in which days end last (UTC-12)."""
         return self.zone if self.timezone else timezone(timedelta(hours=-12))
 
     def is_called(self, name: str) -> bool:
-        """Whether that is its name, or was."""
+        """Return True if ``name`` is its name or a former one."""
         return name == self.name or name in self.former_names
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a store is: the row of its table ``store``.
+    """The identity of a store: the row of its table ``store``.
 
-    ``key_check`` tells whether a secret is its own. ``generation`` is another one after each
-    correction or restore, which ids that a process has looked up before may not outlive.
-    ``last_server`` is the greatest number that a server ever had.
+    Args:
+        id: a UUID.
+        key_check: a digest to check whether a secret is the store's.
+        ipv6_prefix: the prefix length of the IPv6 networks that pseudonyms are made of.
+        generation: a UUID that changes with each correction or restore. Ids that a process looked
+            up before are then no longer valid.
+        last_server: the highest number that a server ever had.
     """
 
     id: str
@@ -81,10 +88,14 @@ class Identity:
 
 @dataclass(frozen=True)
 class Opened:
-    """What reading logs into a store needs of it: its keys, and all servers by name.
+    """The parts of a store that reading logs needs.
 
-    ``rejected`` are the servers and files that have rejects, and whether any of these is of what
-    could not be read; ``digests`` are all rejects, each with its server.
+    Args:
+        keys: the keys derived from its secret.
+        servers: all servers, by name.
+        rejected: the servers and files with rejects, each with whether a part of the file could not
+            be read.
+        digests: the server and digest of each reject.
     """
 
     keys: Keys
@@ -95,13 +106,16 @@ class Opened:
 
 @dataclass(frozen=True)
 class Written:
-    """What one batch did.
+    """The result of writing one batch. Counts are of new entries unless noted.
 
-    ``known`` entries were there before, ``elsewhere`` ones are there under another server's name;
-    the others count what is new. ``connections`` are the ids of the new entries' connections,
-    ``resolved`` counts new entries that had been rejected before, ``misdated`` known ones that are
-    in the store on another day, ``doubtful`` are the servers and days that these are of.
-    ``imported`` were not counted, as their day's history came from elsewhere.
+    Args:
+        known: entries that the store already had.
+        elsewhere: entries that the store has for another server.
+        connections: the ids of the connections.
+        resolved: entries that had been rejected before.
+        misdated: known entries that the store has on another day.
+        misdated_days: the servers and days of misdated entries.
+        imported: entries that were not counted because their day was imported.
     """
 
     known: int
@@ -113,13 +127,13 @@ class Written:
     connections: npt.NDArray[np.int64]
     resolved: int = 0
     misdated: int = 0
-    doubtful: frozenset[tuple[int, date]] = frozenset()
+    misdated_days: frozenset[tuple[int, date]] = frozenset()
     imported: int = 0
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What a correction takes out of a store, or, tried only, would."""
+    """The amounts that a correction removes, or would remove in a dry run."""
 
     days: int
     entries: int
@@ -131,7 +145,7 @@ class Removed:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was pruned, or, tried only, would be: months, clients in them, transfers."""
+    """The amounts that were pruned, or would be in a dry run."""
 
     months: int = 0
     clients: int = 0
@@ -140,10 +154,12 @@ class Pruned:
 
 @dataclass(frozen=True)
 class FileRead:
-    """A file that was read to its end, undamaged, ``size`` bytes of it (decompressed).
+    """A file that was read to its end without damage.
 
-    ``digests`` are of what ``version`` rejects of it; None: nothing is known but that it could be
-    read.
+    Args:
+        size: its bytes, decompressed.
+        digests: the digests of its rejects. None: only that the file could be read is known.
+        version: the version of the program that read it.
     """
 
     server: int
@@ -154,22 +170,28 @@ class FileRead:
 
 
 class Ask(Protocol):
-    """A question to a store."""
+    """A function that queries a store."""
 
     def __call__(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """Run a SELECT with parameters ``$1``, ``$2``, ...
+        """Run a SELECT and return its result.
 
-        Whole numbers come as int64, a column with one over 2^63-1 as decimal128(38, 0).
+        Args:
+            parameters: the values of ``$1``, ``$2``, ...
+
+        Returns:
+            Integers as int64, or as decimal128(38, 0) if a value of the column exceeds 2^63-1.
         """
 
 
 @dataclass
 class Reclassified:
-    """What new rules change.
+    """The changes that new rules make.
 
-    ``clients`` of all are in each class now, ``moved`` of them from one class to another;
-    ``institutions`` are clients whose institution is another; ``unmatched`` names rules by network
-    or domain that hold of nobody, as far as what is kept tells.
+    Args:
+        clients: the number of clients in each class, now.
+        moved: the number of clients that changed from one class to another.
+        institutions: the number of clients with another institution.
+        unmatched: names of rules by network or domain that match no client in the store.
     """
 
     clients: Counter[str] = field(default_factory=Counter)
@@ -180,9 +202,10 @@ class Reclassified:
 
 @dataclass(frozen=True)
 class Token:
-    """Who may come into the web service; what is kept of a token is its digest alone.
+    """An access token of the web service. The store holds only its digest.
 
-    ``networks`` are those of which it reads alone; none: of all, unless it ``may_ingest``.
+    Args:
+        networks: the networks that it may query. If empty: all, unless it ``may_ingest``.
     """
 
     name: str
@@ -194,9 +217,10 @@ class Token:
 
 @dataclass(frozen=True)
 class PendingDay:
-    """A day that an exporter has to be given.
+    """A day that is to be exported.
 
-    ``corrected``: something of it may have been taken away since it was given last.
+    Args:
+        corrected: True if something may have been removed from it since its last export.
     """
 
     day: date
@@ -204,66 +228,72 @@ class PendingDay:
 
 
 class Readable(Protocol):
-    """What questions need of a store, or of one state of it."""
+    """A store, or one state of it, that can be queried."""
 
     @property
     def label(self) -> str:
-        """What messages call it, without any password."""
+        """The name of the store in messages, without any password."""
 
     @property
     def kept_since(self) -> date | None:
-        """The first day whose transfers are kept for sure; None: all are. Sums are kept anyhow."""
+        """The first day from which on all transfers are kept. None: all are. Rollups are kept."""
 
     def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]:
-        """Several questions to one state of the store, while others wait to write.
+        """Open one state of the store for several queries. Others wait to write.
 
         Args:
-            limited: stop one that takes longer than the setting ``query_timeout`` says.
+            limited: stop queries that take longer than the setting ``query_timeout``.
         """
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """One question."""
+        """Run one query with the setting ``query_timeout``, as `Ask` does."""
 
 
 class Store(Readable, Protocol):
-    """A place where entries are counted once.
+    """A store, which counts each entry once.
 
-    All methods raise `ringserverstats.errors.StoreError` where the store cannot be used; then
-    nothing of the call was stored.
+    All methods raise `ringserverstats.errors.StoreError` if the store cannot be used. Then they
+    have changed nothing. With ``try_only`` they return what they would do and change nothing.
     """
 
     @property
     def secret_place(self) -> str:
-        """Where its secret lies."""
+        """The file or setting that holds the secret."""
 
     def features(self) -> dict[str, str]:
-        """What the store runs on, by name, for those who look into it."""
+        """Return the database engine and its version, and optional features in use."""
 
     def exists(self) -> bool:
-        """Whether there is anything to ask."""
+        """Return True if the store has been created."""
 
-    def steps(self) -> dict[str, bool]:
-        """The steps of its schema, in order, and whether each was applied."""
+    def schema_version(self) -> int:
+        """Return its schema number; 0 if it has no tables."""
 
-    def migrate(self) -> list[str]:
-        """Apply the steps that were not; returns them. Nothing of what is stored changes."""
+    def migrate(self) -> int:
+        """Create its tables or upgrade them, and return the schema number of before."""
 
     def open(self, *, create: bool) -> Opened:
-        """Its keys and servers; ``create`` makes it where there is none, else keys for nothing."""
+        """Return what reading logs needs.
 
-    def servers(self) -> list[Server]:
-        """All servers by name."""
-
-    def identity_and_servers(self) -> tuple[Identity, list[Server]]:
-        """Who it is, for a copy of it."""
-
-    def initialise_copy(self, original: Identity, servers: list[Server]) -> None:
-        """Be a copy of the store ``original`` with its ``servers``, in which nothing is yet.
-
-        May be repeated, also when the original has got more servers, or knows them better.
+        Args:
+            create: create the store if it does not exist. Otherwise the result of a store that does
+                not exist has keys that belong to no store.
 
         Raises:
-            StoreError: it is another store.
+            StoreError: the secret or the setting ``ipv6_prefix`` is not the store's.
+        """
+
+    def servers(self) -> list[Server]:
+        """Return all servers, by name."""
+
+    def identity_and_servers(self) -> tuple[Identity, list[Server]]:
+        """Return what `initialise_copy` needs."""
+
+    def initialise_copy(self, original: Identity, servers: list[Server]) -> None:
+        """Make this store an empty copy of the store ``original``, or update the servers of one.
+
+        Raises:
+            StoreError: this store exists and is not a copy of ``original``.
         """
 
     def add_server(self, name: str, timezone: str) -> Server:
@@ -278,46 +308,49 @@ class Store(Readable, Protocol):
         paths: tuple[str, ...] | None = None,
         service: tuple[date | None, date | None] | None = None,
     ) -> None:
-        """Give a server another name, time zone, patterns of its files, or days of service."""
+        """Change the name, time zone, file patterns or days of service of the server ``name``."""
 
     def remove_server(self, name: str) -> None:
-        """Forget a server of which nothing was read.
+        """Remove a server without data.
 
         Raises:
-            UsageError: something was.
+            UsageError: logs of the server have been read.
         """
 
     def mark_incomplete(self, days: set[tuple[int, date]]) -> None:
-        """Take the logs of these days, each of a server, for not read whole."""
+        """Mark the logs of these servers and days as incomplete."""
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
-        """Make all entries of server ``name`` those of ``into``, all or nothing.
+        """Move all entries of the server ``name`` to the server ``into``.
 
         Args:
-            once: entries that both have count once from now on; else they are refused.
+            once: count entries that both servers have once.
 
         Returns:
-            The entries of ``name`` that ``into`` had too.
+            The entries that both servers had.
+
+        Raises:
+            UsageError: both servers have some entries, and ``once`` is False.
         """
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
-        """Forget all that was read of a server's days, all or nothing; logs can be read again."""
+        """Delete the data of a server from ``first`` to ``last``. Its logs can be read again."""
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
-        """Let ``rules`` hold for all that is stored, as far as what is kept allows."""
+        """Apply ``rules`` to all clients in the store and return the changes."""
 
     def set_registry(self, networks: Sequence[Network]) -> None:
-        """Let ``networks`` be all that there are; codes of all that is stored stand for them."""
+        """Replace the network registry and resolve all network codes in the store by it."""
 
     def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
-        """Give a client a new pseudonym, which nobody can find again; its totals stay.
+        """Replace the pseudonym of a client by a random one. Its totals stay.
 
         Returns:
-            What is under the new one; nothing where the store does not know the client.
+            The amounts of the client, all 0 if it is unknown.
         """
 
     def prunable(self, before: date) -> list[date]:
-        """The months before the day ``before`` that `prune` would prune, in order."""
+        """Return the months before the day ``before`` that `prune` would prune, in order."""
 
     def prune(
         self,
@@ -326,97 +359,97 @@ class Store(Readable, Protocol):
         try_only: bool,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
-        """Make months before the day ``before`` ones in which nobody can be followed.
+        """Anonymise months: delete their transfers and give their clients random pseudonyms.
 
-        Their transfers go, sums and ledger stay. Each month is a step of its own.
+        Rollups and ledger stay. Each month has a transaction of its own.
+
+        Args:
+            before: the day before which the months end.
+            progress: called with the number of months done and in total.
         """
 
     def vacuum(self) -> None:
-        """Leave nothing of what `prune` and `forget` took out in the files, as far as it can.
+        """Remove what `prune` and `forget` deleted from the database files, as far as possible.
 
-        What failed, or was stopped, is done by the next call.
+        If it fails or is stopped, the next call completes it.
         """
 
     def register_exporter(self, exporter: str, definition: str, *, all_due: bool) -> bool:
-        """Let days that change from now on, or ``all_due``, be due to go on to ``exporter``.
+        """Track for ``exporter`` which days have changed.
 
         Args:
-            exporter: where to.
-            definition: what it is told of them; where that was another one, all are due.
-            all_due: also those of before.
+            definition: the settings of its export. If they have changed, all days are due.
+            all_due: also export the days that are already in the store.
 
         Returns:
-            Whether it is a new one.
+            True if the exporter is new.
         """
 
     def mark_exported(self, exporter: str, day: date, version: int) -> None:
-        """Say that ``exporter`` was given a day, as it was at ``version``."""
+        """Record that ``exporter`` has exported a day in its state ``version``."""
 
     def mark_unexported(self, exporter: str, first: date, last: date) -> None:
-        """Say that ``exporter`` may have nothing, or a part, of days from ``first`` to ``last``."""
+        """Record that exported days from ``first`` to ``last`` may be missing or incomplete."""
 
     def mark_months_complete(self, exporter: str, month: date) -> None:
-        """Say that the sums of ``month`` there are those of its days again."""
+        """Record that the exported totals of ``month`` equal those of its days again."""
 
     def sending(self) -> AbstractContextManager[None]:
-        """Be the only one who gives days to exporters; another one is waited for.
+        """Hold the lock that lets only one process export.
 
         Raises:
-            BusyError: it took too long.
+            BusyError: another process held it longer than the setting ``lock_timeout``.
         """
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
-        """Forget rejects that are none any more, as ``read`` tells.
-
-        Returns:
-            How many.
-        """
+        """Delete rejects that the last reading of a file did not have, and return their number."""
 
     def write(self, rows: Rows) -> Written:
-        """Count what is new of ``rows``, all or nothing."""
+        """Count the new entries of ``rows``, in one transaction."""
 
-    def set_notes(self, rows: Rows) -> None:
-        """Let what ``rows`` tell of logs be all that is known of logs, as in a copy."""
+    def set_log_status(self, rows: Rows) -> None:
+        """Replace all log intervals, imported days and rejects by those of ``rows``."""
 
     def finish(self) -> None:
-        """Do what need not be in the transactions of `write`; what they stored is safe before."""
+        """Refresh what `write` leaves outdated. What it wrote is already committed."""
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
-        """What `write` would do after it had written the entries ``earlier``."""
+        """Return what `write` would return, without writing.
+
+        Args:
+            earlier: entries to treat as written.
+        """
 
     def tokens(self) -> list[Token]:
-        """Who may come into the web service, by name."""
+        """Return the access tokens of the web service, by name."""
 
     def add_token(self, token: Token) -> None:
-        """Let one more in.
+        """Add an access token.
 
         Raises:
-            UsageError: its name is taken.
+            UsageError: a token of that name exists.
         """
 
     def remove_token(self, name: str) -> None:
-        """Let one in no longer.
+        """Remove an access token.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: no token has that name.
         """
 
     def backup(self, target: Path) -> None:
-        """Write a copy of it, as of one moment, into the file ``target``."""
+        """Write a consistent copy of the store to the file ``target``."""
 
     def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:
-        """Take the backup ``source`` in its place.
+        """Replace the store with the backup ``source``.
 
         Args:
-            ask: gives the secret, where it is known neither from a setting nor from the file that
-                it is called with, in which it is then kept. Without it that is an error.
+            ask: returns the secret if neither the setting nor the secret's file has it. Called with
+                the path of that file, to which the secret is then written. None: that is an error.
         """
 
     def new_empty_like(self, path: Path) -> "Store":
-        """An empty store in the file ``path`` that reads logs as this one does.
-
-        It has the same secret and servers.
-        """
+        """Create an empty store in the file ``path`` with the same secret and servers."""
 
     def size(self) -> int:
-        """Bytes that it takes."""
+        """Return its size on disk in bytes."""

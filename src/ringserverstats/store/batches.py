@@ -1,7 +1,4 @@
-"""One batch into a store: what is new of it, and what it tells of logs.
-
-All of it runs within one transaction.
-"""
+"""Write a batch (entries, log intervals, rejects) within the transaction of the caller."""
 
 from collections import Counter
 from datetime import date
@@ -19,39 +16,52 @@ from ringserverstats.store.session import Session
 
 _EPOCH = date(1970, 1, 1)
 _ODD = np.int64(0x1E3779B97F4A7C15)  # spreads small numbers over 64 bits
-_COVERS = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
-_COVERS_GIVEN = "server, direction::direction AS direction, " + ", ".join(_COVERS[2:])
-_COVER = (
-    f"MERGE INTO log_interval AS old USING (SELECT {_COVERS_GIVEN}, bool_or(complete) AS complete FROM given"
-    f" GROUP BY 1, 2, 3, 4, 5, 6, 7) AS new"
-    f" ON {' AND '.join(f'old.{name} = new.{name}' for name in _COVERS)}"
-    " WHEN MATCHED AND new.complete AND NOT old.complete THEN UPDATE SET complete = true"
-    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_COVERS)}, complete)"
-    f" VALUES ({', '.join('new.' + name for name in _COVERS)}, new.complete)"
-)
-_IMPORT = (
-    "INSERT INTO imported_day SELECT DISTINCT server, day FROM given"
-    " WHERE (server, day) NOT IN (SELECT server, day FROM imported_day)"
-)
-_REJECTED = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
-_REJECT = (
-    "MERGE INTO reject AS old USING (SELECT DISTINCT ON (server, digest) server, digest,"
-    " direction::direction AS direction, day, file, position, line, lines, reason, version"
-    " FROM given ORDER BY server, digest, file, position, lines DESC) AS new"
-    " ON old.server = new.server AND old.digest = new.digest"
-    # Of a file with very many only how many, which grows.
-    " WHEN MATCHED AND new.file = old.file AND new.lines > old.lines"
-    " THEN UPDATE SET lines = new.lines, reason = new.reason"
-    f" WHEN NOT MATCHED THEN INSERT ({', '.join(_REJECTED)}, version)"
-    f" VALUES ({', '.join('new.' + name for name in _REJECTED)}, new.version)"
-)
+_INTERVAL = ("server", "direction", "day", "first_minute", "last_minute", "first_day", "last_day")
+_REJECT = ("server", "digest", "direction", "day", "file", "position", "line", "lines", "reason")
+
+
+def _new_columns(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"new.{name}" for name in columns)
+
+
+_MERGE_INTERVALS = f"""
+MERGE INTO log_interval AS old
+USING (SELECT server, direction::direction AS direction, {", ".join(_INTERVAL[2:])},
+              bool_or(complete) AS complete
+         FROM given GROUP BY 1, 2, 3, 4, 5, 6, 7) AS new
+   ON {" AND ".join(f"old.{name} = new.{name}" for name in _INTERVAL)}
+ WHEN MATCHED AND new.complete AND NOT old.complete THEN UPDATE SET complete = true
+ WHEN NOT MATCHED THEN INSERT ({", ".join(_INTERVAL)}, complete)
+      VALUES ({_new_columns(_INTERVAL)}, new.complete)
+"""
+_INSERT_IMPORTED = """
+INSERT INTO imported_day SELECT DISTINCT server, day FROM given
+ WHERE (server, day) NOT IN (SELECT server, day FROM imported_day)
+"""
+# A file with very many rejects has one row with their number, which may grow.
+_MERGE_REJECTS = f"""
+MERGE INTO reject AS old
+USING (SELECT DISTINCT ON (server, digest) server, digest, direction::direction AS direction, day,
+              file, position, line, lines, reason, version
+         FROM given ORDER BY server, digest, file, position, lines DESC) AS new
+   ON old.server = new.server AND old.digest = new.digest
+ WHEN MATCHED AND new.file = old.file AND new.lines > old.lines
+      THEN UPDATE SET lines = new.lines, reason = new.reason
+ WHEN NOT MATCHED THEN INSERT ({", ".join(_REJECT)}, version)
+      VALUES ({_new_columns(_REJECT)}, new.version)
+"""
 
 
 def first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which rows of ``entries`` are the first of their entry and server, after ``earlier``.
+    """Find the first row of each entry and server.
+
+    Args:
+        entries: rows of schema `ENTRIES`.
+        earlier: rows that come before them.
 
     Returns:
-        That, and how many stand before under another server.
+        Which rows of ``entries`` are first, and the number of rows that occur before with another
+        server.
     """
     if not len(entries):
         return np.zeros(0, np.bool_), 0
@@ -66,16 +76,28 @@ def first_seen(entries: pa.Table, earlier: pa.Table) -> tuple[npt.NDArray[np.boo
 
 
 def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
-    """The 128 bits of each entry, to compare and sort."""
+    """Return the 128 bits of each entry's id, to compare and sort."""
     storage = entries["entry"].combine_chunks().storage
     ids: npt.NDArray[np.void] = np.frombuffer(storage.buffers()[1], "V16")
     return ids[storage.offset : storage.offset + len(storage)]
 
 
+_LEDGER_MATCHES = """
+SELECT given.row AS row, bool_or(e.server = given.server) AS known,
+       bool_or(e.server <> given.server) AS elsewhere
+  FROM given JOIN entry_ledger e ON e.log_day = given.log_day AND e.entry = given.entry
+ WHERE e.log_day BETWEEN $1 AND $2 GROUP BY given.row
+"""
+
+
 def find_new(
     session: Session, entries: pa.Table, earlier: pa.Table
 ) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which rows of ``entries`` the ledger does not know, and how many another server has."""
+    """Find the rows of ``entries`` that are neither in the ledger nor in ``earlier``.
+
+    Returns:
+        Which rows are new, and the number of rows that another server has.
+    """
     new, elsewhere = first_seen(entries, earlier)
     if not len(entries):
         return new, elsewhere
@@ -87,22 +109,21 @@ def find_new(
         }
     )
     session.register("given", given)
-    found = session.table(
-        "SELECT given.row AS row, bool_or(entry_ledger.server = given.server) AS known,"
-        " bool_or(entry_ledger.server <> given.server) AS elsewhere"
-        " FROM given JOIN entry_ledger ON entry_ledger.log_day = given.log_day AND entry_ledger.entry = given.entry"
-        " WHERE entry_ledger.log_day BETWEEN $1 AND $2 GROUP BY given.row",
-        [days["min"], days["max"]],
-    )
-    known = found.filter(found["known"])["row"].to_numpy()
-    new[known] = False
-    return new, elsewhere + int(pc.sum(found["elsewhere"]).as_py() or 0)
+    matches = session.table(_LEDGER_MATCHES, [days["min"], days["max"]])
+    new[matches.filter(matches["known"])["row"].to_numpy()] = False
+    return new, elsewhere + int(pc.sum(matches["elsewhere"]).as_py() or 0)
 
 
-def written(
+def write_summary(
     rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int, *, imported: int = 0
 ) -> Written:
-    """What writing the ``new`` ones of ``rows`` adds; ``imported`` others are not known either."""
+    """Summarise the writing of a batch.
+
+    Args:
+        new: which entries of ``rows`` are written.
+        elsewhere: the number of entries that another server has.
+        imported: the number of entries that are not written because their day was imported.
+    """
     entries = rows.entries.filter(pa.array(new))
     return Written(
         known=len(new) - len(entries) - imported,
@@ -117,70 +138,67 @@ def written(
 
 
 def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
-    """Write the ``new`` ones of ``rows`` into the ledger, the facts and all sums."""
-    fresh = _fresh_entries(rows.entries, new)
-    transfers = _of(fresh, rows.transfers)
-    client_profiles = _those(rows.client_profiles, "client_profile", fresh["client_profile"])
+    """Insert the ``new`` entries of ``rows`` into the ledger, the transfers and all rollups."""
+    entries = _new_entries(rows.entries, new)
+    transfers = _transfers_of(entries, rows.transfers)
+    client_profiles = _used_rows(rows.client_profiles, "client_profile", entries["client_profile"])
     names = {
-        "stream": _those(rows.streams, "stream", transfers["stream"]),
-        "agent": _those(rows.agents, "agent", client_profiles["agent"]),
-        "client": _those(rows.clients, "client", client_profiles["client"]),
+        "stream": _used_rows(rows.streams, "stream", transfers["stream"]),
+        "agent": _used_rows(rows.agents, "agent", client_profiles["agent"]),
+        "client": _used_rows(rows.clients, "client", client_profiles["client"]),
         "client_profile": client_profiles,
     }
-    for table, given in names.items():
-        session.add_names(table, given)
-    session.add_entries(fresh, transfers, names["stream"])
+    for table, used in names.items():
+        session.add_names(table, used)
+    session.add_entries(entries, transfers, names["stream"])
 
 
-def _of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
-    """Those of ``transfers`` that are of ``entries``, in the order of these."""
+def _transfers_of(entries: pa.Table, transfers: pa.Table) -> pa.Table:
+    """Return the transfers of ``entries``, in their order."""
     rows, row = entries["row"].to_numpy(), transfers["row"].to_numpy()
     if entries["transfers"].to_numpy().sum() < len(transfers):
-        place = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-        is_of_them = rows[place] == row
-        transfers = transfers.filter(pa.array(is_of_them))
-        row = row[is_of_them]
+        index = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
+        belongs = rows[index] == row
+        transfers = transfers.filter(pa.array(belongs))
+        row = row[belongs]
     if np.any(np.diff(row) < 0):
         transfers = transfers.take(pa.array(np.argsort(row, kind="stable")))
     return transfers
 
 
-def _those(given: pa.Table, key: str, used: pa.ChunkedArray) -> pa.Table:
-    """The first row of each ``key`` that is ``used``."""
-    given = _unique(given, key)
-    return given.filter(pc.is_in(given[key], value_set=pc.unique(used)))
+def _used_rows(table: pa.Table, key: str, used: pa.ChunkedArray) -> pa.Table:
+    """Return the first row of ``table`` for each ``key`` in ``used``."""
+    _, first = np.unique(table[key].to_numpy(), return_index=True)
+    table = table.take(pa.array(first))
+    return table.filter(pc.is_in(table[key], value_set=pc.unique(used)))
 
 
-def _unique(given: pa.Table, key: str) -> pa.Table:
-    """The first row of each ``key``."""
-    _, first = np.unique(given[key].to_numpy(), return_index=True)
-    return given.take(pa.array(first))
-
-
-def insert_notes(
+def insert_log_status(
     session: Session, rows: Rows, new: npt.NDArray[np.bool_]
 ) -> tuple[int, set[date | None]]:
-    """Write what ``rows`` tell of logs: the days they cover, what of them was rejected.
+    """Write the log intervals, imported days and rejects of ``rows``.
+
+    A reject is deleted when its entry is among the ``new`` entries.
 
     Returns:
-        How many entries of which ``new`` tells were rejected before, and are so no longer; and days
-        of which something changed, None for what has no day.
+        The number of rejects that were deleted, and the days that changed (None: rejects without a
+        day).
     """
     changed: set[date | None] = set()
-    for given, statement in (
-        (rows.log_intervals, _COVER),
-        (rows.imported_days, _IMPORT),
-        (rows.rejects, _REJECT),
+    for table, statement in (
+        (rows.log_intervals, _MERGE_INTERVALS),
+        (rows.imported_days, _INSERT_IMPORTED),
+        (rows.rejects, _MERGE_REJECTS),
     ):
-        if len(given):
-            session.register("given", given)
+        if len(table):
+            session.register("given", table)
             if session.execute(statement):
-                changed |= set(pc.unique(given["day"]).to_pylist())
+                changed |= set(pc.unique(table["day"]).to_pylist())
     if not new.any():
         return 0, changed
-    fresh = rows.entries.filter(pa.array(new))
-    changed |= set(pc.unique(fresh["day"]).to_pylist())
-    session.register("given", fresh.select(["server", "entry"]))
+    entries = rows.entries.filter(pa.array(new))
+    changed |= set(pc.unique(entries["day"]).to_pylist())
+    session.register("given", entries.select(["server", "entry"]))
     resolved = session.execute(
         "DELETE FROM reject USING given"
         " WHERE reject.server = given.server AND reject.digest = given.entry"
@@ -188,10 +206,10 @@ def insert_notes(
     return resolved, changed | ({None} if resolved else set())
 
 
-def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
-    """Which entries are of days whose history came from elsewhere, but not in ``rows``.
+def in_imported_days(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Return which entries are of imported days, except of days that ``rows`` import.
 
-    That history is of what was sent, so what was received counts.
+    Imported history is of direction TX only, so entries of RX are never among them.
     """
     days = set(session.rows("SELECT server, day FROM imported_day"))
     days -= set(
@@ -201,13 +219,13 @@ def of_imported(session: Session, rows: Rows) -> npt.NDArray[np.bool_]:
         return np.zeros(len(rows.entries), np.bool_)
     server = rows.entries["server"].to_numpy().astype(np.int64)
     day = rows.entries["day"].cast(pa.int32()).to_numpy()
-    closed = [number << 32 | (one - _EPOCH).days for number, one in days]
+    imported = [number << 32 | (imported_day - _EPOCH).days for number, imported_day in days]
     is_sent = pc.equal(rows.entries["direction"].cast(pa.string()), DIRECTIONS[0])
-    found: npt.NDArray[np.bool_] = np.isin(server << 32 | day, closed) & is_sent.to_numpy()
-    return found
+    result: npt.NDArray[np.bool_] = np.isin(server << 32 | day, imported) & is_sent.to_numpy()
+    return result
 
 
-#: Days of a server (``$1``) of which logs tell what was sent.
+#: Days of a server (``$1``) for which logs of direction TX were read.
 LOGGED = """
 SELECT DISTINCT s.day FROM (
     SELECT day FROM connection_by_day WHERE server = $1 AND direction = 'TX'
@@ -217,7 +235,7 @@ SELECT DISTINCT s.day FROM (
 
 
 def were_logged(session: Session, rows: Rows) -> bool:
-    """Whether logs were read of days whose history ``rows`` are."""
+    """Return True if logs were read for a day that ``rows`` import."""
     days = set(rows.imported_days["day"].to_pylist())
     return any(
         days & {day for (day,) in session.rows(LOGGED, [number])}
@@ -226,7 +244,7 @@ def were_logged(session: Session, rows: Rows) -> bool:
 
 
 def servers_of(rows: Rows) -> set[int]:
-    """The numbers of all servers that ``rows`` tell of."""
+    """Return the numbers of all servers in ``rows``."""
     tables = (rows.entries, rows.log_intervals, rows.rejects, rows.imported_days)
     return {number for table in tables for number in pc.unique(table["server"]).to_pylist()}
 
@@ -234,43 +252,44 @@ def servers_of(rows: Rows) -> set[int]:
 def find_misdated(
     session: Session, entries: pa.Table, new: npt.NDArray[np.bool_]
 ) -> tuple[int, frozenset[tuple[int, date]]]:
-    """Known entries that are in the store on another day than ``entries`` say.
+    """Find known entries that the store has on another day than ``entries``.
 
-    That of a log which was read without its name, say, before the server's time zone was told.
+    A log may have been read before without its file name, or without the server's time zone.
 
     Returns:
-        How many, and the servers and days of both readings.
+        Their number, and the servers and days of both.
     """
     known = entries.select(["server", "log_day", "entry", "day"]).filter(pa.array(~new))
     if not len(known):
         return 0, frozenset()
     days = pc.min_max(known["log_day"]).as_py()
     session.register("given", known)
-    rows = session.rows(
-        "SELECT given.server, given.day, entry_ledger.day, count(*) FROM given JOIN entry_ledger"
-        " ON entry_ledger.log_day = given.log_day AND entry_ledger.entry = given.entry"
-        " AND entry_ledger.server = given.server AND entry_ledger.day <> given.day"
-        " WHERE entry_ledger.log_day BETWEEN $1 AND $2 GROUP BY 1, 2, 3",
-        [days["min"], days["max"]],
-    )
-    rows += _misdated_within(entries)
-    found = {(server, day) for server, *both, _ in rows for day in both}
-    return sum(row[-1] for row in rows), frozenset(found)
+    rows = session.rows(_MISDATED, [days["min"], days["max"]]) + _misdated_within(entries)
+    server_days = {(server, day) for server, *pair, _ in rows for day in pair}
+    return sum(row[-1] for row in rows), frozenset(server_days)
+
+
+_MISDATED = """
+SELECT given.server, given.day, e.day, count(*)
+  FROM given JOIN entry_ledger e ON e.log_day = given.log_day AND e.entry = given.entry
+       AND e.server = given.server AND e.day <> given.day
+ WHERE e.log_day BETWEEN $1 AND $2 GROUP BY 1, 2, 3
+"""
 
 
 def _misdated_within(entries: pa.Table) -> list[tuple[int, date, date, int]]:
-    """Entries that stand twice in one batch, on two days: server, both days, how many."""
+    """Return entries that a batch has on two days: server, both days, number."""
     _, first, index = np.unique(_ids(entries), return_index=True, return_inverse=True)
     server, day = entries["server"].to_numpy(), entries["day"].to_numpy()
     before = first[index]
     differs = np.flatnonzero((server == server[before]) & (day != day[before]))
     triples = zip(server[differs], day[differs], day[before[differs]], strict=True)
-    counts = Counter((int(one), a.item(), b.item()) for one, a, b in triples)
+    counts = Counter((int(number), a.item(), b.item()) for number, a, b in triples)
     return [(*triple, count) for triple, count in counts.items()]
 
 
 def mark_incomplete(session: Session, days: set[tuple[int, date]]) -> None:
-    """Take the logs of these days, each of a server, for not read whole."""
+    """Mark the log intervals of these servers and days as incomplete."""
     for server, day in sorted(days):
         session.execute(
             "UPDATE log_interval SET complete = false WHERE server = $1 AND day = $2", [server, day]
@@ -280,39 +299,43 @@ def mark_incomplete(session: Session, days: set[tuple[int, date]]) -> None:
 def known_rejects(
     session: Session,
 ) -> tuple[dict[tuple[int, str], bool], frozenset[tuple[int, bytes]]]:
-    """The servers and files that have rejects, and the digests of all.
+    """Return the rejects of the store.
 
-    Of each file, whether any is of what could not be read.
+    Returns:
+        For each server and file with rejects, whether a part of the file could not be read; and the
+        server and digest of each reject.
     """
     files = session.rows("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
-    found = {(server, file): lines == 0 for server, file, lines in files}
+    is_unread = {(server, file): lines == 0 for server, file, lines in files}
     rows = session.rows("SELECT server, digest FROM reject")
-    return found, frozenset((server, digest.bytes) for server, digest in rows)
+    return is_unread, frozenset((server, digest.bytes) for server, digest in rows)
 
 
 def settle_rejects(session: Session, read: FileRead) -> int:
-    """Forget rejects that are none any more, as ``read`` tells; returns how many."""
-    own = [read.server, read.file]
-    gone = session.execute("DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", own)
+    """Delete rejects that the last reading of a file did not have, and return their number."""
+    file = [read.server, read.file]
+    settled = session.execute(
+        "DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", file
+    )
     if read.digests is None:
-        return gone
-    found = [str(UUID(bytes=digest)) for digest in read.digests]
-    gone += session.execute(
+        return settled
+    digests = [str(UUID(bytes=digest)) for digest in read.digests]
+    settled += session.execute(
         "DELETE FROM reject WHERE server = $1 AND file = $2 AND position < $4"
         " AND NOT digest = ANY($3::uuid[])",
-        [*own, found, read.size],
+        [*file, digests, read.size],
     )
     session.execute(
         "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
         " AND digest = ANY($3::uuid[])",
-        [*own, found, read.version],
+        [*file, digests, read.version],
     )
-    return gone
+    return settled
 
 
-def _fresh_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
-    """The new ones of ``entries``, each with its row and the number that its transfers have."""
-    # The same log block under two servers is two entries.
+def _new_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the ``new`` entries with their ``row`` and ``number`` (``entry`` of transfers)."""
+    # The same log block of two servers is two entries.
     numbers = _ids(entries).view(np.int64)[::2] ^ (entries["server"].to_numpy() * _ODD)
     return (
         entries.append_column("row", pa.array(np.arange(len(entries), dtype=np.int32)))

@@ -1,7 +1,7 @@
-"""Corrections of a store: days are forgotten, two servers become one.
+"""Corrections: delete days of a server, merge two servers.
 
-All of it runs within the transaction of the caller. Sums are made anew from the transfers of the
-months that are touched, by the declarations that ingest adds to them by.
+They run within the transaction of the caller and rebuild the rollups of the affected months from
+the transfers.
 """
 
 from datetime import date
@@ -20,19 +20,20 @@ _AMOUNTS = (
     " coalesce(sum(bytes), 0), coalesce(sum(packets), 0)"
 )
 _NO_ID = "'00000000-0000-0000-0000-000000000000'::uuid"
-_COVER = "direction, day, first_minute, last_minute, first_day, last_day"
+_INTERVAL = "direction, day, first_minute, last_minute, first_day, last_day"
 
 
 def delete(session: Session, server: Server, first: date, last: date) -> Removed:
-    """Forget the entries, coverage and rejects of ``server`` from ``first`` to ``last``."""
+    """Delete the entries, log intervals and rejects of ``server`` from ``first`` to ``last``."""
     span = [server.number, first, last]
-    _check(session, server, first, last)
+    _check_transfers(session, server, first, last)
     amounts = session.rows(f"{_AMOUNTS} FROM entry_ledger WHERE {_DAYS}", span)[0]
     for table in ("entry_ledger", *session.facts, "log_interval", "imported_day"):
         session.execute(f"DELETE FROM {table} WHERE {_DAYS}", span)
-    # A log of several days counts entries on another day than those that it also covers.
+    # A log of several days may have entries of a deleted day on another day that it covers.
     session.execute(
-        "UPDATE log_interval SET complete = false WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
+        "UPDATE log_interval SET complete = false"
+        " WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
         span,
     )
     rejects = session.execute(
@@ -40,16 +41,22 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
         " OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM entry_ledger))",
         span,
     )
-    _sum_again(session, server.number, first, last)
-    forget_unused(session)
+    _rebuild_rollups(session, server.number, first, last)
+    delete_unused(session)
     return Removed(*map(int, (*amounts, rejects)))
 
 
 def merge(session: Session, source: Server, target: Server, *, once: bool) -> Removed:
-    """Make all of ``source`` belong to ``target``, its names and paths too.
+    """Move the entries, names and paths of ``source`` to ``target`` and delete ``source``.
+
+    Args:
+        once: count entries that both servers have once. Otherwise they are an error.
+
+    Returns:
+        The entries that both servers had.
 
     Raises:
-        UsageError: both have some entries, and ``once`` does not allow to count them once.
+        UsageError: both servers have some entries, and ``once`` is False.
     """
     both = [source.number, target.number]
     first, last = session.rows(
@@ -57,14 +64,28 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
     )[0]
     if first is not None:
         for server in (source, target):
-            _check(session, server, first, last)
-    one, other = map(int, both)
+            _check_transfers(session, server, first, last)
+    amounts = _delete_shared(session, source, target, once=once)
+    _move_transfers(session, source.number, target.number)
+    session.execute("UPDATE entry_ledger SET server = $2 WHERE server = $1", both)
+    rejects = _move_log_status(session, both)
+    if first is not None:
+        for number in both:
+            _rebuild_rollups(session, number, first, last)
+    _merge_properties(session, source, target)
+    return Removed(*map(int, (*amounts, rejects)))
+
+
+def _delete_shared(
+    session: Session, source: Server, target: Server, *, once: bool
+) -> tuple[int, ...]:
+    """Delete the entries of ``source`` that ``target`` has too, and return their amounts."""
     session.create_temp_table_as(
-        "twice",
-        f"SELECT * FROM entry_ledger WHERE server = {one}"
-        f" AND (log_day, entry) IN (SELECT log_day, entry FROM entry_ledger WHERE server = {other})",
+        "shared",
+        f"SELECT * FROM entry_ledger WHERE server = {source.number} AND (log_day, entry) IN"
+        f" (SELECT log_day, entry FROM entry_ledger WHERE server = {target.number})",
     )
-    amounts = session.rows(f"{_AMOUNTS} FROM twice")[0]
+    amounts = session.rows(f"{_AMOUNTS} FROM shared")[0]
     if amounts[1] and not once:
         raise UsageError(
             f"{amounts[1]} entries ({amounts[3]} bytes) are in the store for both servers; to "
@@ -72,29 +93,22 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
         )
     for table in session.facts:
         session.execute(
-            f"DELETE FROM {table} USING twice WHERE {table}.server = twice.server"
-            f" AND {table}.entry = entry_number(twice.server, twice.entry)"
+            f"DELETE FROM {table} USING shared WHERE {table}.server = shared.server"
+            f" AND {table}.entry = entry_number(shared.server, shared.entry)"
         )
     session.execute(
-        "DELETE FROM entry_ledger USING twice WHERE entry_ledger.server = twice.server"
-        " AND entry_ledger.log_day = twice.log_day AND entry_ledger.entry = twice.entry"
+        "DELETE FROM entry_ledger USING shared WHERE entry_ledger.server = shared.server"
+        " AND entry_ledger.log_day = shared.log_day AND entry_ledger.entry = shared.entry"
     )
-    _move_transfers(session, source.number, target.number)
-    session.execute("UPDATE entry_ledger SET server = $2 WHERE server = $1", both)
-    rejects = _move_notes(session, both)
+    return amounts
+
+
+def _merge_properties(session: Session, source: Server, target: Server) -> None:
+    """Delete ``source`` and give ``target`` its names, paths and, if it has none, time zone."""
+    session.execute("DELETE FROM server WHERE server = $1", [source.number])
     session.execute(
-        "DELETE FROM imported_day WHERE server = $1"
-        " AND day IN (SELECT day FROM imported_day WHERE server = $2)",
-        both,
-    )
-    session.execute("UPDATE imported_day SET server = $2 WHERE server = $1", both)
-    if first is not None:
-        for number in both:
-            _sum_again(session, number, first, last)
-    session.execute("DELETE FROM server WHERE server = $1", both[:1])
-    session.execute(
-        "UPDATE server SET former_names = $2, paths = $3, timezone = $4, first_day = $5, last_day = $6"
-        " WHERE server = $1",
+        "UPDATE server SET former_names = $2, paths = $3, timezone = $4, first_day = $5,"
+        " last_day = $6 WHERE server = $1",
         [
             target.number,
             [*target.former_names, source.name, *source.former_names],
@@ -103,11 +117,10 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
             *_service(source, target),
         ],
     )
-    return Removed(*map(int, (*amounts, rejects)))
 
 
-def forget_unused(session: Session) -> None:
-    """Take streams, client_profiles, clients and agents out of which nothing tells any more."""
+def delete_unused(session: Session) -> None:
+    """Delete streams, client profiles, clients and agents without transfers."""
     for table, user in (
         ("stream", "by_month"),
         ("client_profile", "by_month"),
@@ -119,62 +132,70 @@ def forget_unused(session: Session) -> None:
         )
 
 
-def _service(one: Server, other: Server) -> tuple[date | None, date | None]:
-    """The days in which one of the two was in service, as far as both are told."""
-    firsts = [server.first_day for server in (one, other) if server.first_day]
-    lasts = [server.last_day for server in (one, other) if server.last_day]
-    return min(firsts) if len(firsts) == 2 else None, max(lasts) if len(lasts) == 2 else None
+def _service(*servers: Server) -> tuple[date | None, date | None]:
+    """Return the days in which one of the servers was in service, as far as all are configured."""
+    firsts = [server.first_day for server in servers if server.first_day]
+    lasts = [server.last_day for server in servers if server.last_day]
+    return (
+        min(firsts) if len(firsts) == len(servers) else None,
+        max(lasts) if len(lasts) == len(servers) else None,
+    )
 
 
-def _check(session: Session, server: Server, first: date, last: date) -> None:
-    """Make sure that sums can be made anew: the transfers are those that the ledger knows."""
+def _check_transfers(session: Session, server: Server, first: date, last: date) -> None:
+    """Check that rollups can be rebuilt: the transfers are those of the ledger.
+
+    Raises:
+        StoreError: some transfers are pruned or missing.
+    """
     span = [server.number, *_months(first, last)]
     ledger = session.rows(
         f"SELECT sum(transfers), sum(bytes) FROM entry_ledger WHERE {_DAYS}", span
     )
-    facts = session.rows(
+    transfers = session.rows(
         f"SELECT nullif(count(*), 0), sum(bytes) FROM transfer WHERE {_DAYS}", span
     )
-    pruned = session.rows(_PRUNED, [server.number, span[2]])[0][0]
-    if pruned and ledger != facts:
+    if ledger == transfers:
+        return
+    if session.rows(_PRUNED, [server.number, span[2]])[0][0]:
         raise StoreError(
-            f"server {server.name!r} has data of pruned months (before {span[2]}), of which single "
-            "transfers are not kept, so that sums could not be made anew; nothing was corrected"
+            f"server {server.name!r} has data of pruned months (before {span[2]}). Their transfers "
+            "are deleted, so that rollups cannot be rebuilt. Nothing was corrected."
         )
-    if ledger != facts:
-        raise StoreError(
-            f"the transfers of server {server.name!r} from {span[1]} to {span[2]} are not those "
-            "that its ledger tells (some may not be kept any more), so nothing was corrected; see: "
-            "ringserverstats audit"
-        )
+    raise StoreError(
+        f"the transfers of server {server.name!r} from {span[1]} to {span[2]} are not those of its "
+        "ledger. Some may have been dropped. Nothing was corrected. See: ringserverstats audit"
+    )
 
 
 _PRUNED = """
-SELECT count(*) FROM pruned_month p WHERE p.month <= $2::date AND EXISTS
-    (SELECT 1 FROM entry_ledger s WHERE s.server = $1 AND date_trunc('month', s.day)::date = p.month)
+SELECT count(*) FROM pruned_month p WHERE p.month <= $2::date AND EXISTS (
+    SELECT 1 FROM entry_ledger e
+     WHERE e.server = $1 AND date_trunc('month', e.day)::date = p.month
+)
 """
 
 
 def _months(first: date, last: date) -> tuple[date, date]:
-    """The first and last day of the months that ``first`` and ``last`` lie in."""
+    """Return the first day of the month of ``first`` and the last of the month of ``last``."""
     return month_of(first)[0], month_of(last)[1]
 
 
-def _sum_again(session: Session, server: int, first: date, last: date) -> None:
-    """Make the sums of the months from ``first`` to ``last`` anew."""
+def _rebuild_rollups(session: Session, server: int, first: date, last: date) -> None:
+    """Rebuild the rollups of a server for the months from ``first`` to ``last``."""
     span = [server, *_months(first, last)]
-    for one in ROLLUPS:
-        session.rebuild_rollup(one, "server = $1 AND {time} BETWEEN $2 AND $3", span)
+    for rollup in ROLLUPS:
+        session.rebuild_rollup(rollup, "server = $1 AND {time} BETWEEN $2 AND $3", span)
 
 
 def _move_transfers(session: Session, source: int, target: int) -> None:
-    """Entries and connections have numbers that depend on their server."""
-    found = session.table(
+    """Move transfers, whose entry and connection ids depend on their server."""
+    rows = session.table(
         "SELECT DISTINCT o.client, f.connection FROM connection_by_day f JOIN client_profile o"
         " USING (client_profile) WHERE f.server = $1",
         [source],
     )
-    client, connection = (found[name].to_numpy() for name in ("client", "connection"))
+    client, connection = (rows[name].to_numpy() for name in ("client", "connection"))
     moved = moved_connections(connection, (source, client), (target, client))
     session.register("moved", pa.table({"connection": connection, "becomes": moved}))
     for table in session.facts:
@@ -187,28 +208,37 @@ def _move_transfers(session: Session, source: int, target: int) -> None:
         )
 
 
-def _move_notes(session: Session, both: list[int]) -> int:
-    """Coverage and rejects: a day is whole only where both say so, a reject is kept once.
+def _move_log_status(session: Session, both: list[int]) -> int:
+    """Move log intervals, imported days and rejects from the first server to the second.
+
+    An interval is complete if it is complete for each server that has it.
 
     Returns:
-        How many rejects were of both, or are entries that were counted.
+        The number of rejects that were deleted: the second server has them, or counted the entry.
     """
-    one, other = map(int, both)
+    source, target = both
     session.create_temp_table_as(
-        "cover",
-        f"SELECT {_COVER}, bool_and(complete) AS complete FROM log_interval"
-        f" WHERE server IN ({one}, {other}) GROUP BY {_COVER}",
+        "merged_interval",
+        f"SELECT {_INTERVAL}, bool_and(complete) AS complete FROM log_interval"
+        f" WHERE server IN ({source}, {target}) GROUP BY {_INTERVAL}",
     )
     session.execute("DELETE FROM log_interval WHERE server IN ($1, $2)", both)
     session.execute(
-        f"INSERT INTO log_interval (server, {_COVER}, complete) SELECT $1, {_COVER}, complete FROM cover",
-        both[1:],
+        f"INSERT INTO log_interval (server, {_INTERVAL}, complete)"
+        f" SELECT $1, {_INTERVAL}, complete FROM merged_interval",
+        [target],
     )
-    gone = session.execute(
+    session.execute(
+        "DELETE FROM imported_day WHERE server = $1"
+        " AND day IN (SELECT day FROM imported_day WHERE server = $2)",
+        both,
+    )
+    session.execute("UPDATE imported_day SET server = $2 WHERE server = $1", both)
+    deleted = session.execute(
         "DELETE FROM reject WHERE (server = $1"
         " AND digest IN (SELECT digest FROM reject WHERE server = $2))"
         " OR (server IN ($1, $2) AND digest IN (SELECT entry FROM entry_ledger WHERE server = $2))",
         both,
     )
     session.execute("UPDATE reject SET server = $2 WHERE server = $1", both)
-    return gone
+    return deleted

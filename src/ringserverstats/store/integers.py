@@ -1,15 +1,15 @@
-"""Answers of both kinds of stores, alike."""
+"""Integer columns of query results, alike on both engines."""
 
 import pyarrow as pa
 
 
-def with_integers(answer: pa.Table) -> pa.Table:
-    """Sums come with 128 bits, as decimals; as 64-bit integers where all of a column fit."""
-    for number, column in enumerate(answer.columns):
+def with_integers(result: pa.Table) -> pa.Table:
+    """Return ``result`` with each decimal column as int64 if all its values fit."""
+    for number, column in enumerate(result.columns):
         if pa.types.is_decimal(column.type):
             try:
                 integers = column.cast(pa.int64())
             except pa.ArrowInvalid:
                 continue
-            answer = answer.set_column(number, answer.schema.field(number).name, integers)
-    return answer
+            result = result.set_column(number, result.schema.field(number).name, integers)
+    return result

@@ -1,4 +1,4 @@
-"""A transaction of a store, in SQL that DuckDB and PostgreSQL both understand."""
+"""The transaction of a store, in SQL that DuckDB and PostgreSQL both support."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,51 +9,50 @@ from ringserverstats.store.rollups import Rollup
 
 
 class Session(Protocol):
-    """What the two kinds of stores do in ways of their own, within one transaction.
+    """One transaction. Each engine implements it. Parameters are ``$1``, ``$2``, ... in the SQL."""
 
-    Parameters are ``$1``, ``$2``, ... in the SQL.
-    """
-
-    #: The tables of transfers whose rows can be changed, each with the columns of their entry.
+    #: Tables of transfers that can be updated. They also hold the columns of the entry.
     facts: tuple[str, ...]
-    #: The tables of sums by client_profile whose rows can be changed.
+    #: Tables of rollups by client profile that can be updated.
     profile_rollup_tables: tuple[str, ...]
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a SELECT, or of what a change returns."""
+        """Return the rows of a SELECT or of a RETURNING clause."""
 
     def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """The answer to a SELECT, as `ringserverstats.store.base.Ask` gives it."""
+        """Return the result of a SELECT, with the types of `ringserverstats.store.base.Ask`."""
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a change; returns how many rows it is of."""
+        """Run a statement and return the number of rows it changed."""
 
     def register(self, name: str, rows: pa.Table) -> None:
-        """Let SQL see ``rows`` as the table ``name``, in this transaction."""
+        """Make ``rows`` the table ``name`` for the SQL of this transaction."""
 
     def create_temp_table_as(self, name: str, select: str) -> None:
-        """Let ``name`` be a table of what ``select`` finds now, in this transaction, once."""
+        """Create the table ``name`` of this transaction from the result of ``select``."""
 
-    def add_names(self, table: str, given: pa.Table) -> None:
-        """Add those rows of ``given`` whose key is not there yet. ``table`` names its key too."""
+    def add_names(self, table: str, rows: pa.Table) -> None:
+        """Insert the rows with a new key into ``table``, which is also the name of its key."""
 
     def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
-        """Add to the ledger, the facts and all sums.
+        """Insert new entries into the ledger, the transfers and all rollups.
 
         Args:
-            entries: rows of schema `ENTRIES`, with ``row`` and ``number`` (of their transfers).
-            transfers: rows of schema `TRANSFERS`, those of the entries, in their order.
-            streams: rows of schema `STREAMS`, one for each stream of these.
+            entries: rows of schema `ENTRIES`, with ``row`` and ``number`` (``entry`` in transfers).
+            transfers: their transfers, rows of schema `TRANSFERS`, in the order of the entries.
+            streams: rows of schema `STREAMS`, one for each stream of the transfers.
         """
 
-    def rebuild_rollup(self, one: Rollup, where: str, parameters: Sequence[object]) -> None:
-        """Make those sums anew for whose keys ``where`` is true, from transfers ``f``.
+    def rebuild_rollup(self, rollup: Rollup, where: str, parameters: Sequence[object]) -> None:
+        """Compute those rows of ``rollup`` for which ``where`` holds from the transfers ``f``.
 
-        ``where`` has a place ``{time}`` for the column of the day.
+        Args:
+            where: SQL with the field ``{time}`` for the column of the day or month.
         """
 
-    def replace_rollup(self, one: Rollup, where: str, select: str) -> None:
-        """Put the rows of ``select``, keys and values of sums, in the place of those of ``where``.
+    def replace_rollup(self, rollup: Rollup, where: str, select: str) -> None:
+        """Replace the rows of ``rollup`` for which ``where`` holds by the result of ``select``.
 
-        ``select`` may read the same sums.
+        Args:
+            select: SQL of keys and values. It may read the same rollup.
         """

@@ -1,4 +1,4 @@
-"""One state of a store, of which much is asked while others wait to write."""
+"""One state of a store for several queries, while other processes wait to write."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,23 +12,26 @@ from ringserverstats.store.base import Ask, Readable
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What `Readable` has, of one reading."""
+    """A `Readable` over one transaction."""
 
     label: str
     kept_since: date | None
     _read: Ask
 
     @contextmanager
-    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - it is all along
+    def reading(self, *, limited: bool = False) -> Iterator[Ask]:  # noqa: ARG002 - set by `snapshot`
         yield self._read
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """One question."""
         return self._read(sql, parameters)
 
 
 @contextmanager
 def snapshot(store: Readable, *, limited: bool = True) -> Iterator[Readable]:
-    """One state of ``store``; ``limited`` as `Readable.reading` has it."""
+    """Open one state of ``store``.
+
+    Args:
+        limited: as in `Readable.reading`.
+    """
     with store.reading(limited=limited) as read:
         yield Snapshot(store.label, store.kept_since, read)

@@ -1,4 +1,4 @@
-"""What both kinds of stores do alike: everything that is said in SQL that both understand."""
+"""The store over SQL that DuckDB and PostgreSQL both support. Each engine is a subclass."""
 
 import os
 import uuid
@@ -35,15 +35,15 @@ from ringserverstats.store.batches import (
     find_misdated,
     find_new,
     first_seen,
+    in_imported_days,
     insert,
-    insert_notes,
+    insert_log_status,
     known_rejects,
     mark_incomplete,
-    of_imported,
     servers_of,
     settle_rejects,
     were_logged,
-    written,
+    write_summary,
 )
 from ringserverstats.store.corrections import delete, merge
 from ringserverstats.store.erasure import forget
@@ -74,18 +74,18 @@ from ringserverstats.store.versions import days_of, raise_versions
 
 @dataclass(frozen=True)
 class Options:
-    """What a store is used with.
+    """The settings of a store.
 
     Args:
-        secret: the store's secret, where it does not lie in ``secrets``.
-        secrets: the folder of the secrets, one file a store, named by its id.
-        ipv6_prefix: shapes clients' ids; a store keeps the one that it was made with.
-        lock_timeout: seconds to lock_timeout for another process.
-        memory: what DuckDB may use, as ``"400MB"``.
+        secret: the store's secret, if it is not in a file of the folder ``secrets``.
+        secrets: the folder with one file for the secret of each store, named by its id.
+        ipv6_prefix: the prefix length for pseudonyms. A store keeps the one it was made with.
+        lock_timeout: seconds to wait for another process.
+        memory: the memory limit of DuckDB, such as ``"400MB"``.
         tell: called with a message for the user, such as that another process is waited for.
-        patience: seconds that a question may take; 0 is no limit.
-        timescaledb: whether to use TimescaleDB: auto (where it is there), yes, no.
-        transfer_retention_days: days that TimescaleDB keeps transfers; 0 is for ever.
+        query_timeout: the maximum duration of a query in seconds. 0: no limit.
+        timescaledb: whether to use TimescaleDB: auto (if it is available), yes, no.
+        transfer_retention_days: days for which TimescaleDB keeps transfers. 0: for ever.
     """
 
     secret: bytes | None
@@ -100,7 +100,7 @@ class Options:
 
 
 class SQLStore(ABC):
-    """A store of either kind."""
+    """The part of a store that both engines share."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -115,21 +115,22 @@ class SQLStore(ABC):
 
     @abstractmethod
     def _create(self, original: Identity | None = None) -> None:
-        """Make it where there is none; another process may be faster.
+        """Create the store if it does not exist. Another process may do so first.
 
         Args:
-            original: of which it is to be a copy.
+            original: the identity of the store of which it is a copy.
         """
 
     @abstractmethod
     def _session(
         self, *, write: bool = False, undo: bool = False, servers: set[int] | None = None
     ) -> AbstractContextManager[Session]:
-        """One transaction.
+        """Open a transaction.
 
         Args:
-            undo: nothing of it is kept.
-            servers: those whose entries it adds; others may add to others meanwhile.
+            undo: roll it back at the end.
+            servers: the servers to which it adds entries. Other processes can add to other servers
+                in the meantime. None: lock all.
         """
 
     @abstractmethod
@@ -148,21 +149,21 @@ class SQLStore(ABC):
                 return Opened(derive(self.options.secret or os.urandom(32)), [])
             self._create()
         with self._session(write=create, servers=set()) as session:
-            known = identity(session)
+            store = identity(session)
             servers = all_servers(session)
             rejected, digests = known_rejects(session)
-        keys = derive(self._known_secret(known.id))
-        if keys.check != known.key_check:
+        keys = derive(self._known_secret(store.id))
+        if keys.check != store.key_check:
             raise StoreError(
                 f"{self.label} was made with another secret; restore "
-                f"{self._secret_path(known.id)} or set RINGSERVERSTATS_SECRET to the right one"
+                f"{self._secret_path(store.id)} or set RINGSERVERSTATS_SECRET to the right one"
             )
-        if known.ipv6_prefix != self.options.ipv6_prefix:
+        if store.ipv6_prefix != self.options.ipv6_prefix:
             raise StoreError(
-                f"{self.label} was made with ipv6_prefix = {known.ipv6_prefix}, which its clients' "
+                f"{self.label} was made with ipv6_prefix = {store.ipv6_prefix}, which its clients' "
                 f"pseudonyms depend on; set it so, or use another store"
             )
-        self._generation = known.generation
+        self._generation = store.generation
         return Opened(keys, servers, rejected, digests)
 
     def identity_and_servers(self) -> tuple[Identity, list[Server]]:
@@ -193,7 +194,7 @@ class SQLStore(ABC):
             remove_token(session, name)
 
     def secret(self) -> bytes:
-        """Its secret, for a store that is to read logs as this one."""
+        """Return the secret, for a store that reads logs with the same keys."""
         with self._session() as session:
             return self._known_secret(identity(session).id)
 
@@ -206,9 +207,9 @@ class SQLStore(ABC):
     def add_server(self, name: str, timezone: str) -> Server:
         with self._session(write=True) as session:
             self._check_generation(session)
-            made = add_server(session, name, timezone)
+            server = add_server(session, name, timezone)
             raise_versions(session)
-            return made
+            return server
 
     def change_server(
         self,
@@ -220,11 +221,11 @@ class SQLStore(ABC):
         service: tuple[date | None, date | None] | None = None,
     ) -> None:
         with self._session(write=True) as session:
-            changed = named(session, name).number
+            server = named(session, name)
             change_server(
                 session, name, rename=rename, timezone=timezone, paths=paths, service=service
             )
-            days = days_of(session, "f.server = $1", [changed]) if rename else ()
+            days = days_of(session, "f.server = $1", [server.number]) if rename else ()
             raise_versions(session, {None, *days}, corrects=True)
 
     def remove_server(self, name: str) -> None:
@@ -243,30 +244,30 @@ class SQLStore(ABC):
             source, target = named(session, name), named(session, into)
             if source == target:
                 raise UsageError(f"{name!r} is one server; name the two that are to become one")
-            self._changed(session)
+            self._invalidate_lookups(session)
             days = days_of(session, "f.server = $1", [source.number])
-            gone = merge(session, source, target, once=once or try_only)
+            removed = merge(session, source, target, once=once or try_only)
             raise_versions(session, days, corrects=True)
-            return gone
+            return removed
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as session:
-            one = named(session, server)
-            span = [one.number, first, last]
+            source = named(session, server)
+            span = [source.number, first, last]
             days = days_of(session, "f.server = $1 AND f.day BETWEEN $2 AND $3", span)
-            gone = delete(session, one, first, last)
-            if gone.entries or gone.rejects:
-                self._changed(session)
-            # All: also days that only logs without entries covered.
+            removed = delete(session, source, first, last)
+            if removed.entries or removed.rejects:
+                self._invalidate_lookups(session)
+            # None: also days that only logs without entries covered.
             raise_versions(session, {None, *days}, corrects=True)
-            return gone
+            return removed
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
-            done = reclassify(session, rules, keys)
+            changes = reclassify(session, rules, keys)
             raise_versions(session)
-            return done
+            return changes
 
     def set_registry(self, networks: Sequence[Network]) -> None:
         with self._session(write=True) as session:
@@ -276,11 +277,11 @@ class SQLStore(ABC):
     def forget(self, pseudonym: str, *, try_only: bool) -> Removed:
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
-            self._changed(session)
+            self._invalidate_lookups(session)
             days = days_of(session, "o.client = $1", [number(pseudonym)])
-            gone = forget(session, pseudonym, keys)
+            removed = forget(session, pseudonym, keys)
             raise_versions(session, days, corrects=True)
-            return gone
+            return removed
 
     def prunable(self, before: date) -> list[date]:
         with self._session() as session:
@@ -296,18 +297,20 @@ class SQLStore(ABC):
         keys = self.open(create=False).keys
         with self._session(write=True, undo=try_only) as session:
             months = begin(session, before)
-        found = []
+        pruned = []
         for done, month in enumerate(months):
             progress(done, len(months))
             with self._session(write=True, undo=try_only) as session:
-                found.append(prune(session, month, keys))
+                pruned.append(prune(session, month, keys))
                 if month == months[-1]:
                     end(session, before)
                 days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
                 raise_versions(session, {None, *days}, corrects=True)
         progress(len(months), len(months))
         return Pruned(
-            len(found), sum(one.clients for one in found), sum(one.transfers for one in found)
+            months=len(pruned),
+            clients=sum(result.clients for result in pruned),
+            transfers=sum(result.transfers for result in pruned),
         )
 
     def vacuum(self) -> None:
@@ -318,7 +321,7 @@ class SQLStore(ABC):
 
     @abstractmethod
     def _vacuum(self) -> None:
-        """Leave nothing of what was taken out in the files, and say so in table ``store``."""
+        """Remove deleted data from the database files, and record that in table ``store``."""
 
     def register_exporter(self, exporter: str, definition: str, *, all_due: bool) -> bool:
         with self._session(write=True, servers=set()) as session:
@@ -349,40 +352,42 @@ class SQLStore(ABC):
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         if not self.exists():
-            return written(rows, *first_seen(rows.entries, earlier))
+            return write_summary(rows, *first_seen(rows.entries, earlier))
         with self._session() as session:
             new, elsewhere = find_new(session, rows.entries, earlier)
-            closed = new & of_imported(session, rows)
-            return written(rows, new & ~closed, elsewhere, imported=int(closed.sum()))
+            imported = new & in_imported_days(session, rows)
+            return write_summary(rows, new & ~imported, elsewhere, imported=int(imported.sum()))
 
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
         with self._session(write=True, servers=servers) as session:
             self._check_generation(session)
-            if not servers <= {one.number for one in all_servers(session)}:
-                raise self._was_changed()
+            if not servers <= {server.number for server in all_servers(session)}:
+                raise self._changed_error()
             if were_logged(session, rows):
                 raise StoreError(
                     f"{self.label}: logs of days that are imported were read meanwhile; nothing of "
                     "this step was stored: run the same again, which leaves these days out"
                 )
             new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
-            misdated, doubtful = find_misdated(session, rows.entries, new)
-            closed = new & of_imported(session, rows)
-            new &= ~closed
-            done = written(rows, new, elsewhere, imported=int(closed.sum()))
-            if done.entries:
-                written_rows = coarse_rows(session, rows, new, partial(self._keys, session))
-                insert(session, written_rows, new)
-            resolved, changed = insert_notes(session, rows, new)
+            misdated, misdated_days = find_misdated(session, rows.entries, new)
+            imported = new & in_imported_days(session, rows)
+            new &= ~imported
+            summary = write_summary(rows, new, elsewhere, imported=int(imported.sum()))
+            if summary.entries:
+                coarse = coarse_rows(session, rows, new, partial(self._keys, session))
+                insert(session, coarse, new)
+            resolved, changed = insert_log_status(session, rows, new)
             raise_versions(session, changed)
-            return replace(done, resolved=resolved, misdated=misdated, doubtful=doubtful)
+            return replace(
+                summary, resolved=resolved, misdated=misdated, misdated_days=misdated_days
+            )
 
-    def set_notes(self, rows: Rows) -> None:
+    def set_log_status(self, rows: Rows) -> None:
         with self._session(write=True) as session:
             for table in ("log_interval", "reject", "imported_day"):
                 session.execute(f"DELETE FROM {table}")
-            insert_notes(session, rows, np.zeros(0, np.bool_))
+            insert_log_status(session, rows, np.zeros(0, np.bool_))
             raise_versions(session)
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
@@ -390,23 +395,23 @@ class SQLStore(ABC):
             return ask(sql, parameters)
 
     def _check_generation(self, session: Session) -> None:
-        """Make sure that ids which were looked up when the store was opened still hold."""
+        """Raise an error if ids that were looked up when the store was opened are outdated."""
         if self._generation not in (None, identity(session).generation):
-            raise self._was_changed()
+            raise self._changed_error()
 
-    def _was_changed(self) -> StoreError:
+    def _changed_error(self) -> StoreError:
         return StoreError(
             f"{self.label} was corrected or restored by another process meanwhile; nothing of "
             "this step was stored: run the same again"
         )
 
-    def _changed(self, session: Session) -> None:
-        """Let what this and other processes have looked up hold no longer."""
+    def _invalidate_lookups(self, session: Session) -> None:
+        """Outdate the ids that this and other processes have looked up."""
         new_generation(session)
         self._generation = None
 
     def _new_identity(self, original: Identity | None) -> tuple[Identity, Path | None]:
-        """Who a new store is, and the file of its secret, if that was made now."""
+        """Return the identity of a new store, and the path of its secret if that is new."""
         if original:
             return original, None
         store_id = str(uuid.uuid4())

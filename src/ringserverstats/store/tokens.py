@@ -1,6 +1,6 @@
-"""Who may come into the web service: tokens, of which the store keeps digests alone.
+"""The tokens of the web service, of which the store keeps only digests.
 
-A token has 256 random bits, so that a plain SHA-256 (FIPS 180-4) of it tells nothing.
+A token has 256 random bits, so a plain SHA-256 (FIPS 180-4) does not reveal it.
 """
 
 import hashlib
@@ -11,40 +11,41 @@ from collections.abc import Sequence
 from ringserverstats.errors import UsageError
 from ringserverstats.store.base import Ask, Token
 from ringserverstats.store.session import Session
+from ringserverstats.store.tables import TABLES
 
-_PREFIX = "rss_"  # by which people and programs that look for secrets know it
+_PREFIX = "rss_"  # by which people and secret scanners recognise it
 _BYTES = 32
-_ALL = "SELECT name, digest, may_ingest, networks, created FROM token ORDER BY name"
+_ALL = f"SELECT {', '.join(TABLES['token'].names)} FROM token ORDER BY name"
 
 
 def make_token() -> str:
-    """A new token, to be shown once."""
+    """Return a new token, to be shown once."""
     return _PREFIX + secrets.token_urlsafe(_BYTES)
 
 
 def digest_of(token: str) -> str:
-    """What is kept of ``token``."""
+    """Return the digest that the store keeps of ``token``."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def all_tokens(ask: Ask) -> list[Token]:
-    """All tokens by name."""
+    """Return all tokens by name."""
     rows = ask(_ALL).to_pylist()
     return [Token(**{**row, "networks": tuple(row["networks"])}) for row in rows]
 
 
 def find_token(tokens: Sequence[Token], given: str) -> Token | None:
-    """The one of ``tokens`` that is ``given``; takes as long for any that is none."""
+    """Return that one of ``tokens`` which is ``given``, in a time that does not depend on it."""
     digest = digest_of(given)
-    found = None
+    match = None
     for token in tokens:
         if hmac.compare_digest(token.digest, digest):
-            found = token
-    return found
+            match = token
+    return match
 
 
 def add_token(session: Session, token: Token) -> None:
-    """Let ``token`` in.
+    """Add ``token``.
 
     Raises:
         UsageError: its name is taken.
@@ -54,17 +55,15 @@ def add_token(session: Session, token: Token) -> None:
             f"there is a token {token.name!r} already; revoke it first, or take another name: "
             f"ringserverstats token revoke {token.name}"
         )
-    session.execute(
-        "INSERT INTO token (name, digest, may_ingest, networks, created) VALUES ($1, $2, $3, $4, $5)",
-        [token.name, token.digest, token.may_ingest, list(token.networks), token.created],
-    )
+    row = {**vars(token), "networks": list(token.networks)}
+    session.execute(TABLES["token"].insert, [row[name] for name in TABLES["token"].names])
 
 
 def remove_token(session: Session, name: str) -> None:
-    """Let the token called ``name`` in no longer.
+    """Remove the token ``name``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: it does not exist.
     """
     if not session.execute("DELETE FROM token WHERE name = $1", [name]):
         raise UsageError(f"there is no token {name!r}; see: ringserverstats token list")

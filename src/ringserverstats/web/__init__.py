@@ -1,7 +1,7 @@
-"""The web service: receives logs, answers questions, shows pages.
+"""The web service: receives logs, answers queries, shows pages.
 
-``ringserverstats.web:app`` is what gunicorn and uvicorn run; it is made, with the settings of the
-process, when it is first asked for.
+``ringserverstats.web:app`` is what gunicorn and uvicorn run. It is created, with the settings of
+the process, on first access.
 """
 
 import functools
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> "Starlette":
     if name != "app":
         raise AttributeError(name)
-    return _made()
+    return _create_app()
 
 
 @functools.cache
-def _made() -> "Starlette":
+def _create_app() -> "Starlette":
     from ringserverstats import memory, settings
 
     memory.share()
-    from ringserverstats.web.service import create
+    from ringserverstats.web.application import create
 
     warnings: list[str] = []
-    made = create(settings.load(warn=warnings.append))
+    app = create(settings.load(warn=warnings.append))
     for warning in warnings:  # only now is the log set up
         logging.getLogger("ringserverstats.web").warning(warning)
-    return made
+    return app

@@ -1,10 +1,11 @@
-"""Answers for programs: questions, coverage, rejects, servers, EIDA's form, metrics, health."""
+"""Endpoints for programs: statistics, EIDA, metrics, health, and the import of logs."""
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
@@ -12,118 +13,119 @@ from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
-from ringserverstats.statistics.footnotes import of_clients, of_logs, of_networks
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
-from ringserverstats.statistics.query import OF_SERVER
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
-from ringserverstats.web.metrics import measured, metrics_text
-from ringserverstats.web.responses import RefusedError, told
-from ringserverstats.web.view import today, words_of
-
-if TYPE_CHECKING:
-    from ringserverstats.web.service import Service
+from ringserverstats.web.endpoint import Access, Endpoint
+from ringserverstats.web.metrics import metrics_text, read_metrics
+from ringserverstats.web.responses import json_response
+from ringserverstats.web.service import Service
+from ringserverstats.web.view import query_parameters, today
 
 _SERVERS = """
 SELECT v.name AS server, coalesce(nullif(v.timezone, ''), 'UTC') AS timezone,
        min(f.day)::text AS first_day, max(f.day)::text AS last_day
   FROM server v LEFT JOIN connection_by_day f ON f.server = v.server GROUP BY 1, 2 ORDER BY 1
 """
-#: Media types of formats.
-TYPES = {
+_MEDIA_TYPES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8; header=present",
     "parquet": "application/vnd.apache.parquet",
 }
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _split(request: Request, *own: str) -> tuple[dict[str, list[str]], dict[str, str], str]:
-    """The words of a question, those of ``own`` besides, and the format."""
-    words = words_of(request)
-    found = {}
-    for name in (*own, "format"):
-        texts = words.pop(name, [])
+def stats(service: Service, request: Request) -> Response:
+    """Return the result of any query."""
+    role = request.user.role
+    parameters, _, format_ = _parameters(request)
+    query = query_of(parameters, today())
+    store = service.existing_store()  # no snapshot: it would be held while rows are sent
+    result = result_for(role, store, query, service.policy)
+    notes = [
+        *log_footnotes(store, query, gaps(store, query), with_rejects=role.is_operator),
+        *client_footnotes(store, query),
+        *network_footnotes(result.nearest),
+    ]
+    texts = [*(note.text for note in notes), *result.suppressed]
+    return _table_response(result.rows, format_, "stats", texts)
+
+
+def coverage_rows(service: Service, request: Request) -> Response:
+    """Return which days the logs cover."""
+    parameters, by, format_ = _parameters(request, "by", allowed=(*PERIOD, *COVERAGE_FILTERS))
+    query = query_of(parameters, today())
+    with service.snapshot() as store:
+        rows = coverage(store, query, by=by or PERIODS[0])
+    if not request.user.role.is_operator:  # these counts include all networks
+        rows = rows.drop_columns(["entries", "rejects"])
+    return _table_response(rows, format_, "coverage")
+
+
+def reject_rows(service: Service, request: Request) -> Response:
+    """Return rejected parts of logs; for the operator, as rows contain file names."""
+    if not request.user.role.is_operator:
+        raise HTTPException(403, "only the operator can see rejected log entries")
+    parameters, _, format_ = _parameters(request, allowed=(*PERIOD, "server"))
+    query = query_of(parameters, today())
+    with service.snapshot() as store:
+        rows = rejects(store, query)
+    return _table_response(rows, format_, "rejects")
+
+
+def servers(service: Service, request: Request) -> Response:
+    """Return the servers, with time zone and first and last day."""
+    _, _, format_ = _parameters(request, allowed=())
+    with service.snapshot() as store:
+        return _table_response(store.ask(_SERVERS), format_, "servers")
+
+
+def _parameters(
+    request: Request, own: str = "", *, allowed: tuple[str, ...] | None = None
+) -> tuple[dict[str, list[str]], str, str]:
+    """Return the parameters of a query, the value of parameter ``own``, and the format.
+
+    Raises:
+        UsageError: a parameter is not ``allowed`` (None: all are), repeated or invalid.
+    """
+    parameters = query_parameters(request)
+    values = {}
+    for name in (own, "format"):
+        texts = parameters.pop(name, [])
         if len(texts) > 1:
-            raise UsageError(f"{name} is told twice; tell it once")
-        found[name] = texts[0] if texts else ""
-    format_ = found.pop("format") or "json"
+            raise UsageError(f"{name} is given more than once")
+        values[name] = texts[0] if texts else ""
+    format_ = values["format"] or "json"
     if format_ not in FORMATS:
-        raise UsageError(f"there is no format {format_!a}; known: {', '.join(FORMATS)}")
-    return words, found, format_
+        raise UsageError(f"unknown format {format_!a}; allowed: {', '.join(FORMATS)}")
+    if allowed is not None:
+        for name in parameters.keys() - {*allowed}:
+            names = ", ".join((*allowed, "format"))
+            raise UsageError(f"unknown parameter {name!a}; allowed: {names}")
+    return parameters, values[own], format_
 
 
-def _answered(rows: pa.Table, format_: str, name: str, notes: list[str]) -> Response:
+def _table_response(
+    rows: pa.Table, format_: str, name: str, notes: list[str] | None = None
+) -> Response:
     headers = {"Content-Disposition": f'inline; filename="{name}.{format_}"'}
     if notes:
-        # They tell what was asked: with a line's end, or a space at its own, it would be no header.
+        # They contain text of the request: escape line ends, and strip blanks, for a valid header.
         headers["X-Notes"] = "; ".join(notes).encode("unicode_escape").decode().strip()
-    return StreamingResponse(FORMATS[format_](rows), media_type=TYPES[format_], headers=headers)
+    return StreamingResponse(
+        FORMATS[format_](rows), media_type=_MEDIA_TYPES[format_], headers=headers
+    )
 
 
-def stats(service: "Service", request: Request) -> Response:
-    """Any question."""
-    principal = service.principal(request)
-    words, _, format_ = _split(request)
-    query = query_of(words, today())
-    store = service.existing()  # not of one reading: what follows holds it no longer than needed
-    answer = result_for(principal.reader, store, query, service.policy)
-    is_operator = principal.reader.is_operator
-    notes = [
-        *of_logs(store, query, gaps(store, query), with_rejects=is_operator),
-        *of_clients(store, query),
-        *of_networks(answer.nearest),
-    ]
-    texts = [*(note.text for note in notes), *answer.left_out]
-    return _answered(answer.rows, format_, "stats", texts)
-
-
-def coverage_of(service: "Service", request: Request) -> Response:
-    """Which days the logs cover."""
-    principal = service.principal(request)
-    words, own, format_ = _split(request, "by")
-    query = query_of(_only(words, *PERIOD, *OF_SERVER), today())
-    with service.reading() as store:
-        rows = coverage(store, query, by=own["by"] or PERIODS[0])
-    if not principal.reader.is_operator:  # who may know of some networks alone is told no sums
-        rows = rows.drop_columns(["entries", "rejects"])
-    return _answered(rows, format_, "coverage", [])
-
-
-def rejected(service: "Service", request: Request) -> Response:
-    """What was not counted, and why; for the operator, as files are named."""
-    if not service.principal(request).reader.is_operator:
-        raise RefusedError(403, "what was rejected is for the operator alone")
-    words, _, format_ = _split(request)
-    query = query_of(_only(words, *PERIOD, "server"), today())
-    with service.reading() as store:
-        rows = rejects(store, query)
-    return _answered(rows, format_, "rejects", [])
-
-
-def servers(service: "Service", request: Request) -> Response:
-    """The servers, and the days that are known of each."""
-    service.principal(request)
-    words, _, format_ = _split(request)
-    _only(words)
-    with service.reading() as store:
-        return _answered(store.ask(_SERVERS), format_, "servers", [])
-
-
-def _only(words: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
-    for name in words:
-        if name not in names:
-            known = ", ".join((*names, "format"))
-            raise UsageError(f"there is no parameter {name!a} here; known: {known}")
-    return words
-
-
-def eida(service: "Service", request: Request) -> Response:
-    """What EIDA's statistics of dataselect answer, of real-time data."""
-    if service.principal(request).reader.networks and service.settings.read_access != "public":
-        raise RefusedError(403, "this tells of all networks, your token of some")
+def eida(service: Service, request: Request) -> Response:
+    """Return statistics in the form of EIDA's dataselect statistics."""
+    if request.user.role.networks and service.settings.read_access != "public":
+        raise HTTPException(403, "this covers all networks; your token covers some")
     reply = statistics_service.respond(
-        service.existing(),
+        service.existing_store(),
         request.url.query,
         node=service.settings.eida_node,
         policy=service.policy,
@@ -132,45 +134,169 @@ def eida(service: "Service", request: Request) -> Response:
     return StreamingResponse(reply.body, reply.status, media_type=reply.media_type)
 
 
-def metrics(service: "Service", request: Request) -> Response:
-    """The store in numbers, for Prometheus."""
-    reader = service.principal(request).reader
-    if not reader.is_operator and (reader.networks or service.policy.embargoed):
-        raise RefusedError(403, "these are sums over all networks: for the operator")
-    with service.reading() as store:
+def metrics(service: Service, request: Request) -> Response:
+    """Return metrics for Prometheus."""
+    role = request.user.role
+    if not role.is_operator and (role.networks or service.policy.embargoed):
+        raise HTTPException(403, "metrics cover all networks; only the operator can see them")
+    with service.snapshot() as store:
         version = service.version(store, None, None)
-        due = service.export_worker.due(store)  # which no version tells
-        found = service.metrics.get("metrics", version, lambda: measured(store))
-    text = metrics_text(found, time.time(), due)
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        pending = service.export_worker.pending(store)  # not part of the version
+        rows = service.metrics.get("metrics", version, lambda: read_metrics(store))
+    return PlainTextResponse(metrics_text(rows, time.time(), pending), media_type=_PROMETHEUS)
 
 
-async def health(_: Request) -> Response:
-    """The process is there."""
-    return told({"status": "ok", "version": __version__})
+async def health(_: Service, __: Request) -> Response:
+    """Return status 200: the process runs."""
+    return json_response({"status": "ok", "version": __version__})
 
 
-def ready(service: "Service", _: Request) -> Response:
-    """The store can be asked."""
+def ready(service: Service, _: Request) -> Response:
+    """Return status 200 if the store can be queried, else 503."""
     try:
-        store = service.store()
-        is_there = store.exists()
-        if is_there:
-            with store.reading(limited=True) as ask:
-                ask("SELECT id FROM store")
+        store = service.open_store()
+        if not store.exists():
+            return json_response({"status": "ok, no log has been imported yet"})
+        with store.reading(limited=True) as ask:
+            ask("SELECT id FROM store")
     except RingserverStatsError:
-        return told({"status": "the store is away"}, 503)
-    return told({"status": "ok" if is_there else "ok, and there is no store yet"})
+        return json_response({"status": "the store is unavailable"}, 503)
+    return json_response({"status": "ok"})
 
 
-ROUTES: dict[str, Callable[["Service", Request], Response]] = {
-    "/api/v1/stats": stats,
-    "/api/v1/coverage": coverage_of,
-    "/api/v1/rejects": rejected,
-    "/api/v1/servers": servers,
-    "/eidaws/statistics/1/seedlink/public": eida,
-    "/metrics": metrics,
-    "/readyz": ready,
+async def receive_log(service: Service, request: Request) -> Response:
+    """Import the log in the body."""
+    return await service.log_receiver.receive(request)
+
+
+def _parameter(name: str, help_: str, example: str = "", **schema: Any) -> dict[str, Any]:
+    """Return an OpenAPI parameter object."""
+    parameter = {"name": name, "in": "query", "description": help_}
+    examples = {"example": example} if example else {}
+    return {**parameter, "schema": {"type": "string", **schema}, **examples}
+
+
+_EXAMPLES = {
+    "network": "FR,R?",
+    "station": "CI*",
+    "country": "DE",
+    "server": "node-a",
+    "direction": "TX",
 }
-#: Where `health` answers.
-HEALTH = ("/healthz", "/eidaws/statistics/1/health")
+_PERIOD = [
+    _parameter("from", "First day: 2026, 2026-11 or 2026-11-24", "2026-11-01"),
+    _parameter("to", "Last day; 2026-11 includes all of November", "2026-11"),
+    _parameter("month", "Only this month", "2026-11"),
+    _parameter("year", "Only this year", "2026"),
+    _parameter("last", "Until today: 30d, 4w, 6m or 1y", "30d"),
+]
+_FILTERS = {
+    name: _parameter(
+        name,
+        f"Only these {filter_.help} (separated by commas; * and ? are wildcards)",
+        _EXAMPLES.get(name, ""),
+    )
+    for name, filter_ in FILTERS.items()
+}
+_FORMAT = _parameter("format", "Output format", enum=list(FORMATS), default="json")
+
+
+_table_endpoint = partial(
+    Endpoint, media_types=[media_type.partition(";")[0] for media_type in _MEDIA_TYPES.values()]
+)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "/",
+        receive_log,
+        "Import a log",
+        description="The body is the log, with any Content-Type; plain, gzip or zstd. To post the"
+        " same log again changes nothing.",
+        parameters=[
+            _parameter(
+                "server", "Server that wrote it; default: prefix of the file name", "node-a"
+            ),
+            _parameter("name", "File name of the log", "txlog-20261124T0000-20261125T0000"),
+        ],
+        body={"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+        responses={
+            "201": "Entries were counted: the import report",
+            "200": "All entries were known before: the import report",
+            "400": "The body contains no readable log entry",
+            "408": "No data arrived for a minute",
+            "413": "The log is too large, compressed or uncompressed",
+            "415": "The compression is unknown, or the body is a form",
+            "429": "Too many logs arrive at the same time",
+        },
+        methods=("POST", "PUT"),
+        access=Access.INGEST,
+    ),
+    Endpoint("/{log}", receive_log, methods=("PUT",), access=Access.INGEST),  # curl -T LOG URL/
+    _table_endpoint(
+        "/api/v1/stats",
+        stats,
+        "Query statistics",
+        parameters=[
+            _parameter(
+                "by", f"Dimensions, in this order: {', '.join(DIMENSIONS)}", "month,network"
+            ),
+            *_PERIOD,
+            *_FILTERS.values(),
+            _parameter("measure", f"Measures: {', '.join(MEASURES)}", "bytes,clients"),
+            _parameter("sort", "A measure (largest first) or a dimension", "clients"),
+            _parameter("top", "Only the first rows", type="integer", minimum=1, maximum=999999999),
+            _FORMAT,
+        ],
+        responses={"200": "Rows of the result"},
+    ),
+    _table_endpoint(
+        "/api/v1/coverage",
+        coverage_rows,
+        "List which days the logs cover",
+        parameters=[
+            _parameter("by", "Time of one row", enum=list(PERIODS)),
+            *_PERIOD,
+            _FILTERS["server"],
+            _FILTERS["direction"],
+            _FORMAT,
+        ],
+        responses={"200": "Days or months by server"},
+    ),
+    _table_endpoint(
+        "/api/v1/rejects",
+        reject_rows,
+        "List rejected log entries, for the operator",
+        parameters=[*_PERIOD, _FILTERS["server"], _FORMAT],
+        responses={"200": "Rejected parts of logs"},
+    ),
+    _table_endpoint("/api/v1/servers", servers, "List servers", parameters=[_FORMAT]),
+    Endpoint(
+        "/eidaws/statistics/1/seedlink/public",
+        eida,
+        "Query statistics in the form of EIDA's dataselect statistics",
+        parameters=[
+            _parameter("start", "First month", "2026-10"),
+            _parameter("end", "Last month", "2026-11"),
+            _parameter("node", "Names of nodes"),
+            _parameter("network", "One network", "FR"),
+            _parameter("country", "Countries"),
+            _parameter("level", "node or network; finer codes are then *"),
+            _parameter("details", "month or year, country", "month,country"),
+            _parameter("format", "csv or json", "json"),
+            _parameter("hllvalues", "true adds sketches of clients"),
+        ],
+        responses={"200": "Rows, as JSON or CSV", "501": "Sketches are not available here"},
+        media_types=["application/json", "text/csv"],
+    ),
+    Endpoint("/eidaws/statistics/1/health", health, "Check EIDA's service", access=Access.NONE),
+    Endpoint("/metrics", metrics, "Metrics for Prometheus", media_types=["text/plain"]),
+    Endpoint("/healthz", health, "Check that the process runs", access=Access.NONE),
+    Endpoint(
+        "/readyz",
+        ready,
+        "Check that the store can be queried",
+        responses={"200": "It can", "503": "It cannot"},
+        access=Access.NONE,
+    ),
+)

@@ -1,107 +1,189 @@
-"""Who asks, and what they may: by token, or as everybody."""
+"""Authentication and authorization: who sends a request, and what they may read or post."""
 
 import ipaddress
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from anyio import CapacityLimiter, to_thread
+from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
 
+from ringserverstats.errors import RingserverStatsError
 from ringserverstats.settings import Settings
-from ringserverstats.statistics.publish import Reader
-from ringserverstats.store.base import Token
+from ringserverstats.statistics.publish import Role
+from ringserverstats.store.base import Store, Token
 from ringserverstats.store.tokens import find_token
-from ringserverstats.web.responses import RefusedError
+from ringserverstats.web.responses import unauthorized
 
 #: The cookie in which a browser keeps the token.
 COOKIE = "ringserverstats"
 _FORWARDED = ("forwarded", "x-real-ip", "via", "true-client-ip", "x-client-ip", "cf-connecting-ip")
-_FORWARDED_ALL = ("x-forwarded-", "x-cluster-")
-_OWN_SITES = ("same-origin", "none")
-_MAKE = "make a token with: ringserverstats token add NAME --ingest"
+_FORWARDED_PREFIXES = ("x-forwarded-", "x-cluster-")
+_SAME_SITE = ("same-origin", "none")
+_HOW_TO = "create a token with: ringserverstats token add NAME --ingest"
+_MAX_AGE = 1.0  # seconds for which the list of tokens is cached; a revoked one is valid for as long
 
 
 @dataclass(frozen=True)
-class Principal:
-    """Who asks: ``name`` is that of the token, empty for everybody."""
+class Principal(BaseUser):
+    """The sender of a request.
+
+    Args:
+        name: name of the token; empty without a token.
+        role: what the sender may read.
+    """
 
     name: str
-    reader: Reader
+    role: Role
 
 
-def token_of(request: Request) -> str:
-    """The token that comes with ``request``; empty where there is none."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return token.strip()
-    return request.cookies.get(COOKIE, "")
+#: A sender without a token.
+ANONYMOUS = Principal("", Role())
 
 
-def principal_of(request: Request, tokens: list[Token], settings: Settings) -> Principal:
-    """Who asks by ``request``.
+class TokenCache:
+    """The tokens of the store, read at most once a second."""
 
-    Raises:
-        RefusedError: the token is none, or one is needed.
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._lock = threading.Lock()
+        self._expires = time.monotonic()
+        self._tokens: Future[list[Token]] = Future()
+        self._tokens.set_result([])
+
+    def get(self) -> list[Token]:
+        """Return all tokens; none if there is no store.
+
+        Raises:
+            StoreError: the store is unavailable. All who wait for the tokens get this error.
+        """
+        with self._lock:
+            is_stale = self._tokens.done() and time.monotonic() >= self._expires
+            if is_stale:
+                self._tokens = Future()
+            tokens = self._tokens
+        if is_stale:
+            self._read(tokens)
+        return tokens.result()
+
+    def _read(self, tokens: "Future[list[Token]]") -> None:
+        try:
+            store = self._open_store()
+            rows = store.tokens() if store.exists() else []
+            self._expires = time.monotonic() + _MAX_AGE
+            tokens.set_result(rows)
+        except BaseException as error:
+            tokens.set_exception(error)
+
+
+@dataclass(frozen=True)
+class TokenBackend(AuthenticationBackend):
+    """Sets ``request.user`` to the `Principal` of the bearer token or the sign-in cookie.
+
+    Args:
+        tokens: the tokens of the store.
+        settings: whether reading needs a token.
+        limiter: limits the threads that wait for the store.
+        is_optional: a sender who may not read counts as `ANONYMOUS`, instead of an error.
     """
-    given = token_of(request)
-    if given:
-        token = find_token(tokens, given)
+
+    tokens: TokenCache
+    settings: Settings
+    limiter: CapacityLimiter
+    is_optional: bool = False
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, Principal]:
+        """Return the sender of a request.
+
+        Raises:
+            HTTPException: the token is invalid, may not read, or is missing.
+            StoreError: the store is unavailable.
+        """
+        try:
+            tokens = await to_thread.run_sync(self.tokens.get, limiter=self.limiter)
+            principal = _principal_of(conn, tokens, self.settings)
+        except (HTTPException, RingserverStatsError):
+            if not self.is_optional:
+                raise
+            principal = ANONYMOUS
+        return AuthCredentials(), principal
+
+
+def _principal_of(conn: HTTPConnection, tokens: list[Token], settings: Settings) -> Principal:
+    secret = _token_of(conn)
+    if secret:
+        token = find_token(tokens, secret)
         if token is None:
-            raise RefusedError(401, "this token is not known, or was revoked")
+            raise unauthorized("this token is unknown or was revoked")
         is_operator = not token.may_ingest and not token.networks
         if is_operator or token.networks or settings.read_access == "public":
-            return Principal(token.name, Reader(is_operator, token.networks))
-        raise RefusedError(403, "this token may post logs, and read nothing")
+            return Principal(token.name, Role(is_operator, token.networks))
+        raise HTTPException(403, "this token can post logs but not read")
     if settings.read_access == "token":
-        raise RefusedError(401, "reading needs a token here; ask the operator for one")
-    return Principal("", Reader())
+        raise unauthorized("reading needs a token; ask the operator for one")
+    return ANONYMOUS
+
+
+def _token_of(conn: HTTPConnection) -> str:
+    """Return the token of the Authorization header, else of the cookie, else an empty string."""
+    scheme, _, token = conn.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return conn.cookies.get(COOKIE, "")
 
 
 def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> None:
-    """Make sure that ``request`` may post a log.
+    """Check that the sender of ``request`` may post a log.
 
     Raises:
-        RefusedError: it may not.
+        HTTPException: the sender may not.
     """
-    if is_foreign(request):
-        raise RefusedError(403, "a page of another site sends this; logs are not taken from there")
-    given = token_of(request)
-    if given:
-        token = find_token(tokens, given)
+    if is_cross_site(request):
+        raise HTTPException(403, "a page of another site sent this request; it is refused")
+    secret = _token_of(request)
+    if secret:
+        token = find_token(tokens, secret)
         if token is None:
-            raise RefusedError(401, f"this token is not known, or was revoked; {_MAKE}")
+            raise unauthorized(f"this token is unknown or was revoked; {_HOW_TO}")
         if not token.may_ingest:
-            raise RefusedError(403, f"this token may read, but post no logs; {_MAKE}")
-        return
-    if settings.open_ingest:
-        return
+            raise HTTPException(403, f"this token can read but not post logs; {_HOW_TO}")
+    elif not settings.open_ingest:
+        _check_local(request, tokens)
+
+
+def _check_local(request: Request, tokens: list[Token]) -> None:
     if any(token.may_ingest for token in tokens):
-        raise RefusedError(401, f"posting needs a token (Authorization: Bearer TOKEN); {_MAKE}")
+        raise unauthorized(f"posting needs a token (Authorization: Bearer TOKEN); {_HOW_TO}")
     if not _is_local(request):
-        raise RefusedError(
-            401,
-            "without a token logs are taken from this machine alone; on it, "
-            f"{_MAKE}, and send it as Authorization: Bearer TOKEN",
+        raise unauthorized(
+            "without a token, only this machine itself can post logs; on it, "
+            f"{_HOW_TO}, and send it as Authorization: Bearer TOKEN"
         )
 
 
-def is_foreign(request: Request) -> bool:
-    """Whether a browser sends ``request`` for a page of another site, which any page can."""
+def is_cross_site(request: Request) -> bool:
+    """Return True if a browser sends ``request`` for a page of another site."""
     site = request.headers.get("sec-fetch-site")
-    if site is not None:  # which no page can set; a proxy may have changed the host
-        return site not in _OWN_SITES
+    if site is not None:  # no page can set this header; a proxy may have changed the host
+        return site not in _SAME_SITE
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 def _is_local(request: Request) -> bool:
-    """Whether ``request`` comes from this machine itself, and through no proxy.
+    """Return True if ``request`` comes from this machine itself, through no proxy.
 
-    The name of the host is looked at because a page may let a name of its own mean this machine.
+    The Host header is checked as well: a page can let its own host name resolve to this machine.
     """
     names = request.headers.keys()
-    if any(name in _FORWARDED or name.startswith(_FORWARDED_ALL) for name in names):
+    if any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES) for name in names):
         return False
-    if request.client is None or request.scope["http_version"] == "1.0":  # as old proxies speak
+    if request.client is None or request.scope["http_version"] == "1.0":  # used by old proxies
         return False
     try:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""

@@ -1,4 +1,4 @@
-"""What was worked out once is told again, as long as the days it is of have not changed."""
+"""Caches values until the data that they were computed from change."""
 
 import threading
 import time
@@ -8,86 +8,89 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 _Value = TypeVar("_Value")
-# Seconds for which a value is told on while somebody waits for the next one.
-_LENIENT = 10.0
+# Seconds for which others get an outdated value while one thread computes the next one.
+_MAX_STALENESS = 10.0
 
 
 @dataclass
-class _Known(Generic[_Value]):
-    """A value, when its making began, and when it was last known to hold."""
+class _Entry(Generic[_Value]):
+    """A cached value.
+
+    Args:
+        value: the value.
+        version: version of the data that it was computed from.
+        started: when its computation started, in monotonic seconds.
+        valid_at: when it was last current, in monotonic seconds.
+    """
 
     value: _Value
     version: str
-    begun: float
-    held: float
+    started: float
+    valid_at: float
 
 
 @dataclass
-class _Making:
-    """Whoever makes a value, or waits for it, has its lock in hand."""
+class _Computation:
+    """The lock of a key, and the number of threads that hold it or wait for it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    askers: int = 0
+    threads: int = 0
 
 
 class Cache(Generic[_Value]):
-    """The last ``size`` values.
+    """The ``size`` most recently used values.
 
-    One thread at a time makes a value anew. Others are told what held until just now, so that who
-    reads does not wait for each log that comes; where nothing did, they wait for it.
+    One thread at a time computes a value. Meanwhile, others get the previous value if it was
+    current a moment ago, so that readers do not wait for each new log; otherwise they wait.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._known: OrderedDict[object, _Known[_Value]] = OrderedDict()
-        self._making: dict[object, _Making] = {}
+        self._entries: OrderedDict[object, _Entry[_Value]] = OrderedDict()
+        self._computations: dict[object, _Computation] = {}
 
-    def get(self, key: object, version: str, make: Callable[[], _Value]) -> _Value:
-        """The value of ``key``, made by ``make`` where that of ``version`` is not known."""
-        asked = time.monotonic()
-        found = self._find(key, version, asked)
-        if found is not None:
-            return found.value
+    def get(self, key: object, version: str, compute: Callable[[], _Value]) -> _Value:
+        """Return the value of ``key``; call ``compute`` if none of ``version`` is cached."""
+        requested = time.monotonic()
+        entry = self._find(key, version, requested)
+        if entry is not None:
+            return entry.value
         with self._lock:
-            own = self._making.setdefault(key, _Making())
-            own.askers += 1
-            known = self._known.get(key)
+            computation = self._computations.setdefault(key, _Computation())
+            computation.threads += 1
+            previous = self._entries.get(key)
         try:
-            if known is not None and asked - known.held < _LENIENT and own.lock.locked():
-                return known.value
-            with own.lock:
-                return self._made(key, version, asked, make)
+            is_recent = previous is not None and requested - previous.valid_at < _MAX_STALENESS
+            if previous is not None and is_recent and computation.lock.locked():
+                return previous.value
+            with computation.lock:
+                entry = self._find(key, version, requested)  # another thread may have computed it
+                if entry is None:
+                    started = time.monotonic()
+                    entry = _Entry(compute(), version, started, started)
+                    self._add(key, entry)
+                return entry.value
         finally:
             with self._lock:
-                own.askers -= 1
-                if not own.askers:  # nobody else has it, or comes to have it
-                    del self._making[key]
+                computation.threads -= 1
+                if not computation.threads:
+                    del self._computations[key]
 
-    def _made(self, key: object, version: str, asked: float, make: Callable[[], _Value]) -> _Value:
-        """The value, made unless another thread did so meanwhile."""
-        found = self._find(key, version, asked)
-        if found is not None:
-            return found.value
-        begun = time.monotonic()
-        value = make()
-        self._keep(key, _Known(value, version, begun, begun))
-        return value
-
-    def _find(self, key: object, version: str, asked: float) -> _Known[_Value] | None:
-        """What is of ``version``, or was made since it was ``asked`` for, and so of a later one."""
+    def _find(self, key: object, version: str, requested: float) -> _Entry[_Value] | None:
+        """Return the entry if it has ``version``, or a later one: computed since the request."""
         with self._lock:
-            known = self._known.get(key)
-            if known is None or (known.version != version and known.begun < asked):
+            entry = self._entries.get(key)
+            if entry is None or (entry.version != version and entry.started < requested):
                 return None
-            if known.version == version:
-                known.held = asked
-            self._known.move_to_end(key)
-            return known
+            if entry.version == version:
+                entry.valid_at = requested
+            self._entries.move_to_end(key)
+            return entry
 
-    def _keep(self, key: object, known: _Known[_Value]) -> None:
+    def _add(self, key: object, entry: _Entry[_Value]) -> None:
         with self._lock:
-            self._known[key] = known
-            self._known.move_to_end(key)
-            while len(self._known) > self._size:
-                self._known.popitem(last=False)
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)

@@ -1,6 +1,6 @@
-"""Charts drawn in a process of their own: drawing holds all threads of its process still.
+"""Renders charts in a process of their own.
 
-And a text that the library cannot draw ends that process alone.
+The library holds the interpreter lock while it draws, and some texts make it end its process.
 """
 
 import multiprocessing
@@ -14,51 +14,51 @@ from typing import TypeVar
 
 from ringserverstats.statistics.charts import Spec, png, ranking, svg
 
-_PATIENCE = 60  # seconds
-_WATCH = 2  # seconds
+_TIMEOUT = 60  # seconds
+_POLL_INTERVAL = 2  # seconds
 
-_Drawn = TypeVar("_Drawn", str, bytes)
+_Image = TypeVar("_Image", str, bytes)
 
 
 class ChartRenderer:
-    """Draws charts, one at a time."""
+    """Renders charts, one at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
     def start(self) -> None:
-        """Be ready before somebody waits: the library takes half a second to load."""
+        """Start the process, which takes half a second to load the library."""
         self._submit(svg, ranking([], width=100))
 
     def svg(self, specs: list[Spec]) -> list[str]:
-        """``specs`` as SVG."""
-        return self._drawn(svg, specs)
+        """Return ``specs`` as SVG."""
+        return self._render(svg, specs)
 
     def png(self, spec: Spec) -> bytes:
-        """``spec`` as PNG."""
-        return self._drawn(png, [spec])[0]
+        """Return ``spec`` as PNG."""
+        return self._render(png, [spec])[0]
 
     def stop(self) -> None:
-        """Leave no process behind."""
+        """Stop the process."""
         with self._lock:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
                 self._pool = None
 
-    def _drawn(self, draw: Callable[[Spec], _Drawn], specs: list[Spec]) -> list[_Drawn]:
+    def _render(self, draw: Callable[[Spec], _Image], specs: list[Spec]) -> list[_Image]:
         try:
-            return self._results(draw, specs)
-        except BrokenProcessPool:  # by this chart or another; a new process knows nothing of it
+            return self._images(draw, specs)
+        except BrokenProcessPool:  # by this chart or another: try once in a new process
             with self._lock:
                 self._pool = None
-            return self._results(draw, specs)
+            return self._images(draw, specs)
 
-    def _results(self, draw: Callable[[Spec], _Drawn], specs: list[Spec]) -> list[_Drawn]:
+    def _images(self, draw: Callable[[Spec], _Image], specs: list[Spec]) -> list[_Image]:
         futures = [self._submit(draw, spec) for spec in specs]
-        return [future.result(_PATIENCE) for future in futures]
+        return [future.result(_TIMEOUT) for future in futures]
 
-    def _submit(self, draw: Callable[[Spec], _Drawn], spec: Spec) -> "Future[_Drawn]":
+    def _submit(self, draw: Callable[[Spec], _Image], spec: Spec) -> "Future[_Image]":
         with self._lock:
             if self._pool is None:
                 spawn = multiprocessing.get_context("spawn")
@@ -67,11 +67,11 @@ class ChartRenderer:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when ``parent`` has, also when that was killed."""
+    """End this process after process ``parent`` has ended, even if that was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_WATCH)
+            time.sleep(_POLL_INTERVAL)
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,113 +1,106 @@
-"""Days that posted logs changed go on to InfluxDB, in a thread, so that no sender waits for it."""
+"""Exports changed days to InfluxDB, in a thread, so that no sender of logs waits for it."""
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.opening import open_exporter
-from ringserverstats.store.base import Readable
+from ringserverstats.settings import Settings
+from ringserverstats.store.base import Readable, Store
 
-if TYPE_CHECKING:
-    from ringserverstats.exports.influxdb.exporter import InfluxExporter
-    from ringserverstats.web.service import Service
-
-# Also between two rounds, so that days of a busy service are not sent for each log again.
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
+# Also the pause between two rounds: a busy day is not exported again for each log.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0  # seconds
 
 log = logging.getLogger("ringserverstats.web")
 
 
-def _exporter(service: "Service") -> "InfluxExporter | None":
-    try:
-        return open_exporter(service.settings)
-    except RingserverStatsError as error:
-        log.error("nothing goes on to InfluxDB: %s", error)
-        return None
-
-
 class ExportWorker:
-    """Sends when it is woken, and what did not go out later again."""
+    """Exports pending days when woken, and retries what failed."""
 
-    def __init__(self, service: "Service") -> None:
-        self._service = service
-        self._exporter = _exporter(service)
+    def __init__(self, settings: Settings, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
         self._had_store = True
-        self._has_begun = False
-        self._woken = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._is_registered = False
+        self._wake_up = threading.Event()
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="export", daemon=True)
+        try:
+            self._exporter = open_exporter(settings)
+        except RingserverStatsError as error:
+            log.error("the InfluxDB export is off: %s", error)
+            self._exporter = None
 
     def start(self) -> None:
-        """Send what is due, and what will be."""
+        """Start the thread, which exports pending days first."""
         if self._exporter is None:
             return
         try:
-            self.begin()
+            self.register()
         except RingserverStatsError as error:
             log.error("the store is not ready: %s", error)
-        self._woken.set()
+        self._wake_up.set()
         self._thread.start()
 
-    def begin(self) -> None:
-        """Let days that change from now on be sent; called before a log is read, as often as that.
+    def register(self) -> None:
+        """Mark days that change from now on as pending; call it before each ingest.
 
         Raises:
-            StoreError: the store is away.
+            StoreError: the store is unavailable.
         """
-        if self._exporter is None or self._has_begun:
+        if self._exporter is None or self._is_registered:
             return
-        store = self._service.store()
+        store = self._open_store()
         if not store.exists():
-            self._had_store = False  # all of one that comes now is to go there
+            self._had_store = False  # all days of a store that is created from now on are exported
             return
         note = self._exporter.register(store, is_new=not self._had_store)
-        self._has_begun = True
+        self._is_registered = True
         if note:
             log.warning("%s", note)
 
-    def due(self, store: Readable) -> int | None:
-        """How many days have to go out; None where there is nowhere to go."""
+    def pending(self, store: Readable) -> int | None:
+        """Return the number of days to export; None without an InfluxDB."""
         return None if self._exporter is None else len(self._exporter.pending(store))
 
     def wake(self) -> None:
-        """Days may have changed."""
-        self._woken.set()
+        """Export days that may have changed."""
+        self._wake_up.set()
 
     def stop(self) -> None:
-        """Send no more; what is due goes out after the next start."""
-        self._over.set()
+        """Stop the thread; pending days are exported after the next start."""
+        self._is_stopped.set()
         self.wake()
 
     def _run(self) -> None:
         pause = _SHORTEST_PAUSE
-        while self._exporter is not None:
-            self._woken.wait()
-            self._woken.clear()
-            if self._over.is_set():
+        while True:
+            self._wake_up.wait()
+            self._wake_up.clear()
+            if self._is_stopped.is_set():
                 return
-            if self._try(self._exporter):
+            if self._export():
                 pause = _SHORTEST_PAUSE
             else:
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                self._woken.set()
-            self._over.wait(pause)
+                self._wake_up.set()
+            self._is_stopped.wait(pause)
 
-    def _try(self, exporter: "InfluxExporter") -> bool:
-        """Whether nothing is left that is due; errors are told, as a thread has to go on."""
+    def _export(self) -> bool:
+        """Return True if nothing is pending; log all errors, as the thread must go on."""
         try:
-            self.begin()
-            return not self._has_begun or self._send(exporter)
+            self.register()
+            if self._exporter is None or not self._is_registered:
+                return True
+            report = self._exporter.export_pending(self._open_store())
         except RingserverStatsError as error:
-            log.warning("nothing goes on to InfluxDB just now: %s", error)
+            log.warning("InfluxDB export failed: %s", error)
+            return False
         except Exception:
-            log.exception("nothing goes on to InfluxDB just now")
-        return False
-
-    def _send(self, exporter: "InfluxExporter") -> bool:
-        sent = exporter.export_pending(self._service.store())
-        if sent.days:
-            log.info("sent to InfluxDB days=%d points=%d", sent.days, sent.points)
-        for problem in sent.problems:
+            log.exception("InfluxDB export failed")
+            return False
+        if report.days:
+            log.info("exported to InfluxDB days=%d points=%d", report.days, report.points)
+        for problem in report.problems:
             log.warning("%s", problem)
-        return not sent.pending
+        return not report.pending

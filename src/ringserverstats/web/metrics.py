@@ -1,6 +1,7 @@
-"""The store in numbers, in the text format of Prometheus (0.0.4).
+"""Metrics of the store, in the text format of Prometheus (0.0.4).
 
-They come from the store, not from a process: several processes serve, and others read logs in.
+They are read from the store, not counted by a process: several processes serve requests, and
+others import logs.
 """
 
 from collections.abc import Iterator
@@ -28,76 +29,83 @@ SELECT v.name AS server,
          (SELECT max(log_day) FROM entry_ledger l WHERE l.server = v.server)) AS last_entry
   FROM server v ORDER BY v.name
 """
-_COUNTED = {
-    "bytes": "Payload of records, as servers logged it",
+_COUNTERS = {
+    "bytes": "Payload of records, as logged by servers",
     "packets": "Records",
     "transfers": "Lines of transfer logs",
 }
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a store tells: rows by server and direction, and by server."""
+class StoreMetrics:
+    """Rows by server and direction, and rows by server."""
 
     amounts: list[dict[str, Any]]
     servers: list[dict[str, Any]]
 
 
-def measured(store: Readable) -> Measured:
-    """What ``store`` tells."""
-    return Measured(store.ask(_AMOUNTS).to_pylist(), store.ask(_SERVERS).to_pylist())
+def read_metrics(store: Readable) -> StoreMetrics:
+    """Return the metrics of ``store``."""
+    return StoreMetrics(store.ask(_AMOUNTS).to_pylist(), store.ask(_SERVERS).to_pylist())
 
 
-class _Collected(Collector):
-    """``found`` as metrics, at the moment ``now`` (seconds since 1970)."""
-
-    def __init__(self, found: Measured, now: float, due: int | None) -> None:
-        self._found = found
+class _Collector(Collector):
+    def __init__(self, metrics: StoreMetrics, now: float, pending: int | None) -> None:
+        self._metrics = metrics
         self._now = now
-        self._due = due
+        self._pending = pending
 
     def collect(self) -> Iterator[Metric]:
-        for name, help_ in _COUNTED.items():
+        for name, help_ in _COUNTERS.items():
             counter = CounterMetricFamily(
                 f"ringserverstats_{name}", help_, labels=("server", "direction")
             )
-            for row in self._found.amounts:
+            for row in self._metrics.amounts:
                 counter.add_metric((row["server"], row["direction"]), row[name])
             yield counter
-        own = ("server",)
+        yield from self._server_metrics()
+        if self._pending is not None:
+            yield GaugeMetricFamily(
+                "ringserverstats_influxdb_days_due",
+                "Changed days that are not yet exported to InfluxDB",
+                value=self._pending,
+            )
+
+    def _server_metrics(self) -> Iterator[Metric]:
+        labels = ("server",)
         entries = CounterMetricFamily(
-            "ringserverstats_entries", "Log entries that were counted", labels=own
+            "ringserverstats_entries", "Log entries that were counted", labels=labels
         )
         rejects = GaugeMetricFamily(
-            "ringserverstats_rejects", "Places in logs that were not counted", labels=own
+            "ringserverstats_rejects", "Parts of logs that were rejected", labels=labels
         )
         latest = GaugeMetricFamily(
             "ringserverstats_last_entry_timestamp_seconds",
-            "Log time of the last entry that was counted, UTC",
-            labels=own,
+            "Log time of the last counted entry, UTC",
+            labels=labels,
         )
         lag = GaugeMetricFamily(
-            "ringserverstats_lag_seconds", "Time since that last entry was logged", labels=own
+            "ringserverstats_lag_seconds", "Time since the last counted entry", labels=labels
         )
-        for row in self._found.servers:
-            who = (row["server"],)
-            entries.add_metric(who, row["entries"])
-            rejects.add_metric(who, row["rejects"])
+        for row in self._metrics.servers:
+            server = (row["server"],)
+            entries.add_metric(server, row["entries"])
+            rejects.add_metric(server, row["rejects"])
             if row["last_entry"] is not None:
                 time = row["last_entry"].replace(tzinfo=UTC).timestamp()
-                latest.add_metric(who, time)
-                lag.add_metric(who, self._now - time)
+                latest.add_metric(server, time)
+                lag.add_metric(server, self._now - time)
         yield from (entries, rejects, latest, lag)
-        if self._due is not None:
-            yield GaugeMetricFamily(
-                "ringserverstats_influxdb_days_due",
-                "Days that changed and have not gone on to InfluxDB",
-                value=self._due,
-            )
 
 
-def metrics_text(found: Measured, now: float, due: int | None = None) -> str:
-    """What a scrape gets; ``due`` are days that have to go on to InfluxDB, where there is one."""
+def metrics_text(metrics: StoreMetrics, now: float, pending: int | None = None) -> str:
+    """Return the response to a scrape.
+
+    Args:
+        metrics: of the store.
+        now: seconds since 1970.
+        pending: days to export to InfluxDB; None without one.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(found, now, due))
+    registry.register(_Collector(metrics, now, pending))
     return generate_latest(registry).decode()

@@ -1,4 +1,4 @@
-"""What the pages tell: the figures of one view, of one state of the store."""
+"""The data of a page: totals, series, tables, map and coverage of one view."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,197 +7,241 @@ from datetime import date, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
+from markupsafe import Markup
 
 from ringserverstats.enrich.geoip import centre_of
 from ringserverstats.enrich.labels import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import MapPoint, Series, world
-from ringserverstats.statistics.client_list import known
+from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.dimensions import OTHER
-from ringserverstats.statistics.footnotes import of_clients, of_networks
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER
+from ringserverstats.statistics.footnotes import client_footnotes, network_footnotes
 from ringserverstats.statistics.periods import label_of
-from ringserverstats.statistics.publish import Policy, Reader, Result, result_for
-from ringserverstats.statistics.query import OF_SERVER, Query
+from ringserverstats.statistics.plan import needs_transfers
+from ringserverstats.statistics.publish import Policy, Result, Role, result_for
+from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.store.base import Readable
-from ringserverstats.web.page_tables import SHOWN, TABLES, Shown, shown, worth_showing
+from ringserverstats.web.page_tables import (
+    PAGE_ROWS,
+    TABLES,
+    TableData,
+    page_tables_for,
+    table_data,
+)
 from ringserverstats.web.view import View
 
-_MOST_SERIES = 7
-_MOST_MAP_POINTS = 300
-_MOST_STRIP = 92  # days that are shown one by one
-# The part of days that may lack logs where two periods are compared.
-_FAIR = 0.05
-_NOT_KNOWN = "–"
+_MAX_SERIES = 7
+_MAX_MAP_POINTS = 300
+_MAX_STRIP_DAYS = 92  # days of a coverage strip
+_MAX_UNCOVERED = 0.05  # share of days without logs up to which periods are compared
+_NO_VALUE = "–"
 _UNCOVERED = {"incomplete", "missing"}
 _NO_LOG = "no log"
-_PARTLY = "logs are not all in"
+_INCOMPLETE = "incomplete logs"
+_FILTERS_OF_FEEDS = ("server", "network", "station")  # that do not choose among clients
 
 
 @dataclass(frozen=True)
 class Kpi:
-    """A number with its name, and how it changed since the period before."""
+    """A total; its change since the previous period, and its sparkline, are empty if unknown."""
 
     name: str
     text: str
     change: str = ""
-    points: str = ""
+    sparkline: str = ""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All that a page shows but its charts' drawings."""
+class Overview:
+    """The data of a page; attributes are empty if unknown, or hidden from the role.
+
+    Args:
+        unlocated_bytes: bytes of clients at unknown locations.
+        hours: mean bytes by weekday (1 is Monday) and hour.
+        coverage: by server and direction: number of days by state, and the state of each day.
+        unused_stations: network and station of those that are received but not sent.
+        client_changes: number of new and lost clients.
+        rejected: number of rejected parts of logs.
+        is_empty: the period has no data.
+    """
 
     kpis: Sequence[Kpi] = ()
     series: Series | None = None
-    tables: Mapping[str, Shown] = field(default_factory=dict)
+    tables: Mapping[str, TableData] = field(default_factory=dict)
     map_points: Sequence[MapPoint] = ()
-    nowhere: int = 0
+    unlocated_bytes: int = 0
     hours: Mapping[tuple[int, int], int] = field(default_factory=dict)
     coverage: Sequence[Mapping[str, Any]] = ()
-    unread: Sequence[tuple[str, str]] = ()
-    moved: str = ""
+    unused_stations: Sequence[tuple[str, str]] = ()
+    client_changes: str = ""
     notes: Sequence[str] = ()
     rejected: int = 0
     is_empty: bool = False
 
 
 @dataclass(frozen=True)
+class Content:
+    """The data of a page with its charts as SVG, for wide and narrow windows."""
+
+    overview: Overview
+    charts: Mapping[str, tuple[Markup, Markup]]
+    colours: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class QueryContext:
-    """Who asks what: one state of a store, by one reader."""
+    """One state of a store, and the role that queries it."""
 
     store: Readable
-    reader: Reader
+    role: Role
     policy: Policy
 
-    def answer(self, query: Query) -> Result:
-        """The answer that the reader may have."""
-        return result_for(self.reader, self.store, query, self.policy)
+    def result(self, query: Query) -> Result:
+        """Return the result that the role may see."""
+        return result_for(self.role, self.store, query, self.policy)
+
+    def rows(self, query: Query) -> list[dict[str, Any]]:
+        """Return the rows of that result."""
+        rows: list[dict[str, Any]] = self.result(query).rows.to_pylist()
+        return rows
 
 
-def figures(asker: QueryContext, view: View) -> Figures:
-    """The figures of a page."""
-    whole = _whole(asker, view)
-    earlier = view.before()
-    all_days = _known_days(asker, view, earlier.first if view.is_compared else view.first)
-    then, now = (
-        [row for row in all_days if (row["day"] >= view.first.isoformat()) is is_now]
-        for is_now in (False, True)
-    )
-    days = _coverage(view, now)
-    if not (whole["bytes"] or whole["clients"]):
-        return Figures(coverage=days, is_empty=True)
-    servers = len({row["server"] for row in all_days})
-    tables = worth_showing(asker.reader, len(known(asker.store).classes), servers)
-    answers = {name: asker.answer(table.query(view)) for name, table in tables.items()}
-    is_fair = view.is_compared and max(_lost(now), _lost(then)) <= _FAIR
-    before = _whole(asker, earlier) if is_fair else {}
-    series = _series(asker, view, _holes(now, view.step), _holes(then, "day"))
-    map_points, nowhere = _map_points(asker, view, answers["countries"])
-    return Figures(
-        kpis=_kpis(view, whole, before, answers, series),
+@dataclass(frozen=True)
+class _Days:
+    """Coverage rows of the period of a view, and of the previous period (empty: not compared)."""
+
+    current: Sequence[Mapping[str, Any]]
+    previous: Sequence[Mapping[str, Any]]
+
+    @property
+    def servers(self) -> int:
+        return len({row["server"] for row in (*self.current, *self.previous)})
+
+    @property
+    def are_comparable(self) -> bool:
+        shares = (_uncovered_share(self.current), _uncovered_share(self.previous))
+        return max(shares) <= _MAX_UNCOVERED
+
+
+def read_overview(context: QueryContext, view: View) -> Overview:
+    """Return the data of a page."""
+    totals = _totals(context, view)
+    days = _read_days(context, view)
+    by_server = _coverage(view, days.current)
+    if not (totals["bytes"] or totals["clients"]):
+        return Overview(coverage=by_server, is_empty=True)
+    tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
+    results = {name: context.result(table.query(view)) for name, table in tables.items()}
+    previous = _totals(context, view.previous()) if days.are_comparable else {}
+    series = _series(context, view, days)
+    map_points, unlocated_bytes = _map_points(context, view, results["countries"])
+    return Overview(
+        kpis=_kpis(view, totals, previous, results, series),
         series=series,
         tables={
-            name: shown(tables[name], view, answer, SHOWN, asker.reader)
-            for name, answer in answers.items()
+            name: table_data(tables[name], view, result, PAGE_ROWS, context.role)
+            for name, result in results.items()
         },
         map_points=map_points,
-        nowhere=nowhere,
-        hours=_hours(asker, view),
-        coverage=days,
-        unread=_unread(asker, view, answers["stations"]),
-        moved=_moved(asker, view),
-        notes=_notes(asker, view, answers),
-        rejected=_rejected(asker, view),
+        unlocated_bytes=unlocated_bytes,
+        hours=_hours(context, view),
+        coverage=by_server,
+        unused_stations=_unused_stations(context, view, results["stations"]),
+        client_changes=_client_changes(context, view),
+        notes=_notes(context, view, results),
+        rejected=_rejected(context, view),
     )
 
 
-def _known_days(asker: QueryContext, view: View, first: date) -> list[dict[str, Any]]:
-    """What is known of each day from ``first`` on, of each server and direction, by day."""
-    kept = {name: view.all_filters[name] for name in OF_SERVER if name in view.all_filters}
-    query = Query(first=first, last=view.last, filters=kept)
-    rows: list[dict[str, Any]] = coverage(asker.store, query).to_pylist()
-    return sorted(rows, key=lambda row: row["day"])
+def _read_days(context: QueryContext, view: View) -> _Days:
+    filters = {
+        name: view.all_filters[name] for name in COVERAGE_FILTERS if name in view.all_filters
+    }
+    first = view.previous().first if view.is_compared else view.first
+    query = Query(first=first, last=view.last, filters=filters)
+    rows = sorted(coverage(context.store, query).to_pylist(), key=lambda row: str(row["day"]))
+    start = view.first.isoformat()
+    return _Days(
+        [row for row in rows if row["day"] >= start], [row for row in rows if row["day"] < start]
+    )
 
 
-def _lost(days: Sequence[Mapping[str, Any]]) -> float:
-    """Which part of ``days`` is not covered."""
+def _uncovered_share(days: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of ``days`` that logs do not cover; 1 without days."""
     return sum(row["state"] in _UNCOVERED for row in days) / len(days) if days else 1.0
 
 
-def _holes(days: Sequence[Mapping[str, Any]], step: str) -> dict[str, str]:
-    """What is not known of a time, in words, by the times of which that is so."""
-    states: dict[str, list[str]] = {}
+def _gaps(days: Sequence[Mapping[str, Any]], step: str) -> dict[str, str]:
+    """Return a text for each time that logs do not cover."""
+    states: dict[str, set[str]] = {}
     for row in days:
-        states.setdefault(label_of(date.fromisoformat(row["day"]), step), []).append(row["state"])
+        states.setdefault(label_of(date.fromisoformat(row["day"]), step), set()).add(row["state"])
     return {
-        time: _NO_LOG if set(own) == {"missing"} else _PARTLY
-        for time, own in states.items()
-        if _UNCOVERED & set(own)
+        time: _NO_LOG if time_states == {"missing"} else _INCOMPLETE
+        for time, time_states in states.items()
+        if _UNCOVERED & time_states
     }
 
 
-def colours_order(asker: QueryContext) -> list[str]:
-    """The networks of most bytes of all times, for as many as there are colours."""
-    answer = asker.answer(Query(dimensions=("network",), measures=("bytes",), top=_MOST_SERIES))
-    return [name for name in answer.rows["network"].to_pylist() if name and name != OTHER]
+def networks_by_size(context: QueryContext) -> list[str]:
+    """Return the networks with the most bytes of all times, as many as there are colours."""
+    rows = context.rows(Query(dimensions=("network",), measures=("bytes",), top=_MAX_SERIES))
+    return [row["network"] for row in rows if row["network"] and row["network"] != OTHER]
 
 
-def _whole(asker: QueryContext, view: View) -> dict[str, Any]:
+def _totals(context: QueryContext, view: View) -> dict[str, Any]:
     measures = ["bytes", "packets", "clients"]
     query = view.query(measures=tuple(measures))
-    if not query.has_stream_columns:  # else they would be counted from single transfers
+    if not query.has_stream_columns:  # connections of single streams would need all transfers
         query = view.query(measures=(*measures, "connections"))
-    rows = asker.answer(query).rows.to_pylist()
+    rows = context.rows(query)
     return rows[0] if rows else dict.fromkeys(measures, 0)
 
 
 def _kpis(
     view: View,
-    whole: Mapping[str, Any],
-    before: Mapping[str, Any],
-    answers: Mapping[str, Result],
+    totals: Mapping[str, Any],
+    previous: Mapping[str, Any],
+    results: Mapping[str, Result],
     series: Series,
 ) -> list[Kpi]:
-    way = "received" if view.is_of_received else "sent"
-    if len(view.all_filters["direction"]) > 1:
-        way = "sent and received"
-    bound = "≤ " if whole.get(AT_MOST) else ""
-    countries = [name for name in answers["countries"].rows["country"].to_pylist() if name]
-    found = [
-        Kpi(
-            way,
-            human_bytes(whole["bytes"] or 0),
-            _change(whole, before, "bytes"),
-            _points(_totals(series)),
-        ),
-        Kpi("clients", f"{bound}{whole['clients'] or 0:,}", _change(whole, before, "clients")),
-        Kpi("countries", f"{sum(len(name) == 2 for name in countries) or _NOT_KNOWN}"),
-        Kpi("networks", f"{_count(answers['networks']):,}"),
-        Kpi("stations", f"{_count(answers['stations']):,}"),
+    def count(name: str) -> Kpi:
+        bound = "≤ " if totals.get(AT_MOST) else ""
+        return Kpi(name, f"{bound}{totals[name] or 0:,}", _change(totals, previous, name))
+
+    sparkline = _sparkline(_bytes_by_time(series))
+    sent = human_bytes(totals["bytes"] or 0)
+    packets = human_count(totals["packets"] or 0)
+    countries = results["countries"].rows["country"].to_pylist()
+    return [
+        Kpi(_direction_label(view), sent, _change(totals, previous, "bytes"), sparkline),
+        count("clients"),
+        Kpi("countries", f"{sum(len(code or '') == 2 for code in countries) or _NO_VALUE}"),
+        Kpi("networks", f"{_count_rows(results['networks'], 'network'):,}"),
+        Kpi("stations", f"{_count_rows(results['stations'], 'station'):,}"),
+        count("connections")
+        if "connections" in totals
+        else Kpi("packets", packets, _change(totals, previous, "packets")),
     ]
-    if "connections" in whole:
-        text = f"{bound}{whole['connections'] or 0:,}"
-        found.append(Kpi("connections", text, _change(whole, before, "connections")))
-    else:
-        found.append(
-            Kpi("packets", human_count(whole["packets"] or 0), _change(whole, before, "packets"))
-        )
-    return found
 
 
-def _count(answer: Result) -> int:
-    first = answer.rows.column_names[:2]
-    rows = answer.rows.select([name for name in ("network", "station") if name in first])
-    return len(rows.filter(pc.is_valid(rows.columns[-1])))
+def _direction_label(view: View) -> str:
+    if len(view.all_filters["direction"]) > 1:
+        return "sent and received"
+    return "received" if view.is_received_only else "sent"
 
 
-def _change(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> str:
-    """By how much a number has changed, in words; empty where that is not known."""
-    old, new = before.get(name), now.get(name)
-    if not old or new is None or now.get(AT_MOST) or before.get(AT_MOST):
+def _count_rows(result: Result, dimension: str) -> int:
+    return len(result.rows.filter(pc.is_valid(result.rows[dimension])))
+
+
+def _change(totals: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> str:
+    """Return the change of a total in percent; empty if it is unknown."""
+    old, new = previous.get(name), totals.get(name)
+    if not old or new is None or totals.get(AT_MOST) or previous.get(AT_MOST):
         return ""
     percent = 100 * (new - old) / old
     if abs(percent) < 0.5:
@@ -206,169 +250,185 @@ def _change(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> str
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _totals(series: Series) -> list[int]:
+def _bytes_by_time(series: Series) -> list[int]:
     totals = dict.fromkeys(series.times, 0)
     for (time, _), amount in series.amounts.items():
         totals[time] += amount
     return list(totals.values())
 
 
-def _points(amounts: Sequence[int]) -> str:
-    """The points of a small line, in a field of 100 by 24."""
-    most = max(amounts, default=0)
-    if len(amounts) < 2 or not most:
+def _sparkline(amounts: Sequence[int]) -> str:
+    """Return the points of an SVG polyline, 100 wide and 24 high."""
+    largest = max(amounts, default=0)
+    if len(amounts) < 2 or not largest:
         return ""
     step = 100 / (len(amounts) - 1)
-    return " ".join(f"{n * step:.1f},{22 - 20 * one / most:.1f}" for n, one in enumerate(amounts))
-
-
-def _series(
-    asker: QueryContext, view: View, holes: Mapping[str, str], earlier: Mapping[str, str]
-) -> Series:
-    """Bytes by time, split as the view says: the largest by themselves, all others together."""
-    rows = asker.answer(view.query(view.step, view.split, measures=("bytes",))).rows.to_pylist()
-    sums: dict[str, int] = {}
-    for row in rows:
-        name = row[view.split] or UNKNOWN
-        sums[name] = sums.get(name, 0) + (row["bytes"] or 0)
-    largest = sorted(sums, key=lambda name: (name == OTHER, -sums[name], name))
-    kept = [name for name in largest if name != OTHER][:_MOST_SERIES]
-    names = kept if len(kept) == len(largest) else [*kept, OTHER]
-    amounts: dict[tuple[str, str], int] = {}
-    for row in rows:
-        name = row[view.split] or UNKNOWN
-        place = row[view.step], name if name in kept else OTHER
-        amounts[place] = amounts.get(place, 0) + (row["bytes"] or 0)
-    times = list(dict.fromkeys(label_of(day, view.step) for day in _days(view)))
-    return Series(times, names, amounts, holes, _before(asker, view, earlier))
-
-
-def _days(view: View) -> list[date]:
-    return [view.first + timedelta(days=n) for n in range(view.days)]
-
-
-def _before(asker: QueryContext, view: View, holes: Mapping[str, str]) -> list[int | None]:
-    """Bytes of the days before, None where their logs are not all in; nothing but by day."""
-    earlier = view.before()
-    if not view.is_compared or view.step != "day" or earlier.days != view.days:
-        return []
-    rows = asker.answer(earlier.query("day", measures=("bytes",))).rows
-    sums = dict(zip(rows["day"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
-    days = [day.isoformat() for day in _days(earlier)]
-    return (
-        [None if day in holes else sums.get(day) or 0 for day in days] if any(sums.values()) else []
+    return " ".join(
+        f"{number * step:.1f},{22 - 20 * amount / largest:.1f}"
+        for number, amount in enumerate(amounts)
     )
 
 
-def _map_points(asker: QueryContext, view: View, countries: Result) -> tuple[list[MapPoint], int]:
-    """Where the bytes went, and how many of them to places that are not known.
+def _series(context: QueryContext, view: View, days: _Days) -> Series:
+    """Return bytes by time and by the split of ``view``: the largest values, and all others."""
+    rows = [
+        (row[view.step], row[view.split] or UNKNOWN, row["bytes"] or 0)
+        for row in context.rows(view.query(view.step, view.split, measures=("bytes",)))
+    ]
+    totals: Counter[str] = Counter()
+    for _, name, size in rows:
+        totals[name] += size
+    by_size = sorted(totals.keys() - {OTHER}, key=lambda name: (-totals[name], name))
+    names = by_size[:_MAX_SERIES]
+    amounts: Counter[tuple[str, str]] = Counter()
+    for time, name, size in rows:
+        amounts[time, name if name in names else OTHER] += size
+    if len(names) < len(totals):
+        names.append(OTHER)
+    times = list(dict.fromkeys(label_of(day, view.step) for day in _dates(view)))
+    gaps = _gaps(days.current, view.step)
+    return Series(times, names, amounts, gaps, _previous_bytes(context, view, days))
 
-    The operator sees cells of a geohash; of others few clients would be seen there, so they see
-    countries.
+
+def _dates(view: View) -> list[date]:
+    return [view.first + timedelta(days=number) for number in range(view.days)]
+
+
+def _previous_bytes(context: QueryContext, view: View, days: _Days) -> list[int | None]:
+    """Return bytes by day of the previous period, None for uncovered days; empty: not compared."""
+    previous = view.previous()
+    if not view.is_compared or view.step != "day" or previous.days != view.days:
+        return []
+    rows = context.rows(previous.query("day", measures=("bytes",)))
+    by_day = {row["day"]: row["bytes"] or 0 for row in rows}
+    gaps = _gaps(days.previous, "day")
+    dates = (day.isoformat() for day in _dates(previous))
+    amounts = [None if day in gaps else by_day.get(day, 0) for day in dates]
+    return amounts if any(amounts) else []
+
+
+def _map_points(context: QueryContext, view: View, countries: Result) -> tuple[list[MapPoint], int]:
+    """Return the locations of clients, and the bytes of clients at unknown locations.
+
+    The operator sees cells of a geohash. Others see countries, as a cell has few clients.
     """
-    found: list[MapPoint] = []
-    nowhere = 0
-    if asker.reader.is_operator:
-        query = view.query("geohash", "city", measures=("bytes", "clients"))
-        for row in asker.answer(query).rows.to_pylist():
-            place = None if row["geohash"] == UNKNOWN else centre_of(row["geohash"])
-            if place is None:
-                nowhere += row["bytes"] or 0
-            else:
-                found.append(MapPoint(*place, row["bytes"], _spot_text(row["city"], row)))
-    else:
-        places = world()["countries"]
-        for row in countries.rows.to_pylist():
-            place = places.get(row["country"])
-            if place is None:
-                nowhere += row["bytes"] or 0
-            else:
-                text = _spot_text(row["country-name"], row)
-                found.append(MapPoint(place[0], place[1], row["bytes"], text))
-    found.sort(key=lambda spot: -spot.bytes)
-    return found[:_MOST_MAP_POINTS], nowhere
+    points: list[MapPoint] = []
+    unlocated_bytes = 0
+    for location, name, row in _located_rows(context, view, countries):
+        if location is None:
+            unlocated_bytes += row["bytes"] or 0
+        else:
+            clients = f"{row['clients']:,} client{'s' if row['clients'] != 1 else ''}"
+            text = f"{name}: {human_bytes(row['bytes'])}, {clients}"
+            points.append(MapPoint(location[0], location[1], row["bytes"], text))
+    points.sort(key=lambda point: -point.bytes)
+    return points[:_MAX_MAP_POINTS], unlocated_bytes
 
 
-def _spot_text(name: str, row: Mapping[str, Any]) -> str:
-    clients = f"{row['clients']:,} client{'s' if row['clients'] != 1 else ''}"
-    return f"{name}: {human_bytes(row['bytes'])}, {clients}"
+def _located_rows(
+    context: QueryContext, view: View, countries: Result
+) -> list[tuple[Sequence[float] | None, str, dict[str, Any]]]:
+    """Return longitude and latitude (None: unknown), name, and row of each location."""
+    if context.role.is_operator:
+        rows = context.rows(view.query("geohash", "city", measures=("bytes", "clients")))
+        return [
+            (None if row["geohash"] == UNKNOWN else centre_of(row["geohash"]), row["city"], row)
+            for row in rows
+        ]
+    centres = world()["countries"]
+    return [
+        (centres.get(row["country"]), row["country-name"], row)
+        for row in countries.rows.to_pylist()
+    ]
 
 
-def _hours(asker: QueryContext, view: View) -> dict[tuple[int, int], int]:
-    """Mean bytes by weekday and hour, of servers that log by the hour."""
+def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
+    """Return mean bytes by weekday and hour, of servers with hourly logs."""
     query = view.query("weekday", "hour", measures=("bytes",))
-    kept = asker.store.kept_since
-    if query.needs_transfers and kept is not None and kept > view.first:
+    kept_since = context.store.kept_since
+    if needs_transfers(query) and kept_since is not None and kept_since > view.first:
         return {}
-    rows = asker.answer(query).rows.to_pylist()
-    days = Counter(day.isoweekday() for day in _days(view))
+    days = Counter(day.isoweekday() for day in _dates(view))
     return {
         (int(row["weekday"]), int(row["hour"])): round(
             (row["bytes"] or 0) / days[int(row["weekday"])]
         )
-        for row in rows
-        if row["hour"] is not None and row["hour"].isdigit()  # else of few clients
+        for row in context.rows(query)
+        if row["hour"] is not None and row["hour"].isdigit()  # else unknown, or a small count
     }
 
 
 def _coverage(view: View, days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By server and direction: how many days of each state, and which, where they are not many."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """Return by server and direction: number of days by state, each day of a short period."""
+    by_server: dict[tuple[str, str], dict[str, Any]] = {}
     for row in days:
         server, direction, state = row["server"], row["direction"], row["state"]
-        own = found.setdefault(
+        entry = by_server.setdefault(
             (server, direction),
             {"server": server, "direction": direction, "days": [], "counts": Counter()},
         )
-        own["counts"][state] += 1
-        if view.days <= _MOST_STRIP:
-            own["days"].append((row["day"], state))
-    return [found[key] for key in sorted(found)]
+        entry["counts"][state] += 1
+        if view.days <= _MAX_STRIP_DAYS:
+            entry["days"].append((row["day"], state))
+    return [by_server[key] for key in sorted(by_server)]
 
 
-def _unread(asker: QueryContext, view: View, shown_stations: Result) -> list[tuple[str, str]]:
-    """Stations that were fed in, and that nobody read.
+def _unused_stations(
+    context: QueryContext, view: View, sent_stations: Result
+) -> list[tuple[str, str]]:
+    """Return network and station of those that were received but not sent to any client.
 
-    Those that somebody read are in ``shown_stations``, unless a filter chooses among readers.
+    ``sent_stations`` are those that were sent, if no filter of ``view`` chooses among clients.
     """
-    if view.all_filters["direction"] != ("TX",) or {"client", "class"} & set(view.filters):
+    filters = view.all_filters
+    if filters["direction"] != ("TX",) or {"client", "class"} & set(view.filters):
         return []
-    kept = {n: v for n, v in view.all_filters.items() if n in ("server", "network", "station")}
+    common = {name: filters[name] for name in _FILTERS_OF_FEEDS if name in filters}
 
     def stations(direction: str) -> set[tuple[str, str]]:
-        filters = {**kept, "direction": (direction,)}
-        is_shown = direction == "TX" and set(view.all_filters) == set(filters)
-        query = view.query("network", "station", measures=("transfers",), filters=filters)
-        rows = (shown_stations if is_shown else asker.answer(query)).rows.to_pylist()
-        return {(row["network"], row["station"]) for row in rows if row["station"]}
+        query = view.query(
+            "network",
+            "station",
+            measures=("transfers",),
+            filters={**common, "direction": (direction,)},
+        )
+        return _stations(context.result(query))
 
-    fed = stations("RX")
-    unread = fed - stations("TX") if fed else fed
-    return sorted(pair for pair in unread if all(pair) and OTHER not in pair)
+    received = stations("RX")
+    if not received:
+        return []
+    is_unfiltered = filters.keys() == {*common, "direction"}
+    sent = _stations(sent_stations) if is_unfiltered else stations("TX")
+    return sorted(pair for pair in received - sent if all(pair) and OTHER not in pair)
 
 
-def _moved(asker: QueryContext, view: View) -> str:
-    """How many clients came and went since the period before; for the operator alone."""
-    if not (asker.reader.is_operator and view.is_compared):
+def _stations(result: Result) -> set[tuple[str, str]]:
+    rows = result.rows.to_pylist()
+    return {(row["network"], row["station"]) for row in rows if row["station"]}
+
+
+def _client_changes(context: QueryContext, view: View) -> str:
+    """Return the number of new and lost clients since the previous period, for the operator."""
+    if not (context.role.is_operator and view.is_compared):
         return ""
-    sides = [
-        set(asker.answer(one.query("client", measures=("bytes",))).rows["client"].to_pylist())
-        for one in (view, view.before())
-    ]
-    new, gone = len(sides[0] - sides[1]), len(sides[1] - sides[0])
-    return f"{new:,} new, {gone:,} gone since the period before" if sides[1] else ""
+    current, previous = (
+        {row["client"] for row in context.rows(one.query("client", measures=("bytes",)))}
+        for one in (view, view.previous())
+    )
+    new, lost = len(current - previous), len(previous - current)
+    return f"{new:,} new, {lost:,} lost since the previous period" if previous else ""
 
 
-def _rejected(asker: QueryContext, view: View) -> int:
-    """How many places in logs were rejected; for the operator alone."""
-    if not asker.reader.is_operator:
+def _rejected(context: QueryContext, view: View) -> int:
+    """Return the number of rejected parts of logs, for the operator."""
+    if not context.role.is_operator:
         return 0
-    return len(rejects(asker.store, view.query(), ("server", "direction")))
+    return len(rejects(context.store, view.query(), ("server", "direction")))
 
 
-def _notes(asker: QueryContext, view: View, answers: Mapping[str, Result]) -> list[str]:
-    groups = {group for name in answers for group in TABLES[name].by}
-    near = sorted({name for answer in answers.values() for name in answer.nearest})
-    notes = [*of_clients(asker.store, view.query(*sorted(groups))), *of_networks(near)]
-    left = sorted({note for answer in answers.values() for note in answer.left_out})
-    return [*(note.text for note in notes), *left]
+def _notes(context: QueryContext, view: View, results: Mapping[str, Result]) -> list[str]:
+    dimensions = sorted({name for table in results for name in TABLES[table].by})
+    nearest = sorted({name for result in results.values() for name in result.nearest})
+    suppressed = sorted({note for result in results.values() for note in result.suppressed})
+    notes = [*client_footnotes(context.store, view.query(*dimensions)), *network_footnotes(nearest)]
+    return [*(note.text for note in notes), *suppressed]

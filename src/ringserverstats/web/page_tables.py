@@ -1,33 +1,37 @@
-"""The tables of a page, declared once: what they group by, and where their rows lead."""
+"""The tables of a page, each declared once: dimensions, measures, and links of its rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ringserverstats.statistics.dimensions import OTHER
-from ringserverstats.statistics.publish import Reader, Result
+from starlette.exceptions import HTTPException
+
+from ringserverstats.statistics.dimensions import MEASURES, OTHER
+from ringserverstats.statistics.publish import Result, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.web.view import View
 
-_NOT_TOLD = "–"
-#: Rows of a table on a page; behind "all rows" are all of them, up to `MOST`.
-SHOWN, MOST = 10, 5000
+_NO_VALUE = "–"
+#: Rows of a table on a page with other tables, and on a page of its own.
+PAGE_ROWS, MAX_ROWS = 10, 5000
 
 
 @dataclass(frozen=True)
 class Table:
-    """What one table shows.
+    """The declaration of a table.
 
     Args:
-        name: in addresses, and its ``title``.
-        by: groups; those of ``keys`` are filters that a row adds, the others tell more of it.
-        headings: of the groups that are shown.
-        page: path of the row's own page, with places for the keys; empty: it has none.
-        is_private: it is for the operator alone.
-        is_on_pages: it is not only a page of its own.
-        measures: its numbers, those of the bars first.
+        name: name in addresses.
+        title: heading.
+        by: dimensions.
+        keys: the dimensions that identify a row: filters that its link adds.
+        headings: of the dimensions that are shown.
+        page: path of the page of a row, with {} for each key; empty if rows have no page.
+        is_private: only the operator sees it.
+        is_on_pages: False: only shown on a page of its own.
+        measures: the first one has bars.
     """
 
     name: str
@@ -41,9 +45,12 @@ class Table:
     measures: tuple[str, ...] = ("bytes", "clients")
 
     def query(self, view: View) -> Query:
-        """What its rows are the answer to, all of them, in the order that is asked for."""
-        sort = view.sort(self.name) or self.measures[0]
-        return view.query(*self.by, measures=self.measures, sort=sort)
+        """Return the query for all rows, in the order that ``view`` chooses."""
+        return view.query(*self.by, measures=self.measures, sort=self.sort_column(view))
+
+    def sort_column(self, view: View) -> str:
+        """Return the column that sorts the rows."""
+        return view.sort(self.name) or self.measures[0]
 
 
 TABLES = {
@@ -64,7 +71,7 @@ TABLES = {
             ("network", "station"),
             ("Network", "Station"),
             page="station/{}/{}",
-            # Distinct clients of all stations take PostgreSQL a second; a station's page has them.
+            # To count distinct clients of all stations takes PostgreSQL 1 s.
             measures=("bytes", "packets"),
         ),
         Table("countries", "Countries", ("country", "country-name"), ("country",), ("Country", "")),
@@ -73,13 +80,13 @@ TABLES = {
         Table("software", "Software", ("agent-family",), ("agent-family",), ("Software",)),
         Table(
             "agents",
-            "Versions of software",
+            "Software versions",
             ("agent",),
             ("agent",),
             ("Version",),
             is_on_pages=False,
         ),
-        Table("classes", "Classes of clients", ("class",), ("class",), ("Class",)),
+        Table("classes", "Client classes", ("class",), ("class",), ("Class",)),
         Table("servers", "Servers", ("server",), ("server",), ("Server",)),
         Table(
             "clients",
@@ -94,90 +101,114 @@ TABLES = {
 }
 
 
-#: By what each table can be sorted.
+#: Allowed sort columns by table.
 SORTS = {name: (*table.measures, table.by[0]) for name, table in TABLES.items()}
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row as it is shown: ``texts``, the ``address`` of the filter it adds, its own ``page``."""
+class TableRow:
+    """A row as it is displayed: texts of dimensions, numbers of measures, DOI of the network.
+
+    Args:
+        address: query string that adds the row as a filter; empty for rows of several values.
+        page: path of its own page; empty if it has none.
+        share: of the largest row, 0 to 1.
+    """
 
     texts: tuple[str, ...]
-    address: str
-    page: str
     numbers: tuple[str, ...]
     share: float
     doi: str
+    address: str
+    page: str
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A table as it is shown: ``size`` is the number of all its rows."""
+class TableData:
+    """A table as it is displayed: the first rows, the number of all, what is suppressed.
+
+    ``command`` prints the same; with the query string ``api``, the API returns it.
+    """
 
     table: Table
-    lines: Sequence[Line]
-    size: int
+    rows: Sequence[TableRow]
+    row_count: int
     sort: str
     notes: Sequence[str]
     command: str
     api: str
 
 
-def worth_showing(reader: Reader, classes: int, servers: int) -> dict[str, Table]:
-    """The tables of a page: those of classes and servers only where there are several of them."""
-    alone = {name for name, count in (("classes", classes), ("servers", servers)) if count < 2}
+def tables_for(role: Role) -> dict[str, Table]:
+    """Return the tables that ``role`` may see."""
+    return {
+        name: table for name, table in TABLES.items() if role.is_operator or not table.is_private
+    }
+
+
+def find_table(name: str, role: Role) -> Table:
+    """Return the table called ``name``.
+
+    Raises:
+        HTTPException: there is no such table (404), or ``role`` may not see it (403).
+    """
+    if name not in TABLES:
+        raise HTTPException(404, "this page does not exist")
+    if name not in tables_for(role):
+        raise HTTPException(403, "only the operator can see individual clients")
+    return TABLES[name]
+
+
+def page_tables_for(role: Role, class_count: int, server_count: int) -> dict[str, Table]:
+    """Return the tables of a page; classes and servers only if there are several."""
+    counts = {"classes": class_count, "servers": server_count}
     return {
         name: table
-        for name, table in tables_for(reader).items()
-        if table.is_on_pages and name not in alone
+        for name, table in tables_for(role).items()
+        if table.is_on_pages and counts.get(name, 2) > 1
     }
 
 
-def tables_for(reader: Reader) -> dict[str, Table]:
-    """The tables that ``reader`` may see."""
-    return {
-        name: table for name, table in TABLES.items() if reader.is_operator or not table.is_private
-    }
-
-
-def shown(table: Table, view: View, answer: Result, most: int, reader: Reader) -> Shown:
-    """The first ``most`` rows of ``answer``, the one to the question of ``table``."""
-    rows = answer.rows.slice(0, most).to_pylist()
+def table_data(table: Table, view: View, result: Result, limit: int, role: Role) -> TableData:
+    """Return the first ``limit`` rows of ``result``, the result of the query of ``table``."""
+    rows = result.rows.slice(0, limit).to_pylist()
     largest = max((row[table.measures[0]] or 0 for row in rows), default=0) or 1
-    return Shown(
+    return TableData(
         table,
-        [_line(table, view, row, largest) for row in rows],
-        len(answer.rows),
-        view.sort(table.name) or table.measures[0],
-        answer.left_out,
-        view.command(table.by, table.measures, public=not reader.is_operator),
+        [_table_row(table, view, row, largest) for row in rows],
+        len(result.rows),
+        table.sort_column(view),
+        result.suppressed,
+        view.command(table.by, table.measures, public=not role.is_operator),
         view.api(table.by, table.measures, "csv"),
     )
 
 
-def _line(table: Table, view: View, row: Mapping[str, Any], largest: int) -> Line:
-    keys = [row[name] for name in table.keys]
-    is_one = all(keys) and not any(key.startswith("<") or key == OTHER for key in keys)
-    filters = {name: pattern_of(row[name]) for name in table.keys} if is_one else {}
-    page = table.page.format(*(quote(key, safe="") for key in keys)) if is_one else ""
-    texts = tuple(row[name] or _NOT_TOLD for name in table.by if name != "network-doi")
-    return Line(
-        texts,
-        view.address(filters) if filters else "",
-        page,
-        tuple(number(name, row[name]) for name in table.measures),
+def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -> TableRow:
+    return TableRow(
+        tuple(row[name] or _NO_VALUE for name in table.by if name != "network-doi"),
+        tuple(_format_number(name, row[name]) for name in table.measures),
         (row[table.measures[0]] or 0) / largest,
         row.get("network-doi") or "",
+        *_links(table, view, row),
     )
 
 
+def _links(table: Table, view: View, row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return address and page of a row; empty for the rest and for groups of small counts."""
+    keys = {name: row[name] for name in table.keys}
+    if any(not key or key == OTHER or key.startswith("<") for key in keys.values()):
+        return "", ""
+    page = table.page.format(*(quote(key, safe="") for key in keys.values()))
+    return view.address({name: pattern_of(key) for name, key in keys.items()}), page
+
+
 def pattern_of(text: str) -> str:
-    """A filter's value that lets in ``text``: a comma would end it, so any sign may stand there."""
+    """Return the filter value that matches ``text``; a comma, which ends a value, becomes ``?``."""
     return text.replace(",", "?")
 
 
-def number(measure: str, count: int | None) -> str:
-    """A measure as it is shown."""
+def _format_number(measure: str, count: int | None) -> str:
     if count is None:
-        return _NOT_TOLD
-    return human_bytes(count) if measure.startswith("bytes") else f"{count:,}"
+        return _NO_VALUE
+    return human_bytes(count) if MEASURES[measure].unit == "B" else f"{count:,}"

@@ -1,237 +1,254 @@
-"""A log that is posted: written to a file while it comes, then read as any other file.
+"""Receives logs over HTTP: writes each to a temporary file, then imports it as any other file.
 
-So a slow sender holds neither a thread nor the store, and a log that breaks off, is too large or
-unpacks to too much leaves nothing.
+So a slow sender holds neither a thread nor the store, and a log that is incomplete, too large or
+unpacks to too much leaves nothing behind.
 """
 
 import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.ingest import ImportReport, ingest
+from ringserverstats.import_report import ImportReport
+from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
 from ringserverstats.logs.source import Source, unpacked_size
 from ringserverstats.opening import load_rules, open_geoip
-from ringserverstats.web.authorization import check_ingest
-from ringserverstats.web.responses import RefusedError, refused, told
-
-if TYPE_CHECKING:
-    from ringserverstats.web.service import Service
+from ringserverstats.settings import Settings
+from ringserverstats.store.base import Store
+from ringserverstats.web.authorization import TokenCache, check_ingest
+from ringserverstats.web.export_worker import ExportWorker
+from ringserverstats.web.responses import json_response, unavailable
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _ENCODINGS = {"": b"", "identity": b"", "gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
 _PARAMETERS = ("server", "name")
 _LABEL = "posted log"
-_AWAY = (
-    "the store is away, or this service is not set up right, which its operator's log tells; parts"
-    " of the log may be counted already: send the same again later, which counts nothing twice"
+_UNAVAILABLE = (
+    "the store is unavailable, or this service is configured wrongly: see its log. Parts of the "
+    "log may be counted already: send the same log again later, nothing is counted twice"
 )
-#: Logs that are taken at the same time; of these some are read while the others come.
-MOST_POSTS = 16
-_MOST_READ = 2
-_IDLE = 60  # seconds within which something has to come
-_SLOWEST = 1000  # bytes a second, in the long run
-_TOO_SLOW = "the log came too slowly, or no more; nothing of it was counted"
-_PIECE = 1 << 20
-_DRAINED = 16 << 20  # of a log that is refused, so that the sender comes to read why
-_DRAINING = 10  # seconds
+#: Logs that are received at the same time, and of these the ones that are imported.
+MAX_POSTS = 16
+_MAX_IMPORTS = 2
+_IDLE_TIMEOUT = 60  # seconds
+_MIN_RATE = 1000  # bytes per second, averaged
+_TOO_SLOW = "the log arrived too slowly; nothing of it was counted"
+_BUFFER = 1 << 20  # bytes
+_MAX_DRAINED = 16 << 20  # bytes of a refused log that are read, so that its sender gets the reason
+_DRAIN_TIMEOUT = 10  # seconds
 
 log = logging.getLogger("ringserverstats.web")
 
 
+@dataclass
 class LogReceiver:
-    """Takes logs, some at a time."""
+    """Receives and imports logs, a limited number at a time."""
 
-    def __init__(self, service: "Service") -> None:
-        self._service = service
-        self._posts = 0
-        self._reading = CapacityLimiter(_MOST_READ)
+    settings: Settings
+    open_store: Callable[[], Store]
+    tokens: TokenCache
+    export_worker: ExportWorker
+    _posts: int = 0
+    _imports: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MAX_IMPORTS))
 
-    async def __call__(self, request: Request) -> Response:
-        """Count what is posted; the answer is the receipt."""
-        body = _body(request)
+    async def receive(self, request: Request) -> Response:
+        """Import the log in the body of ``request`` and return the import report.
+
+        Raises:
+            HTTPException: the log is refused or incomplete, or cannot be stored.
+        """
+        body = _read_body(request)
         try:
-            return await self._take(request, body)
-        except RefusedError as error:
+            report = await self._receive(request, body)
+        except HTTPException as error:
             await _drain(body)
-            log.info("post refused status=%d", error.status)
-            return refused(error.status, error.message)
+            log.info("post refused status=%d", error.status_code)
+            raise
         except ClientDisconnect:
-            log.info("post broken off")
-            return refused(400, "the log broke off; nothing of it was counted")
-        except OSError as error:  # no room for the log, most likely
-            log.warning("log not taken: %s", error.strerror)
-            return refused(503, "there is no room for the log here just now")
-
-    async def _take(self, request: Request, body: AsyncIterator[bytes]) -> Response:
-        settings = self._service.settings
-        tokens = await to_thread.run_sync(self._service.tokens)
-        check_ingest(request, tokens, settings)
-        server, name = _named(request)
-        magic = _magic(request)
-        _check_size(int(request.headers.get("content-length") or 0), settings.post_limit_bytes)
-        if self._posts >= MOST_POSTS:
-            raise RefusedError(429, "too many logs come at the same time; try again later")
-        self._posts += 1
-        try:
-            with tempfile.TemporaryFile() as file:  # without a name, which a kill would leave
-                size = await _spool(body, file, settings.post_limit_bytes)
-                path = Path(f"/proc/self/fd/{file.fileno()}")
-                await to_thread.run_sync(_check_content, path, magic, settings.post_limit_bytes)
-                source = Source(path, name, size, server, _LABEL)
-                report = await to_thread.run_sync(self._read, source, limiter=self._reading)
-        finally:
-            self._posts -= 1
-        status = _status(report)
+            log.info("post aborted by its sender")
+            raise HTTPException(400, "the log is incomplete; nothing of it was counted") from None
+        except OSError as error:  # most likely the disk is full
+            log.warning("post not stored: %s", error.strerror)
+            raise unavailable("there is no disk space for the log at present") from None
+        status = _status_of(report)
         log.info(
-            "post read status=%d entries=%d known=%d rejected=%d",
+            "post imported status=%d entries=%d known=%d rejected=%d",
             status,
             report.entries,
             report.known,
             report.rejected,
         )
-        return told(_report_json(report, status), status)
+        return json_response(_report_json(report, status), status)
 
-    def _read(self, source: Source) -> ImportReport:
-        settings = self._service.settings
+    async def _receive(self, request: Request, body: AsyncIterator[bytes]) -> ImportReport:
+        limit = self.settings.post_limit_bytes
+        tokens = await to_thread.run_sync(self.tokens.get)
+        check_ingest(request, tokens, self.settings)
+        server, name = _server_and_name(request)
+        magic = _expected_magic(request)
+        _check_size(int(request.headers.get("content-length") or 0), limit)
+        if self._posts >= MAX_POSTS:
+            raise unavailable("too many logs arrive at the same time; try again later", 429)
+        self._posts += 1
+        try:
+            with tempfile.TemporaryFile() as file:  # without a name: nothing is left after a kill
+                size = await _spool(body, file, limit)
+                path = Path(f"/proc/self/fd/{file.fileno()}")
+                await to_thread.run_sync(_check_content, path, magic, limit)
+                source = Source(path, name, size, server, _LABEL)
+                return await to_thread.run_sync(self._import, source, limiter=self._imports)
+        finally:
+            self._posts -= 1
+
+    def _import(self, source: Source) -> ImportReport:
+        settings = self.settings
         try:
             rules = load_rules(settings)
             geoip = open_geoip(settings)
-            self._service.export_worker.begin()
+            self.export_worker.register()
             report = ingest(
                 [source],
-                self._service.store(),
-                ipv6_prefix=settings.ipv6_prefix,
-                keep_hosts=settings.keep_hosts,
-                geoip=geoip,
-                rules=rules,
+                self.open_store(),
+                IngestOptions(
+                    ipv6_prefix=settings.ipv6_prefix,
+                    keep_hosts=settings.keep_hosts,
+                    geoip=geoip,
+                    rules=rules,
+                ),
             )
-        except (RingserverStatsError, OSError) as error:  # which name places here: not for senders
-            log.warning("log not read: %s", error)
-            raise RefusedError(503, _AWAY) from None
+        except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
+            log.warning("log not imported: %s", error)
+            raise unavailable(_UNAVAILABLE) from None
         finally:
-            self._service.export_worker.wake()
+            self.export_worker.wake()
         for problem in geoip.problems:
-            log.warning("places: %s", problem)
+            log.warning("GeoIP: %s", problem)
         report.notes = [note for note in report.notes if note not in geoip.problems]
         return report
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    """The pieces of a body; it is an error where they come too slowly."""
-    pieces = request.stream().__aiter__()
-    begin, size = time.monotonic(), 0
+async def _read_body(request: Request) -> AsyncIterator[bytes]:
+    """Yield the chunks of a body.
+
+    Raises:
+        HTTPException: they arrive too slowly.
+    """
+    chunks = request.stream().__aiter__()
+    start, size = time.monotonic(), 0
     while True:
         try:
-            piece = await asyncio.wait_for(anext(pieces), _IDLE)
+            chunk = await asyncio.wait_for(anext(chunks), _IDLE_TIMEOUT)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise RefusedError(408, _TOO_SLOW) from None
-        size += len(piece)
-        if size < _SLOWEST * (time.monotonic() - begin - _IDLE):
-            raise RefusedError(408, _TOO_SLOW)
-        yield piece
+            raise HTTPException(408, _TOO_SLOW) from None
+        size += len(chunk)
+        if size < _MIN_RATE * (time.monotonic() - start - _IDLE_TIMEOUT):
+            raise HTTPException(408, _TOO_SLOW)
+        yield chunk
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Take the beginning of what is not wanted: who still sends would not read the answer."""
-    size, end = 0, time.monotonic() + _DRAINING
+    """Read the start of a refused log: a sender that still sends would not read the response."""
+    size, end = 0, time.monotonic() + _DRAIN_TIMEOUT
     try:
-        async for piece in body:
-            size += len(piece)
-            if size > _DRAINED or time.monotonic() > end:
+        async for chunk in body:
+            size += len(chunk)
+            if size > _MAX_DRAINED or time.monotonic() > end:
                 return
-    except (RefusedError, ClientDisconnect, RuntimeError):
+    except (HTTPException, ClientDisconnect, RuntimeError):
         return
 
 
-async def _spool(body: AsyncIterator[bytes], file: IO[bytes], most: int) -> int:
-    """Write ``body`` into ``file``; returns its size in bytes."""
-    size, held, pieces = 0, 0, list[bytes]()
-    async for piece in body:
-        size += len(piece)
-        _check_size(size, most)
-        pieces.append(piece)
-        held += len(piece)
-        if held >= _PIECE:
-            await to_thread.run_sync(file.writelines, pieces)
-            held, pieces = 0, []
-    await to_thread.run_sync(file.writelines, pieces)
+async def _spool(body: AsyncIterator[bytes], file: IO[bytes], limit: int) -> int:
+    """Write ``body`` into ``file``; return its size in bytes."""
+    size, buffered, chunks = 0, 0, list[bytes]()
+    async for chunk in body:
+        size += len(chunk)
+        _check_size(size, limit)
+        chunks.append(chunk)
+        buffered += len(chunk)
+        if buffered >= _BUFFER:
+            await to_thread.run_sync(file.writelines, chunks)
+            buffered, chunks = 0, []
+    await to_thread.run_sync(file.writelines, chunks)
     await to_thread.run_sync(file.flush)
     return size
 
 
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise RefusedError(
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise HTTPException(
             413,
-            f"the log has more than {most:,} bytes; send it in parts, or let the operator raise "
-            "RINGSERVERSTATS_POST_LIMIT",
+            f"the log has more than {limit:,} bytes; send it in parts, or ask the operator to "
+            "raise RINGSERVERSTATS_POST_LIMIT",
         )
 
 
-def _magic(request: Request) -> bytes:
-    """With what the body has to begin, by the headers."""
-    kind = request.headers.get("content-type", "").lower()
-    if kind.startswith("multipart/"):
-        raise RefusedError(
-            415, "send the log itself, not a form: curl --data-binary @FILE, wget --post-file FILE"
+def _expected_magic(request: Request) -> bytes:
+    """Return the bytes with which the body has to start, by its Content-Encoding."""
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith("multipart/"):
+        raise HTTPException(
+            415,
+            "send the log as the body, not as a form: curl --data-binary @FILE, "
+            "wget --post-file FILE",
         )
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
-        raise RefusedError(
-            415, "the Content-Encoding is none that is known here; known: gzip, zstd"
-        )
+        raise HTTPException(415, "unknown Content-Encoding; supported: gzip, zstd")
     return _ENCODINGS[encoding]
 
 
-def _named(request: Request) -> tuple[str, FileName]:
-    """The server and the log's name that the address tells; ``curl -T`` tells it by its path."""
-    given = request.query_params
-    for name in given:
-        if name not in _PARAMETERS or len(given.getlist(name)) > 1:
-            known = " and ".join(_PARAMETERS)
-            raise RefusedError(400, f"{name[:40]!a} cannot be told here; {known} can, once each")
-    server = given.get("server", "")
-    name = given.get("name") or request.path_params.get("log", "")
+def _server_and_name(request: Request) -> tuple[str, FileName]:
+    """Return the server and the log's file name from the query; ``curl -T`` has it in the path."""
+    parameters = request.query_params
+    for parameter in parameters:
+        if parameter not in _PARAMETERS or len(parameters.getlist(parameter)) > 1:
+            allowed = " and ".join(_PARAMETERS)
+            message = f"parameter {parameter[:40]!a} is unknown or repeated; allowed: {allowed}"
+            raise HTTPException(400, message)
+    server = parameters.get("server", "")
     try:
         if server:
             check_server_name(server)
     except UsageError as error:
-        raise RefusedError(400, str(error)) from None
-    found = read_name(name.rpartition("/")[2])
-    if name and found.start is None:
-        raise RefusedError(
+        raise HTTPException(400, str(error)) from None
+    name = parameters.get("name") or request.path_params.get("log", "")
+    file_name = read_name(name.rpartition("/")[2])
+    if name and file_name.start is None:
+        raise HTTPException(
             400,
-            "name tells no interval; write it as the log is called: "
+            "name contains no interval; use the file name of the log: "
             "txlog-20261124T0000-20261125T0000",
         )
-    return server, found
+    return server, file_name
 
 
-def _check_content(path: Path, magic: bytes, most: int) -> None:
+def _check_content(path: Path, magic: bytes, limit: int) -> None:
     with open(path, "rb") as file:
-        begin = file.read(4)
-    if not begin:
-        raise RefusedError(
+        start = file.read(4)
+    if not start:
+        raise HTTPException(
             400, "the body is empty; send a log: wget --post-file FILE, curl --data-binary @FILE"
         )
-    if not begin.startswith(magic):
-        raise RefusedError(400, "the body is not packed as its Content-Encoding says")
-    _check_size(unpacked_size(path, most=most), most)
+    if not start.startswith(magic):
+        raise HTTPException(400, "the body is not compressed as its Content-Encoding says")
+    _check_size(unpacked_size(path, most=limit), limit)
 
 
-def _status(report: ImportReport) -> int:
+def _status_of(report: ImportReport) -> int:
     if report.entries:
         return 201
     was_read = report.known + report.empty + report.imported + report.access_lines
@@ -240,12 +257,13 @@ def _status(report: ImportReport) -> int:
 
 def _report_json(report: ImportReport, status: int) -> dict[str, Any]:
     rejects = [
-        {"line": one.line, "lines": one.lines, "reason": one.reason} for _, one in report.rejects
+        {"line": reject.line, "lines": reject.lines, "reason": reject.reason}
+        for _, reject in report.rejects
     ]
-    found = {**vars(report), "rejects": rejects}
+    content = {**vars(report), "rejects": rejects}
     if status == 400:
-        found["error"] = (
-            "no whole entry of a usage log is in it, and nothing was counted; curl sends a log as "
-            "it is with --data-binary @FILE, not with -d"
+        content["error"] = (
+            "the body contains no complete log entry, and nothing was counted; with curl, send a "
+            "log with --data-binary @FILE, not with -d"
         )
-    return found
+    return content

@@ -1,40 +1,33 @@
-"""Answers in JSON, and why something is refused."""
+"""JSON responses, and HTTP errors with the headers that their status needs."""
 
 import json
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ringserverstats"'}
-
-_LATER_AGAIN = (429, 503)
-_LATER = 30  # seconds
+_RETRY = {"Retry-After": "30"}  # seconds
 
 
-class RefusedError(Exception):
-    """Nothing is done for a request; ``status`` is HTTP's, ``message`` says what to do."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-def told(content: Any, status: int = 200) -> Response:
-    """``content`` as JSON that people can read too."""
+def json_response(content: Any, status: int = 200) -> Response:
+    """Return ``content`` as indented JSON."""
     text = json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n"
     return Response(text, status, media_type="application/json")
 
 
-def refused(status: int, message: str) -> Response:
-    """Why nothing was done."""
-    return with_hints(told({"error": message}, status))
+def error_response(error: HTTPException) -> Response:
+    """Return ``error`` as JSON, with its headers."""
+    response = json_response({"error": error.detail}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
-def with_hints(answer: Response) -> Response:
-    """``answer`` with the headers that tell a program what to do: send a token, come later."""
-    if answer.status_code == 401:
-        answer.headers.update(_CHALLENGE)
-    if answer.status_code in _LATER_AGAIN:
-        answer.headers["Retry-After"] = str(_LATER)
-    return answer
+def unauthorized(message: str) -> HTTPException:
+    """Return error 401, which asks for a token."""
+    return HTTPException(401, message, _CHALLENGE)
+
+
+def unavailable(message: str, status: int = 503) -> HTTPException:
+    """Return an error after which the client may retry: 503, or 429."""
+    return HTTPException(status, message, _RETRY)

@@ -1,4 +1,4 @@
-"""What a page shows: period, filters and order, all of it told by its address."""
+"""What a page shows: period, filters and order, all of them in its address."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ from ringserverstats.statistics.periods import PRESETS, listed, month_after
 from ringserverstats.statistics.query import Query
 from ringserverstats.store.rollups import month_of
 
-#: By what activity is split, the first one unless the address says otherwise.
+#: Dimensions by which activity can be split; the first is the default.
 SPLITS = ("network", "protocol", "class", "country")
 STEPS = ("day", "week", "month")
 _SORT = "sort-"
-_USUAL_DAYS = 30
-# Days of a period up to which a step is taken by itself, and up to which it may be asked for.
-_USUAL_STEPS = {"day": 100, "week": 840}
-_MOST_DAYS = 36_600
-_FINEST_STEPS = {"day": 400, "week": 2_800, "month": _MOST_DAYS}
+_DEFAULT_DAYS = 30
+_MAX_DAYS = 36_600
+# The longest period, in days, for which a step is the default, and for which it can be chosen.
+_DEFAULT_STEPS = {"day": 100, "week": 840}
+_ALLOWED_STEPS = {"day": 400, "week": 2_800, "month": _MAX_DAYS}
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """The first and last day that a store has; of an empty one both are today."""
+class DataPeriod:
+    """The first and last day in a store."""
 
     first: date
     last: date
@@ -38,61 +38,61 @@ class Bounds:
 
 @dataclass(frozen=True)
 class View:
-    """A page's address, understood.
+    """The address of a page, parsed.
 
     Args:
-        first: first day, and ``last`` last one.
-        words: those of its address that are no filter, in order.
-        filters: values of each.
-        fixed: filters that the path tells, not the query.
+        first: first day.
+        last: last day.
+        parameters: of the query, except filters, in order.
+        filters: values of each filter in the query.
+        fixed: filters in the path.
     """
 
     first: date
     last: date
-    words: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        """What two views that show the same have in common."""
-        told = (sorted(part.items()) for part in (self.words, self.filters, self.fixed))
-        return repr((self.first, self.last, *told))
+        """A text that is equal for views that show the same."""
+        parts = (sorted(part.items()) for part in (self.parameters, self.filters, self.fixed))
+        return repr((self.first, self.last, *parts))
 
     @property
     def days(self) -> int:
-        """How many days its period has."""
+        """Number of days of the period."""
         return (self.last - self.first).days + 1
 
     @property
     def split(self) -> str:
-        return self.words.get("split", SPLITS[0])
+        return self.parameters.get("split", SPLITS[0])
 
     @property
     def step(self) -> str:
-        """The time of a bar: what is asked for, but none that would make too many bars."""
-        asked = self.words.get("step", "")
-        if asked and self.days <= _FINEST_STEPS[asked]:
-            return asked
-        fitting = (step for step, most in _USUAL_STEPS.items() if self.days <= most)
-        return next(fitting, "month")
+        """The time of one bar: the chosen one, unless that makes too many bars."""
+        chosen = self.parameters.get("step", "")
+        if chosen and self.days <= _ALLOWED_STEPS[chosen]:
+            return chosen
+        return next((step for step, days in _DEFAULT_STEPS.items() if self.days <= days), "month")
 
     @property
     def is_compared(self) -> bool:
-        return self.words.get("compare") != "no"
+        return self.parameters.get("compare") != "no"
 
     @property
     def all_filters(self) -> dict[str, tuple[str, ...]]:
-        """Filters of path and query; only what was sent (TX) counts, unless they say otherwise."""
+        """Filters of path and query. By default, only sent data (TX) count."""
         return {"direction": ("TX",), **self.filters, **self.fixed}
 
     @property
-    def is_of_received(self) -> bool:
+    def is_received_only(self) -> bool:
         return self.all_filters["direction"] == ("RX",)
 
     def sort(self, table: str) -> str:
-        """By what the rows of a table are sorted; empty: as usual."""
-        return self.words.get(_SORT + table, "")
+        """Return the column that sorts a table; empty: the default."""
+        return self.parameters.get(_SORT + table, "")
 
     def query(
         self,
@@ -101,7 +101,7 @@ class View:
         sort: str = "",
         filters: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Query:
-        """The question of the period and filters of this page, or of other ``filters``."""
+        """Return the query for this period, with the filters of this view or with ``filters``."""
         return Query(
             dimensions=by,
             first=self.first,
@@ -113,13 +113,13 @@ class View:
 
     @property
     def _months(self) -> int:
-        """How many whole months its period is; 0: it is none."""
+        """Number of months, if the period is whole months; else 0."""
         if self.first.day != 1 or self.last != month_of(self.last)[1]:
             return 0
         return (self.last.year - self.first.year) * 12 + self.last.month - self.first.month + 1
 
-    def before(self) -> "View":
-        """The period of the same length that ends where this one begins; of months, months."""
+    def previous(self) -> "View":
+        """Return the view of the period before, of the same number of days or whole months."""
         last = self.first - _ONE_DAY
         first = (
             month_after(last, 1 - self._months)
@@ -128,8 +128,8 @@ class View:
         )
         return replace(self, first=first, last=last)
 
-    def after(self) -> "View":
-        """The period of the same length that begins where this one ends; of months, months."""
+    def next(self) -> "View":
+        """Return the view of the period after, of the same number of days or whole months."""
         first = self.last + _ONE_DAY
         last = (
             month_of(month_after(first, self._months - 1))[1]
@@ -138,121 +138,138 @@ class View:
         )
         return replace(self, first=first, last=last)
 
-    def period_words(self) -> dict[str, str]:
-        """The words of its period."""
-        return {name: text for name, text in self.words.items() if name in PERIOD}
+    def period_parameters(self) -> dict[str, str]:
+        """Return the parameters that choose the period."""
+        return {name: text for name, text in self.parameters.items() if name in PERIOD}
 
-    def other_words(self) -> dict[str, str]:
-        """The words of its address that are neither period nor filter."""
-        return {name: text for name, text in self.words.items() if name not in PERIOD}
+    def other_parameters(self) -> dict[str, str]:
+        """Return the parameters that choose neither period nor filters."""
+        return {name: text for name, text in self.parameters.items() if name not in PERIOD}
 
-    def whole_address(self) -> str:
-        """The query that shows the same on pages whose path tells no filter."""
+    def full_address(self) -> str:
+        """Return the query string that shows the same on pages without filters in the path."""
         fixed = {name: ",".join(values) for name, values in self.fixed.items()}
-        span = {"from": self.first.isoformat(), "to": self.last.isoformat()}
-        return self.address({**span, **fixed})
+        return self.address({**self.dates(), **fixed})
+
+    def dates(self) -> dict[str, str]:
+        """Return the period as parameters."""
+        return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
     def address(self, changes: Mapping[str, str | None] | None = None) -> str:
-        """The query of this view with other words or filters; None takes one out."""
+        """Return the query string of this view with other parameters or filters; None removes."""
         changes = changes or {}
-        before = self.other_words() if changes.keys() & set(PERIOD) else self.words
-        filters = {name: ",".join(values) for name, values in self.filters.items()}
-        words = {**before, **filters, **changes}
-        told = {name: value for name, value in words.items() if value is not None}
-        return "?" + urlencode(told, safe=",*:")
-
-    def query_words(self) -> dict[str, str]:
-        """The words by which the API, and the command line, are asked for the same."""
-        return {
-            "from": self.first.isoformat(),
-            "to": self.last.isoformat(),
-            **{name: ",".join(values) for name, values in self.all_filters.items()},
+        has_period = bool(changes.keys() & set(PERIOD))
+        parameters = {
+            **(self.other_parameters() if has_period else self.parameters),
+            **{name: ",".join(values) for name, values in self.filters.items()},
+            **changes,
         }
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return "?" + urlencode(given, safe=",*:")
+
+    def _query_parameters(self, by: Sequence[str], measures: Sequence[str]) -> dict[str, str]:
+        filters = {name: ",".join(values) for name, values in self.all_filters.items()}
+        return {"by": ",".join(by), **self.dates(), **filters, "measure": ",".join(measures)}
 
     def command(self, by: Sequence[str], measures: Sequence[str], *, public: bool) -> str:
-        """The command that answers what a table shows."""
-        words = {"by": ",".join(by), **self.query_words(), "measure": ",".join(measures)}
-        parts = (part for name, value in words.items() for part in (f"--{name}", value))
-        return shlex.join(["ringserverstats", "stats", *parts, *(["--public"] if public else [])])
+        """Return the command that prints what a table shows."""
+        parameters = self._query_parameters(by, measures)
+        options = [part for name, value in parameters.items() for part in (f"--{name}", value)]
+        return shlex.join(["ringserverstats", "stats", *options, *(["--public"] if public else [])])
 
     def api(self, by: Sequence[str], measures: Sequence[str], format_: str) -> str:
-        """The query that the API answers with what a table shows, in another format."""
-        words = {"by": ",".join(by), **self.query_words(), "measure": ",".join(measures)}
-        return "?" + urlencode({**words, "format": format_}, safe=",*:")
+        """Return the query string with which the API returns what a table shows."""
+        parameters = self._query_parameters(by, measures)
+        return "?" + urlencode({**parameters, "format": format_}, safe=",*:")
 
 
-def view_of(
-    words: Mapping[str, Sequence[str]],
-    bounds: Bounds,
+def parse_view(
+    parameters: Mapping[str, Sequence[str]],
+    data_period: DataPeriod,
     today: date,
     sorts: Mapping[str, Sequence[str]],
     fixed: Mapping[str, tuple[str, ...]],
 ) -> View:
-    """The view that the words of an address mean; without a period its last `_USUAL_DAYS` days.
+    """Return the view of an address; without a period, the last 30 days with data.
 
     Args:
-        words: of the query, each with its values; empty values are none.
-        bounds: of the store.
-        today: the last day of a length of time.
-        sorts: by table what it can be sorted by.
-        fixed: filters of the path.
+        parameters: of the query string, each with its values; empty values are ignored.
+        data_period: of the store.
+        today: end of relative periods.
+        sorts: allowed sort columns by table.
+        fixed: filters in the path.
 
     Raises:
-        UsageError: a word is none.
+        UsageError: a parameter is unknown or invalid.
     """
-    choices = {_SORT + name: known for name, known in sorts.items()}
+    choices = {_SORT + name: columns for name, columns in sorts.items()}
     choices |= {"split": SPLITS, "step": STEPS, "compare": ("no", "yes")}
-    known = (*PERIOD, *choices)
-    single: dict[str, str] = {}
     filters: dict[str, tuple[str, ...]] = {}
-    for name, texts in words.items():
+    single: dict[str, str] = {}
+    for name, texts in parameters.items():
         values = listed(texts)
-        if name in FILTERS and values and name not in fixed:
-            filters[name] = values
-        elif name in known and values:
-            if len(texts) > 1:
-                raise UsageError(f"{name} is told twice; tell it once")
-            single[name] = texts[0].strip()
-        elif name not in FILTERS and name not in known:
-            raise UsageError(f"there is no parameter {name!a}")
-    for name, one_of in choices.items():
-        if single.get(name, one_of[0]) not in one_of:
-            raise UsageError(f"there is no {name} {single[name]!a}; known: {', '.join(one_of)}")
-    first, last = period(single, today)
-    end = last or (min(today, bounds.last) if not first else max(first, min(today, bounds.last)))
-    has_period = bool(single.keys() & set(PERIOD))
-    usual = end - timedelta(days=_USUAL_DAYS - 1)
-    begin = first or (min(bounds.first, end) if has_period else usual)
-    if begin.year < _FIRST_YEAR or end.year > _LAST_YEAR:
+        if name in FILTERS:
+            if values and name not in fixed:
+                filters[name] = values
+        elif name not in PERIOD and name not in choices:
+            raise UsageError(f"unknown parameter {name!a}")
+        elif values:
+            single[name] = _single_value(name, texts, choices.get(name))
+    first, last = _resolve_period(single, data_period, today)
+    return View(first, last, single, filters, fixed)
+
+
+def _single_value(name: str, texts: Sequence[str], choices: Sequence[str] | None) -> str:
+    if len(texts) > 1:
+        raise UsageError(f"{name} is given more than once")
+    value = texts[0].strip()
+    if choices and value not in choices:
+        raise UsageError(f"unknown {name} {value!a}; allowed: {', '.join(choices)}")
+    return value
+
+
+def _resolve_period(
+    parameters: Mapping[str, str], data_period: DataPeriod, today: date
+) -> tuple[date, date]:
+    """Return the first and last day; the store's data limit a period without one of them."""
+    first, last = period(parameters, today)
+    if last is None:
+        last = min(today, data_period.last)
+        last = max(first, last) if first else last
+    if first is None:
+        has_period = bool(parameters.keys() & set(PERIOD))
+        default = last - timedelta(days=_DEFAULT_DAYS - 1)
+        first = min(data_period.first, last) if has_period else default
+    if first.year < _FIRST_YEAR or last.year > _LAST_YEAR:
         raise UsageError(f"pages show the years from {_FIRST_YEAR} to {_LAST_YEAR}")
-    if (end - begin).days > _MOST_DAYS:
+    if (last - first).days > _MAX_DAYS:
         raise UsageError("a page shows up to 100 years; choose a shorter period")
-    if end < begin:
-        raise UsageError(f"the period ends ({end}) before it starts ({begin})")
-    return View(begin, end, single, filters, fixed)
+    if last < first:
+        raise UsageError(f"the period ends ({last}) before it starts ({first})")
+    return first, last
 
 
-def presets(today: date, bounds: Bounds) -> list[tuple[str, dict[str, str]]]:
-    """Periods to choose, each with the words that mean it."""
-    whole = {"from": bounds.first.isoformat(), "to": bounds.last.isoformat()}
+def presets(today: date, data_period: DataPeriod) -> list[tuple[str, dict[str, str]]]:
+    """Return predefined periods: the label and the parameters of each."""
+    everything = {"from": data_period.first.isoformat(), "to": data_period.last.isoformat()}
     return [
         *((label, {"last": length}) for length, label in PRESETS.items()),
         ("this month", {"month": f"{today:%Y-%m}"}),
         ("last month", {"month": f"{month_after(today, -1):%Y-%m}"}),
         ("this year", {"year": f"{today.year}"}),
         ("last year", {"year": f"{today.year - 1}"}),
-        ("all", whole),
+        ("all", everything),
     ]
 
 
 def today() -> date:
-    """The date of now, UTC: lengths of time end with it."""
+    """Return the current date in UTC, with which relative periods end."""
     return datetime.now(UTC).date()
 
 
-def words_of(request: Request) -> dict[str, list[str]]:
-    """The words of the query, each with its values."""
-    found: dict[str, list[str]] = {}
+def query_parameters(request: Request) -> dict[str, list[str]]:
+    """Return the parameters of the query string, each with its values."""
+    parameters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
-        found.setdefault(name, []).append(value)
-    return found
+        parameters.setdefault(name, []).append(value)
+    return parameters

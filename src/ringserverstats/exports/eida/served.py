@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from ringserverstats.enrich.labels import EXTERNAL
 from ringserverstats.enrich.networks import is_temporary
 from ringserverstats.exports.eida.sketches import hash_clients, merge_registers, registers
-from ringserverstats.statistics.network_names import is_one_of
-from ringserverstats.statistics.query import Query, conditions
+from ringserverstats.statistics.network_names import matches_network
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Ask
 
 #: Protocols for reading; a connection with none of them read nothing.
@@ -70,7 +71,7 @@ def query_served(ask: Ask, sql: str, query: Query, **lists: Sequence[str]) -> pa
         lists: texts for fields of these names.
     """
     parameters: list[object] = []
-    where = " AND ".join(conditions(query, "f.day", parameters))
+    where = conditions(query, "f.day", parameters)
     fields = {}
     for name, texts in lists.items():
         numbers = range(len(parameters) + 1, len(parameters) + len(texts) + 1)
@@ -89,7 +90,7 @@ def exclusion_reason(code: str | None, network: str | None, leave_out: Sequence[
     """
     if code is None or network is None:
         return NO_CODES
-    if is_one_of(code.upper(), network.upper(), leave_out):
+    if matches_network(code.upper(), network.upper(), leave_out):
         return EMBARGOED
     return UNRESOLVED if is_temporary(network.upper()) else None
 
@@ -105,6 +106,6 @@ def with_registers(rows: pa.Table, key: bytes) -> pa.Table:
     row_numbers = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
     ids = pc.list_flatten(lists).cast(pa.int64()).to_numpy()
     clients, indices = np.unique(ids, return_inverse=True)
-    of_clients = registers(hash_clients(clients, key))
-    merged = merge_registers(row_numbers, of_clients[indices], len(rows))
+    client_footnotes = registers(hash_clients(clients, key))
+    merged = merge_registers(row_numbers, client_footnotes[indices], len(rows))
     return rows.drop_columns(["members"]).append_column("registers", merged)

@@ -52,16 +52,18 @@ def registers(hashed: npt.NDArray[np.int32]) -> Registers:
     return np.where(rank == 0, 0, index << _RANK_BITS | rank).astype(np.uint16)
 
 
-def merge_registers(rows: npt.NDArray[np.int64], of_clients: Registers, count: int) -> pa.Array:
+def merge_registers(
+    rows: npt.NDArray[np.int64], client_footnotes: Registers, count: int
+) -> pa.Array:
     """Return the registers of ``count`` rows, each as little-endian bytes in ascending order.
 
     Args:
         rows: for each pair of a row and a client, the number of the row from 0.
-        of_clients: for each pair, the register of the client.
+        client_footnotes: for each pair, the register of the client.
         count: number of rows.
     """
-    is_set = of_clients != 0
-    pairs = np.sort(rows[is_set] << _REGISTER_BITS | of_clients[is_set])
+    is_set = client_footnotes != 0
+    pairs = np.sort(rows[is_set] << _REGISTER_BITS | client_footnotes[is_set])
     row_and_index = pairs >> _RANK_BITS
     is_largest = np.append(row_and_index[1:] != row_and_index[:-1], True)
     largest = pairs[is_largest[: len(pairs)]]

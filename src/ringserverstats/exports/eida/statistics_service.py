@@ -43,7 +43,7 @@ from ringserverstats.exports.eida.served import (
 )
 from ringserverstats.exports.eida.sketches import load_encoder
 from ringserverstats.statistics.bounds import pruned_months
-from ringserverstats.statistics.network_names import codes_of, is_one_of
+from ringserverstats.statistics.network_names import code_networks, matches_network
 from ringserverstats.statistics.publish import Policy
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.rollups import month_of
@@ -106,7 +106,7 @@ def respond(store: Store, query_string: str, *, node: str, policy: Policy, today
     try:
         request = request_of(query_string, today)
         code = (request.network or "").upper()
-        if code and is_one_of(code, code, policy.embargoed):
+        if code and matches_network(code, code, policy.embargoed):
             raise RefusedError(401, "this network is restricted; public results do not contain it")
         encode = _load_encoder() if request.has_sketches else None
         rows = _query(store, request, node, policy)
@@ -160,7 +160,7 @@ def _query(store: Store, request: Request, node: str, policy: Policy) -> pa.Tabl
 def _public_networks(ask: Ask, policy: Policy) -> list[str]:
     """Return the networks that may be named."""
     reasons: dict[str, set[str | None]] = {}
-    for code, network in codes_of(ask):
+    for code, network in code_networks(ask):
         reasons.setdefault(network, set()).add(exclusion_reason(code, network, policy.embargoed))
     return sorted(
         network

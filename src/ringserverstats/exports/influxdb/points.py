@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.statistics.publish import Policy
-from ringserverstats.statistics.query import Query, result_in
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_in
 from ringserverstats.store.base import Readable
 
 MEASUREMENT = "ringserverevents"
@@ -88,7 +89,7 @@ def points_of(state: Readable, day: date, options: PointOptions) -> Points:
     # Without streams outside of networks: otherwise a total minus its networks would reveal them.
     filters: dict[str, tuple[str, ...]] = {"network": ("*",)} if embargoed else {}
     query = Query(dimensions=dimensions, first=day, last=day, filters=filters, measures=FIELDS)
-    return _points(result_in(state.ask, query, embargoed=embargoed), day, dimensions)
+    return _points(run_in(state.ask, query, embargoed=embargoed), day, dimensions)
 
 
 def _points(rows: pa.Table, day: date, dimensions: Sequence[str]) -> Points:

@@ -189,7 +189,7 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
         ).fetchall()
         for (table,) in tables:
             connection.execute(f"DELETE FROM {table}")
-            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table}")
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM source.{table}")
         connection.execute("DETACH source")
         connection.execute("UPDATE store SET vacuum_pending = false")
         connection.execute("CHECKPOINT")

@@ -1,58 +1,50 @@
-"""The numbered steps that bring a DuckDB file to the tables that this program knows."""
+"""The schema of a DuckDB file."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 
 from ringserverstats.errors import StoreError
-
-
-def migrations() -> list[tuple[int, str]]:
-    """Number and SQL of every step of the schema, in order."""
-    folder = files("ringserverstats.store") / "migrations" / "duckdb"
-    steps = sorted((path for path in folder.iterdir()), key=lambda path: path.name)
-    return [(int(path.name.split("_")[0]), path.read_text("utf-8")) for path in steps]
+from ringserverstats.store.schema import NEWEST, check_version, next_script
+from ringserverstats.store.tables import DUCKDB
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The number of the last step that the file has seen; 0 where it is no store yet."""
+    """Return the schema number of the file; 0 if it is no store."""
     try:
         rows = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchall()
-    except duckdb.CatalogException:  # quicker than to look for the table first
+    except duckdb.CatalogException:  # faster than looking for the table first
         return 0
     return int(rows[0][0])
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Apply the steps that the file has not seen, each in a transaction."""
-    version = schema_version(connection)
-    for number, sql in migrations():
-        if number > version:
-            connection.execute("BEGIN")
-            connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER NOT NULL)")
-            connection.execute(sql)
-            connection.execute("INSERT INTO migration VALUES ($1)", [number])
-            connection.execute("COMMIT")
+    """Create the tables, or apply each migration that the file lacks, in a transaction."""
+    while script := next_script(DUCKDB, schema_version(connection)):
+        sql, migrations = script
+        connection.execute("BEGIN")
+        connection.execute(sql)
+        connection.execute("INSERT INTO migration VALUES ($1)", [migrations[-1].number])
+        connection.execute("COMMIT")
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path, *, write: bool) -> None:
-    """Make sure that the tables are those that this program knows; ``write``: bring them there."""
-    version, newest = schema_version(connection), migrations()[-1][0]
+    """Make sure that the schema is that of this program; ``write``: upgrade it.
+
+    Raises:
+        StoreError: the file is no store, or its schema number is another one.
+    """
+    version = schema_version(connection)
     if not version:
         raise StoreError(
             f"{path} is a DuckDB file of something else; choose another store with --database or "
             "DATABASE_URI"
         )
-    if version > newest:
-        raise StoreError(
-            f"{path} was written by a newer program (schema {version}, this one knows {newest}); "
-            "upgrade ringserverstats"
-        )
+    check_version(DUCKDB, version, str(path))
     if write:
         migrate(connection)
-    elif version < newest:
+    elif version < NEWEST:
         raise StoreError(
-            f"{path} has schema {version}, this program needs {newest}; copy the file, as there is "
-            "no way back, and bring it up to date with: ringserverstats migrate"
+            f"{path} has schema {version}, this program needs {NEWEST}; copy the file, as there is "
+            "no way back, and upgrade it with: ringserverstats migrate"
         )

@@ -32,7 +32,7 @@ from ringserverstats.store.duckdb.file import (
     write_anew,
 )
 from ringserverstats.store.duckdb.rwlock import locked_among_threads
-from ringserverstats.store.duckdb.schema import check, migrate, migrations, schema_version
+from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 from ringserverstats.store.duckdb.session import DuckDBSession
 from ringserverstats.store.servers import identity, new_generation
 from ringserverstats.store.sql_store import Options, SQLStore
@@ -74,19 +74,18 @@ class DuckDBStore(SQLStore):
         log = Path(f"{self._path}.wal")
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())
 
-    def steps(self) -> dict[str, bool]:
-        done = 0
-        if self.exists():
-            with self._open(self._path, write=False) as connection:
-                done = schema_version(connection)
-        return {f"{number:04d}": number <= done for number, _ in migrations()}
+    def schema_version(self) -> int:
+        if not self.exists():
+            return 0
+        with self._open(self._path, write=False) as connection:
+            return schema_version(connection)
 
-    def migrate(self) -> list[str]:
-        pending = [name for name, is_done in self.steps().items() if not is_done]
+    def migrate(self) -> int:
+        before = self.schema_version()
         if not self.exists():
             self._create()
         with self._session(write=True):
-            return pending
+            return before
 
     def write(self, rows: Rows) -> Written:
         # One batch right behind another would leave no moment for others who wait for the file.
@@ -104,8 +103,8 @@ class DuckDBStore(SQLStore):
                 yield _limited(session, query_timeout) if query_timeout else session.table
             except duckdb.InterruptException:
                 raise StoreError(
-                    f"{self.label}: the question took longer than {query_timeout:g} s; ask for a "
-                    "shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT"
+                    f"{self.label}: the query took longer than {query_timeout:g} s. Query a shorter "
+                    "period, or raise RINGSERVERSTATS_QUERY_TIMEOUT."
                 ) from None
 
     def backup(self, target: Path) -> None:

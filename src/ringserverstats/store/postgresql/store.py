@@ -1,7 +1,7 @@
 """The store in a PostgreSQL database.
 
-Each batch, question and correction has a connection and a transaction of its own. docs/locks.md
-says who waits for whom.
+Each batch, query and correction has its own connection and transaction. docs/locks.md describes the
+locks.
 """
 
 import logging
@@ -26,35 +26,34 @@ from ringserverstats.store.postgresql.schema import (
     ALL_SERVERS,
     LOCKS,
     SENDING,
-    applied,
     check,
     first_line,
     grant,
     is_migrated,
     migrate,
     printable,
-    steps,
+    schema_version,
 )
 from ringserverstats.store.postgresql.session import PostgreSQLSession
 from ringserverstats.store.session import Session
 from ringserverstats.store.sql_store import Options, SQLStore
 
-# What breaks is told once, by us.
+# Errors are reported once, by this program.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 _EARLIEST = date(2000, 1, 1)
-_TOLD_OF = ("client", "client_profile", "agent", "connection_by_day")
-# Two that add the same row, which neither saw, are in each other's way too.
-_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
+_ERASED_TABLES = ("client", "client_profile", "agent", "connection_by_day")
+# Retried: two transactions that add the same row can also fail with a unique violation.
+_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 _ATTEMPTS = 5
 _PAUSE = 0.05
 _WORK_MEMORY = "64MB"
-# How arrays of temporary tables get smaller, where the server can: the old way is slow.
+# Compress arrays of temporary tables by LZ4 if the server has it: pglz is slow.
 _LZ4 = (
     "SELECT set_config(name, 'lz4', true) FROM pg_settings"
     " WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
 )
-# Else what a batch gives to the server is written to temporary files on its way.
+# Memory for temporary tables: with less, a batch goes through files.
 _TEMPORARY = "64MB"
 _CONNECTING = 10  # seconds, unless the URI says otherwise
 
@@ -83,27 +82,27 @@ class PostgreSQLStore(SQLStore):
         self._make_months(rows)
         for attempt in range(_ATTEMPTS):
             try:
-                done = super().write(rows)
-                if done.entries:
+                summary = super().write(rows)
+                if summary.entries:
                     self._touched |= set(pc.unique(rows.entries["day"]).to_pylist())
-                return done
-            except _AgainError as error:  # nothing of it was stored
+                return summary
+            except _ConflictError as error:  # the transaction was rolled back
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(str(error)) from None
                 time.sleep(_PAUSE * 2**attempt)
         raise AssertionError
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
-        gone = super().delete(server, first, last, try_only=try_only)
+        removed = super().delete(server, first, last, try_only=try_only)
         if not try_only:
             self._refresh([(first, last)])
-        return gone
+        return removed
 
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
-        twice = super().merge_servers(name, into, once=once, try_only=try_only)
+        shared = super().merge_servers(name, into, once=once, try_only=try_only)
         if not try_only:
             self._refresh([(_EARLIEST, _today())])
-        return twice
+        return shared
 
     def prune(
         self,
@@ -113,7 +112,7 @@ class PostgreSQLStore(SQLStore):
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
         if not try_only and self.prunable(before):
-            # Else the aggregates would lose what is about to go.
+            # Otherwise the continuous aggregates would lose the deleted transfers.
             self._refresh([(_EARLIEST, before)])
             with self._connect() as connection:
                 timescaledb.keep_aggregates(connection, before, _today())
@@ -121,12 +120,12 @@ class PostgreSQLStore(SQLStore):
 
     def _vacuum(self) -> None:
         with self._connection() as connection:
-            for table in _TOLD_OF:  # whose statistics hold values of columns
+            for table in _ERASED_TABLES:  # their statistics hold values of columns
                 connection.execute(f"ANALYZE {table}")
             connection.execute("UPDATE store SET vacuum_pending = false")
         self.options.tell(
-            f"{self.label}: what was taken out lies in the server's files until VACUUM has been "
-            "there and other rows take its place; VACUUM (FULL, ANALYZE) leaves nothing"
+            f"{self.label}: deleted rows stay in the server's files until VACUUM has run and other "
+            "rows overwrite them. VACUUM (FULL, ANALYZE) removes them at once."
         )
 
     def finish(self) -> None:
@@ -134,7 +133,7 @@ class PostgreSQLStore(SQLStore):
         self._touched = set()
 
     def _refresh(self, spans: Iterable[tuple[date, date]]) -> None:
-        """What is asked with other tools may lag behind, but need not."""
+        """Refresh the continuous aggregates, which only other programs query."""
         latest = _today() + timedelta(days=366)
         clamped = [(first, min(last, latest)) for first, last in spans if first <= latest]
         if not clamped:
@@ -144,11 +143,11 @@ class PostgreSQLStore(SQLStore):
                 connection.execute(f"SET lock_timeout = {self._wait}")
                 timescaledb.refresh(connection, clamped, _today())
             except errors.InsufficientPrivilege:
-                pass  # the owner's job does it within the hour
+                pass  # the owner's job refreshes them within the hour
             except psycopg.Error as error:
                 self.options.tell(
-                    "what was read is stored, but the continuous aggregates are refreshed later, "
-                    f"by TimescaleDB itself ({first_line(error)})"
+                    "the data are stored, but TimescaleDB will refresh the continuous aggregates "
+                    f"later ({first_line(error)})"
                 )
 
     @contextmanager
@@ -157,8 +156,8 @@ class PostgreSQLStore(SQLStore):
         with self._connection(reads=True) as connection:
             check(connection, self.label)
             connection.execute(f"SET LOCAL statement_timeout = {int(query_timeout * 1000)}")
-            # The planner takes what is unnested for few rows, which workers would hand over one by
-            # one; this lets them sum up, or not start at all.
+            # The planner underestimates unnested rows, which parallel workers would pass on one by
+            # one. With this cost they aggregate them, or do not start.
             connection.execute("SET LOCAL parallel_tuple_cost = 1")
             try:
                 yield PostgreSQLSession(connection, has_hypertable=False).table
@@ -166,8 +165,8 @@ class PostgreSQLStore(SQLStore):
                 if not query_timeout:
                     raise
                 raise StoreError(
-                    f"{self.label}: the question took longer than {query_timeout:g} s; ask for a "
-                    "shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT"
+                    f"{self.label}: the query took longer than {query_timeout:g} s. Query a"
+                    " shorter period, or raise RINGSERVERSTATS_QUERY_TIMEOUT."
                 ) from None
 
     def backup(self, target: Path) -> None:  # noqa: ARG002
@@ -192,65 +191,65 @@ class PostgreSQLStore(SQLStore):
 
     def features(self) -> dict[str, str]:
         with self._connection(reads=True) as connection:
-            found = timescaledb.state(connection)
+            state = timescaledb.state(connection)
             version = connection.info.parameter_status("server_version") or ""
-        if found is None:
+        if state is None:
             return {"server": f"PostgreSQL {version}", "timescaledb": "not used"}
-        kept = (
-            f"transfers are kept {found.transfer_retention_days} days"
-            if found.transfer_retention_days
+        retention = (
+            f"transfers are kept {state.transfer_retention_days} days"
+            if state.transfer_retention_days
             else "all is kept"
         )
-        return {"server": f"PostgreSQL {version}", "timescaledb": f"{found.version}, {kept}"}
+        return {"server": f"PostgreSQL {version}", "timescaledb": f"{state.version}, {retention}"}
 
-    def steps(self) -> dict[str, bool]:
+    def schema_version(self) -> int:
         with self._connection(reads=True) as connection:
-            done = applied(connection)
-            return {name: name in done for name in steps()}
+            return schema_version(connection)
 
-    def migrate(self) -> list[str]:
+    def migrate(self) -> int:
         with self._connect() as connection:
             connection.execute(f"SET lock_timeout = {self._wait}")
             connection.commit()
-            done = migrate(connection, self._info, lock_timeout=self.options.lock_timeout)
+            before = schema_version(connection)
+            migrate(connection, self.label, lock_timeout=self.options.lock_timeout)
             keep = self.options.transfer_retention_days or None
-            # Also where TimescaleDB, which brings more to grant, cannot be set up.
+            # Before TimescaleDB, whose setup may fail, and again for its tables.
             grant(connection)
             connection.commit()
-            told = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
-            self.options.tell(told)
+            message = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
+            self.options.tell(message)
             grant(connection)
             connection.commit()
-            return done
+            return before
 
     def _create(self, original: Identity | None = None) -> None:
-        """Say who the store is, where nobody did: its tables are there."""
-        known, secret_path = self._new_identity(original)
-        made = 0
+        """Write the identity of the store, whose tables exist, if it has none."""
+        store, secret_path = self._new_identity(original)
+        created = 0
         try:
             with self._session(write=True) as session:
-                made = session.execute(
+                created = session.execute(
                     "INSERT INTO store (id, key_check, ipv6_prefix, generation, last_server)"
                     " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                    list(vars(known).values()),
+                    list(vars(store).values()),
                 )
         finally:
-            if secret_path and not made:  # another process was faster, or it failed
+            if secret_path and not created:  # another process was faster, or it failed
                 secret_path.unlink(missing_ok=True)
-        if secret_path and made:
+        if secret_path and created:
             self.options.tell(
                 f"made a new store in {self.label} and its secret {secret_path}: back up both"
             )
 
     def _make_months(self, rows: Rows) -> None:
-        """Make partitions for the days of ``rows``, before the transaction that needs them."""
+        """Create the partitions for the days of ``rows``."""
         if not len(rows.entries):
             return
         days = pc.unique(rows.entries["day"]).to_pylist()
         missing = {day.replace(day=1) for day in days} - self._months
         if not missing:
             return
-        # Each in a transaction of its own: a server has room for the locks of few.
+        # Each in its own transaction: the server's lock table has room for few of them.
         for month in sorted(missing):
             with self._connection() as connection:
                 check(connection, self.label)
@@ -265,9 +264,9 @@ class PostgreSQLStore(SQLStore):
             if write:
                 _make_room(connection)
                 _lock(connection, servers)
-            # A hypertable may come while we wait for the lock.
+            # A hypertable may be created while this waits for the lock.
             has_hypertable = check(connection, self.label)
-            if write and has_hypertable:  # a correction may be of many compressed transfers
+            if write and has_hypertable:  # a correction may change many compressed transfers
                 connection.execute(
                     "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
                 )
@@ -277,9 +276,10 @@ class PostgreSQLStore(SQLStore):
     def _connection(
         self, *, undo: bool = False, reads: bool = False
     ) -> Iterator[psycopg.Connection[Any]]:
-        """A connection for one transaction, which is kept at the end.
+        """Open a connection for one transaction and commit it at the end.
 
         Args:
+            undo: roll it back instead.
             reads: it only reads, and sees one state of the store.
         """
         with self._connect() as connection:
@@ -302,7 +302,7 @@ class PostgreSQLStore(SQLStore):
                     self._commit(connection)
             except UnicodeError:
                 raise UsageError(
-                    "a text holds what is no character, which PostgreSQL does not take"
+                    "a text contains an invalid character, which PostgreSQL rejects"
                 ) from None
 
     @contextmanager
@@ -316,19 +316,19 @@ class PostgreSQLStore(SQLStore):
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:
         try:
-            # Prepared statements would stay behind in the connections of a pooler.
+            # Prepared statements would remain in the connections of a pooler.
             connection = psycopg.connect(self._info, prepare_threshold=None)
         except psycopg.Error as error:
             raise StoreError(
-                f"{self.label} cannot be reached ({first_line(error)}); check DATABASE_URI, and "
-                "whether the server runs"
+                f"{self.label} cannot be reached ({first_line(error)}). Check DATABASE_URI, and "
+                "whether the server is running."
             ) from None
         try:
             yield connection
         except psycopg.Error as error:
-            raise self._told(error) from None
+            raise self._translate_error(error) from None
         finally:
-            connection.close()  # what is not committed is undone
+            connection.close()  # rolls back what is not committed
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         try:
@@ -343,50 +343,53 @@ class PostgreSQLStore(SQLStore):
 
     @property
     def _wait(self) -> int:
-        """Milliseconds to wait for a lock; 0 would be no limit."""
+        """The milliseconds to wait for a lock. 0 would be no limit."""
         return int(self.options.lock_timeout * 1000) or 1
 
-    def _told(self, error: psycopg.Error) -> StoreError:
-        """What the user should know of ``error``."""
+    def _translate_error(self, error: psycopg.Error) -> StoreError:
+        """Return ``error`` as an error of the store, with advice for the user."""
         reason = f"{self.label}: {first_line(error)}; nothing of this step was stored"
         if isinstance(error, errors.LockNotAvailable):
             return BusyError(
-                f"{self.label} has been in use by another process for {self.options.lock_timeout:g} s; "
-                "try again, or raise RINGSERVERSTATS_LOCK_TIMEOUT"
+                f"{self.label} has been in use by another process for"
+                f" {self.options.lock_timeout:g} s; try again, or raise"
+                " RINGSERVERSTATS_LOCK_TIMEOUT"
             )
         if isinstance(error, errors.InsufficientPrivilege):
             return StoreError(
-                f"{self.label}: {first_line(error)}; use the role that may: the owner's to "
-                "migrate, audit, correct and copy, the writer's to read logs, the reader's to ask"
+                f"{self.label}: {first_line(error)}. Connect as the role that may: the owner to "
+                "migrate, audit, correct and copy, the writer to ingest, the reader to query."
             )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{reason}: the server's disk is full; make room, and run it again")
-        if isinstance(error, _IN_THE_WAY):
-            return _AgainError(reason)
+        if isinstance(error, _CONFLICTS):
+            return _ConflictError(reason)
         return StoreError(reason)
 
 
-class _AgainError(StoreError):
-    """Another transaction was in the way; the same may succeed now."""
+class _ConflictError(StoreError):
+    """Another transaction was in conflict. A retry may succeed."""
 
 
 def connection_info(uri: str) -> str:
-    """What libpq connects by, with the name of this program.
+    """Return the connection string of libpq for ``uri``.
 
     Raises:
-        UsageError: ``uri`` is none; it is not shown, as it may hold a password.
+        UsageError: it is invalid. The message does not quote it, as it may contain a password.
     """
     plain = re.sub(r"^[a-z+]+://", "postgresql://", uri)
     try:
-        told: dict[str, Any] = dict(conninfo_to_dict(plain))
-        told.setdefault("connect_timeout", _CONNECTING)
-        told.setdefault("application_name", "ringserverstats")
-        told["client_encoding"] = "UTF8"  # as COPY is given texts
-        is_odd = not re.fullmatch(r"[\d,]*", str(told.get("port", "")))
-        # What looks like a part of it may be one of a password whose signs were not written so.
-        if is_odd or any("@" in str(told.get(name, "")) for name in ("host", "user", "dbname")):
+        parameters: dict[str, Any] = dict(conninfo_to_dict(plain))
+        parameters.setdefault("connect_timeout", _CONNECTING)
+        parameters.setdefault("application_name", "ringserverstats")
+        parameters["client_encoding"] = "UTF8"  # the encoding of texts in COPY
+        has_bad_port = not re.fullmatch(r"[\d,]*", str(parameters.get("port", "")))
+        # A password with characters that are not escaped spills over into other parameters.
+        if has_bad_port or any(
+            "@" in str(parameters.get(name, "")) for name in ("host", "user", "dbname")
+        ):
             raise ValueError
-        return make_conninfo(**told)
+        return make_conninfo(**parameters)
     except (psycopg.Error, ValueError):
         raise UsageError(
             "the URI of the database cannot be read; it should look like "
@@ -396,25 +399,25 @@ def connection_info(uri: str) -> str:
 
 
 def label_of(info: str) -> str:
-    """How messages call the database: never with a password."""
-    told = {name: str(value) for name, value in conninfo_to_dict(info).items()}
-    user = f"{told['user']}@" if "user" in told else ""
-    port = f":{told['port']}" if "port" in told else ""
-    host = told.get("host", told.get("hostaddr", ""))
-    return printable(f"postgresql://{user}{host}{port}/{told.get('dbname', '')}")
+    """Return the name of the database in messages, without the password."""
+    parameters = {name: str(value) for name, value in conninfo_to_dict(info).items()}
+    user = f"{parameters['user']}@" if "user" in parameters else ""
+    port = f":{parameters['port']}" if "port" in parameters else ""
+    host = parameters.get("host", parameters.get("hostaddr", ""))
+    return printable(f"postgresql://{user}{host}{port}/{parameters.get('dbname', '')}")
 
 
 def _make_room(connection: psycopg.Connection[Any]) -> None:
-    """Let temporary tables have memory, where nothing lay in any yet."""
+    """Raise the memory for temporary tables, unless the session has used some before."""
     try:
         with connection.transaction():
             connection.execute(f"SET LOCAL temp_buffers = '{_TEMPORARY}'")
     except errors.InvalidParameterValue:
-        pass  # a pooler's session, in which others had some
+        pass  # a session of a pooler, in which others used them
 
 
 def _lock(connection: psycopg.Connection[Any], servers: set[int] | None) -> None:
-    """Hold all that this transaction changes: everything, or the entries of ``servers``."""
+    """Lock the entries of ``servers``, or the whole store."""
     if servers is None:
         connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
         return

@@ -15,6 +15,7 @@ import psycopg
 from ringserverstats.errors import StoreError
 from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS, first_line, grant
 from ringserverstats.store.rollups import month_of
+from ringserverstats.store.tables import LOGGED_TRANSFER, TABLES
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
@@ -27,29 +28,15 @@ _CHUNK = "7 days"
 _COMPRESS_AFTER = "14 days"  # late logs come in the first of them
 _CATCH_UP = "1 hour"  # how often the aggregates take up what no ingest has refreshed
 _LATER = "initial_start => now() + INTERVAL '1 hour'"  # not while old logs are being read
-_COLUMNS = (
-    "entry, client_profile, connection, server, day, direction, protocol, hour, log_time,"
-    " stream, bytes, packets"
-)
+_TRANSFER = TABLES["transfer"]
+_COLUMNS = ", ".join((*_TRANSFER.packed_names, *_TRANSFER.arrays))
 _TABLE = "CREATE TABLE transfer_hypertable (LIKE transfer_packed INCLUDING ALL)"
-# Of both tables, as a question may see the state before transfers moved from one to the other.
-_VIEW = """
-CREATE OR REPLACE VIEW transfer AS
-SELECT server, day, hour, direction, protocol, client_profile, unnest(stream) AS stream, entry, connection,
-       unnest(bytes) AS bytes, unnest(packets) AS packets
-  FROM transfer_hypertable
-UNION ALL
-SELECT server, day, hour, direction, protocol, client_profile, unnest(stream), entry, connection,
-       unnest(bytes), unnest(packets)
-  FROM transfer_packed
-"""
-_LOGGED = """
-CREATE OR REPLACE VIEW logged_transfer AS
-SELECT day, log_time, client_profile, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
-  FROM transfer_hypertable
-UNION ALL
-SELECT day, log_time, client_profile, direction, unnest(stream), unnest(bytes) FROM transfer_packed
-"""
+# Of both tables, as a query may see the state before transfers moved from one to the other.
+_BOTH = ("transfer_hypertable", _TRANSFER.stored)
+_VIEW = f"CREATE OR REPLACE VIEW transfer AS {_TRANSFER.unpacked(*_BOTH)}"
+_LOGGED = (
+    f"CREATE OR REPLACE VIEW logged_transfer AS {_TRANSFER.unpacked(*_BOTH, names=LOGGED_TRANSFER)}"
+)
 _COMPRESSION = """
 ALTER TABLE transfer_hypertable SET (
     timescaledb.compress, timescaledb.compress_segmentby = 'server',
@@ -174,8 +161,8 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
             begin, end = max(first, since), last + _ONE_DAY
             if name == _MONTHLY:
                 begin, end = month_of(first)[0], month_of(last)[1] + _ONE_DAY
-                if begin < since:
-                    begin = month_of(since)[1] + _ONE_DAY
+                if begin < since:  # the first month whose transfers are all kept
+                    begin = month_of(since - _ONE_DAY)[1] + _ONE_DAY
             if begin < end:
                 connection.execute(
                     f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"

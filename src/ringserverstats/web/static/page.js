@@ -1,5 +1,5 @@
-// What pages can do without: values under the pointer, short addresses, a link to copy, and "live".
-const LIVE_EVERY = 30_000;
+// Optional features: values under the pointer, short addresses, "copy link", and "live".
+const REFRESH_INTERVAL = 30_000; // ms
 
 const tip = document.createElement("div");
 tip.id = "tip";
@@ -14,7 +14,7 @@ function showTip(event) {
   const left = Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8);
   const below = event.clientY + 16;
   const top = below + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 8 : below;
-  // Properties set by a script are no inline style, which the policy would refuse.
+  // The content security policy forbids style attributes, but not properties set by a script.
   tip.style.left = `${Math.max(8, left)}px`;
   tip.style.top = `${top}px`;
 }
@@ -22,13 +22,13 @@ document.addEventListener("pointermove", showTip);
 document.addEventListener("pointerdown", showTip);
 document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
-function prepare() {
+function setUpForm() {
   const form = document.querySelector(".filters");
   if (!form) return;
   form.addEventListener("submit", () => {
     for (const field of form.elements) {
-      const usual = field.name === "direction" && field.value === "TX";
-      if (field.name && (!field.value || usual)) field.disabled = true;
+      const isDefault = field.name === "direction" && field.value === "TX";
+      if (field.name && (!field.value || isDefault)) field.disabled = true;
     }
   });
   for (const select of form.querySelectorAll("select")) {
@@ -47,26 +47,28 @@ function prepare() {
   live.checked = refreshing !== undefined;
   live.addEventListener("change", () => {
     clearInterval(refreshing);
-    refreshing = live.checked ? setInterval(refresh, LIVE_EVERY) : undefined;
+    refreshing = live.checked ? setInterval(refresh, REFRESH_INTERVAL) : undefined;
   });
 }
 
 let refreshing;
 
-// Only figures are put in anew, so that nobody loses what is being typed.
+// Replace only the statistics, not the form: somebody may be typing into it.
 async function refresh() {
-  const answer = await fetch(location.href);
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const place of [".tiles", ".cards", "footer", ".card.wide"]) {
-    const now = document.querySelectorAll(place);
-    const then = page.querySelectorAll(place);
-    if (now.length === then.length) now.forEach((one, n) => one.replaceWith(then[n]));
+  const response = await fetch(location.href);
+  if (!response.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const selector of [".tiles", ".cards", "footer", ".card.wide"]) {
+    const current = document.querySelectorAll(selector);
+    const updated = page.querySelectorAll(selector);
+    if (current.length === updated.length) {
+      current.forEach((element, number) => element.replaceWith(updated[number]));
+    }
   }
 }
 
-// A page that the browser keeps comes back with its fields still switched off.
+// A page restored from the browser's cache still has disabled fields.
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll(".filters [name]")) field.disabled = false;
 });
-prepare();
+setUpForm();

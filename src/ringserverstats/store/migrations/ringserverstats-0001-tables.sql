@@ -1,5 +1,5 @@
--- The tables and views of a store in PostgreSQL: what a DuckDB store has, under the same names.
--- docs/tables.md says what each column is, docs/architecture.md why some rows are packed.
+-- The schema of PostgreSQL stores before the first release: migrations 0001 to 0009 in one, applied
+-- only by `yoyo apply` to an empty database. `ringserverstats migrate` uses store/schema.sql instead.
 -- depends:
 
 CREATE TYPE direction AS ENUM ('TX', 'RX');
@@ -13,7 +13,8 @@ CREATE TABLE store (
     generation text COLLATE "C" NOT NULL DEFAULT '',
     last_server integer NOT NULL DEFAULT 0,
     kept_since date,  -- transfers of days before were dropped, perhaps under other settings
-    is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one)
+    is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
+    untidy boolean NOT NULL DEFAULT false
 );
 
 CREATE TABLE server (
@@ -65,7 +66,23 @@ CREATE TABLE origin (
     origin bigint PRIMARY KEY,
     client bigint NOT NULL,
     agent bigint NOT NULL,
-    auth_user text COLLATE "C"
+    auth_user text COLLATE "C",
+    direction text COLLATE "C",
+    country text COLLATE "C",
+    country_name text COLLATE "C",
+    city text COLLATE "C",
+    latitude double precision,
+    longitude double precision,
+    geohash text COLLATE "C",
+    asn bigint,
+    organisation text COLLATE "C",
+    place_source text COLLATE "C",
+    domain text COLLATE "C",
+    matched text COLLATE "C",
+    class text COLLATE "C" DEFAULT 'external',
+    institution text COLLATE "C",
+    institution_from text COLLATE "C",
+    month date
 );
 
 -- One row for each entry: its transfers lie in arrays of one length, which take a quarter of the
@@ -141,30 +158,36 @@ CREATE TABLE station_by_month_packed (
     PRIMARY KEY (month, server, origin, direction, protocol)
 );
 
--- Ids of streams do not get smaller, the rest does, at a fifth of the time that the old way takes.
+CREATE TABLE network_by_day_packed (
+    origin bigint NOT NULL,
+    server integer NOT NULL,
+    day date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    network text[] COLLATE "C" NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (day, server, origin, direction, protocol)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE station_total_by_day_packed (
+    server integer NOT NULL,
+    day date NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    network text[] COLLATE "C" NOT NULL,
+    station text[] COLLATE "C" NOT NULL,
+    bytes bigint[] NOT NULL,
+    packets bigint[] NOT NULL,
+    transfers bigint[] NOT NULL,
+    PRIMARY KEY (day, server, direction, protocol)
+);
+
+-- Ids do not compress.
 ALTER TABLE transfer_packed ALTER stream SET STORAGE EXTERNAL;
 ALTER TABLE by_day_packed ALTER stream SET STORAGE EXTERNAL;
 ALTER TABLE by_month_packed ALTER stream SET STORAGE EXTERNAL;
-DO $do$ BEGIN
-    ALTER TABLE transfer_packed
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4;
-    ALTER TABLE by_day_packed
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
-        ALTER transfers SET COMPRESSION lz4;
-    ALTER TABLE by_month_packed
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
-        ALTER transfers SET COMPRESSION lz4;
-    ALTER TABLE station_by_day_packed
-        ALTER network SET COMPRESSION lz4, ALTER station SET COMPRESSION lz4,
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
-        ALTER transfers SET COMPRESSION lz4;
-    ALTER TABLE station_by_month_packed
-        ALTER network SET COMPRESSION lz4, ALTER station SET COMPRESSION lz4,
-        ALTER bytes SET COMPRESSION lz4, ALTER packets SET COMPRESSION lz4,
-        ALTER transfers SET COMPRESSION lz4;
-EXCEPTION WHEN feature_not_supported THEN
-    NULL;  -- a server that was built without lz4 takes its own way
-END $do$;
 
 CREATE TABLE connection_by_day (
     day date NOT NULL,
@@ -212,6 +235,76 @@ CREATE TABLE imported (
     PRIMARY KEY (server, day)
 );
 
+CREATE TABLE registry (
+    code text COLLATE "C" NOT NULL,
+    first_day date NOT NULL,
+    last_day date,
+    name text COLLATE "C" NOT NULL,
+    doi text COLLATE "C"
+);
+
+CREATE TABLE network_on (
+    code text COLLATE "C" NOT NULL,
+    first_day date NOT NULL,
+    last_day date NOT NULL,
+    network text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    doi text COLLATE "C",
+    is_near boolean NOT NULL,
+    PRIMARY KEY (code, first_day)
+);
+
+CREATE TABLE pruned (
+    month date PRIMARY KEY,
+    late boolean NOT NULL
+);
+
+CREATE TABLE token (
+    name text COLLATE "C" PRIMARY KEY,
+    digest text COLLATE "C" NOT NULL,
+    may_ingest boolean NOT NULL,
+    networks text[] COLLATE "C" NOT NULL,
+    made date NOT NULL
+);
+
+CREATE TABLE day_version (
+    day date PRIMARY KEY,
+    number bigint NOT NULL,
+    corrected bigint DEFAULT 0
+);
+
+CREATE TABLE hour_by_day (
+    day date NOT NULL,
+    hour smallint NOT NULL,
+    server integer NOT NULL,
+    direction direction NOT NULL,
+    protocol protocol NOT NULL,
+    origin bigint NOT NULL,
+    bytes numeric NOT NULL,
+    packets numeric NOT NULL,
+    transfers bigint NOT NULL,
+    PRIMARY KEY (day, hour, server, origin, direction, protocol)
+);
+
+CREATE TABLE outlet (
+    outlet text COLLATE "C" PRIMARY KEY,
+    shape text COLLATE "C" NOT NULL,
+    clears boolean NOT NULL
+);
+
+CREATE TABLE sent (
+    outlet text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    number bigint NOT NULL,
+    PRIMARY KEY (outlet, day)
+);
+
+CREATE TABLE to_sum_up (
+    outlet text COLLATE "C" NOT NULL,
+    month date NOT NULL,
+    PRIMARY KEY (outlet, month)
+);
+
 CREATE VIEW transfer AS
 SELECT server, day, hour, direction, protocol, origin, unnest(stream) AS stream, entry, connection,
        unnest(bytes) AS bytes, unnest(packets) AS packets
@@ -238,6 +331,16 @@ SELECT month, server, direction, protocol, origin, unnest(network) AS network,
        unnest(station) AS station, unnest(bytes) AS bytes, unnest(packets) AS packets,
        unnest(transfers) AS transfers
   FROM station_by_month_packed;
+
+CREATE VIEW network_by_day AS
+SELECT day, server, direction, protocol, origin, unnest(network) AS network,
+       unnest(bytes) AS bytes, unnest(packets) AS packets, unnest(transfers) AS transfers
+  FROM network_by_day_packed;
+
+CREATE VIEW station_total_by_day AS
+SELECT day, server, direction, protocol, unnest(network) AS network, unnest(station) AS station,
+       unnest(bytes) AS bytes, unnest(packets) AS packets, unnest(transfers) AS transfers
+  FROM station_total_by_day_packed;
 
 CREATE VIEW coverage AS
 WITH piece AS (
@@ -268,15 +371,24 @@ DO $do$ BEGIN
     END IF;
 END $do$;
 
+-- Transfers with the times of their entries; where TimescaleDB is, it replaces this one alone.
+CREATE VIEW logged_transfer AS
+SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
+  FROM transfer_packed;
+
+-- What release 0.17 had under these names: codes of countries, nothing where it is not known.
 CREATE VIEW ringserver_events AS
 SELECT greatest(
            f.day::timestamp,
            least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
        ) AS time,
-       f.bytes, s.network, s.station, s.location, s.channel, NULL::text AS city,
-       NULL::text AS country, a.name AS agent, NULL::text AS geohash, c.pseudonym AS client
-  FROM (SELECT day, log_time, origin, direction, unnest(stream) AS stream, unnest(bytes) AS bytes
-          FROM transfer_packed) f
+       f.bytes, s.network, s.station, s.location, s.channel,
+       CASE WHEN o.city NOT IN ('unknown', 'private network') THEN o.city END
+           COLLATE "default" AS city,
+       CASE WHEN o.country NOT IN ('unknown', 'private network') THEN o.country END
+           COLLATE "default" AS country,
+       a.name AS agent, nullif(o.geohash, '') COLLATE "default" AS geohash, c.pseudonym AS client
+  FROM logged_transfer f
   JOIN stream s ON s.stream = f.stream
   JOIN origin o ON o.origin = f.origin
   JOIN agent a ON a.agent = o.agent
@@ -340,7 +452,8 @@ BEGIN
     -- Two that make the same month: the second one waits, and finds it made.
     PERFORM pg_advisory_xact_lock(1381192532, -3);
     FOREACH parent IN ARRAY ARRAY[
-        'transfer_packed', 'by_day_packed', 'station_by_day_packed', 'connection_by_day'
+        'transfer_packed', 'by_day_packed', 'station_by_day_packed', 'network_by_day_packed',
+        'connection_by_day'
     ] LOOP
         FOR month IN SELECT generate_series(
             date_trunc(text 'month', first_day::timestamp),
@@ -360,3 +473,53 @@ $make$
 $format$, current_schema()); END $do$;
 
 REVOKE EXECUTE ON FUNCTION make_months(date, date) FROM PUBLIC;
+
+-- A function's columns have collations where their type says so.
+CREATE TYPE station_origin AS (
+    server integer,
+    direction direction,
+    protocol protocol,
+    origin bigint,
+    network text COLLATE "C",
+    station text COLLATE "C"
+);
+
+CREATE FUNCTION station_origins_by_day(first_day date, last_day date)
+RETURNS SETOF station_origin LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT server, direction, protocol, origin, unnest(network), unnest(station)
+      FROM (SELECT DISTINCT server, direction, protocol, origin, network, station
+              FROM station_by_day_packed WHERE day BETWEEN first_day AND last_day) lists;
+END;
+
+CREATE FUNCTION station_origins_by_month(first_day date, last_day date)
+RETURNS SETOF station_origin LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT server, direction, protocol, origin, unnest(network), unnest(station)
+      FROM (SELECT DISTINCT server, direction, protocol, origin, network, station
+              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;
+
+CREATE TYPE stream_origin AS (
+    server integer,
+    direction direction,
+    protocol protocol,
+    origin bigint,
+    stream bigint
+);
+
+CREATE FUNCTION stream_origins_by_day(first_day date, last_day date)
+RETURNS SETOF stream_origin LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT server, direction, protocol, origin, unnest(stream)
+      FROM (SELECT DISTINCT server, direction, protocol, origin, stream
+              FROM by_day_packed WHERE day BETWEEN first_day AND last_day) lists;
+END;
+
+CREATE FUNCTION stream_origins_by_month(first_day date, last_day date)
+RETURNS SETOF stream_origin LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT server, direction, protocol, origin, unnest(stream)
+      FROM (SELECT DISTINCT server, direction, protocol, origin, stream
+              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;

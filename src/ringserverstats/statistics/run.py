@@ -1,0 +1,76 @@
+"""Running queries: from a store and a query to a table."""
+
+import pyarrow as pa
+
+from ringserverstats.errors import UsageError
+from ringserverstats.statistics.bounds import DISTINCT, with_bounds
+from ringserverstats.statistics.dimensions import NETWORK_DIMENSIONS
+from ringserverstats.statistics.network_names import NetworkNames, load_network_names
+from ringserverstats.statistics.plan import measures_by_kind, needs_transfers, plan_query
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sql import select_sql
+from ringserverstats.store.base import Ask, Readable
+
+
+def run_query(store: Readable, query: Query) -> pa.Table:
+    """Return the result of ``query``.
+
+    Returns:
+        A column for each dimension, then one for each measure. If the period has pruned months, the
+        column `bounds.AT_MOST` is true where clients and connections are upper bounds.
+
+    Raises:
+        UsageError: it needs single transfers that are deleted.
+    """
+    check_retention(store, query)
+    with store.reading(limited=True) as read:
+        return run_in(read, query)
+
+
+def run_in(read: Ask, query: Query, *, embargoed: tuple[str, ...] = ()) -> pa.Table:
+    """Return the result of ``query`` within one snapshot of a store.
+
+    Args:
+        read: reads the snapshot.
+        query: the query.
+        embargoed: patterns of networks that no row names and no filter selects.
+    """
+    result = read(*select_for(read, query, embargoed))
+    if not DISTINCT & set(query.shown):
+        return result
+    return with_bounds(read, result, query.times, query.first, query.last)
+
+
+def select_for(
+    read: Ask, query: Query, embargoed: tuple[str, ...] = ()
+) -> tuple[str, list[object]]:
+    """Return the SELECT of ``query`` and its parameters; arguments as those of `run_in`."""
+    return select_sql(plan_query(query, network_names_for(read, query, embargoed)))
+
+
+def network_names_for(read: Ask, query: Query, embargoed: tuple[str, ...] = ()) -> NetworkNames:
+    """Return what codes resolve to, as far as ``query`` needs it."""
+    uses_networks = NETWORK_DIMENSIONS & {*query.dimensions, *query.filters}
+    if not uses_networks and not (embargoed and query.has_stream_columns):
+        return NetworkNames()
+    names = bool(NETWORK_DIMENSIONS & set(query.dimensions) - {"network"})
+    patterns = () if embargoed else query.filters.get("network", ())
+    return load_network_names(read, names=names, patterns=patterns, embargoed=embargoed)
+
+
+def check_retention(store: Readable, query: Query) -> None:
+    """Check that the store has all single transfers that ``query`` needs.
+
+    Raises:
+        UsageError: older ones are deleted.
+    """
+    since = store.kept_since if needs_transfers(query) else None
+    if since is None or (query.first is not None and query.first >= since):
+        return
+    first = store.ask("SELECT min(day) AS day FROM connection_by_day", [])["day"][0].as_py()
+    if first is not None and max(first, query.first or first) < since:
+        measures = measures_by_kind(query).get("transfers")
+        what = f"{' and '.join(measures)} by stream" if measures else "figures by hour"
+        raise UsageError(
+            f"{what} need single transfers, which are kept since {since}. Query from that day on"
+        )

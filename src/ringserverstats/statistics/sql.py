@@ -1,0 +1,320 @@
+"""The SELECT of a plan. Only declared columns are in its text; values are parameters."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from ringserverstats.enrich.networks import is_temporary
+from ringserverstats.statistics.dimensions import (
+    COVERAGE_FILTERS,
+    DIMENSIONS,
+    FILTERS,
+    JOINS,
+    MEASURES,
+    OTHER,
+    STREAM_FILTER,
+    Dimension,
+    Filter,
+)
+from ringserverstats.statistics.network_names import NetworkNames, matches_network
+from ringserverstats.statistics.plan import ENTRY_COLUMNS, Part, Piece, Plan, PreAggregation
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.wildcards import like, matches, matches_any
+
+
+def select_sql(plan: Plan) -> tuple[str, list[object]]:
+    """Return the SELECT of ``plan`` and its parameters.
+
+    Its columns are the dimensions and measures of the query, by their names.
+    """
+    query = plan.query
+    parameters = list[object]()
+    subqueries = ", ".join(
+        f"{part.kind} AS ({_part(plan, part, parameters)})" for part in plan.parts
+    )
+    labels, joins = [], []
+    for number, name in enumerate(query.dimensions):
+        dimension, key = DIMENSIONS[name], f"all_measures.k{number}"
+        labels.append(f'{dimension.label.format(key=key)} AS "{name}"')
+        if dimension.label_join:
+            joins.append(dimension.label_join.format(key=key))
+    measures = [f'all_measures."{name}" AS "{name}"' for name in query.shown]
+    limit = f" LIMIT {int(query.top)}" if query.top is not None else ""
+    return (
+        f"WITH {subqueries}, all_measures AS ({_united(plan)})"
+        f" SELECT {', '.join([*labels, *measures])} FROM all_measures"
+        f" {' '.join(joins)}{_order(query)}{limit}"
+    ), parameters
+
+
+def conditions(query: Query, day: str, parameters: list[object]) -> str:
+    """Return the SQL condition of the period and filters of ``query`` on the table ``f``.
+
+    Args:
+        query: the query; its network filters are compared with codes only.
+        day: the column of the day.
+        parameters: the parameters of the statement, to which values are appended.
+    """
+    return _all(
+        [
+            *_period(day, query.first, query.last, parameters),
+            *_filters(query, NetworkNames(), parameters),
+        ]
+    )
+
+
+def _bind(parameters: list[object], value: object, type_: str) -> str:
+    """Append ``value`` to ``parameters`` and return its placeholder."""
+    parameters.append(value)
+    return f"${len(parameters)}::{type_}"
+
+
+def _bind_like(parameters: list[object], pattern: str) -> str:
+    return f"LIKE {_bind(parameters, like(pattern), 'text')} ESCAPE '\\'"
+
+
+def _all(texts: Sequence[str]) -> str:
+    return " AND ".join(texts) or "true"
+
+
+def _any(texts: Sequence[str]) -> str:
+    return f"({' OR '.join(texts) or 'false'})"
+
+
+def _group_by(keys: Sequence[str]) -> str:
+    """Return GROUP BY with positions, as two parameters of equal value are different keys."""
+    return f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else ""
+
+
+def _united(plan: Plan) -> str:
+    """Return the SQL that joins the parts by their keys; each measure is in one part only."""
+    keys = [f"k{number}" for number in range(len(plan.query.dimensions))]
+    selects = []
+    for part in plan.parts:
+        measures = (
+            f'"{name}"' if name in part.measures else f'NULL::bigint AS "{name}"'
+            for name in plan.query.shown
+        )
+        selects.append(f"SELECT {', '.join([*keys, *measures])} FROM {part.kind}")
+    if len(selects) == 1:
+        return selects[0]
+    columns = ", ".join([*keys, *(f'max("{name}") AS "{name}"' for name in plan.query.shown)])
+    return f"SELECT {columns} FROM ({' UNION ALL '.join(selects)}) united{_group_by(keys)}"
+
+
+def _order(query: Query) -> str:
+    first = query.sort or ("" if query.times else query.shown[0])
+    labels = {}
+    for number, name in enumerate(query.dimensions):
+        column = f"all_measures.k{number}" if name in query.times else f'"{name}"'
+        labels[name] = f"{column} NULLS LAST"
+    order = [label for name, label in labels.items() if name != first]
+    if first in labels:
+        order.insert(0, labels[first])
+    elif first:
+        order.insert(0, f'all_measures."{first}" DESC NULLS LAST')
+    return f" ORDER BY {', '.join(order)}" if order else ""
+
+
+def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
+    """Return the SELECT of the keys (``k0``, ``k1``, ...) and measures of a part."""
+    codes = "f" if part.source.has_codes else "s"
+    keys = [
+        _key(DIMENSIONS[name], plan.network_names, codes, parameters)
+        for name in plan.query.dimensions
+    ]
+    rows = _rows(plan, part, parameters)
+    where = _all(_filters(plan.query, plan.network_names, parameters, has_codes=codes == "f"))
+    amounts = [f"sum(f.{name}) AS {name}" for name in part.amounts]
+    if part.pre_aggregation:
+        columns = _first_step_columns(plan, part.pre_aggregation)
+        rows = (
+            f"(SELECT {', '.join([*columns, *amounts])} FROM {rows}"
+            f" WHERE {where}{_group_by(columns)}) f"
+        )
+        where = "true"
+    joins = " ".join(JOINS[name].format(codes=codes) for name in part.joins)
+    named_keys = [f"{key} AS k{number}" for number, key in enumerate(keys)]
+    if part.kind == "means":
+        columns = [*named_keys, "d.days", *amounts]
+        rows = (
+            f"(SELECT {', '.join(columns)} FROM {rows} {joins} {_covered_join(plan, parameters)}"
+            f" WHERE {where}{_group_by([*keys, 'd.days'])}) f"
+        )
+        named_keys = [f"f.k{number} AS k{number}" for number in range(len(keys))]
+        joins, where = "", "true"
+    measures = [f'{MEASURES[name].sql[part.kind]} AS "{name}"' for name in part.measures]
+    return (
+        f"SELECT {', '.join([*named_keys, *measures])} FROM {rows} {joins}"
+        f" WHERE {where}{_group_by(keys)}"
+    )
+
+
+def _key(dimension: Dimension, names: NetworkNames, codes: str, parameters: list[object]) -> str:
+    """Return the SQL of a key, which is the same for all embargoed networks."""
+    key = dimension.key_sql(codes=codes, resolved=bool(names.spans))
+    if not names.embargoed or not dimension.of_stream:
+        return key
+    hidden = _is_embargoed(names, f"upper({codes}.network) {{test}}", "f.since", parameters)
+    if dimension.name == "stream":  # without codes its network is unknown, so it may be embargoed
+        return f"CASE WHEN coalesce({hidden}, true) THEN NULL ELSE {key} END"
+    return f"CASE WHEN {hidden} THEN '{OTHER}' ELSE {key} END"
+
+
+def _first_step_columns(plan: Plan, first_step: PreAggregation) -> list[str]:
+    day = [f"{DIMENSIONS[first_step.time].key_sql()} AS day"] if first_step.time else []
+    since = ["f.since"] if plan.resolves_networks else []
+    return [*day, *(f"f.{name}" for name in first_step.columns), *since]
+
+
+def _rows(plan: Plan, part: Part, parameters: list[object]) -> str:
+    """Return the SQL of the rows of the period as ``f``, from the tables of all pieces."""
+    selects = [_piece(plan, part, piece, parameters) for piece in part.pieces]
+    return f"({' UNION ALL '.join(selects)}) f"
+
+
+def _piece(plan: Plan, part: Part, piece: Piece, parameters: list[object]) -> str:
+    source = part.source
+    resolve_day = f"'{piece.resolve_day}'::date"
+    since = [f"{resolve_day} AS since"] if plan.resolves_networks else []
+    entry_columns = ENTRY_COLUMNS if source.has_profiles else ENTRY_COLUMNS[:-1]
+    columns = [*since, *entry_columns, *source.columns, *source.values]
+    if source.is_function:  # without days, which all resolve alike
+        first, last = (piece.first or date.min), (piece.last or date.max)
+        days = ", ".join(_bind(parameters, day.isoformat(), "date") for day in (first, last))
+        return f"SELECT {', '.join([f'{resolve_day} AS day', *columns])} FROM {piece.table}({days})"
+    day = "month" if piece.is_monthly else "day"
+    where = _all(_period(day, piece.first, piece.last, parameters))
+    return f"SELECT {', '.join([f'{day} AS day', *columns])} FROM {piece.table} WHERE {where}"
+
+
+def _covered_join(plan: Plan, parameters: list[object]) -> str:
+    """Return the join of covered days, each with the number of days that its mean is over."""
+    query = plan.query
+    where = conditions(query.only(*COVERAGE_FILTERS), "f.day", parameters)
+    means = ["f.server", "f.direction", *(DIMENSIONS[name].key_sql() for name in query.times)]
+    days = (
+        f"SELECT f.server, f.direction, f.day, count(*) OVER (PARTITION BY {', '.join(means)}) AS"
+        f" days FROM complete_day f WHERE {where}"
+    )
+    columns = ("server", "direction", "day")
+    return f"JOIN ({days}) d ON " + _all([f"d.{name} = f.{name}" for name in columns])
+
+
+def _period(day: str, first: date | None, last: date | None, parameters: list[object]) -> list[str]:
+    return [
+        f"{day} {sign} {_bind(parameters, limit.isoformat(), 'date')}"
+        for sign, limit in ((">=", first), ("<=", last))
+        if limit is not None
+    ]
+
+
+def _filters(
+    query: Query, names: NetworkNames, parameters: list[object], *, has_codes: bool = False
+) -> list[str]:
+    """Return the conditions of the filters on ``f``; ``has_codes``: it has the codes of streams."""
+    texts = []
+    if names.embargoed and any(FILTERS[name].of_stream for name in query.filters):
+        texts.append(_not_embargoed(query, names, parameters, has_codes=has_codes))
+    for name, values in query.filters.items():
+        filter_ = FILTERS[name]
+        if filter_.values:  # without parameters, as planners know how many rows have each value
+            words = ", ".join(f"'{word}'" for word in filter_.values if matches_any(word, values))
+            texts.append(filter_.sql.format(condition=f"{filter_.column} IN ({words})"))
+        elif name == "network":
+            network = _of_codes("{network} {{test}}", has_codes=has_codes)
+            texts.append(_any(_is_network(names, values, network, "f.day", parameters)))
+        else:
+            texts.append(_pattern_filter(filter_, values, parameters, has_codes=has_codes))
+    return texts
+
+
+def _pattern_filter(
+    filter_: Filter, values: tuple[str, ...], parameters: list[object], *, has_codes: bool
+) -> str:
+    is_direct = has_codes and filter_.of_stream
+    column = f"f.{filter_.column}" if is_direct else filter_.column
+    patterns = ("" if value == filter_.empty else value for value in values)
+    test = _any([f"{column} {_bind_like(parameters, pattern)}" for pattern in patterns])
+    return test if is_direct else filter_.sql.format(condition=test)
+
+
+def _of_codes(template: str, *, has_codes: bool) -> str:
+    """Return the SQL template of a condition on the ``{network}`` of ``f`` or of its stream."""
+    if has_codes:
+        return template.format(network="f.network")
+    return STREAM_FILTER.format(condition=template.format(network="network"))
+
+
+def _not_embargoed(
+    query: Query, names: NetworkNames, parameters: list[object], *, has_codes: bool
+) -> str:
+    network = _of_codes("upper({network}) {{test}}", has_codes=has_codes)
+    hidden = _is_embargoed(names, network, "f.day", parameters)
+    if "stream" in query.filters:  # without codes its network is unknown, so it may be embargoed
+        hidden += f" OR {STREAM_FILTER.format(condition='network IS NULL')}"
+    return f"NOT coalesce({hidden}, false)"
+
+
+def _is_network(
+    names: NetworkNames,
+    patterns: Iterable[str],
+    network: str,
+    day: str,
+    parameters: list[object],
+) -> list[str]:
+    """Return conditions, of which one is true if one of ``patterns`` matches the network.
+
+    Args:
+        names: what codes resolve to.
+        patterns: patterns of codes and networks.
+        network: SQL template with the field ``{test}`` for a test of the code.
+        day: the column of the day.
+        parameters: the parameters of the statement.
+    """
+
+    def is_code(code: str) -> str:
+        return network.format(test=f"= {_bind(parameters, code, 'text')}")
+
+    texts = []
+    for pattern in patterns:
+        texts.append(network.format(test=_bind_like(parameters, pattern)))
+        texts += [
+            is_code(code)
+            for code in names.codes
+            if matches_network(code, code, (pattern,)) and not matches(code, pattern)
+        ]
+        for span in names.spans:
+            if matches(span.network, pattern) and not matches(span.code, pattern):
+                test, first, last = (
+                    is_code(span.code),
+                    _bind(parameters, span.first_day, "date"),
+                    _bind(parameters, span.last_day, "date"),
+                )
+                texts.append(f"({test} AND {day} BETWEEN {first} AND {last})")
+    return texts
+
+
+def _is_embargoed(names: NetworkNames, network: str, day: str, parameters: list[object]) -> str:
+    """Return the condition that the network is embargoed; arguments as those of `_is_network`.
+
+    A temporary code on days on which its network is unknown is embargoed if one of its networks may
+    be.
+    """
+    texts = _is_network(names, names.embargoed, network, day, parameters)
+    for code in sorted(filter(is_temporary, {code.upper() for code in names.codes})):
+        if not any(_may_match_year(code, pattern) for pattern in names.embargoed):
+            continue
+        tests = [network.format(test=f"= {_bind(parameters, code, 'text')}")]
+        for span in names.spans:
+            if span.code == code:
+                first = _bind(parameters, span.first_day, "date")
+                last = _bind(parameters, span.last_day, "date")
+                tests.append(f"NOT {day} BETWEEN {first} AND {last}")
+        texts.append(f"({_all(tests)})")
+    return " OR ".join(texts)
+
+
+def _may_match_year(code: str, pattern: str) -> bool:
+    """Return True if ``pattern`` may match ``code`` with some start year."""
+    begin = pattern[: len(code)]
+    return matches(code, begin[: begin.index("*") + 1] if "*" in begin else begin)

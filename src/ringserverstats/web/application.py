@@ -1,0 +1,195 @@
+"""The ASGI application: routes, middleware, error handlers and logging."""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ringserverstats.errors import RingserverStatsError, StoreError, UsageError
+from ringserverstats.settings import Settings
+from ringserverstats.web import api, chart_files, documentation, pages, sign_in
+from ringserverstats.web.authorization import TokenBackend
+from ringserverstats.web.endpoint import Access, Endpoint
+from ringserverstats.web.responses import error_response, unavailable
+from ringserverstats.web.service import Service
+
+STATIC = Path(__file__).parent / "static"
+#: Pages may load and run only what this service itself serves.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_THREADS = 40
+_READER_THREADS = 8  # handlers that run at the same time; others wait without a thread
+
+log = logging.getLogger("ringserverstats.web")
+
+
+def create(settings: Settings) -> Starlette:
+    """Return the web service with these ``settings``, as an ASGI application."""
+    service = Service(settings)
+    _set_up_logging()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        await to_thread.run_sync(service.start)
+        yield
+        await to_thread.run_sync(service.stop)
+
+    async def handle_error(request: Request, error: Exception) -> Response:
+        http_error = _http_error(error)
+        if sign_in.wants_page(request):
+            return sign_in.error_page(service, request, http_error)
+        return error_response(http_error)
+
+    app = _Application(
+        routes=list(_routes(service)),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RootPathMiddleware, path=settings.root_path.rstrip("/")),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
+        ],
+        exception_handlers=dict.fromkeys(
+            (HTTPException, RingserverStatsError, Exception), handle_error
+        ),
+    )
+    app.state.service = service
+    return app
+
+
+def _routes(service: Service) -> Iterator[BaseRoute]:
+    limiter = CapacityLimiter(_READER_THREADS)
+
+    def authentication(*, is_optional: bool) -> list[Middleware]:
+        backend = TokenBackend(service.tokens, service.settings, limiter, is_optional=is_optional)
+        return [Middleware(AuthenticationMiddleware, backend=backend)]
+
+    middleware = {
+        Access.READER: authentication(is_optional=False),
+        Access.OPTIONAL: authentication(is_optional=True),
+    }
+    yield Mount("/static", StaticFiles(directory=STATIC), name="static")
+    for module in (pages, chart_files, sign_in, documentation, api):
+        for endpoint in module.ENDPOINTS:
+            yield Route(
+                endpoint.path,
+                _request_handler(endpoint, service, limiter),
+                methods=list(endpoint.methods),
+                middleware=middleware.get(endpoint.access),
+            )
+    yield Route("/{path}", _not_found)  # else 405, as PUT has a route
+
+
+def _request_handler(
+    endpoint: Endpoint, service: Service, limiter: CapacityLimiter
+) -> Callable[[Request], Awaitable[Response]]:
+    handler = endpoint.handler
+
+    async def handle(request: Request) -> Response:
+        if inspect.iscoroutinefunction(handler):
+            return cast(Response, await handler(service, request))
+        response = await to_thread.run_sync(handler, service, request, limiter=limiter)
+        return cast(Response, response)
+
+    return handle
+
+
+async def _not_found(_: Request) -> Response:
+    raise HTTPException(404, "this page does not exist")
+
+
+def _http_error(error: Exception) -> HTTPException:
+    """Return the HTTP error for ``error``; log what the operator has to know."""
+    if isinstance(error, HTTPException):
+        return error
+    if isinstance(error, UsageError):
+        return HTTPException(400, str(error))
+    if isinstance(error, StoreError):
+        log.warning("store unavailable: %s", error)
+        return unavailable("the store is unavailable at present; try again later")
+    log.error("failed", exc_info=error)
+    return HTTPException(500, "internal error; the operator finds the reason in the log")
+
+
+class RootPathMiddleware:
+    """Adds the path below which a proxy shows this service, and which the proxy removes."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application."""
+        if self._path and scope["type"] == "http":
+            scope = {**scope, "root_path": self._path, "path": self._path + scope["path"]}
+        await self._app(scope, receive, send)
+
+
+class SecurityHeadersMiddleware:
+    """Adds the headers that every response has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_private = not scope["path"].startswith("/static/")
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if is_private:
+                    headers.setdefault("cache-control", "private, no-cache")
+                    headers.add_vary_header("Cookie, Authorization")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class _Application(Starlette):
+    """Has the security headers outside of all else, so that error responses have them too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeadersMiddleware(super().build_middleware_stack())
+
+
+def _set_up_logging() -> None:
+    """Write messages of this service to standard error, unless logging is configured.
+
+    Access logs of the web server are switched off: they contain addresses of clients.
+    """
+    for name in ("uvicorn.access", "gunicorn.access"):
+        logging.getLogger(name).disabled = True
+    logger = logging.getLogger("ringserverstats")
+    if not logger.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
