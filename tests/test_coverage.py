@@ -399,7 +399,7 @@ def test_calendar_on_the_terminal(run: CommandLine) -> None:
         "entries": 2,
         "rejects": 0,
     }
-    assert run("coverage", "--direction", "RX").stdout == "No logs of that are known.\n"
+    assert run("coverage", "--direction", "RX").stdout == "No logs match.\n"
 
 
 def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(

@@ -23,7 +23,6 @@ from conftest import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model import START, block
-from ringserverstats.statistics.query_string import Query, ask
 from servers import Server
 from test_eida import REGISTRY, RULES, _largest, _read_by_hand, _registers_of, _sketch_of
 
@@ -32,6 +31,8 @@ from ringserverstats.exports.eida.payload import figures
 from ringserverstats.exports.eida.served import PROTOCOLS
 from ringserverstats.exports.eida.statistics_service import COLUMNS, Reply, respond
 from ringserverstats.statistics.publish import Policy
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 Log = Callable[..., Path]
@@ -165,7 +166,7 @@ def test_bytes_and_clients_are_those_of_stats(stores: tuple[Store, Store]) -> No
             query = Query(dimensions=by, filters=own, measures=("bytes", "clients"))
             told = {
                 tuple(row[name] for name in by): (row["bytes"], row["clients"])
-                for row in ask(store, query).to_pylist()
+                for row in run_query(store, query).to_pylist()
                 if len(row.get("country", "FR")) == 2
             }
             details = ",".join(name for name in by if name != "network")
@@ -302,18 +303,18 @@ def test_without_the_library_sketches_are_not_implemented(
         ("start=2026-11&node=", "'node' is empty"),
         ("start=2026-11&station=CIEL", "there is no parameter 'station'"),
         ("start=2026-11&Level=node", "there is no parameter 'Level'"),
-        ("start=2026-11&level=station", "'station' is no value of 'level'"),
+        ("start=2026-11&level=station", "'station' is not a value of 'level'"),
         ("start=2026-11&details=month,year", "both month and year"),
-        ("start=2026-11&details=day", "'day' is no value of 'details'"),
-        ("start=2026-11&details=month,", "'' is no value of 'details'"),
+        ("start=2026-11&details=day", "'day' is not a value of 'details'"),
+        ("start=2026-11&details=month,", "'' is not a value of 'details'"),
         ("start=2026-11&network=FR,G", "no list"),
-        ("start=2026-11&network=F*", "no value of 'network'"),
+        ("start=2026-11&network=F*", "is not a value of 'network'"),
         ("start=2026-11&network=QQ", "no entry for this network"),
         ("start=2026-11&network=XP", "no entry for this network"),
         ("start=2026-11&network=Z3", "no entry for this network"),
-        ("start=2026-11&country=FRA", "no value of 'country'"),
-        ("start=2026-11&country=fr", "no value of 'country'"),
-        ("start=2026-11&hllvalues=yes", "no value of 'hllvalues'"),
+        ("start=2026-11&country=FRA", "is not a value of 'country'"),
+        ("start=2026-11&country=fr", "is not a value of 'country'"),
+        ("start=2026-11&hllvalues=yes", "is not a value of 'hllvalues'"),
     ],
 )
 def test_what_is_wrong_is_told_in_the_form_that_was_asked_for(
@@ -371,7 +372,7 @@ def test_months_whose_transfers_are_not_kept_are_refused(store: Store, log: Log)
     for query_string in ("start=2026-06", "start=2026-06&end=2026-06&network=FR", "start=2000-01"):
         found = asked(store, query_string)
         assert found.status == 400
-        assert "ask with start=2026-07 or later" in b"".join(found.body).decode()
+        assert "request start=2026-07 or later" in b"".join(found.body).decode()
     assert [row["bytes"] for row in results(store, "start=2026-07")] == [1536]
     execute(store, "UPDATE store SET kept_since = '2026-07-02'")
     assert "start=2026-08 or later" in text(store, "start=2026-07")

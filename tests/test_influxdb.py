@@ -336,7 +336,7 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
     assert told.returncode == 0
     assert "cannot be reached" in told.stderr
     assert "stay pending" in told.stderr
-    for table in ("exporter", "sent"):
+    for table in ("exporter", "exported_day"):
         execute(run.store, f"UPDATE {table} SET exporter = 'InfluxDB {influxd.url}, database {db}'")
     run.environment["INFLUX_URL"] = good
     assert run("ingest", REAL).returncode == 0
