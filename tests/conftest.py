@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,16 @@ from ringserverstats.store.sql_store import Options
 DATA = Path(__file__).parent / "data"
 CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", "ASN"))
 SECRET = bytes(range(32))
+#: Seconds after which what is waited for hangs: no test depends on how busy the machine is.
+LONG = 300
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until ``condition`` holds."""
+    until = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < until, "what was waited for did not come"
+        time.sleep(0.01)
 
 
 def sample_logs(folder: Path, *, days: int, one_in: int = 1) -> Path:
@@ -278,7 +289,7 @@ class CommandLine:
 
     def process(self, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
         """Run it as a process, with ``options`` for that."""
-        given = {"capture_output": True, "text": True, "timeout": 120, "env": self.environment}
+        given = {"capture_output": True, "text": True, "timeout": LONG, "env": self.environment}
         return subprocess.run(
             [sys.executable, "-m", "ringserverstats", *map(str, args)], **{**given, **options}
         )
@@ -290,11 +301,15 @@ class CommandLine:
             return make_store(self.folder / "store.duckdb")
         return make_postgresql(uri, self.folder)
 
-    def popen(self, *args: object, batch: int) -> subprocess.Popen[bytes]:
-        """Start it and go on; ``batch`` rows are written at once, of a short log too."""
+    def popen(self, *args: object, batch: int, chunk: int = 1 << 17) -> subprocess.Popen[bytes]:
+        """Start it and go on; ``batch`` rows are written at once, of a short log too.
+
+        Args:
+            chunk: bytes that are read at once.
+        """
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
-            " from ringserverstats.logs import source; source.CHUNK = 1 << 17;"
+            f" from ringserverstats.logs import source; source.CHUNK = {chunk};"
             " from ringserverstats.cli import main; main()"
         )
         return subprocess.Popen(

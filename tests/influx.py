@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from conftest import LONG
 from servers import MUST
 
 _CONFIG = """
@@ -72,7 +73,7 @@ class _Program(ABC):
         self._process = subprocess.Popen(
             [self.program, *self._words], stdout=log, stderr=subprocess.STDOUT
         )
-        until = time.monotonic() + 30
+        until = time.monotonic() + LONG
         while True:
             try:
                 if httpx.get(f"{self.url}/health", timeout=5).status_code < 500:

@@ -74,7 +74,7 @@ class Server:
 
     def make(self, name: str, template: str = "template1") -> str:
         """A new database; returns its URI."""
-        for _ in range(50):  # whoever was connected to the template goes in a moment
+        for _ in range(3000):  # whoever was connected to the template goes in a moment
             try:
                 self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
                 return self.uri(name)

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import httpx
-from conftest import SECRET, CommandLine
+from conftest import LONG, SECRET, CommandLine
 from starlette.testclient import TestClient
 
 from ringserverstats.settings import Secret, Settings
@@ -84,9 +84,10 @@ def served(run: CommandLine, *command: str, folder: Path) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
+        until = time.monotonic() + LONG
+        while time.monotonic() < until:
             try:
-                httpx.get(f"{url}/healthz", timeout=5)
+                httpx.get(f"{url}/healthz", timeout=LONG)
                 break
             except httpx.TransportError:
                 assert process.poll() is None, (folder / "service.log").read_text()
@@ -95,7 +96,7 @@ def served(run: CommandLine, *command: str, folder: Path) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -108,7 +109,7 @@ def read_often(url: str, readers: str) -> None:
     answers: list[int] = []
 
     def read(number: int) -> None:
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=LONG) as client:
             for n in range(5):
                 path = paths[(number + n) % len(paths)]
                 answers.append(client.get(url + path).status_code)

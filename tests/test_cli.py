@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import pyarrow.parquet
 import pytest
-from conftest import DATA, CommandLine, make_store
+from conftest import DATA, LONG, CommandLine, make_store, wait_for
 from model import START, block
 
 from ringserverstats import __version__, settings
@@ -447,12 +447,14 @@ def test_a_log_that_takes_long_is_stopped_at_once(run: CommandLine, tmp_path: Pa
     """Each run of one format costs its time; the thread that reads is not waited for."""
     log = tmp_path / "txlog"
     log.write_bytes(b"x\n{}\n" * 100_000)
-    process = run.popen("ingest", log, batch=1_000_000)
-    while not (run.folder / "store.duckdb").exists() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    process = run.popen("ingest", log, batch=1_000_000, chunk=1 << 20)  # for some ten minutes
+    try:
+        wait_for((run.folder / "store.duckdb").exists)
+        time.sleep(1)  # by when it mostly reads
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LONG) == 130
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize(
@@ -522,10 +524,11 @@ def test_a_word_in_the_path_is_no_lock(run: CommandLine, tmp_path: Path) -> None
     (tmp_path / "clock").mkdir()
     path = tmp_path / "clock" / "junk.duckdb"
     path.write_text("no database " * 1000)
+    run.environment["RINGSERVERSTATS_LOCK_TIMEOUT"] = str(LONG)
     begin = time.monotonic()
     answer = run("--database", path, "info")
     assert answer.returncode == 3
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < LONG
 
 
 def test_module_is_a_program_too(run: CommandLine) -> None:

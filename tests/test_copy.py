@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import (
     DATA,
+    LONG,
     SECRET,
     CommandLine,
     another,
@@ -321,7 +322,7 @@ def test_kills(run: CommandLine, source: DuckDBStore, database: str, log: Log) -
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG
         while process.poll() is None and time.monotonic() < end:
             counted = target.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
             if counted > held:

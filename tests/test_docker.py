@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import click
 import httpx
 import pytest
 import yaml
-from conftest import DATA, CommandLine
+from conftest import DATA, LONG, CommandLine, wait_for
 from servers import OWNER, PROGRAMS, TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
 from service import free_port, served
 
@@ -199,11 +198,14 @@ def test_service_of_compose_believes_the_proxy(run: CommandLine, tmp_path: Path)
     programs = Path(sys.executable).parent
     with served(run, str(programs / one["entrypoint"][0]), *words, folder=tmp_path) as url:
         forwarded = {"Host": "statistics.example", "X-Forwarded-Proto": "https"}
-        page = httpx.get(f"{url}/docs", headers=forwarded).text
+        page = httpx.get(f"{url}/docs", headers=forwarded, timeout=LONG).text
         assert "https://statistics.example/" in page
         # Whatever such a header says, what came through a proxy does not come from here.
         claimed = {"X-Forwarded-For": "127.0.0.1"}
-        assert httpx.post(url, headers=claimed, content=LOG.read_bytes()).status_code == 401
+        assert (
+            httpx.post(url, headers=claimed, content=LOG.read_bytes(), timeout=LONG).status_code
+            == 401
+        )
     assert "GET" not in (tmp_path / "service.log").read_text()
 
 
@@ -212,22 +214,27 @@ def test_every_goes_on(tmp_path: Path, command: str) -> None:
     told = tmp_path / "told"
     words = [ROOT / "docker" / "every", "0.1", "sh", "-c", command.format(told)]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not told.exists() or len(told.read_text().split()) < 3:
-        assert running.poll() is None
-        time.sleep(0.05)
+    wait_for(lambda: told.exists() and len(told.read_text().split()) >= 3)
     running.terminate()
-    _, errors = running.communicate(timeout=5)
+    _, errors = running.communicate(timeout=LONG)
     assert running.returncode == 0
     assert ("failed with exit code 3" in errors) == ("exit 3" in command)
 
 
-@pytest.mark.parametrize("command", ["sleep 60", "true"])  # while it runs, and while it waits
+@pytest.mark.parametrize("command", ["sleep 3600", "true"])  # while it runs, and while it waits
 def test_every_stops_soon_and_with_it_what_it_runs(command: str) -> None:
-    words = [ROOT / "docker" / "every", "60", *command.split()]
+    words = [ROOT / "docker" / "every", "3600", *command.split()]
     running = subprocess.Popen(words, start_new_session=True)
-    time.sleep(0.5)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    wait_for(
+        lambda: any(
+            Path(f"/proc/{child}/comm").read_text() == "sleep\n"
+            for child in children.read_text().split()
+            if Path(f"/proc/{child}").exists()
+        )
+    )
     running.send_signal(signal.SIGTERM)
-    assert running.wait(5) == 0
+    assert running.wait(LONG) == 0
     with pytest.raises(ProcessLookupError):
         os.killpg(running.pid, 0)
 
@@ -277,21 +284,21 @@ def test_roles_of_compose_may_what_they_need(database: Server, tmp_path: Path) -
         assert found.returncode == 0, found.stderr
         return found.stdout
 
-    time.sleep(0.5)  # the server reads its rules in a moment
     refused = of("migrate")
     refused.environment["PGPASSWORD"] = "wrong"
+    wait_for(lambda: "password" in refused("info").stderr)  # when the server has read its rules
     assert refused("migrate").returncode != 0
     done("migrate", *services["migrate"]["command"])
     token = done("migrate", "token", "add", "node-a", "--ingest").strip()
     done("ingest", *services["ingest"]["command"][1:-1], LOG)
     assert re.search(r"timescaledb +\d", done("migrate", "info"))
     with served(of("service"), folder=tmp_path) as url:
-        assert httpx.get(f"{url}/readyz", timeout=30).status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=LONG).status_code == 200
         sent = {"Authorization": f"Bearer {token}"}
         log = LOG.with_name(LOG.name.replace("tx", "rx")).read_bytes()
-        assert httpx.post(url, headers=sent, content=log, timeout=30).status_code == 201
+        assert httpx.post(url, headers=sent, content=log, timeout=LONG).status_code == 201
         for path in ("/", "/charts/activity.svg", "/api/v1/stats?by=network", "/metrics"):
-            assert httpx.get(url + path, timeout=60).status_code == 200, path
+            assert httpx.get(url + path, timeout=LONG).status_code == 200, path
     reader = of("service")
     reader.environment["DATABASE_URI"] = reader.environment["DATABASE_URI"].replace(
         "_service@", "_reader@"

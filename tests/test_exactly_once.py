@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import (
     DATA,
+    LONG,
     SECRET,
     CommandLine,
     another,
@@ -303,7 +304,7 @@ def test_two_processes_at_once_give_exact_totals(
 ) -> None:
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     processes = [run.popen("ingest", long_log, batch=BATCH) for _ in range(3)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert [process.wait(LONG) for process in processes] == [0, 0, 0]
     store = run.store
     assert_whole(store)
     assert _totals(store) == expected

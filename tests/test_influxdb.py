@@ -23,6 +23,7 @@ from conftest import (
     execute,
     held_open,
     read_into,
+    wait_for,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,7 +223,7 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
     first, last = sorted({row[0][:10] for row in whole})[1:4:2]
     wrong = f"{points.MEASUREMENT},server=wrong bytes=1i,packets=1i,transfers=1i"
     noon = [f"{wrong} {1_767_225_600 + n * 86_400}" for n in range(700)]  # from 2026-01-01 on
-    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content="\n".join(noon))
+    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content="\n".join(noon), timeout=300)
     influxd.ask(db, f"DELETE FROM {points.MEASUREMENT} WHERE time = '{first}'")
     assert run("export", "influxdb", "--from", first, "--to", last).returncode == 0
     now = there(influxd, db)
@@ -241,7 +242,7 @@ def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, 
     whole, sums = there(influxd, db), _of_windows(influxd, db)
     wrong = f"{points.MEASUREMENT},server=wrong,direction=TX bytes=1i,packets=1i,transfers=1i"
     noon = 1_778_000_000  # 2026-05-05, of which there is no log
-    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content=f"{wrong} {noon}")
+    httpx.post(f"{influxd.url}/write?db={db}&precision=s", content=f"{wrong} {noon}", timeout=300)
     open_influxdb(f"{influxd.url}?db={db}", None).rebuild_totals(date(2026, 5, 5), date(2026, 5, 5))
     assert _of_windows(influxd, db) != sums
     told = run("export", "influxdb", "--month", "2026-05")
@@ -368,10 +369,7 @@ def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: i
     try:
         for number in range(times):
             process = _sending(run)
-            until = time.monotonic() + 60
-            while not there(server, db) and process.poll() is None:
-                assert time.monotonic() < until
-                time.sleep(0.01)
+            wait_for(lambda: there(server, db) or process.poll() is not None)  # noqa: B023
             time.sleep(rng.uniform(0, 0.2))
             if number % 2:
                 server.kill()
@@ -575,10 +573,7 @@ def test_posted_logs_go_there_too(store: Store, influxd: Influxd, db: str) -> No
     with client_of(settings_of(store, influx_url=url, memory="200MB")) as web:
         answer = web.post(f"/?server=a&name={log.name}", content=log.read_bytes())
         assert answer.status_code == 201
-        until = time.monotonic() + 20
-        while there(influxd, db) != wanted(store):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_for(lambda: there(influxd, db) == wanted(store))
     assert there(influxd, db)
 
 

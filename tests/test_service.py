@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import DATA, SECRET, CommandLine, assert_whole, make_store, read_into
+from conftest import DATA, LONG, SECRET, CommandLine, assert_whole, make_store, read_into
 from model import block
 from service import add_token, bearer, served
 
@@ -50,14 +50,19 @@ def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runne
     read_into(store, LOG, server="a")
     token = add_token(store, "operator")
     with served(running, *RUNNERS[runner], folder=tmp_path) as url:
-        page = httpx.get(url, headers={"Accept": "text/html"}, timeout=60)
+        page = httpx.get(url, headers={"Accept": "text/html"}, timeout=LONG)
         assert page.status_code == 200
         assert page.text.count("<svg") > 5
-        answer = httpx.get(f"{url}/api/v1/stats?by=client", headers=bearer(token))
+        answer = httpx.get(f"{url}/api/v1/stats?by=client", headers=bearer(token), timeout=LONG)
         assert answer.json() == json.loads(
             running("stats", "--by", "client", "--format", "json").stdout
         )
-        assert httpx.get(f"{url}/nothing?q=secret-word", headers=bearer(token)).status_code == 404
+        assert (
+            httpx.get(
+                f"{url}/nothing?q=secret-word", headers=bearer(token), timeout=LONG
+            ).status_code
+            == 404
+        )
     log = (tmp_path / "service.log").read_text()
     for secret in (token, "127.0.0.1 -", '"GET', "secret-word"):
         assert secret not in log
@@ -92,8 +97,10 @@ def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path
                 time.sleep(0.05)
         held = socket.create_connection((host, int(port)))  # and one that never goes on
         held.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nSTART")
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        posted = httpx.post(f"{url}/?server=a&name={LOG.name}", content=LOG.read_bytes())
+        assert httpx.get(f"{url}/healthz", timeout=LONG).status_code == 200
+        posted = httpx.post(
+            f"{url}/?server=a&name={LOG.name}", content=LOG.read_bytes(), timeout=LONG
+        )
         assert posted.json()["entries"] == 4
         held.close()
     assert_whole(running.store)
@@ -113,7 +120,7 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
         subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
         sender.close()
     with served(running, folder=tmp_path) as url:
-        again = httpx.post(f"{url}/?server=a", content=body, timeout=60)
+        again = httpx.post(f"{url}/?server=a", content=body, timeout=LONG)
         assert again.status_code in (200, 201)
     plain = make_store(tmp_path / "plain.duckdb")
     (tmp_path / "all").write_bytes(body)
@@ -138,9 +145,9 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
         ]
         more = DATA / "v4.5.3-text"
         for path in sorted(more.glob("*log-*")):
-            posted = httpx.post(f"{url}/?server=b", content=path.read_bytes(), timeout=60)
+            posted = httpx.post(f"{url}/?server=b", content=path.read_bytes(), timeout=LONG)
             assert posted.status_code in (200, 201)
-        outputs = [reader.communicate(timeout=120)[0].decode().split() for reader in readers]
+        outputs = [reader.communicate(timeout=LONG)[0].decode().split() for reader in readers]
     assert [reader.returncode for reader in readers] == [0, 0]
     assert all(int(failed) == 0 and int(done) >= 50 for done, failed in outputs)
 
@@ -165,7 +172,7 @@ def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
             timeout=1200,
             cwd=folder,
         )
-        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert httpx.get(f"{url}/healthz", timeout=LONG).status_code == 200
     assert completed.returncode == 0, completed.stdout[-6000:]
     assert "Traceback" not in (folder / "service.log").read_text()
     tried = re.search(r"(\d+) generated", completed.stdout)

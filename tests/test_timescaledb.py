@@ -1,6 +1,5 @@
 """With TimescaleDB: a hypertable, compression, retention, aggregates that agree with our sums."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +17,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    wait_for,
 )
 from model import ENTRY, block
 from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
@@ -312,7 +312,8 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     with psycopg.connect(plain._info) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})")
         writing = pool.submit(read_into, another(plain), REAL, server="a")
-        time.sleep(1)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_for(lambda: run_sql(plain, waiting)[0][0])
         with psycopg.connect(plain._info) as other:
             assert timescaledb._missing(other) == ""
         timescaledb._make_hypertable(holder)

@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from conftest import (
     DATA,
+    LONG,
     REGISTRY,
     SECRET,
     CommandLine,
@@ -134,7 +135,7 @@ def test_concurrent_posts_of_overlapping_logs_count_each_entry_once(
 
     def post(url: str, number: int) -> None:
         for path in paths[number:] + paths[:number]:
-            posted = httpx.post(url + named(path), content=path.read_bytes(), timeout=60)
+            posted = httpx.post(url + named(path), content=path.read_bytes(), timeout=LONG)
             answers.append(posted.status_code)
 
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
@@ -548,11 +549,11 @@ def test_addresses_that_are_no_pages_are_not_found(web: TestClient, store: Store
 @pytest.mark.parametrize("name", ["protocol", "network", "station", "agent", "server"])
 def test_no_pattern_of_a_stranger_takes_long(sample: Store, name: str) -> None:
     web = client_of(settings_of(sample))
-    begin = time.monotonic()
+    begin = time.process_time()
     for value in ("*" * 60 + "x", "*a" * 90, "a" * 300, ",".join(map(str, range(600)))):
         assert web.get("/api/v1/stats", params={name: value}).status_code == 400
     assert web.get("/api/v1/stats", params={name: "*a*b*c*d*e*f*"}).status_code in (200, 400)
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_totals_exclude_the_only_network_under_embargo(sample: Store) -> None:
@@ -630,7 +631,7 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
     begin = time.monotonic()
     with pytest.raises(StoreError, match="took longer than"):
         hurried.ask(slow + " WHERE (x * y) % 7 = 3")
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < LONG
 
 
 @pytest.mark.of_duckdb
