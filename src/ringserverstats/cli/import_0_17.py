@@ -66,15 +66,18 @@ def command(server: str, until: datetime | None, dry_run: bool) -> None:
     verb = "would import" if dry_run else "imported"
     click.echo(
         f"{verb} {result.entries:,} entries with {result.transfers:,} transfers"
-        f" ({human_bytes(result.bytes)}) of {result.days:,} days; {result.known:,} entries were imported"
-        " before"
+        f" ({human_bytes(result.bytes)}) of {result.days:,} days; {result.known:,} entries were"
+        " imported before"
     )
     for count, what in (
         (
             result.repeated,
             "rows are repetitions, as their logs were sent more than once: not counted again",
         ),
-        (result.refused, f"rows are of {result.refused_days} days of which logs were read: left out"),
+        (
+            result.refused,
+            f"rows are of {result.refused_days} days of which logs were read: left out",
+        ),
         (result.wrong, "rows have no time or number of bytes: left out"),
     ):
         if count:
