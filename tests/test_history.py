@@ -557,7 +557,7 @@ def test_commands(make: Make, run: CommandLine, database: str) -> None:
     assert done.stdout == would.stdout.replace("would import", "imported")
     assert "with 55 transfers (2.04 MB) of 2 days; 0 entries were imported before" in done.stdout
     assert done.stderr == would.stderr
-    assert "Note: 8 rows stand there again" in done.stderr
+    assert "Note: 8 rows are repetitions" in done.stderr
     assert "Note: 8 rows are of 1 days of which logs were read: left out" in done.stderr
     assert "Note: 1 rows have no time or number of bytes: left out" in done.stderr
     assert "example" not in done.stdout + done.stderr  # no host name
