@@ -42,14 +42,16 @@ FAMILIES = ["slarchive", "slinktool", "chain_plugin", "obspy", "seiscomp", "jama
 FAMILIES += ["slink2dali", "ringserver", "swarm", "earthworm", "dalitool", "curl"]
 
 COUNTRIES = ("FR", "DE", "IT", "US", "JP", "CL", "GR", "CH", "ES", "TR", "NZ", "CN", "GB", "MX")
-LOCATION_DIMENSIONS = range(150)
+PLACES = range(150)
 
 # One row for each day and subscriber that is active on it: an entry of a log.
 ENTRY = f"""
 CREATE OR REPLACE TEMP TABLE entry AS
 SELECT *, entry_number({{server}}, id) AS number FROM (
-    SELECT s.* EXCLUDE (first), d::date AS day, md5(concat_ws(' ', s.client_profile, d::date))::uuid AS id,
-           signed(hash(s.client_profile, (d::date - DATE '{YEAR}-01-01' + s.first) // 30)) AS connection,
+    SELECT s.* EXCLUDE (first), d::date AS day,
+           md5(concat_ws(' ', s.client_profile, d::date))::uuid AS id,
+           signed(hash(s.client_profile, (d::date - DATE '{YEAR}-01-01' + s.first) // 30))
+               AS connection,
            {{first}} AS first, {{stride}} AS stride
       FROM range(TIMESTAMP '{{month}}', TIMESTAMP '{{month}}' + INTERVAL 1 MONTH, INTERVAL 1 DAY)
            AS days(d), subscriber s
@@ -64,8 +66,8 @@ RANDOM = {
 }
 TRANSFER = f"""
 INSERT INTO transfer
-SELECT {{server}}, day, NULL, direction::direction, protocol::protocol, client_profile, stream, number,
-       connection, packets * 512, packets
+SELECT {{server}}, day, NULL, direction::direction, protocol::protocol, client_profile, stream,
+       number, connection, packets * 512, packets
   FROM (SELECT *, 50 + (hash(client_profile, place, day) % 90000)::bigint AS packets FROM (
       SELECT *, (first + stride * step) % {STREAM_COUNT} AS place FROM (
           SELECT *, unnest(range(length)) AS step FROM entry))) JOIN place USING (place)
@@ -111,9 +113,7 @@ def names(keys: Keys, rng: random.Random) -> dict[str, pa.Table]:
         for one, client in enumerate(clients)
         for agent in rng.sample(agents, 2 if one % 7 == 0 else 1)
     ]
-    client_profiles = [
-        client_profile(keys, *pair, rng.choice(LOCATION_DIMENSIONS)) for pair in pairs
-    ]
+    client_profiles = [client_profile(keys, *pair, rng.choice(PLACES)) for pair in pairs]
     return {
         "stream": streams(keys),
         "agent": pa.Table.from_pylist(agents, rows.AGENTS),
@@ -166,8 +166,8 @@ def subscribers(client_profiles: list[int], transfers: int, rng: random.Random) 
 def summed(one: Rollup, span: str) -> str:
     """SQL of the new rows of ``one``, in the order that logs which are read day by day give them.
 
-    An client_profile has one entry a day here, so that its transfers need no summing by day and stream;
-    the rows of a month are merged in no order.
+    A client profile has one entry a day, so its transfers are the rows of the finest rollup. The
+    rows of a month have no order.
     """
     columns = ", ".join([*one.keys, *one.values])
     if one is FINEST_ROLLUP:

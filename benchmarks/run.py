@@ -61,7 +61,8 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.sql_store import Options
-options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, lock_timeout=30, memory="1GB",
+options = Options(secret=b"k" * 32, secrets=Path("."), ipv6_prefix=64, lock_timeout=30,
+                  memory="1GB",
                   notify=print)
 store = DuckDBStore(Path(sys.argv[1]), options)
 by = tuple(sys.argv[2].split(","))

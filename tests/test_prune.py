@@ -385,7 +385,8 @@ def test_the_order_of_rows_does_not_tell_who_was_in_two_months(tmp_path: Path, l
     store.vacuum()
     sql = (
         "SELECT c.{table}, f.bytes FROM {table} c JOIN client_profile o USING ({table})"
-        " JOIN connection_by_day f ON f.client_profile = o.client_profile WHERE f.day {month} ORDER BY c.rowid"
+        " JOIN connection_by_day f ON f.client_profile = o.client_profile"
+        " WHERE f.day {month} ORDER BY c.rowid"
     )
     for table in ("client", "client_profile"):
         first, second = (
@@ -410,7 +411,8 @@ def test_a_month_without_data_is_pruned_too(read: Store, log: Log) -> None:
     may = block(agent="tool/1.2", log_time=1_779_000_000, connect_time=1_778_900_000)
     read_into(read, log(may, name="may"))
     rows = read.ask(
-        "SELECT o.month, a.name FROM connection_by_day f JOIN client_profile o USING (client_profile)"
+        "SELECT o.month, a.name FROM connection_by_day f"
+        " JOIN client_profile o USING (client_profile)"
         " JOIN agent a USING (agent) WHERE f.day BETWEEN '2026-05-01' AND '2026-05-31'"
     ).to_pylist()
     assert rows == [{"month": date(2026, 5, 1), "name": "tool"}]
@@ -482,7 +484,8 @@ def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
     pick = "(SELECT min(client_profile) FROM client_profile WHERE month {})"
     for sql, problem in (
         (
-            f"UPDATE client_profile SET month = NULL WHERE client_profile = {pick.format('IS NOT NULL')}",
+            "UPDATE client_profile SET month = NULL"
+            f" WHERE client_profile = {pick.format('IS NOT NULL')}",
             "followed",
         ),
         (
