@@ -47,8 +47,8 @@ class Homes:
             self.run(self._read, "ringserverstats demo/logs")
         return Path(shutil.copytree(self._read, home, symlinks=True))
 
-    def create_temp_table_as(self, home: Path) -> None:
-        """Start others from what the examples of a page left in ``home``: it takes long to read."""
+    def save_read(self, home: Path) -> None:
+        """Start other homes from what the examples of a page left in ``home``: reading is slow."""
         if not self._read.exists():
             shutil.copytree(home, self._read, symlinks=True)
 
@@ -106,7 +106,7 @@ def run_page(page: str, home: Path, homes: Homes) -> str:
 
     shown = _BLOCK.sub(run_block, page)
     if not is_read_first(page):
-        homes.create_temp_table_as(home)
+        homes.save_read(home)
     return shown
 
 

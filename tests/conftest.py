@@ -400,7 +400,7 @@ def filled(
 ) -> Filled:
     """Fills an empty store, the second time from a copy of the first, which is quicker."""
 
-    def register(store: Store, name: str, fill: Callable[[Store], object]) -> Store:
+    def fill_or_copy(store: Store, name: str, fill: Callable[[Store], object]) -> Store:
         known = originals.get((name, type(store)))
         if isinstance(store, PostgreSQLStore):
             server = request.getfixturevalue("server")
@@ -420,7 +420,7 @@ def filled(
         originals[name, type(store)] = known
         return store
 
-    return register
+    return fill_or_copy
 
 
 @pytest.fixture
