@@ -31,6 +31,7 @@ from ringserverstats.store.postgresql import session as postgresql_session
 
 Log = Callable[..., Path]
 ALL = (date(2000, 1, 1), date(2100, 1, 1))
+OTHERS = (DATA / "v2020.075-midnight-denver", DATA / "v4.5.3-prefix")
 
 
 def total(store: Store) -> dict[str, int]:
@@ -61,7 +62,7 @@ def read(store: Store, week: Path, filled: Filled) -> Store:
     """A store in which the week is of two servers, of one with logs of others before and after."""
 
     def fill(store: Store) -> None:
-        read_into(store, week, DATA)
+        read_into(store, week, *OTHERS)
         read_into(store, week, server="other")
 
     return filled(store, "a week and more", fill)
@@ -88,7 +89,7 @@ def test_delete_and_read_again_gives_the_same_store(
     days = {str(row[3]) for row in left["entry_ledger"] if row[0] == "1"}
     assert not any(first <= date.fromisoformat(day) <= last for day in days)
     assert len(before["entry_ledger"]) - len(left["entry_ledger"]) == gone.entries
-    report = read_into(store, week, DATA)
+    report = read_into(store, week, *OTHERS)
     assert (report.entries, report.bytes) == (gone.entries, gone.bytes)
     assert dump(store) == before
     assert_whole(store)
@@ -230,7 +231,7 @@ def test_commands(run: CommandLine, tmp_path: Path) -> None:
 def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_path: Path) -> None:
     for server, folder in (("a", "v4.5.3-midnight-paris"), ("b", "v4.5.3-prefix")):
         shutil.copytree(DATA / folder, tmp_path / "logs" / server)
-    assert "register where" in run("ingest").stderr
+    assert "register the paths" in run("ingest").stderr
     run("server", "add", "a", "--path", tmp_path / "logs" / "a")
     run("server", "add", "b")
     run("server", "path", "b", tmp_path / "logs" / "b" / "*rxlog*", "/no/such/*")

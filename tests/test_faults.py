@@ -312,7 +312,7 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
     "lock",
     [
         f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})",
-        "LOCK TABLE seen",
+        "LOCK TABLE entry_ledger",
         "LOCK TABLE by_month_packed",
         "LOCK TABLE store",
     ],
@@ -329,7 +329,7 @@ def test_another_has_locked(
         end, "in use by another process for 1 s; try again, or raise RINGSERVERSTATS_LOCK_TIMEOUT"
     )
     assert entries(database) == 0
-    if lock == "LOCK TABLE seen":
+    if lock == "LOCK TABLE entry_ledger":
         assert_exact(run, long_log, expected)
 
 

@@ -186,7 +186,7 @@ def test_the_commands(run: CommandLine, service: str) -> None:
     assert "there is no registry" in none.stderr
     process = run("networks", "refresh", f"{service}/ws")
     assert "4 networks, 3 of them temporary; 0 before" in process.stdout
-    assert "3 rows were left out" in process.stderr
+    assert "3 rows without a valid code or dates were left out" in process.stderr
     failed = run("networks", "refresh", f"{service}/moved?key=secret")
     assert failed.returncode == 3
     assert "stay as they are" in failed.stderr

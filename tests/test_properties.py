@@ -15,7 +15,8 @@ from model import START, Entry, entries, totals
 from ringserverstats import ingest as pipeline
 from ringserverstats.enrich.sanitize import clean
 from ringserverstats.logs import source
-from ringserverstats.logs.batch import DIRECTIONS, Batch
+from ringserverstats.logs.batch import Batch
+from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.logs.duplicates import Duplicates
 from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.reader import read

@@ -486,11 +486,11 @@ def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
         (
             "UPDATE client_profile SET month = NULL"
             f" WHERE client_profile = {pick.format('IS NOT NULL')}",
-            "followed",
+            "is not anonymous",
         ),
         (
             "UPDATE client_profile SET month = '2026-06-01' WHERE month = '2026-03-01'",
-            "another one",
+            "data of another month",
         ),
         ("UPDATE pruned_month SET month = '2026-01-01' WHERE month = '2026-03-01'", "not pruned"),
     ):

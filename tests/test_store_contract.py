@@ -35,6 +35,7 @@ from ringserverstats.keys import derive
 from ringserverstats.store import sql_store as common
 from ringserverstats.store.base import FileRead, Store, Token
 from ringserverstats.store.export_queue import due, pending_export
+from ringserverstats.store.schema import NEWEST
 from ringserverstats.store.versions import raise_versions
 
 pytestmark = pytest.mark.of_both
@@ -136,13 +137,12 @@ def test_label_features_and_size(read: Store, kind: str) -> None:
     assert read.size() > 100_000
 
 
-def test_steps_and_migrate(store: Store, kind: str) -> None:
-    names = list(store.steps())
-    assert names == sorted(names)
-    made = store.migrate()
-    assert made == (names if kind == "duckdb" else [])  # where the database has its tables already
-    assert set(store.steps().values()) == {True}
-    assert store.migrate() == []
+def test_schema_version_and_migrate(store: Store, kind: str) -> None:
+    before = 0 if kind == "duckdb" else NEWEST  # the database has its tables already
+    assert store.schema_version() == before
+    assert store.migrate() == before
+    assert store.schema_version() == NEWEST
+    assert store.migrate() == NEWEST
 
 
 def test_add_change_and_remove_server(read: Store) -> None:
@@ -161,7 +161,7 @@ def test_add_change_and_remove_server(read: Store) -> None:
     assert totals(read) == BEFORE
 
 
-def test_portrait_and_become(store: Store, tmp_path: Path, later: Path) -> None:
+def test_identity_and_initialise_copy(store: Store, tmp_path: Path, later: Path) -> None:
     original = make_store(tmp_path / "original.duckdb")
     read_into(original, later, server="a")
     for _ in range(2):
@@ -175,12 +175,12 @@ def test_portrait_and_become(store: Store, tmp_path: Path, later: Path) -> None:
     assert [one.name for one in store.servers()] == ["a", "b"]
 
 
-def test_doubt(read: Store) -> None:
-    whole = read.ask("SELECT day, whole FROM log_interval ORDER BY day").to_pylist()
-    assert whole == [{"day": JANUARY, "whole": True}, {"day": MARCH, "whole": True}]
+def test_mark_incomplete(read: Store) -> None:
+    intervals = read.ask("SELECT day, complete FROM log_interval ORDER BY day").to_pylist()
+    assert intervals == [{"day": JANUARY, "complete": True}, {"day": MARCH, "complete": True}]
     read.mark_incomplete({(1, JANUARY)})
-    whole = read.ask("SELECT day, whole FROM log_interval ORDER BY day").to_pylist()
-    assert whole == [{"day": JANUARY, "whole": False}, {"day": MARCH, "whole": True}]
+    intervals = read.ask("SELECT day, complete FROM log_interval ORDER BY day").to_pylist()
+    assert intervals == [{"day": JANUARY, "complete": False}, {"day": MARCH, "complete": True}]
 
 
 def test_merge_servers(read: Store) -> None:
@@ -260,7 +260,7 @@ def test_prune_and_tidy(read: Store) -> None:
     assert totals(read) == BEFORE
 
 
-def test_outlets(read: Store) -> None:
+def test_exporters(read: Store) -> None:
     assert read.register_exporter("here", "by day", all_due=False)
     assert due(read.ask, "here") == []
     assert read.register_exporter("there", "by day", all_due=True)
@@ -269,12 +269,12 @@ def test_outlets(read: Store) -> None:
         (JANUARY, False),
         (MARCH, False),
     ]
-    numbers = {
-        row["day"]: row["number"]
-        for row in read.ask("SELECT day, number FROM day_version").to_pylist()
+    versions = {
+        row["day"]: row["version"]
+        for row in read.ask("SELECT day, version FROM day_version").to_pylist()
     }
     for day in (JANUARY, MARCH):
-        read.mark_exported("there", day, numbers[day])
+        read.mark_exported("there", day, versions[day])
     assert due(read.ask, "there") == []
     months = [JANUARY.replace(day=1), MARCH.replace(day=1)]
     assert pending_export(read.ask, "there") == months
@@ -293,7 +293,7 @@ def test_outlets(read: Store) -> None:
 
 
 def test_sending(read: Store) -> None:
-    other = another(read, wait=0.1)
+    other = another(read, lock_timeout=0.1)
     with read.sending(), pytest.raises(BusyError), other.sending():
         pass
     with other.sending():
@@ -347,11 +347,11 @@ def test_write_that_fails_at_its_end_stores_nothing(
     assert read.write(rows).entries == 1
 
 
-def test_set_notes(read: Store) -> None:
+def test_set_log_status(read: Store) -> None:
     rows = Rows()
     assert values(read, "day", "log_interval")
     assert values(read, "digest", "reject")
-    read.set_notes(rows)
+    read.set_log_status(rows)
     assert values(read, "day", "log_interval") == values(read, "digest", "reject") == []
     assert totals(read) == BEFORE
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringserverstats.enrich.rows import ENTRIES, STREAMS, TRANSFERS
-from ringserverstats.logs.batch import DIRECTIONS, LARGEST_NUMBER
+from ringserverstats.logs.batch import LARGEST_NUMBER
+from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.store.aggregate import NewEntries, RollupRows
 from ringserverstats.store.postgresql.packing import pack_rollup
 from ringserverstats.store.rollups import FINEST_ROLLUP, NO_HOUR, ROLLUPS, Rollup

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import httpx
 import pyarrow as pa
 import pyarrow.parquet
@@ -33,11 +32,9 @@ from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
 from ringserverstats.errors import StoreError
-from ringserverstats.keys import derive
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS
 from ringserverstats.store.base import Store
-from ringserverstats.store.duckdb.schema import migrations
 from ringserverstats.web import receiver
 
 #: 2026-06-30 10:00 UTC.
@@ -632,25 +629,6 @@ def test_a_question_that_takes_too_long_is_stopped(store: Store) -> None:
     with pytest.raises(StoreError, match="took longer than"):
         hurried.ask(slow + " WHERE (x * y) % 7 = 3")
     assert time.monotonic() - begin < LONG
-
-
-@pytest.mark.of_duckdb
-def test_a_store_of_an_older_version_is_migrated_at_the_start(store: Store) -> None:
-    (_, first), *later = migrations()
-    with duckdb.connect(store._path) as connection:
-        connection.execute("CREATE TABLE migration (number INTEGER NOT NULL)")
-        connection.execute(first)
-        connection.execute("INSERT INTO store VALUES ($1, $2, 64)", ["x", derive(SECRET).check])
-        connection.execute("INSERT INTO migration VALUES (1)")
-        for number, sql in later[:-1]:
-            connection.execute(sql)
-            connection.execute("INSERT INTO migration VALUES ($1)", [number])
-    assert not all(store.steps().values())
-    with client_of(settings_of(store)) as web:
-        assert all(store.steps().values())
-        assert web.get("/readyz").status_code == 200
-        assert web.post(named(LOG), content=LOG.read_bytes()).status_code == 201
-        assert web.get("/api/v1/stats").json()[0]["bytes"] > 0
 
 
 @pytest.mark.of_duckdb

@@ -19,16 +19,8 @@ from ringserverstats.enrich.rows import IMPORTED, Enricher, EnrichOptions, Rows
 from ringserverstats.enrich.rules import Rules
 from ringserverstats.errors import UsageError
 from ringserverstats.keys import Keys
-from ringserverstats.logs.batch import (
-    LARGEST_NUMBER,
-    PROTOCOLS,
-    UNSPECIFIED,
-    Batch,
-    Ids,
-    Int32s,
-    Int64s,
-    Peer,
-)
+from ringserverstats.logs.batch import LARGEST_NUMBER, UNSPECIFIED, Batch, Ids, Int32s, Int64s, Peer
+from ringserverstats.logs.constants import PROTOCOLS
 from ringserverstats.logs.days import NO_HOUR, Days, local
 from ringserverstats.store.base import Server, Store
 from ringserverstats.store.imported_days import LOGGED

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from ringserverstats import __version__
-from ringserverstats.logs.batch import DIRECTIONS, Reject
+from ringserverstats.logs.batch import Reject
+from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.logs.intervals import pieces
 from ringserverstats.logs.line_columns import line_ends
 from ringserverstats.logs.names import FileName

@@ -19,7 +19,8 @@ from ringserverstats.enrich.rules import RuleInput, Rules, domain_of
 from ringserverstats.enrich.sanitize import clean
 from ringserverstats.enrich.streams import parse_stream
 from ringserverstats.keys import Keys
-from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Batch, Ids, Int32s, Int64s, Peer
+from ringserverstats.logs.batch import Batch, Ids, Int32s, Int64s, Peer
+from ringserverstats.logs.constants import DIRECTIONS, PROTOCOLS
 from ringserverstats.logs.days import NO_HOUR, Days
 
 _DAY = 86_400

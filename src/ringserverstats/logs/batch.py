@@ -19,9 +19,6 @@ Name = bytes  # as `Batch` has a column of that name
 #: The value of ``Batch.start_time`` for text logs, which do not have it.
 UNSPECIFIED = np.iinfo(np.int64).min
 
-DIRECTIONS = ("TX", "RX")
-PROTOCOLS = ("Unknown", "DataLink", "SeedLink", "HTTP")
-
 LARGEST_NUMBER = 2**63 - 1
 MOST_STREAMS = 100_000
 

@@ -20,17 +20,8 @@ import pyarrow.json as pa_json
 
 from ringserverstats.logs import reasons
 from ringserverstats.logs.addresses import address
-from ringserverstats.logs.batch import (
-    DIRECTIONS,
-    LARGEST_NUMBER,
-    PROTOCOLS,
-    Batch,
-    Ids,
-    Int32s,
-    Int64s,
-    Peer,
-    Reject,
-)
+from ringserverstats.logs.batch import LARGEST_NUMBER, Batch, Ids, Int32s, Int64s, Peer, Reject
+from ringserverstats.logs.constants import DIRECTIONS, PROTOCOLS
 from ringserverstats.logs.entries import (
     ParsedEntries,
     ParseOptions,

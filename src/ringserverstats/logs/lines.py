@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from ringserverstats.logs.addresses import address
-from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS, Int8s, Int32s, Int64s, Peer
+from ringserverstats.logs.batch import Int8s, Int32s, Int64s, Peer
+from ringserverstats.logs.constants import DIRECTIONS, PROTOCOLS
 from ringserverstats.logs.line_columns import Bools, gather, line_ends, matches, seconds, spans
 from ringserverstats.logs.reasons import BAD_LINE, LARGE
 

@@ -13,7 +13,7 @@ resolved), ``o`` is ``client_profile``, ``a`` is ``agent``. Named fields of the 
 from dataclasses import dataclass, field
 
 from ringserverstats.enrich.labels import BY_OPERATOR, PRIVATE_NETWORK, UNKNOWN
-from ringserverstats.logs.batch import DIRECTIONS, PROTOCOLS
+from ringserverstats.logs.constants import DIRECTIONS, PROTOCOLS
 from ringserverstats.store.rollups import NO_HOUR
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError
-from ringserverstats.logs.batch import DIRECTIONS
+from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.store.session import Session
 
 _EPOCH = date(1970, 1, 1)
