@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 import duckdb
 
 from ringserverstats.errors import BusyError, StoreError
+from ringserverstats.store.duckdb.engine import InUseError, discard, engine, spill
 from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 
 _Result = TypeVar("_Result")
@@ -56,7 +57,7 @@ def new_beside(path: Path) -> Path:
 
 def remove_new(new: Path) -> None:
     """Delete the temporary file ``new`` and what belongs to it, if they exist."""
-    for path in (new, log_of(new), _spill(new)):
+    for path in (new, log_of(new), spill(new)):
         _remove(path)
 
 
@@ -67,11 +68,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _spill(path: Path) -> Path:
-    """Return the folder of what DuckDB has no memory for."""
-    return Path(f"{path}.tmp")
-
-
 def first_line(error: Exception) -> str:
     """Return the message of ``error`` without the SQL that DuckDB appends."""
     if isinstance(error, OSError) and error.strerror:
@@ -79,8 +75,11 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def open_file(path: Path, *, write: bool, memory: str, wait: LockWait) -> duckdb.DuckDBPyConnection:
-    """Open the file ``path``.
+@contextmanager
+def open_file(
+    path: Path, *, write: bool, memory: str, wait: LockWait
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection to the file ``path``.
 
     Args:
         write: open it for writing, alone.
@@ -91,25 +90,14 @@ def open_file(path: Path, *, write: bool, memory: str, wait: LockWait) -> duckdb
         BusyError: another process still uses it.
         StoreError: it cannot be opened.
     """
+    instance = engine(path, memory)
 
     def attempt() -> duckdb.DuckDBPyConnection:
         try:
             before = _inode(path)
-            connection = duckdb.connect(
-                path,
-                read_only=not write,
-                config={
-                    "memory_limit": memory,
-                    "temp_directory": str(_spill(path)),
-                    "preserve_insertion_order": "false",
-                    "autoinstall_known_extensions": "false",
-                    "autoload_known_extensions": "false",
-                },
-            )
-            if _inode(path) != before:  # it was replaced meanwhile
-                connection.close()
-                raise _LockedError
-            return connection
+            connection = instance.attach(write=write)
+        except InUseError:
+            raise _LockedError from None
         except duckdb.Error as error:
             if _LOCKED in str(error) and isinstance(error, duckdb.IOException):
                 raise _LockedError from None
@@ -117,8 +105,19 @@ def open_file(path: Path, *, write: bool, memory: str, wait: LockWait) -> duckdb
                 f"{path} cannot be used as a store ({first_line(error)}); check the path and its "
                 "permissions, or choose another with --database"
             ) from None
+        if _inode(path) != before:  # it was replaced meanwhile
+            instance.detach(connection)
+            raise _LockedError
+        return connection
 
-    return _retry(attempt, path, wait)
+    connection = _retry(attempt, path, wait)
+    try:
+        yield connection
+    except (duckdb.FatalException, duckdb.InternalException):
+        discard(path, memory)
+        raise
+    finally:
+        instance.detach(connection)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -189,7 +188,7 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
     with (
         _private(),
         duckdb.connect(
-            target, config={"memory_limit": memory, "temp_directory": str(_spill(target))}
+            target, config={"memory_limit": memory, "temp_directory": str(spill(target))}
         ) as connection,
     ):
         migrate(connection)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -236,19 +236,19 @@ class DuckDBStore(SQLStore):
                 "ringserverstats ingest FILE..."
             )
         with locked_among_threads(self._path, write=write, lock_timeout=self.options.lock_timeout):
-            connection = self._open(self._path, write=write)
             try:
-                check(connection, self._path, write=write)
-                connection.execute("BEGIN")
-                yield DuckDBSession(connection)
-                connection.execute("ROLLBACK" if undo else "COMMIT")
+                with self._open(self._path, write=write) as connection:
+                    check(connection, self._path, write=write)
+                    connection.execute("BEGIN")
+                    yield DuckDBSession(connection)
+                    connection.execute("ROLLBACK" if undo else "COMMIT")
             except duckdb.Error as error:
                 undone = "; nothing of this step was stored" if write else ""
                 raise StoreError(f"{self._path}: {first_line(error)}{undone}") from None
-            finally:
-                connection.close()  # what is not committed is undone
 
-    def _open(self, path: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
+    def _open(
+        self, path: Path, *, write: bool
+    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_file(path, write=write, memory=self.options.memory, wait=self._wait)
 
     @property
