@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -52,15 +52,13 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def sample_logs(folder: Path, *, days: int, one_in: int = 1) -> Path:
-    """Logs as `make demo` reads them, of one in ``one_in`` of its clients."""
+def sample_logs(folder: Path, *, days: int) -> Path:
+    """Logs as `make demo` reads them."""
     script = Path(__file__).parents[1] / "examples" / "make_sample.py"
     spec = importlib.util.spec_from_file_location("make_sample", script)
     module = importlib.util.module_from_spec(spec)
     sys.modules["make_sample"] = module
     spec.loader.exec_module(module)
-    everyone = module.clients
-    module.clients = lambda rng: everyone(rng)[::one_in]
     module.write(folder, days=days)
     return folder
 
@@ -186,16 +184,26 @@ BOTH = (
 )
 
 
-def half_in_soak(count: int) -> list[object]:
-    """The turns that `of_turn` has: ``count``, and as many in `make soak`."""
-    later = (pytest.param(turn, marks=pytest.mark.soak) for turn in range(count, 2 * count))
-    return [*range(count), *later]
+def rest_in_soak(values: Iterable[object], *, keep: int = 1) -> list[object]:
+    """Parameters of which `make test` uses the first ``keep``, and `make soak` the others."""
+    first, others = (values := list(values))[:keep], values[keep:]
+    packed = (one if isinstance(one, tuple) else (one,) for one in others)
+    return [*first, *(pytest.param(*one, marks=pytest.mark.soak) for one in packed)]
+
+
+#: Turns of `make soak` for each turn of `make test`.
+_SOAK_TURNS = 4
+
+
+def turns(count: int) -> list[object]:
+    """The turns that `of_turn` has: ``count`` in `make test`, more in `make soak`."""
+    return rest_in_soak(range(count * (1 + _SOAK_TURNS)), keep=count)
 
 
 def of_turn(groups: list[tuple[str, ...]], turn: int, count: int) -> Iterator[tuple[str, ...]]:
     """Single groups in each of the first ``count`` turns, each of the others in one of all."""
     for number, by in enumerate(groups):
-        if turn < count if len(by) == 1 else number % (2 * count) == turn:
+        if turn < count if len(by) == 1 else number % (count * (1 + _SOAK_TURNS)) == turn:
             yield by
 
 

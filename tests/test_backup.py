@@ -14,7 +14,16 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import DATA, SECRET, CommandLine, assert_whole, dump, make_store, read_into
+from conftest import (
+    DATA,
+    SECRET,
+    CommandLine,
+    assert_whole,
+    dump,
+    make_store,
+    read_into,
+    rest_in_soak,
+)
 from model import START, block
 
 from ringserverstats.errors import BusyError, StoreError
@@ -68,7 +77,7 @@ def _entries(store: DuckDBStore) -> int:
     return store.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", rest_in_soak([1, 40]))
 def test_backups_under_load_restore_exactly(run: CommandLine, tmp_path: Path, times: int) -> None:
     """While logs are read, and killed now and then, each backup is whole and of one moment."""
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import DATA, dump, make_store, read_into
+from conftest import DATA, dump, make_store, read_into, rest_in_soak
 from model import ENTRY, START, block
 
 from ringserverstats.import_report import ImportReport
@@ -177,7 +177,7 @@ def test_compressed_log_is_the_same_log(store: DuckDBStore, log: Log, kind: str)
     assert (report.entries, report.known) == (0, plain.entries)
 
 
-@pytest.mark.parametrize("kind", COMPRESSIONS)
+@pytest.mark.parametrize("kind", rest_in_soak(COMPRESSIONS))
 def test_truncated_compressed_log_counts_what_can_be_read(
     store: DuckDBStore, log: Log, kind: str
 ) -> None:
@@ -263,11 +263,11 @@ def test_lines_too_long_on_both_sides_of_a_good_block(store: DuckDBStore, log: L
     assert report.entries == 1
 
 
-def test_half_a_million_starts_without_end_take_no_time(store: DuckDBStore, log: Log) -> None:
+def test_a_hundred_thousand_starts_without_end_take_no_time(store: DuckDBStore, log: Log) -> None:
     begin = time.process_time()
-    report = would_read(store, log("START CLIENT \n" * 500_000 + GOOD))
-    assert (report.entries, report.rejected) == (1, 500_000)
-    assert time.process_time() - begin < 60
+    report = would_read(store, log("START CLIENT \n" * 100_000 + GOOD))
+    assert (report.entries, report.rejected) == (1, 100_000)
+    assert time.process_time() - begin < 30
 
 
 @pytest.mark.parametrize("neighbour", ["", "{}\n"])
@@ -310,10 +310,10 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
 def test_very_many_names_need_little_memory(tmp_path: Path, log: Log) -> None:
     store = make_store(tmp_path / "store.duckdb", memory="100MB")
     blocks = []
-    for number in range(4):
+    for number in range(2):
         names = (f"XX_{number}A{n:05d}__HHZ/MSEED" for n in range(100_000))
         blocks.append(block(transfers=tuple((name, 1, 1) for name in names)))
-    assert read_into(store, log("".join(blocks))).transfers == 400_000
+    assert read_into(store, log("".join(blocks))).transfers == 200_000
 
 
 def test_what_cannot_be_opened_in_a_folder_is_told_and_the_rest_counts(

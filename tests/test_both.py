@@ -13,13 +13,13 @@ from conftest import (
     REGISTRY,
     assert_whole,
     dump,
-    half_in_soak,
     held_open,
     make_postgresql,
     make_store,
     of_turn,
     read_into,
     sample_logs,
+    turns,
 )
 from servers import Server
 
@@ -92,7 +92,7 @@ def stores(
 ) -> Iterator[tuple[Store, Store]]:
     """The same sample in both, with logs that real servers wrote and some that are damaged."""
     folder = tmp_path_factory.mktemp("both")
-    logs = sample_logs(folder / "logs", days=3, one_in=3)
+    logs = sample_logs(folder / "logs", days=3)
     duck = make_store(folder / "store.duckdb", memory="1GB")
     geoip = GeoIP(CITY, ASN, precision=5)
     read_into(duck, logs, DATA, geoip=geoip, rules=RULES)
@@ -116,7 +116,7 @@ def test_the_same_tables(stores: tuple[Store, Store]) -> None:
     assert_whole(postgresql)
 
 
-@pytest.mark.parametrize("turn", half_in_soak(len(SPANS)))
+@pytest.mark.parametrize("turn", turns(len(SPANS)))
 def test_every_pair_of_groups(stores: tuple[Store, Store], turn: int) -> None:
     """Every group in all spans, each pair in one of them."""
     span = SPANS[turn % len(SPANS)]

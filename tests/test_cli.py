@@ -515,11 +515,10 @@ def test_what_users_do(run: CommandLine, command: tuple[object, ...], code: int,
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.parametrize("command", [("stats",), ("stats", "--format", "csv"), ("info",)])
-def test_answer_that_cannot_be_written(run: CommandLine, command: tuple[str, ...]) -> None:
+def test_answer_that_cannot_be_written(run: CommandLine) -> None:
     run(TXLOG)
     with open("/dev/full", "w") as full:
-        answer = run.process(*command, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        answer = run.process("stats", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert answer.returncode == 2
     assert "No space left" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -19,6 +19,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    rest_in_soak,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -407,7 +408,7 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(EMBARGOES)))
+@pytest.mark.parametrize("number", rest_in_soak(range(len(EMBARGOES)), keep=2))
 def test_no_answer_depends_on_networks_under_embargo(
     store: Store, tmp_path: Path, number: int
 ) -> None:

@@ -23,6 +23,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    rest_in_soak,
 )
 from model import START, block
 from servers import Server
@@ -188,7 +189,7 @@ def assert_exact(run: CommandLine, log: Path, expected: Totals) -> None:
     assert_whole(run.store)
 
 
-@pytest.mark.parametrize("mode", ["immediate", "fast"])
+@pytest.mark.parametrize("mode", rest_in_soak(["immediate", "fast"]))
 def test_server_is_stopped(tmp_path: Path, long_log: Path, expected: Totals, mode: str) -> None:
     server = Server()
     with own_server(server) as uri:
@@ -205,11 +206,13 @@ def test_server_is_stopped(tmp_path: Path, long_log: Path, expected: Totals, mod
 
 @pytest.mark.parametrize(
     ("ends", "within"),
-    [
-        ("pg_terminate_backend", "state <> 'idle'"),
-        ("pg_terminate_backend", "query LIKE 'COPY %' AND state = 'active'"),
-        ("pg_cancel_backend", "state = 'active'"),
-    ],
+    rest_in_soak(
+        [
+            ("pg_terminate_backend", "query LIKE 'COPY %' AND state = 'active'"),
+            ("pg_terminate_backend", "state <> 'idle'"),
+            ("pg_cancel_backend", "state = 'active'"),
+        ]
+    ),
 )
 def test_connection_is_cut(
     database: str, tmp_path: Path, long_log: Path, expected: Totals, ends: str, within: str
@@ -310,12 +313,14 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
 
 @pytest.mark.parametrize(
     "lock",
-    [
-        f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})",
-        "LOCK TABLE entry_ledger",
-        "LOCK TABLE by_month_packed",
-        "LOCK TABLE store",
-    ],
+    rest_in_soak(
+        [
+            "LOCK TABLE by_month_packed",
+            f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})",
+            "LOCK TABLE entry_ledger",
+            "LOCK TABLE store",
+        ]
+    ),
 )
 def test_another_has_locked(
     database: str, tmp_path: Path, long_log: Path, expected: Totals, lock: str
@@ -381,7 +386,7 @@ def steps(logs: list[Path]) -> list[list[object]]:
     ]
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", rest_in_soak([1, 50]))
 def test_killed_while_logs_are_read_and_corrected(
     database: str, tmp_path: Path, logs: list[Path], times: int
 ) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import DATA
+from conftest import DATA, rest_in_soak
 
 from ringserverstats.logs.batch import Batch
 from ringserverstats.logs.entries import ParseOptions
@@ -71,7 +71,7 @@ def _check(data: bytes) -> Counter[str]:
     return totals
 
 
-@pytest.mark.parametrize("times", [1500, pytest.param(60_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", rest_in_soak([500, 60_000]))
 def test_mutated_logs(times: int) -> None:
     rng = random.Random(times)
     totals = Counter[str]()

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from conftest import CITY, DATA, REGISTRY, make_postgresql, read_into, sample_logs
+from conftest import CITY, DATA, REGISTRY, make_postgresql, read_into, rest_in_soak, sample_logs
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from influx import Influxd
 from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
@@ -62,7 +62,7 @@ class Filled:
         self.uri, self.timescaledb = uri, timescaledb
         self.store: Store = make_postgresql(uri, folder)
         self.store.migrate()
-        logs = sample_logs(folder / "logs", days=20, one_in=4)
+        logs = sample_logs(folder / "logs", days=20)
         rules = folder / "clients.toml"
         rules.write_text(RULES)
         for name in ("node-a", "node-b", "node-c"):
@@ -428,7 +428,7 @@ def test_influxdb_answers_each_panel(plain: Filled, influxd: Influxd, name: str)
     assert numbers
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", rest_in_soak(CHOICES, keep=3))
 def test_influxdb_has_the_totals_of_stats(plain: Filled, influxd: Influxd, choice: str) -> None:
     chosen = {"direction": ["TX"], **CHOICES[choice]}
     whole = plain.wanted(**CHOICES[choice])[0]["bytes"]

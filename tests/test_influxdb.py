@@ -23,6 +23,7 @@ from conftest import (
     execute,
     held_open,
     read_into,
+    rest_in_soak,
     wait_for,
 )
 from hypothesis import given, settings
@@ -234,6 +235,7 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
     assert there(influxd, db) == whole
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, db: str) -> None:
     """Of days of which the store has nothing, and from the sums over longer times."""
@@ -359,7 +361,7 @@ def _sending(run: CommandLine) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.of_duckdb
-@pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("times", rest_in_soak([1, 30]))
 def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: int) -> None:
     server = Influxd()  # its own, as it is killed
     rng = random.Random(times)
@@ -489,6 +491,7 @@ def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: 
     assert not any(row["network"] == "G" for row in rows)
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_what_failed_is_summed_up_later(run: CommandLine, influxd: Influxd, db: str) -> None:
     assert run("migrate").returncode == 0

@@ -281,12 +281,9 @@ def test_live_statistics_are_refreshed(open_page: Callable[..., Page]) -> None:
 
 DASHBOARD = f"/?from={FIRST}&to={LAST}"
 VIEWS = [
-    *((DASHBOARD, width, scheme) for width in (1280, 360) for scheme in ("light", "dark")),
-    *(
-        (path, width, scheme)
-        for path in ("/docs", "/sign-in", "/tables/stations", "/nothing")
-        for width, scheme in ((1280, "light"), (360, "dark"))
-    ),
+    (path, width, scheme)
+    for width, scheme in ((1280, "light"), (360, "dark"))
+    for path in (DASHBOARD, "/docs", "/sign-in", "/tables/stations", "/nothing")
 ]
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DATA, SECRET, CommandLine, dump
+from conftest import DATA, SECRET, CommandLine, dump, rest_in_soak
 
 from ringserverstats.cli import _COMMANDS
 
@@ -55,7 +55,14 @@ def test_each_command_is_here() -> None:
     assert {words[0] for words in COMMANDS} >= set(_COMMANDS) - served
 
 
-def test_each_command_says_and_does_the_same_as_a_process(tmp_path: Path) -> None:
+#: Of `COMMANDS`, those that read standard input, write files, answer, and fail.
+SOME = ("ingest", "stats", "forget", "backup", "inges")
+
+
+@pytest.mark.parametrize("commands", rest_in_soak([SOME, None]))
+def test_each_command_says_and_does_the_same_as_a_process(
+    tmp_path: Path, commands: tuple[str, ...] | None
+) -> None:
     here, away = (
         CommandLine(tmp_path / name, {"RINGSERVERSTATS_SECRET": SECRET.hex()})
         for name in ("here", "away")
@@ -63,6 +70,8 @@ def test_each_command_says_and_does_the_same_as_a_process(tmp_path: Path) -> Non
     for one in (here, away):
         one.folder.mkdir()
     for words in COMMANDS:
+        if commands and words[0] not in commands:
+            continue
         given = {"input": f"{ADDRESS}\n"} if words[-1] == "-" else {}
         told = []
         for one, run in ((here, here), (away, away.process)):

@@ -31,8 +31,8 @@ RUNNERS = {
 }
 POSTING = {
     "curl": ("curl", "-sS", "--data-binary", "@{log}", "{url}"),
-    "curl, chunked": ("curl", "-sS", "-T", "-", "-X", "POST", "{url}"),
-    "curl, upload": ("curl", "-sS", "-T", "{log}", "{place}/?server=a"),
+    "curl-chunked": ("curl", "-sS", "-T", "-", "-X", "POST", "{url}"),
+    "curl-upload": ("curl", "-sS", "-T", "{log}", "{url}"),
     "wget": ("wget", "-q", "-O", "-", "--post-file", "{log}", "{url}"),
     "http": (str(BIN / "http"), "--ignore-netrc", "--body", "{url}"),
 }
@@ -69,20 +69,21 @@ def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runne
     assert "Traceback" not in log
 
 
-@pytest.mark.parametrize("program", POSTING)
-def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path, program: str) -> None:
-    assert shutil.which(POSTING[program][0])
+def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path) -> None:
     with served(running, folder=tmp_path) as url:
-        target = f"{url}/?server=a&name={LOG.name}"
-        words = [word.format(log=LOG, url=target, place=url) for word in POSTING[program]]
-        for expected in (4, 0):
-            with open(LOG, "rb") as file:
-                output = subprocess.run(
-                    words, stdin=file, capture_output=True, timeout=60, check=True
-                ).stdout
-            assert json.loads(output)["entries"] == expected
+        for server, program in POSTING.items():
+            assert shutil.which(program[0])
+            target = f"{url}/?server={server}&name={LOG.name}"
+            words = [word.format(log=LOG, url=target) for word in program]
+            for expected in (4, 0):
+                with open(LOG, "rb") as file:
+                    output = subprocess.run(
+                        words, stdin=file, capture_output=True, timeout=LONG, check=True
+                    ).stdout
+                assert json.loads(output)["entries"] == expected, program
     assert_whole(running.store)
-    assert running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() == 4
+    counted = running.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py()
+    assert counted == 4 * len(POSTING)
 
 
 def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
 
 
 def test_strange_requests_find_nothing_that_fails(running: CommandLine, tmp_path: Path) -> None:
-    assert _fuzz(running, tmp_path, examples=20) >= 400
+    assert _fuzz(running, tmp_path, examples=4) >= 150
 
 
 def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:

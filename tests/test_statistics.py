@@ -11,7 +11,6 @@ import pytest
 from conftest import (
     REGISTRY,
     execute,
-    half_in_soak,
     held_open,
     make_store,
     network_period,
@@ -19,6 +18,7 @@ from conftest import (
     read_into,
     sample_logs,
     totals,
+    turns,
 )
 
 from ringserverstats.errors import UsageError
@@ -53,7 +53,7 @@ UPDATE client_profile SET class = ['external', 'mirror', 'feeder'][abs(client_pr
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBStore]:
     folder = tmp_path_factory.mktemp("sample")
-    logs = sample_logs(folder / "logs", days=33, one_in=3)
+    logs = sample_logs(folder / "logs", days=33)
     for day in range(4, 28):  # outside of all queried periods
         for path in logs.glob(f"*/*log-202609{day:02d}T*"):
             path.unlink()
@@ -176,7 +176,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("turn", half_in_soak(len(PERIODS)))
+@pytest.mark.parametrize("turn", turns(len(PERIODS)))
 def test_every_pair_of_groups(sample: DuckDBStore, facts: pa.Table, turn: int) -> None:
     """Every dimension in all periods, each pair in one of them."""
     first, last = PERIODS[turn % len(PERIODS)]
