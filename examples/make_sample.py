@@ -1,9 +1,9 @@
 """Write 61 days of usage logs as three ringservers of a small observatory would.
 
-``node-a`` is a v4 server that writes text once a day, ``node-b`` one that writes JSON Lines every
-hour, ``node-c`` an old release that is still there. Some 100 clients all over the world read from
-them: a few take nearly everything, most a handful of stations, and people more on working days. As
-in life, some logs are lost: a day of one server, hours of another, the end of a block.
+``node-a`` is a v4 server that writes text once a day, ``node-b`` one that writes JSON Lines, first
+once a day and then every hour, ``node-c`` an old release. About 100 clients all over the world read
+from them: a few take nearly everything, most a handful of stations, and people more on working
+days. As in life, some logs are lost: a day of one server, hours of another, the end of a block.
 The same seed gives the same bytes.
 """
 
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 FIRST_DAY = datetime(2026, 9, 1)
 DAYS = 61
+HOURLY_FROM = 47  # the day from which node-b writes a log every hour
 ZONE = ZoneInfo("Europe/Paris")
 SEED = 20260901
 
@@ -119,18 +120,21 @@ def _address(prefix: str, number: int, rng: random.Random) -> str:
     return f"{prefix}.{rng.randrange(1, 250)}.{number + 1}"
 
 
-def write(folder: Path, *, days: int = DAYS, seed: int = SEED) -> int:
+def write(
+    folder: Path, *, days: int = DAYS, seed: int = SEED, hourly_from: int = HOURLY_FROM
+) -> int:
     """Write the logs into ``folder``; return the number of transfers."""
     rng = random.Random(seed)
     everyone = clients(rng)
     transfers = 0
-    for server, hours in (("node-a", 24), ("node-b", 1), ("node-c", 24)):
+    for server in ("node-a", "node-b", "node-c"):
         target = folder / server
         target.mkdir(parents=True, exist_ok=True)
         own = [client for client in everyone if client.server == server]
         connected = {client: _utc(FIRST_DAY) - timedelta(hours=7) for client in own}
         for day in range(days):
             today = FIRST_DAY + timedelta(days=day)
+            hours = 1 if server == "node-b" and day >= hourly_from else 24
             plan = _present(own, day, today, rng)
             for hour in range(0, 24, hours):
                 start = today + timedelta(hours=hour)
