@@ -53,13 +53,13 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def sample_logs(folder: Path, *, days: int) -> Path:
-    """Logs as `make demo` reads them, those of node-b by the hour."""
+    """Logs as `make demo` reads them, those of node-b by the hour at the end."""
     script = Path(__file__).parents[1] / "examples" / "make_sample.py"
     spec = importlib.util.spec_from_file_location("make_sample", script)
     module = importlib.util.module_from_spec(spec)
     sys.modules["make_sample"] = module
     spec.loader.exec_module(module)
-    module.write(folder, days=days, hourly_from=0)
+    module.write(folder, days=days, hourly_from=days - 4)
     return folder
 
 

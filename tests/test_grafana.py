@@ -126,7 +126,7 @@ def plain(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return Filled(server.make("filled"), tmp_path_factory.mktemp("plain"), timescaledb=False)
 
 
-@pytest.fixture(params=["plain", "timescale"])
+@pytest.fixture(params=rest_in_soak(["plain", "timescale"]))
 def filled(request: pytest.FixtureRequest) -> Filled:
     return request.getfixturevalue(request.param)
 

@@ -142,6 +142,7 @@ def test_late_and_repeated_logs_compression_and_corrections(
     assert_whole(store)
 
 
+@pytest.mark.soak
 def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: Path) -> None:
     uri = timescale.make("later")
     plain = make_postgresql(uri, tmp_path, timescaledb="no")
@@ -188,6 +189,7 @@ def test_a_hypertable_of_before_is_upgraded(timescale: Server, tmp_path: Path) -
     assert_same(schema_of_database(store._info), schema_of_database(new._info))
 
 
+@pytest.mark.soak
 def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
     """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
     kept = another(store, transfer_retention_days=100)
@@ -226,6 +228,7 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
         kept.delete("default", days[0], days[0], try_only=False)
 
 
+@pytest.mark.soak
 def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) -> None:
     first = _today().replace(day=1) - timedelta(days=200)
     days = [first + timedelta(days=20 * number) for number in range(10)]
@@ -254,6 +257,7 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
     assert audit(store, store.open(create=False).keys) == []
 
 
+@pytest.mark.soak
 def test_what_no_owner_has_refreshed_is_in_the_aggregates_after_a_prune(
     store: PostgreSQLStore, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +270,7 @@ def test_what_no_owner_has_refreshed_is_in_the_aggregates_after_a_prune(
     assert_agree(store)
 
 
+@pytest.mark.soak
 def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine) -> None:
     run.environment |= {
         "RINGSERVERSTATS_SECRET": SECRET.hex(),
@@ -283,6 +288,7 @@ def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine
     assert run("info").returncode == 2
 
 
+@pytest.mark.soak
 def test_a_writer_alone_stores_and_the_aggregates_follow(timescale: Server, tmp_path: Path) -> None:
     names = ("ringserverstats_writer", "ringserverstats_reader")
     timescale.execute(*(f"CREATE ROLE {name} LOGIN" for name in names))
@@ -302,6 +308,7 @@ def test_a_writer_alone_stores_and_the_aggregates_follow(timescale: Server, tmp_
     assert run_sql(reader, "SELECT count(*) > 0 FROM transfers_by_month") == [(True,)]
 
 
+@pytest.mark.soak
 def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     timescale: Server, tmp_path: Path
 ) -> None:
@@ -326,6 +333,7 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
     assert sum(row["entries"] for row in after) > sum(row["entries"] for row in before)
 
 
+@pytest.mark.soak
 def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, log: Log) -> None:
     days = [_today() - timedelta(days=age) for age in (300, 1)]
     read_into(store, *(log(dated(day), f"log-{day}") for day in days))
