@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 FIRST_DAY = datetime(2026, 9, 1)
 DAYS = 61
-HOURLY_FROM = 47  # the day from which node-b writes a log every hour
+HOURLY_FROM = 55  # the day from which node-b writes a log every hour
 ZONE = ZoneInfo("Europe/Paris")
 SEED = 20260901
 
@@ -153,7 +153,7 @@ def write(
 def _lose(folder: Path) -> None:
     """What the observatory no longer has."""
     gone = ["node-c/node-c-?xlog-20261011T*"]
-    gone += [f"node-b/node-b-txlog-20261021T{hour}*" for hour in range(13, 18)]
+    gone += [f"node-b/node-b-txlog-20261028T{hour}*" for hour in range(13, 18)]
     for pattern in gone:
         for path in folder.glob(pattern):
             path.unlink()

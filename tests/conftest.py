@@ -195,9 +195,9 @@ def rest_in_soak(values: Iterable[object], *, keep: int = 1) -> list[object]:
 _SOAK_TURNS = 4
 
 
-def turns(count: int) -> list[object]:
-    """The turns that `of_turn` has: ``count`` in `make test`, more in `make soak`."""
-    return rest_in_soak(range(count * (1 + _SOAK_TURNS)), keep=count)
+def turns(count: int, *, keep: int | None = None) -> list[object]:
+    """The turns that `of_turn` has: ``keep`` (or ``count``) in `make test`, the others in soak."""
+    return rest_in_soak(range(count * (1 + _SOAK_TURNS)), keep=keep or count)
 
 
 def of_turn(groups: list[tuple[str, ...]], turn: int, count: int) -> Iterator[tuple[str, ...]]:

@@ -127,6 +127,7 @@ def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: s
     assert "InfluxDB" not in run("ingest", DATA).stderr  # nothing changed
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_a_log_that_grows_overwrites_its_points(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
@@ -145,6 +146,7 @@ def _read_hour(run: CommandLine, hour: int) -> None:
     assert run("ingest", log).returncode == 0
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_each_hour_has_its_points(run: CommandLine, influxd: Influxd, db: str) -> None:
     run("server", "add", "default", "--timezone", "UTC")
@@ -204,6 +206,7 @@ def test_what_is_only_tried_changes_nothing(run: CommandLine, influxd: Influxd, 
     assert there(influxd, db) == before
 
 
+@pytest.mark.soak
 def test_days_of_before_go_there_by_export(run: CommandLine, influxd: Influxd, db: str) -> None:
     url = run.environment.pop("INFLUX_URL")
     assert run("ingest", DATA).returncode == 0

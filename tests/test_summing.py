@@ -96,7 +96,7 @@ def rows_of(rollup: Rollup, rows: RollupRows) -> list[tuple[Row, tuple[int, ...]
 
 
 @given(batch=batches(), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_sums_are_those_that_a_count_finds(
     batch: tuple[pa.Table, pa.Table, pa.Table], data: st.DataObject
 ) -> None:
@@ -110,7 +110,7 @@ def test_sums_are_those_that_a_count_finds(
 
 
 @given(batch=batches(), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_new_ones_and_others_are_all(
     batch: tuple[pa.Table, pa.Table, pa.Table], data: st.DataObject
 ) -> None:
@@ -132,7 +132,7 @@ def test_new_ones_and_others_are_all(
 
 
 @given(batch=batches())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_lists_hold_all_rows_in_order(batch: tuple[pa.Table, pa.Table, pa.Table]) -> None:
     """Each place has 64 bits; the same stations make the same list."""
     fresh = NewEntries(*batch)
