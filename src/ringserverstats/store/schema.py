@@ -28,11 +28,10 @@ class Migration:
 
 @cache
 def migrations() -> list[Migration]:
-    """Return all migrations in order, of which the first one is for yoyo alone."""
-    paths = sorted(FOLDER.glob("*.sql"))
+    """Return all migrations in order. The first one creates the tables where yoyo applies it."""
     return [
         Migration(int(path.stem.removeprefix(PREFIX)[:4]), path.stem, path.read_text("utf-8"))
-        for path in paths
+        for path in sorted(FOLDER.glob(f"{PREFIX}*"))
     ]
 
 
@@ -47,7 +46,7 @@ def next_script(engine: str, version: int) -> tuple[str, list[Migration]] | None
         The SQL, and the migrations that are applied with it.
     """
     if not version:
-        return _for_engine(engine, _new_schema(engine)), migrations()
+        return new_schema(engine), migrations()
     pending = (migration for migration in migrations() if migration.number > version)
     return next(((_for_engine(engine, one.sql), [one]) for one in pending), None)
 
@@ -66,7 +65,8 @@ def check_version(engine: str, version: int, label: str) -> None:
         )
 
 
-def _new_schema(engine: str) -> str:
+def new_schema(engine: str) -> str:
+    """Return the SQL that creates the tables of a new store."""
     text = (FOLDER.parent / "schema.sql").read_text("utf-8")
     partitioned = (f"'{table.stored}'" for table in TABLES.values() if table.is_partitioned)
     fields = {
@@ -76,7 +76,7 @@ def _new_schema(engine: str) -> str:
     }
     for field, value in fields.items():
         text = text.replace(field, value)
-    return text
+    return _for_engine(engine, text)
 
 
 def _for_engine(engine: str, sql: str) -> str:

@@ -2,6 +2,9 @@
 -- depends: ringserverstats-0001-tables
 
 --postgresql
+-- Where yoyo applied the migration before to an empty database, the names are these already.
+DO $names$ BEGIN IF to_regclass('entry_ledger') IS NULL THEN EXECUTE $sql$
+
 DO $do$ BEGIN
     IF to_regclass('to_sum_up') IS NULL OR to_regtype('stream_origin') IS NULL THEN
         RAISE EXCEPTION 'the schema is too old to be upgraded; use an earlier version of ringserverstats first';
@@ -176,3 +179,6 @@ WHERE complete AND minutes = 1440 AND first_day = last_day;
 --duckdb CREATE MACRO stream_profiles_by_month(first_day, last_day) AS TABLE
 --duckdb     SELECT server, direction, protocol, client_profile, stream
 --duckdb       FROM by_month WHERE month BETWEEN first_day AND last_day;
+--postgresql
+$sql$; END IF; END $names$;
+--end
