@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -361,6 +362,33 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     assert [row["bytes-per-day"] for row in only] == [None, 30]
     query = Query(dimensions=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
     assert totals(gappy, query) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded
+
+
+def test_means_over_both_directions_add_up(store: Store, log: Log) -> None:
+    for direction, number, size in (("tx", 1, 100), ("tx", 2, 300), ("rx", 1, 50)):
+        day = f"2026-06-{number:02d}"
+        text = block(
+            log_time=at(5, day),
+            transfers=(("FR_CIEL_00_HHZ/MSEED", size, 1),),
+            direction=direction.upper(),
+        )
+        name = f"{direction}log-202606{number:02d}T0000-202606{number + 1:02d}T0000"
+        read_into(store, log(text, name))
+    query = Query(filters={"direction": ("TX", "RX")}, measures=("bytes-per-day",))
+    assert run_query(store, query).to_pylist() == [{"bytes-per-day": 200 + 50}]
+
+
+def test_a_day_on_which_all_was_rejected_is_incomplete(store: Store, log: Log) -> None:
+    read_into(store, log(block(log_time=at(5)).replace("bytes: 1536", "bytes: 1"), f"txlog-{DAY}"))
+    assert states(store) == {"2026-06-30": "incomplete"}
+
+
+def test_the_last_day_of_a_whole_month_counts_once(store: Store, log: Log) -> None:
+    read_into(store, log(block(log_time=at(5))))
+    for dimension in ("stream", "station"):
+        query = Query(dimensions=(dimension,), measures=("bytes", "clients"))
+        period = replace(query, first=date(2026, 5, 20), last=date(2026, 7, 10))
+        assert run_query(store, period).to_pylist() == run_query(store, query).to_pylist()
 
 
 @pytest.mark.usefixtures("gappy")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import (
     DATA,
@@ -29,6 +30,7 @@ from model import START, block
 
 from ringserverstats import ingest as pipeline
 from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.logs.duplicates import WINDOW, Duplicates
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.session import DuckDBSession
 from ringserverstats.store.postgresql.session import PostgreSQLSession
@@ -64,6 +66,19 @@ def test_duplicates_apart_from_each_other_count_both(store: Store, log: Log) -> 
     path = log(block() + block(agent="other") + block())
     assert read_into(store, path).entries == 3
     assert read_into(store, path).known == 3
+
+
+def test_a_log_that_stands_twice_counts_once_however_it_is_split() -> None:
+    """An entry of the second copy is new only to what was logged within the window before it."""
+    times = [0, WINDOW * 5 // 2, WINDOW * 3]
+    duplicates = Duplicates(b"key")
+
+    def ids(rows: list[int]) -> list[bytes]:
+        digest = np.array([bytes([row] * 16) for row in rows], "V16")
+        return [one.tobytes() for one in duplicates.ids(digest, np.array(times)[rows])]
+
+    first = ids([0, 1, 2])
+    assert [ids([row]) for row in (0, 1, 2)] == [[one] for one in first]
 
 
 def test_a_log_that_stands_twice_in_one_input_counts_once(store: Store, log: Log) -> None:

@@ -420,6 +420,19 @@ def test_reading_may_need_a_token(sample: Store) -> None:
     assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
 
 
+def test_a_token_that_posts_logs_does_not_read(sample: Store) -> None:
+    token = bearer(add_token(sample, "feeder", ingest=True))
+    private = client_of(settings_of(sample, read_access="token"))
+    refused = private.get("/api/v1/stats", headers=token)
+    assert refused.status_code == 403
+    assert "can post logs but not read" in refused.text
+    public = client_of(settings_of(sample))
+    assert public.get("/api/v1/stats", headers=token).status_code == 200
+    assert (
+        public.get("/api/v1/stats?by=client", headers=token).status_code == 400
+    )  # unknown to the public
+
+
 def test_metrics_contain_pending_days_of_influxdb(store: Store, database: str) -> None:
     read_into(store, LOG, server="a")
     uri = {"uri": database} if not hasattr(store, "_path") else {}
