@@ -22,7 +22,6 @@ from conftest import (
     dump,
     make_store,
     read_into,
-    rest_in_soak,
 )
 from model import START, block
 
@@ -77,7 +76,8 @@ def _entries(store: DuckDBStore) -> int:
     return store.ask("SELECT count(*) AS n FROM entry_ledger", [])["n"][0].as_py()
 
 
-@pytest.mark.parametrize("times", rest_in_soak([1, 40]))
+@pytest.mark.soak
+@pytest.mark.parametrize("times", [40])
 def test_backups_under_load_restore_exactly(run: CommandLine, tmp_path: Path, times: int) -> None:
     """While logs are read, and killed now and then, each backup is whole and of one moment."""
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()

@@ -307,6 +307,7 @@ def test_largest_numbers_are_counted_and_stop_nothing(store: DuckDBStore, log: L
     assert summary(store).servers[0].bytes_sent == 3 * (2**63 - 1) + 1536
 
 
+@pytest.mark.soak
 def test_very_many_names_need_little_memory(tmp_path: Path, log: Log) -> None:
     store = make_store(tmp_path / "store.duckdb", memory="100MB")
     blocks = []

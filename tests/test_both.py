@@ -176,6 +176,7 @@ def test_verify(stores: tuple[Store, Store]) -> None:
     assert one.days == other.days
 
 
+@pytest.mark.soak
 def test_a_copy_of_the_sample(stores: tuple[Store, Store], tmp_path: Path) -> None:
     back = make_store(tmp_path / "back.duckdb")
     copy(stores[1], back)

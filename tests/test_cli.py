@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -328,9 +329,11 @@ def test_the_new_name_of_a_setting_takes_precedence(
 
 def test_the_command_line_and_the_service_warn_of_an_old_name_once(run: CommandLine) -> None:
     run.environment["RINGSERVERSTATS_WAIT"] = "7"
+    run.environment["RINGSERVERSTATS_"] = "8"  # no old name
     warning = "RINGSERVERSTATS_WAIT is deprecated; use RINGSERVERSTATS_LOCK_TIMEOUT"
     done = run.process("stats")
     assert done.stderr.count(f"Warning: {warning}\n") == done.stderr.count(warning) == 1
+    assert done.stderr.count("deprecated") == 1
     code = "from ringserverstats import web; web.app; web._create_app.cache_clear(); web.app"
     done = subprocess.run(
         [sys.executable, "-c", code], env=run.environment, capture_output=True, text=True
@@ -522,6 +525,18 @@ def test_answer_that_cannot_be_written(run: CommandLine) -> None:
     assert answer.returncode == 2
     assert "No space left" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_what_is_committed_counts_though_the_file_cannot_grow(run: CommandLine) -> None:
+    run(TXLOG)
+    size = run.store.size()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    done = run.process("token", "add", "one", preexec_fn=limit)
+    assert done.returncode == 0, done.stderr
+    assert "one" in run("token", "list").stdout
 
 
 def test_a_word_in_the_path_is_no_lock(run: CommandLine, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
-    rest_in_soak,
 )
 from model import START, block
 from servers import Server
@@ -141,7 +140,8 @@ def test_there_and_back(source: DuckDBStore, database: str, tmp_path: Path) -> N
         assert read_into(another(store), DATA / "v4.5.3-prefix").entries == 0
 
 
-@pytest.mark.parametrize(("one", "piece"), rest_in_soak([(2**63 - 1, 1), (2**62, 300_000)]))
+@pytest.mark.soak
+@pytest.mark.parametrize(("one", "piece"), [(2**63 - 1, 1), (2**62, 300_000)])
 def test_sums_over_64_bits(
     database: str,
     tmp_path: Path,
@@ -197,6 +197,7 @@ def test_a_secret_in_a_file_is_found_by_the_copy(database: str, tmp_path: Path, 
     assert read_into(another(target), log(block())).known == 1
 
 
+@pytest.mark.soak
 def test_a_copy_that_was_stopped_goes_on(
     source: DuckDBStore, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +305,7 @@ def test_a_rejected_entry_that_was_resolved_since_is_resolved_in_the_copy(
     assert dump(target)["reject"] == [] or told  # never silently another
 
 
+@pytest.mark.soak
 def test_kills(run: CommandLine, source: DuckDBStore, database: str, log: Log) -> None:
     """Two processes are killed somewhere in the middle; the third one ends it."""
     read_into(source, log(days_of_logs(40), "two-months"), server="long")
@@ -424,6 +426,7 @@ def test_commands(run: CommandLine, database: str, tmp_path: Path) -> None:
     assert different.stdout.count(": no differences") == 2
 
 
+@pytest.mark.soak
 def test_a_copy_that_is_damaged_is_told(run: CommandLine, database: str, tmp_path: Path) -> None:
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     run(DATA / "v4.5.3-midnight-paris")

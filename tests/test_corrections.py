@@ -253,13 +253,14 @@ def test_registered_paths_are_read_without_naming_them(run: CommandLine, tmp_pat
     assert "*txlog*" in listed
 
 
-@pytest.mark.parametrize("what", ["merge", "delete"])
+@pytest.mark.parametrize("what", rest_in_soak(["delete", "merge"]))
 def test_a_correction_while_logs_are_read_ends_the_reading(
     store: Store, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     _correct_while_logs_are_read(store, week, tmp_path, monkeypatch, what)
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_a_restore_while_logs_are_read_ends_the_reading(
     store: Store, week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -378,9 +378,11 @@ def test_means_over_both_directions_add_up(store: Store, log: Log) -> None:
     assert run_query(store, query).to_pylist() == [{"bytes-per-day": 200 + 50}]
 
 
-def test_a_day_on_which_all_was_rejected_is_incomplete(store: Store, log: Log) -> None:
+def test_a_day_on_which_all_was_rejected_is_not_empty(store: Store, log: Log) -> None:
     read_into(store, log(block(log_time=at(5)).replace("bytes: 1536", "bytes: 1"), f"txlog-{DAY}"))
     assert states(store) == {"2026-06-30": "incomplete"}
+    read_into(store, log("", f"txlog-{DAY}.1"))
+    assert states(store) == {"2026-06-30": "complete"}
 
 
 def test_the_last_day_of_a_whole_month_counts_once(store: Store, log: Log) -> None:

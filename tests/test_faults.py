@@ -189,7 +189,8 @@ def assert_exact(run: CommandLine, log: Path, expected: Totals) -> None:
     assert_whole(run.store)
 
 
-@pytest.mark.parametrize("mode", rest_in_soak(["immediate", "fast"]))
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
 def test_server_is_stopped(tmp_path: Path, long_log: Path, expected: Totals, mode: str) -> None:
     server = Server()
     with own_server(server) as uri:
@@ -386,7 +387,8 @@ def steps(logs: list[Path]) -> list[list[object]]:
     ]
 
 
-@pytest.mark.parametrize("times", rest_in_soak([1, 50]))
+@pytest.mark.soak
+@pytest.mark.parametrize("times", [50])
 def test_killed_while_logs_are_read_and_corrected(
     database: str, tmp_path: Path, logs: list[Path], times: int
 ) -> None:
@@ -417,6 +419,7 @@ def test_killed_while_logs_are_read_and_corrected(
     print(f"{killed} kills, {within} with something committed, {rounds} rounds: exact")
 
 
+@pytest.mark.soak
 def test_deadlock_is_tried_again(
     database: str, tmp_path: Path, long_log: Path, expected: Totals
 ) -> None:
@@ -439,6 +442,7 @@ def test_deadlock_is_tried_again(
     assert_whole(run.store)
 
 
+@pytest.mark.soak
 def test_question_ends_when_patience_does(
     database: str, tmp_path: Path, logs: list[Path], long_log: Path, expected: Totals
 ) -> None:

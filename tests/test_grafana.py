@@ -246,6 +246,7 @@ def test_totals_are_those_of_stats(plain: Filled, choice: str) -> None:
     _same_totals(plain, choice)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("choice", ["all", "much"])
 def test_totals_with_timescaledb(timescale: Filled, choice: str) -> None:
     _same_totals(timescale, choice)
@@ -358,6 +359,7 @@ def _alarms(store: Store, name: str) -> dict[str, float | None]:
         return dict(connection.execute(getattr(sql, name).encode()).fetchall())
 
 
+@pytest.mark.soak
 def test_alarms_tell_what_is_wrong(database: str, tmp_path: Path) -> None:
     store = make_postgresql(database, tmp_path)
     today = date.today()
@@ -428,7 +430,8 @@ def test_influxdb_answers_each_panel(plain: Filled, influxd: Influxd, name: str)
     assert numbers
 
 
-@pytest.mark.parametrize("choice", rest_in_soak(CHOICES, keep=3))
+@pytest.mark.soak
+@pytest.mark.parametrize("choice", CHOICES)
 def test_influxdb_has_the_totals_of_stats(plain: Filled, influxd: Influxd, choice: str) -> None:
     chosen = {"direction": ["TX"], **CHOICES[choice]}
     whole = plain.wanted(**CHOICES[choice])[0]["bytes"]

@@ -500,6 +500,7 @@ def test_an_import_that_failed_goes_on(make: Make) -> None:
     assert everything(store) == everything(whole)
 
 
+@pytest.mark.soak
 def test_an_import_that_was_killed_goes_on(make: Make, run: CommandLine, logs: DuckDBStore) -> None:
     """Killed within the transaction of the second piece."""
     store = make(ALL)
@@ -601,6 +602,7 @@ def test_a_copy_has_the_history_too(make: Make, tmp_path: Path) -> None:
     assert target.ask(imported, []).to_pylist() == store.ask(imported, []).to_pylist()
 
 
+@pytest.mark.soak
 def test_a_copy_gets_what_came_of_an_imported_day_since(make: Make, tmp_path: Path) -> None:
     """0.17 was still at work, so that a day was imported twice, and copied in between."""
     store = make(ALL)

@@ -82,13 +82,19 @@ def test_an_upload_goes_through_the_proxy_of_the_environment(
 ) -> None:
     service.otherwise = (200, {}, "stored")
     url = "http://statistics.example/submit"
-    monkeypatch.setenv("http_proxy", service.url.replace("http://", "http://user:pass@"))
+    monkeypatch.setenv("http_proxy", service.url.replace("http://", "http://user:p%3Aw@"))
     assert "200 OK" in upload(url, TOKEN, io.BytesIO(BODY), len(BODY))
     (request,) = service.requests
     assert (request.method, request.path) == ("PUT", "/submit")
     assert request.headers["host"] == "statistics.example"
-    assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+    assert request.headers["proxy-authorization"] == "Basic dXNlcjpwOnc="
     monkeypatch.setenv("no_proxy", "statistics.example")
     with pytest.raises(ServiceError, match="cannot be reached"):
         upload(url, TOKEN, io.BytesIO(BODY), len(BODY))
     assert len(service.requests) == 1
+    monkeypatch.delenv("no_proxy")
+    for proxy in ("socks5h://user:sekret@localhost:1", "http://user:sekret@localhost:99999"):
+        monkeypatch.setenv("http_proxy", proxy)
+        with pytest.raises(ServiceError, match="cannot be reached") as refused:
+            upload(url, TOKEN, io.BytesIO(BODY), len(BODY))
+        assert "sekret" not in str(refused.value)

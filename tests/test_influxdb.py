@@ -23,7 +23,6 @@ from conftest import (
     execute,
     held_open,
     read_into,
-    rest_in_soak,
     wait_for,
 )
 from hypothesis import given, settings
@@ -221,6 +220,7 @@ def test_days_of_before_go_there_by_export(run: CommandLine, influxd: Influxd, d
     assert there(influxd, db) == wanted(run.store)
 
 
+@pytest.mark.soak
 def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> None:
     assert run("ingest", DATA).returncode == 0
     whole = there(influxd, db)
@@ -258,6 +258,7 @@ def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, 
     assert run("export", "influxdb", "--from", "2026-06", "--to", "2026-05").returncode == 2
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
 def test_an_export_that_breaks_off_leaves_its_days_due(
     run: CommandLine, influxd: Influxd, db: str
@@ -363,8 +364,9 @@ def _sending(run: CommandLine) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.soak
 @pytest.mark.of_duckdb
-@pytest.mark.parametrize("times", rest_in_soak([1, 30]))
+@pytest.mark.parametrize("times", [30])
 def test_kills_of_both_leave_the_same_totals(run: CommandLine, db: str, times: int) -> None:
     server = Influxd()  # its own, as it is killed
     rng = random.Random(times)

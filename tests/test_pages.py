@@ -155,6 +155,7 @@ def test_an_empty_period_says_what_there_is(open_page: Callable[..., Page]) -> N
     assert tile(page, "sent") != "0 B"
 
 
+@pytest.mark.soak
 def test_a_shared_link_shows_the_same(open_page: Callable[..., Page]) -> None:
     path = f"/?from={FIRST}&to={LAST}&network=G&split=country&step=week&sort-stations=packets"
     one, other = open_page(path), open_page(path)

@@ -64,6 +64,10 @@ def test_each_role_does_its_part_and_no_more(
         make_postgresql(roles(role), tmp_path) for role in ("owner", "writer", "reader")
     )
     owner.migrate()
+    execute(owner, "GRANT SELECT ON client TO ringserverstats_writer")  # as of earlier versions
+    owner.migrate()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(writer, "SELECT address FROM client")
     bad = log(block().replace("bytes: 1536", "bytes: 1"), "bad")
     assert read_into(writer, DATA, bad).entries == 109
     assert read_into(writer, DATA, bad).known == 109

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import DATA, LONG, SECRET, CommandLine, assert_whole, make_store, read_into
+from conftest import (
+    DATA,
+    LONG,
+    SECRET,
+    CommandLine,
+    assert_whole,
+    make_store,
+    read_into,
+    rest_in_soak,
+)
 from model import block
 from service import add_token, bearer, served
 
@@ -22,12 +31,12 @@ JUNE = 1_782_813_600
 BIN = Path(sys.executable).parent
 RUNNERS = {
     "serve": (),
-    "uvicorn": (str(BIN / "uvicorn"), "--port", "{port}", "ringserverstats.web:app"),
     "gunicorn": (
         str(BIN / "gunicorn"),
         *("-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "127.0.0.1:{port}"),
         "ringserverstats.web:app",
     ),
+    "uvicorn": (str(BIN / "uvicorn"), "--port", "{port}", "ringserverstats.web:app"),
 }
 POSTING = {
     "curl": ("curl", "-sS", "--data-binary", "@{log}", "{url}"),
@@ -44,7 +53,7 @@ def running(run: CommandLine) -> CommandLine:
     return run
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", rest_in_soak(RUNNERS, keep=2))
 def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runner: str) -> None:
     store = running.store
     read_into(store, LOG, server="a")
@@ -131,6 +140,7 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
     assert_whole(running.store)
 
 
+@pytest.mark.soak
 def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -> None:
     store = running.store
     read_into(store, *sorted((DATA / "v4.5.3-midnight-paris").glob("*log-*")), server="a")
@@ -153,11 +163,7 @@ def test_many_read_while_a_log_is_posted(running: CommandLine, tmp_path: Path) -
     assert all(int(failed) == 0 and int(done) >= 25 for done, failed in outputs)
 
 
-def test_strange_requests_find_nothing_that_fails(running: CommandLine, tmp_path: Path) -> None:
-    assert _fuzz(running, tmp_path, examples=5, phases="fuzzing") >= 30
-
-
-def _fuzz(running: CommandLine, folder: Path, *, examples: int, phases: str) -> int:
+def _fuzz(running: CommandLine, folder: Path, *, examples: int) -> int:
     """Send requests made of the OpenAPI description; returns how many."""
     read_into(running.store, LOG, server="a")
     with served(running, folder=folder) as url:
@@ -165,7 +171,7 @@ def _fuzz(running: CommandLine, folder: Path, *, examples: int, phases: str) -> 
             [
                 *(str(BIN / "schemathesis"), "run", f"{url}/openapi.json"),
                 *("--checks", "not_a_server_error,status_code_conformance"),
-                *("--max-examples", str(examples), "--phases", phases),
+                *("--max-examples", str(examples), "--phases", "examples,coverage,fuzzing"),
                 *("--seed", "1", "--suppress-health-check", "all", "--no-color"),
             ],
             capture_output=True,
@@ -242,4 +248,4 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
 
 @pytest.mark.soak
 def test_thousands_of_strange_requests(running: CommandLine, tmp_path: Path) -> None:
-    assert _fuzz(running, tmp_path, examples=400, phases="examples,coverage,fuzzing") >= 3000
+    assert _fuzz(running, tmp_path, examples=400) >= 3000

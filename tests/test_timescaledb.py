@@ -118,6 +118,7 @@ def test_it_holds_the_same_as_duckdb(store: PostgreSQLStore, tmp_path: Path) -> 
     assert store.migrate() == NEWEST
 
 
+@pytest.mark.soak
 def test_late_and_repeated_logs_compression_and_corrections(
     store: PostgreSQLStore, log: Log
 ) -> None:
@@ -158,6 +159,7 @@ def test_what_was_packed_moves_when_it_comes_later(timescale: Server, tmp_path: 
     assert read_into(later, DATA).entries == 0
 
 
+@pytest.mark.soak
 def test_a_hypertable_of_before_is_upgraded(timescale: Server, tmp_path: Path) -> None:
     """One that commit 0291b82 made: with the same SQL, but for the name of a column."""
     uri = restore(timescale.make("of_before"))

@@ -6,7 +6,7 @@ only the one table that is needed.
 
 from ringserverstats.enrich import labels
 from ringserverstats.statistics.dimensions import DIMENSIONS
-from ringserverstats.statistics.plan import ROLLUPS, TOTALS
+from ringserverstats.statistics.plan import SOURCES, TOTALS
 
 #: Variables that select clients, and their dimensions.
 _CLIENT_VARIABLES = {"class": "class", "country": "country", "agent": "agent-family"}
@@ -100,7 +100,7 @@ def _rows(detail: str, where: str, client_profile: str) -> str:
             streams, join = f" AND {_selected_streams(table_detail)}", f" {_PERIOD_JOIN}"
         selects.append(
             f"SELECT f.day, f.server, {client_profile}{_codes(detail)}{_AMOUNTS}"
-            f" FROM {ROLLUPS[table_detail].daily} f{join}"
+            f" FROM {SOURCES[table_detail].daily} f{join}"
             f" WHERE {' AND '.join(conditions)} AND {_COMMON} AND {_SELECTED_CLIENTS}{streams}"
         )
     return " UNION ALL ".join(selects)

@@ -177,7 +177,8 @@ def _read_environment(warn: Callable[[str], None]) -> dict[str, Any]:
     """Return the settings of the environment. An empty variable counts as unset."""
     values: dict[str, Any] = {}
     for name, extra in _DECLARED.items():
-        variable, old = _PREFIX + name.upper(), _PREFIX + extra.get("old_name", "").upper()
+        variable = _PREFIX + name.upper()
+        old = _PREFIX + extra["old_name"].upper() if extra.get("old_name") else ""
         if os.environ.get(old):
             _report(f"{old} is deprecated; use {variable}", warn)
         for candidate in (variable, old, extra.get("variable", "")):

@@ -7,7 +7,7 @@ bytes of a response. Requests go out again only if the caller gives a `Retry`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
@@ -50,6 +50,9 @@ class HTTPClient:
         retries: which requests to repeat and when; None: none.
         connect_timeout: seconds to wait for a connection.
         proxy: URL of an HTTP proxy, as `proxy_of` returns it.
+
+    Raises:
+        NoResponseError: ``proxy`` cannot be used.
     """
 
     def __init__(
@@ -123,9 +126,13 @@ def proxy_of(url: str) -> str | None:
 
 
 def _proxy_manager(proxy: str) -> urllib3.ProxyManager:
-    address = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-    headers = urllib3.make_headers(proxy_basic_auth=address.auth) if address.auth else None
-    return urllib3.ProxyManager(str(address._replace(auth=None)), proxy_headers=headers)
+    try:
+        address = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        auth = unquote(address.auth) if address.auth else None
+        headers = urllib3.make_headers(proxy_basic_auth=auth)
+        return urllib3.ProxyManager(str(address._replace(auth=None)), proxy_headers=headers)
+    except (HTTPError, ValueError):  # their messages may hold a password
+        raise NoResponseError("the proxy that the environment names is unusable") from None
 
 
 def _reason(error: Exception | None) -> str:

@@ -49,7 +49,9 @@ WITH entry AS (
     SELECT p.server, p.direction, d.day::date AS day, c.minutes, c.complete,
            coalesce(e.entries, 0) AS entries,
            EXISTS (SELECT 1 FROM entry o WHERE o.server = p.server AND o.direction = p.direction
-                    AND o.day BETWEEN c.first_day AND c.last_day) AS is_used
+                    AND o.day BETWEEN c.first_day AND c.last_day) AS is_used,
+           EXISTS (SELECT 1 FROM reject r WHERE r.server = p.server AND r.direction = p.direction
+                    AND r.day BETWEEN c.first_day AND c.last_day) AS has_rejects
       FROM span p
       JOIN generate_series(timestamp '2000-01-01', {end}::timestamp, interval '1 day') AS d(day)
         ON d.day BETWEEN p.first_day AND p.last_day
@@ -60,7 +62,7 @@ WITH entry AS (
 ), dated AS (
     SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes,
            CASE WHEN complete AND minutes = 1440
-                THEN CASE WHEN is_used THEN 'complete' ELSE 'empty' END
+                THEN CASE WHEN is_used OR has_rejects THEN 'complete' ELSE 'empty' END
                 WHEN minutes IS NOT NULL OR entries > 0 THEN 'incomplete'
                 ELSE 'missing' END AS state
       FROM known

@@ -12,7 +12,7 @@ from ringserverstats.store.rollups import month_of
 #: Columns of a log entry that every table has; a table of totals lacks the last one.
 ENTRY_COLUMNS = ("server", "direction", "protocol", "client_profile")
 #: Columns that rollups add up.
-AMOUNTS = ("bytes", "packets", "transfers")
+SUMMED = ("bytes", "packets", "transfers")
 _STATION_COLUMNS = NETWORK_DIMENSIONS | {"station"}
 _ONE_DAY = timedelta(days=1)
 _LATEST = date(9998, 12, 31)  # no later month has a next one
@@ -34,7 +34,7 @@ class Source:
     daily: str
     monthly: str | None = None
     columns: tuple[str, ...] = ()
-    values: tuple[str, ...] = AMOUNTS
+    values: tuple[str, ...] = SUMMED
     has_profiles: bool = True
     is_function: bool = False
 
@@ -45,7 +45,7 @@ class Source:
 
 
 #: Rollups by the finest of what a query needs.
-ROLLUPS = {
+SOURCES = {
     "entry": Source("connection_by_day"),
     "network": Source("network_by_day", "station_by_month", ("network",)),
     "station": Source("station_by_day", "station_by_month", ("network", "station")),
@@ -189,8 +189,8 @@ def _part(query: Query, names: NetworkNames, kind: str, measures: tuple[str, ...
     source = _source(query, kind)
     joins = _joins(query, names, source, measures)
     # Rows of streams are many, and clients are counted faster when there are fewer of them.
-    is_large = kind == "amounts" and source == ROLLUPS["stream"]
-    is_counted = "clients" in measures and source != ROLLUPS["entry"]
+    is_large = kind == "amounts" and source == SOURCES["stream"]
+    is_counted = "clients" in measures and source != SOURCES["entry"]
     first_step = None
     if is_large or is_counted:
         resolves, needs_profiles = _resolves_networks(query, names), "client_profile" in joins
@@ -202,7 +202,7 @@ def _part(query: Query, names: NetworkNames, kind: str, measures: tuple[str, ...
         source,
         tuple(_pieces(query, names, source)),
         tuple(name for name in JOINS if name in joins),
-        tuple(name for name in AMOUNTS if name in amounts),
+        tuple(name for name in SUMMED if name in amounts),
         first_step,
     )
 
@@ -220,7 +220,7 @@ def _joins(
 
 
 def _detail(query: Query) -> str:
-    """Return the finest of what ``query`` needs: a key of `ROLLUPS`."""
+    """Return the finest of what ``query`` needs: a key of `SOURCES`."""
     columns = query.stream_columns
     if not columns:
         return "hour" if query.has_hours else "entry"
@@ -248,7 +248,7 @@ def _source(query: Query, kind: str) -> Source:
         return _TRANSFERS
     counts_here = "clients" in query.shown and not _counts_clients_apart(query)
     is_total = detail in ("network", "station") and not query.has_client_columns
-    rollup = TOTALS if is_total and not counts_here else ROLLUPS[detail]
+    rollup = TOTALS if is_total and not counts_here else SOURCES[detail]
     return replace(rollup, monthly=None) if kind == "means" else rollup
 
 

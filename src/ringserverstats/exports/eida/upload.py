@@ -80,8 +80,9 @@ def upload(url: str, token: str, body: IO[bytes], size: int) -> str:
         "Content-Encoding": "gzip",
         "Content-Length": str(size),
     }
-    client = HTTPClient(headers, connect_timeout=_CONNECT_TIMEOUT, proxy=proxy_of(url))
     try:
+        # urllib3 waits as long for each part that it sends as for the connection.
+        client = HTTPClient(headers, connect_timeout=_TIMEOUT, proxy=proxy_of(url))
         response = client.request("PUT", url, body, timeout=_TIMEOUT)
     except NoResponseError as error:
         raise ServiceError(

@@ -1,24 +1,27 @@
 """DuckDB instances without a file of their own, to which the files of stores are attached.
 
 Starting DuckDB takes 20 ms and attaching a file 4 ms, so a process keeps the instances and attaches
-a file only while it uses it: other processes can open it in between.
+a file only while it uses it: other processes can open it in between. A file has one instance,
+because closing it once releases every lock that the process has on it.
 """
 
+import contextlib
 import os
 import threading
-from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 _STORE = "store"
-_MOST = 4  # instances that a process keeps
+_MOST_IDLE = 4  # instances that a process keeps
+_FATAL = (duckdb.FatalException, duckdb.InternalException)  # after which an instance is of no use
 
-_engines: OrderedDict[tuple[Path, str], "Engine"] = OrderedDict()
-_engines_lock = threading.Lock()
+_engines: dict[str, "_Engine"] = {}
+_lock = threading.Lock()
 
 
-def spill(path: Path) -> Path:
+def spill(path: Path | str) -> Path:
     """Return the folder of what DuckDB has no memory for while it uses the file ``path``."""
     return Path(f"{path}.tmp")
 
@@ -27,76 +30,89 @@ class InUseError(Exception):
     """Another thread has attached the file in the other mode."""
 
 
-class Engine:
-    """The DuckDB instance for the file ``path``, with the limit ``memory``, such as ``"400MB"``."""
+@dataclass
+class _Engine:
+    path: str
+    connection: duckdb.DuckDBPyConnection
+    users: int = 0
+    is_writing: bool = False
 
-    def __init__(self, path: Path, memory: str) -> None:
-        self._path = path
-        self._connection = duckdb.connect(
-            config={
-                "memory_limit": memory,
-                "temp_directory": str(spill(path)),
-                "preserve_insertion_order": "false",
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-            }
-        )
-        self._lock = threading.Lock()
-        self._users = 0
-        self._is_writing = False
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._users
+@dataclass(frozen=True)
+class Attached:
+    """A ``connection`` of ``engine`` that uses its file."""
 
-    def attach(self, *, write: bool) -> duckdb.DuckDBPyConnection:
-        """Return a new connection that uses the file, to be given to `detach` at the end.
+    engine: _Engine
+    connection: duckdb.DuckDBPyConnection
 
-        Raises:
-            InUseError: another thread uses it in the other mode.
-            duckdb.Error: it cannot be opened.
-        """
-        with self._lock:
-            if self._users and write != self._is_writing:
-                raise InUseError
-            cursor = self._connection.cursor()
+
+def attach(path: Path, *, write: bool, memory: str) -> Attached:
+    """Attach the file ``path`` for a new connection, to be given to `detach` at the end.
+
+    Args:
+        write: for writing, alone.
+        memory: memory limit of DuckDB, such as ``"400MB"``.
+
+    Raises:
+        InUseError: another thread uses it in the other mode.
+        duckdb.Error: it cannot be opened.
+    """
+    real = os.path.realpath(path)
+    with _lock:
+        engine = _engines.pop(real, None) or _Engine(real, _start(real))
+        _engines[real] = engine  # the last one used is the last one closed
+        if engine.users and write != engine.is_writing:
+            raise InUseError
+        cursor = engine.connection.cursor()
+        try:
+            if not engine.users:
+                cursor.execute(f"SET GLOBAL memory_limit = '{memory}'")
+                quoted = real.replace("'", "''")
+                mode = "TYPE duckdb" if write else "TYPE duckdb, READ_ONLY"
+                cursor.execute(f"ATTACH '{quoted}' AS {_STORE} ({mode})")
+            cursor.execute(f"USE {_STORE}")
+        except BaseException as error:
+            cursor.close()
+            if isinstance(error, _FATAL):
+                _close(engine)
+            raise
+        engine.users += 1
+        engine.is_writing = write
+        for idle in [one for one in _engines.values() if not one.users][:-_MOST_IDLE]:
+            _close(idle)
+        return Attached(engine, cursor)
+
+
+def detach(attached: Attached) -> None:
+    """Close the connection, which undoes its open transaction; the last user releases the file.
+
+    What was committed is in the log of the file, if it cannot be moved into the file now.
+    """
+    with _lock:
+        attached.connection.close()
+        engine = attached.engine
+        engine.users -= 1
+        if not engine.users:
             try:
-                if not self._users:
-                    quoted = os.path.abspath(self._path).replace("'", "''")
-                    mode = "TYPE duckdb" if write else "TYPE duckdb, READ_ONLY"
-                    cursor.execute(f"ATTACH '{quoted}' AS {_STORE} ({mode})")
-                cursor.execute(f"USE {_STORE}")
-            except BaseException:
-                cursor.close()
-                raise
-            self._users += 1
-            self._is_writing = write
-            return cursor
-
-    def detach(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Close ``cursor``, which undoes its open transaction; the last user releases the file."""
-        cursor.close()
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._connection.execute(f"DETACH {_STORE}")
-
-    def close(self) -> None:
-        self._connection.close()
+                engine.connection.execute(f"DETACH {_STORE}")
+            except duckdb.Error:
+                _close(engine)
 
 
-def engine(path: Path, memory: str) -> Engine:
-    """Return the instance for the file ``path``."""
-    with _engines_lock:
-        kept = _engines.get((path, memory)) or Engine(path, memory)
-        _engines[path, memory] = kept
-        _engines.move_to_end((path, memory))
-        for key in [key for key in _engines if _engines[key].is_idle][:-_MOST]:
-            _engines.pop(key).close()
-        return kept
+def _start(real: str) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={
+            "temp_directory": str(spill(real)),
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allocator_background_threads": "true",  # give memory back
+        }
+    )
 
 
-def discard(path: Path, memory: str) -> None:
-    """Forget the instance for the file ``path``, as DuckDB uses none again after a fatal error."""
-    with _engines_lock:
-        _engines.pop((path, memory), None)
+def _close(engine: _Engine) -> None:
+    if _engines.get(engine.path) is engine:
+        del _engines[engine.path]
+    with contextlib.suppress(duckdb.Error):
+        engine.connection.close()

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 import duckdb
 
 from ringserverstats.errors import BusyError, StoreError
-from ringserverstats.store.duckdb.engine import InUseError, discard, engine, spill
+from ringserverstats.store.duckdb.engine import Attached, InUseError, attach, detach, spill
 from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 
 _Result = TypeVar("_Result")
@@ -90,12 +90,11 @@ def open_file(
         BusyError: another process still uses it.
         StoreError: it cannot be opened.
     """
-    instance = engine(path, memory)
 
-    def attempt() -> duckdb.DuckDBPyConnection:
+    def attempt() -> Attached:
         try:
             before = _inode(path)
-            connection = instance.attach(write=write)
+            attached = attach(path, write=write, memory=memory)
         except InUseError:
             raise _LockedError from None
         except duckdb.Error as error:
@@ -106,18 +105,15 @@ def open_file(
                 "permissions, or choose another with --database"
             ) from None
         if _inode(path) != before:  # it was replaced meanwhile
-            instance.detach(connection)
+            detach(attached)
             raise _LockedError
-        return connection
+        return attached
 
-    connection = _retry(attempt, path, wait)
+    attached = _retry(attempt, path, wait)
     try:
-        yield connection
-    except (duckdb.FatalException, duckdb.InternalException):
-        discard(path, memory)
-        raise
+        yield attached.connection
     finally:
-        instance.detach(connection)
+        detach(attached)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

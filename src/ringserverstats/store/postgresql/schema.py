@@ -172,7 +172,13 @@ def grant(connection: Connection) -> None:
     for (role,) in connection.execute(roles, [[_WRITER, _READER]]).fetchall():
         (schema,) = connection.execute("SELECT quote_ident(current_schema())").fetchall()[0]
         grants = [f"USAGE ON SCHEMA {schema}", *_grants(connection, is_writer=role == _WRITER)]
-        connection.execute("; ".join(f"GRANT {one} TO {role}" for one in grants).encode())
+        # Earlier versions let the writer read columns that are private now.
+        private = [
+            table.stored for table in TABLES.values() if any(c.is_private for c in table.columns)
+        ]
+        revoked = f"REVOKE SELECT ON {', '.join(private)} FROM {role}"
+        granted = (f"GRANT {one} TO {role}" for one in grants)
+        connection.execute("; ".join((revoked, *granted)).encode())
 
 
 def _grants(connection: Connection, *, is_writer: bool) -> Iterator[str]:
