@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from ringserverstats.store.base import Ask, Readable
 
+_MOST_ROWS = 1000  # of a result that is kept until the end of the snapshot
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -34,4 +36,23 @@ def snapshot(store: Readable, *, limited: bool = True) -> Iterator[Readable]:
         limited: as in `Readable.reading`.
     """
     with store.reading(limited=limited) as read:
-        yield Snapshot(store.label, store.kept_since, read)
+        yield Snapshot(store.label, store.kept_since, _memoised(read))
+
+
+def _memoised(read: Ask) -> Ask:
+    """Return ``read`` with a memory of small results, which stay the same in one transaction.
+
+    The queries of a page resolve the same network codes again and again.
+    """
+    results: dict[tuple[str, str], pa.Table] = {}
+
+    def ask(sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        key = sql, repr(parameters)
+        if key in results:
+            return results[key]
+        result = read(sql, parameters)
+        if len(result) <= _MOST_ROWS:
+            results[key] = result
+        return result
+
+    return ask
