@@ -2,7 +2,7 @@
 
     python tests/mutants/run.py [ID...] [--jobs 1] [--unchanged]
 
-Exits with 1 if a mutant escaped that was caught before, or could not be applied.
+Exits with 1 if a mutant escaped, or could not be applied.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PYTEST = [
     *(sys.executable, "-m", "pytest", "-x", "-q", "--hypothesis-profile=ci"),
     *("-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not soak"),
 ]
-CAUGHT, ESCAPED, AS_BEFORE, BROKEN = "caught", "ESCAPED", "escaped as before", "broken"
+CAUGHT, ESCAPED, BROKEN = "caught", "ESCAPED", "broken"
 TESTS_FAILED, NO_SUCH_TEST = 1, 4  # exit codes of pytest
 TIMED_OUT = (124, 137)  # exit codes of timeout
 
@@ -43,7 +43,6 @@ class Mutant:
     before: str
     after: str
     tests: list[str]
-    escapes_before: bool = False
 
     def apply(self, package: Path) -> str:
         """Change the copy ``package`` of the source; return what prevents that, if anything."""
@@ -102,11 +101,9 @@ def main() -> int:
         files = sorted({path.split("::")[0] for mutant in chosen for path in mutant.tests})
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
         return subprocess.run([*PYTEST, *files], cwd=PROJECT, env=environment).returncode
-    counts = dict.fromkeys((CAUGHT, ESCAPED, AS_BEFORE, BROKEN), 0)
+    counts = dict.fromkeys((CAUGHT, ESCAPED, BROKEN), 0)
     with ThreadPoolExecutor(given.jobs) as pool:
         for mutant, (result, detail) in zip(chosen, pool.map(run, chosen), strict=True):
-            if result == ESCAPED and mutant.escapes_before:
-                result = AS_BEFORE
             counts[result] += 1
             print(f"{result}: {mutant.id}: {detail}".removesuffix(": "), flush=True)
     print(", ".join(f"{count} {result}" for result, count in counts.items()))
