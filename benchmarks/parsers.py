@@ -23,7 +23,7 @@ def with_pyarrow(path: Path) -> int:
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
 
-    source = find([str(path)])[0][0]
+    source = find([str(path)]).sources[0]
     with ThreadPoolExecutor(1) as pool:
         options = ParseOptions(key=b"k" * 32, latest=LATEST, pool=pool)
         return sum(len(batch.entry) for chunk in chunks(source) for batch in read(chunk, options))

@@ -48,7 +48,7 @@ from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import chunks, find
 begin = time.perf_counter()
 options = ParseOptions(key=b"k" * 32, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
-for chunk in chunks(find([sys.argv[1]])[0][0]):
+for chunk in chunks(find([sys.argv[1]]).sources[0]):
     for batch in read(chunk, options):
         assert not batch.rejects
 print(time.perf_counter() - begin)

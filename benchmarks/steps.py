@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
     with step("make the store"):
         keys = store.open(create=True).keys
         server = store.add_server("default", "UTC")
-    source = find([sys.argv[1]])[0][0]
+    source = find([sys.argv[1]]).sources[0]
     enricher = Enricher(keys, EnrichOptions(ipv6_prefix=64))
     duplicates = Duplicates(keys.entries)
     options = ParseOptions(keys.entries, latest=2_000_000_000, pool=ThreadPoolExecutor(1))

@@ -229,7 +229,9 @@ def make_postgresql(uri: str, folder: Path, **given: object) -> PostgreSQLStore:
 
 def read_into(store: Store, *paths: object, **options: object) -> ImportReport:
     name = options.pop("name", None)
-    sources, _ = find([str(path) for path in paths], name=name, server=options.pop("server", None))
+    sources = find(
+        [str(path) for path in paths], name=name, server=options.pop("server", None)
+    ).sources
     return ingest(sources, store, IngestOptions(ipv6_prefix=64, **options))
 
 

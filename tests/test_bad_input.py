@@ -347,7 +347,7 @@ def test_junk_without_end_keeps_memory_bounded(
     monkeypatch.setattr(source, "LONGEST_RECORD", 1 << 18)
     junk = (b"x" * 99 + b"\n") * 40_000
     path = log(GOOD.encode() + junk + b"y" * 3_000_000 + b"\n" + OTHER.encode())
-    sizes = [len(chunk.data) for chunk in source.chunks(source.find([str(path)])[0][0])]
+    sizes = [len(chunk.data) for chunk in source.chunks(source.find([str(path)]).sources[0])]
     assert max(sizes) <= (1 << 18) + (1 << 17)
     report = read_into(store, path)
     assert report.entries == 2

@@ -170,7 +170,7 @@ def test_all_that_can_be_asked_is_asked() -> None:
 
 
 def test_verify(stores: tuple[Store, Store]) -> None:
-    sources, _ = find([str(DATA)])
+    sources = find([str(DATA)]).sources
     one, other = (verify(sources, store, ipv6_prefix=64) for store in stores)
     assert one.counts == other.counts
     assert one.days == other.days

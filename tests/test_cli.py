@@ -82,6 +82,7 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
         "imported",
         "access_lines",
         "other_files",
+        "temporary_files",
         "rejects",
         "notes",
     ]

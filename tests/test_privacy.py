@@ -73,7 +73,7 @@ def _export(store: DuckDBStore, folder: Path) -> str:
 @pytest.mark.parametrize("keep_hosts", [False, True])
 def test_tables_hold_no_address_unless_they_are_kept(tmp_path: Path, keep_hosts: bool) -> None:
     store = make_store(tmp_path / "store.duckdb")
-    sources, _ = find([str(path) for path in _logs(tmp_path / "logs")])
+    sources = find([str(path) for path in _logs(tmp_path / "logs")]).sources
     report = ingest(
         sources,
         store,
@@ -148,7 +148,7 @@ def test_clients_are_told_apart_by_their_normal_address(tmp_path: Path) -> None:
     network = ("2001:db8:1:2::3", "2001:db8:1:2:ffff::1")
     log = tmp_path / "txlog"
     log.write_text("".join(replace(ENTRY, address=one).text() for one in (*same, *network)))
-    ingest(find([str(log)])[0], store, IngestOptions(ipv6_prefix=64))
+    ingest(find([str(log)]).sources, store, IngestOptions(ipv6_prefix=64))
     assert store.ask("SELECT count(*) AS n FROM client", []).to_pylist() == [{"n": 2}]
 
 

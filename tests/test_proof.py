@@ -83,7 +83,7 @@ class Proven:
             with held_open(self.copy):
                 if self.audited():
                     return "audit"
-                sources, _ = find([str(self.logs)])
+                sources = find([str(self.logs)]).sources
                 return "verify" if verify(sources, self.copy, ipv6_prefix=64).findings else ""
         except RingserverStatsError:
             return "open"
@@ -104,7 +104,7 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Proven:
     read_into(store, logs)
     store.set_registry(REGISTRY)
     assert_whole(store)
-    assert verify(find([str(logs)])[0], store, ipv6_prefix=64).findings == []
+    assert verify(find([str(logs)]).sources, store, ipv6_prefix=64).findings == []
     return Proven(folder, logs)
 
 
@@ -221,7 +221,7 @@ def test_differences_name_server_day_and_amounts(proven: Proven) -> None:
 
 
 def _finding(proven: Proven, *logs: object) -> list[tuple]:
-    sources, _ = find([str(proven.logs / str(log)) for log in logs])
+    sources = find([str(proven.logs / str(log)) for log in logs]).sources
     found = verify(sources, proven.copy, ipv6_prefix=64).findings
     return [(one.thing, one.state, one.server, one.day, one.differs) for one in found]
 
@@ -252,11 +252,11 @@ def test_what_only_the_store_has_is_told_where_the_logs_cover_it(
     half = tmp_path / Path(MIDNIGHT).name
     half.write_text(text[: text.index("START", 10)])
     store = proven.copy
-    found = verify(find([str(half)])[0], store, ipv6_prefix=64)
+    found = verify(find([str(half)]).sources, store, ipv6_prefix=64)
     assert found.counts == {("entry", "only in the store"): 3}  # and none of RX
     unnamed = tmp_path / "unnamed"
     unnamed.write_text(half.read_text())
-    found = verify(find([str(unnamed)])[0], store, ipv6_prefix=64)
+    found = verify(find([str(unnamed)]).sources, store, ipv6_prefix=64)
     assert (found.counts, found.partly) == ({}, 1)
 
 
@@ -267,17 +267,17 @@ def test_verify_by_the_hour(tmp_path: Path) -> None:
         time = START - 22 * 3600 + 3600 * hour
         log.write_text(block(log_time=time + 60) + block(log_time=time + 90))
         read_into(store, log)
-    found = verify(find([str(log)])[0], store, ipv6_prefix=64)
+    found = verify(find([str(log)]).sources, store, ipv6_prefix=64)
     assert found.counts == {}
     log.write_text(block(log_time=time + 60))
-    found = verify(find([str(log)])[0], store, ipv6_prefix=64)
+    found = verify(find([str(log)]).sources, store, ipv6_prefix=64)
     assert found.counts == {("entry", "only in the store"): 1}
 
 
 def test_verify_changes_nothing_and_needs_a_store(proven: Proven, tmp_path: Path) -> None:
     before = (proven.folder / "store.duckdb").read_bytes()
     store = make_store(proven.folder / "store.duckdb", secret=None, secrets=proven.folder)
-    verify(find([str(proven.logs)])[0], store, ipv6_prefix=64)
+    verify(find([str(proven.logs)]).sources, store, ipv6_prefix=64)
     assert (proven.folder / "store.duckdb").read_bytes() == before
     with pytest.raises(RingserverStatsError, match="there is no store"):
         verify([], make_store(tmp_path / "none.duckdb"), ipv6_prefix=64)

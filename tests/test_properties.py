@@ -38,7 +38,7 @@ def batches(data: bytes, *, chunk: int) -> list[Batch]:
         path.write_bytes(data)
         before, source.CHUNK = source.CHUNK, chunk
         try:
-            log = source.find([str(path)])[0][0]
+            log = source.find([str(path)]).sources[0]
             return [batch for part in source.chunks(log) for batch in read(part, OPTIONS)]
         finally:
             source.CHUNK = before

@@ -72,7 +72,7 @@ def shared(
         else:
             store = make_store(folder / "store.duckdb")
         found_sources = [
-            find([str(DATA / name)], server=_server_of(name))[0] for name, *_ in TOTALS
+            find([str(DATA / name)], server=_server_of(name)).sources for name, *_ in TOTALS
         ]
         ingest(
             [source for sources in found_sources for source in sources], store, IngestOptions(64)
@@ -131,7 +131,7 @@ def _read_each(
     store.open(create=True)
     paths = sorted((DATA / folder).glob("[rt]xlog-*"))
     servers = {store.add_server(path.name, zone).number: path for path in paths}
-    found_sources = [find([str(path)], name=name, server=path.name)[0] for path in paths]
+    found_sources = [find([str(path)], name=name, server=path.name).sources for path in paths]
     report = ingest(
         [source for sources in found_sources for source in sources], store, IngestOptions(64)
     )

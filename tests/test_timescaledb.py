@@ -109,7 +109,7 @@ def test_it_holds_the_same_as_duckdb(store: PostgreSQLStore, tmp_path: Path) -> 
     assert dump(store) == dump(duck)
     assert_whole(store)
     assert_agree(store)
-    sources, _ = find([str(DATA)])
+    sources = find([str(DATA)]).sources
     assert (
         verify(sources, store, ipv6_prefix=64).counts
         == verify(sources, duck, ipv6_prefix=64).counts
@@ -219,7 +219,7 @@ def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) 
     assert_agree(kept, since=days[4])
     history = run_sql(kept, f"SELECT sum(bytes) FROM transfers_by_day WHERE day < '{days[4]}'")
     assert history == [(4 * 3 * 1536,)]  # not lost, and not added to
-    sources, _ = find([str(path) for path in (*paths, late)])
+    sources = find([str(path) for path in (*paths, late)]).sources
     assert verify(sources, kept, ipv6_prefix=64).findings == []
     assert run_query(kept, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
     with pytest.raises(UsageError, match=f"kept since {kept.kept_since}"):

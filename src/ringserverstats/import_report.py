@@ -30,6 +30,7 @@ class ImportReport:
     imported: int = 0
     access_lines: int = 0
     other_files: int = 0
+    temporary_files: int = 0
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -1,6 +1,5 @@
 """The ingest pipeline: reads logs in batches, writes them into a store, and reports the counts."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,7 +18,6 @@ from ringserverstats.enrich.log_status import (
     reject_rows,
 )
 from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join
-from ringserverstats.enrich.sanitize import clean
 from ringserverstats.import_report import ImportReport, count_notes, time_zone_note
 from ringserverstats.logs.batch import Batch, Int64s, Reject
 from ringserverstats.logs.days import days
@@ -34,7 +32,6 @@ from ringserverstats.store.base import FileRead, Server, Store, Written
 BATCH = 1_000_000
 #: Rejects that a report lists; further ones are only counted.
 MOST_REJECTS = 10_000
-DEFAULT_SERVER = "default"
 _TWO_DAYS = 2 * 86_400
 _PROVISIONAL = 2**31 - 1  # and below: numbers of new servers in a dry run
 _WORKERS = 4  # one writes, one parses, which both may wait for the others
@@ -206,9 +203,8 @@ class _Pipeline:
             yield from self._source(source)
 
     def _source(self, source: Source) -> Iterator[Rows]:
-        server = source.server or clean(os.fsencode(source.name.prefix or "")) or DEFAULT_SERVER
         # Taken before reading: what is appended later may be missed.
-        log = _Log(source, server, Duplicates(self._key), datetime.now(UTC))
+        log = _Log(source, source.server_name, Duplicates(self._key), datetime.now(UTC))
         for chunk, batches in self._read(source):
             yield from self._chunk(log, chunk, batches)
             self._progress(Progress(self._bytes_read + chunk.bytes_read, self._lines))

@@ -67,7 +67,7 @@ def check_rules(inputs: Inputs, output: Output) -> None:
     settings = load_settings()
     rules = load_rules(settings)
     store = open_store(settings, for_queries=True)
-    sources, _ = find_inputs(inputs, store)
+    sources = find_inputs(inputs, store).sources
     with tempfile.TemporaryDirectory(prefix="ringserverstats-") as folder:
         temporary = _temporary_store(store, settings, Path(folder))
         with reading_progress(sources) as progress:

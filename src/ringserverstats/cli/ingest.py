@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.inputs import UNMATCHED_PATH, find_inputs, reading_progress
+from ringserverstats.cli.inputs import find_inputs, reading_progress
 from ringserverstats.cli.options import Inputs, database_option, input_options
 from ringserverstats.cli.terminal import console, load_settings, open_store, print_note, table
 from ringserverstats.errors import UsageError
@@ -59,10 +59,10 @@ def command(
     settings = load_settings()
     rules = load_rules(settings)
     store = open_store(settings, for_queries=False, changes=not dry_run)
-    sources, others = find_inputs(inputs, store)
-    with reading_progress(sources) as progress:
+    found = find_inputs(inputs, store)
+    with reading_progress(found.sources) as progress:
         report = ingest(
-            sources,
+            found.sources,
             store,
             IngestOptions(
                 ipv6_prefix=settings.ipv6_prefix,
@@ -74,7 +74,7 @@ def command(
             ),
             progress=progress,
         )
-    report.other_files = others
+    report.other_files, report.temporary_files = found.other_files, found.temporary_files
     _print_notes(report)
     if as_json:
         _print_json(report)
@@ -83,7 +83,7 @@ def command(
         _print_table(report, f"{title} {store.label}")
     context = click.get_current_context()
     rejected = report.rejected + report.rejected_before
-    if strict and (rejected or not sources or UNMATCHED_PATH in context.meta):
+    if strict and (rejected or not found.sources or found.skipped or found.unmatched):
         context.exit(1)
 
 
@@ -136,6 +136,7 @@ def _print_table(report: ImportReport, title: str) -> None:
         ("of imported days", report.imported, "see the note above"),
         ("access lines", report.access_lines, "of access logs: not read yet"),
         ("other files", report.other_files, "in the folders: not named as usage logs"),
+        ("temporary files", report.temporary_files, "hidden, or still being copied: not read"),
     ]
     for label, count, note in always + [row for row in if_any if row[1]]:
         grid.add_row(label, f"{count:,}", note)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from ringserverstats.cli.terminal import print_note, progress_bar
 from ringserverstats.errors import UsageError
 from ringserverstats.logs.names import check_server_name
@@ -16,15 +14,12 @@ from ringserverstats.logs.names import check_server_name
 if TYPE_CHECKING:
     from ringserverstats.cli.options import Inputs
     from ringserverstats.ingest import Progress
-    from ringserverstats.logs.source import Source
-    from ringserverstats.store.base import Store
-
-#: Key of the context's ``meta``: a registered path matches no file.
-UNMATCHED_PATH = "ringserverstats.unmatched_path"
+    from ringserverstats.logs.source import Found, Source
+    from ringserverstats.store.base import Server, Store
 
 
-def find_inputs(inputs: Inputs, store: Store) -> tuple[list[Source], int]:
-    """Return the logs to read, and the number of other files in the folders.
+def find_inputs(inputs: Inputs, store: Store) -> Found:
+    """Return the logs to read, after a note on each file that is skipped.
 
     Without files: the logs at the registered paths of the server, or of all servers.
 
@@ -34,45 +29,45 @@ def find_inputs(inputs: Inputs, store: Store) -> tuple[list[Source], int]:
     """
     from ringserverstats.logs.source import find
 
-    if inputs.server is not None:
+    servers = store.servers() if store.exists() else []
+    if inputs.server is not None and not any(one.is_called(inputs.server) for one in servers):
         check_server_name(inputs.server)
     if inputs.name is not None:
         _check_name(inputs.name, inputs.files)
     if inputs.files:
-        sources, others = find(list(inputs.files), name=inputs.name, server=inputs.server)
+        found = find(list(inputs.files), name=inputs.name, server=inputs.server)
     else:
-        sources, others = _find_registered(inputs.server, store)
-    if not sources:
+        found = _find_registered(inputs.server, servers)
+    for message in found.skipped:
+        print_note(f"skipped {message}")
+    if not found.sources:
         print_note(
             "no usage logs found. Folders are searched for files named "
             "[prefix-]txlog-<from>-<to>. Name other files one by one."
         )
-    return sources, others
+    return found
 
 
-def _find_registered(server_name: str | None, store: Store) -> tuple[list[Source], int]:
-    from ringserverstats.logs.source import find_registered
+def _find_registered(server_name: str | None, servers: list[Server]) -> Found:
+    from ringserverstats.logs.source import Found, find_registered
 
-    servers = [
+    registered = [
         server
-        for server in store.servers()
+        for server in servers
         if server.paths and (server_name is None or server.is_called(server_name))
     ]
-    if not servers:
+    if not registered:
         raise UsageError(
             "there is nothing to read: name FILES or folders, or `-` for standard input, or "
             "register the paths of a server's logs: ringserverstats server path NAME GLOB"
         )
-    sources: list[Source] = []
-    others = 0
-    for server in servers:
-        logs, other_files, unmatched = find_registered(server.paths, server=server.name)
-        sources += logs
-        others += other_files
-        for pattern in unmatched:
+    found = Found()
+    for server in registered:
+        known = len(found.unmatched)
+        find_registered(found, server.paths, server=server.name)
+        for pattern in found.unmatched[known:]:
             print_note(f"the path {pattern!a} of server {server.name!a} matches no file")
-            click.get_current_context().meta[UNMATCHED_PATH] = True
-    return sources, others
+    return found
 
 
 @contextmanager

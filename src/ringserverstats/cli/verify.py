@@ -58,7 +58,7 @@ def command(inputs: Inputs, output: Output) -> None:
 
     settings = replace(load_settings(), query_timeout=0)  # comparing a large day takes long
     store = open_store(settings, for_queries=True, must_exist=True)
-    sources, _ = find_inputs(inputs, store)
+    sources = find_inputs(inputs, store).sources
     with reading_progress(sources) as progress:
         result = verify(sources, store, ipv6_prefix=settings.ipv6_prefix, progress=progress)
     rows = rows_of(result.findings, Finding)

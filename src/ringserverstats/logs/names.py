@@ -14,8 +14,9 @@ from datetime import date, datetime, timedelta
 from ringserverstats.errors import UsageError
 
 _TIME = r"(\d{8}T\d{2}):?(\d{2})"
-_NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.\s_-])", re.ASCII)
+_NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.~\s_-])", re.ASCII)
 _DAY, _HOUR = timedelta(hours=25), timedelta(hours=1)
+_TEMPORARY = (".tmp", ".part", ".partial", ".filepart", ".swp")
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 
 
@@ -68,6 +69,22 @@ def check_server_name(name: str) -> str:
     Raises:
         UsageError: it is not valid for a server.
     """
-    if not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
-        raise UsageError(f"invalid server name {name!r}: use up to 64 letters, digits, . _ -")
+    if not is_server_name(name):
+        raise UsageError(
+            f"invalid server name {name!a}: use up to 64 letters, digits, . _ - and begin with a "
+            "letter or digit"
+        )
     return name
+
+
+def is_server_name(name: str) -> bool:
+    """Return True if ``name`` is valid for a new server."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is not None
+
+
+def is_temporary(name: str) -> bool:
+    """Return True for the names of hidden files and of copies that are being written.
+
+    rsync writes ``.NAME.XXXXXX``, Syncthing ``.syncthing.NAME.tmp``, macOS ``._NAME``.
+    """
+    return name.startswith(".") or name.endswith(_TEMPORARY)

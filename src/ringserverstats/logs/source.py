@@ -9,7 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,8 +19,9 @@ import pyarrow as pa
 from ringserverstats.errors import SourceError
 from ringserverstats.logs.formats import FORMATS
 from ringserverstats.logs.line_columns import BYTE_ORDER_MARK
-from ringserverstats.logs.names import FileName, read_name
+from ringserverstats.logs.names import FileName, is_server_name, is_temporary, read_name
 
+DEFAULT_SERVER = "default"
 CHUNK = 4 << 20
 #: 100,000 streams of 100 bytes are 10 MB. A longer record is cut and so rejected.
 LONGEST_RECORD = 16 << 20
@@ -50,6 +51,11 @@ class Source:
     size: int
     server: str = ""
     shown_name: str = ""
+
+    @property
+    def server_name(self) -> str:
+        """The name of the server that wrote it."""
+        return self.server or self.name.prefix or DEFAULT_SERVER
 
     @property
     def label(self) -> str:
@@ -99,9 +105,66 @@ class Chunk:
     position: int = 0
 
 
-def find(
-    paths: list[str], *, name: str | None = None, server: str | None = None
-) -> tuple[list[Source], int]:
+@dataclass
+class Found:
+    """The usage logs in some paths.
+
+    Args:
+        sources: the logs, each file once.
+        other_files: number of files in folders that are not named as usage logs.
+        temporary_files: number of hidden and temporary files in folders and patterns.
+        skipped: messages about other files that are not read.
+        unmatched: patterns without a match.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    other_files: int = 0
+    temporary_files: int = 0
+    skipped: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    _paths: set[str] = field(default_factory=set)
+
+    def add(self, path: str, name: str | None, server: str | None) -> None:
+        """Add the file ``path``."""
+        if not self._is_new(path):
+            return
+        file_name = read_name(name or os.path.basename(path))
+        if not server and file_name.prefix and not is_server_name(file_name.prefix):
+            self.skipped.append(
+                f"{ascii(path)[1:-1]}: its name begins with {file_name.prefix!a}, which no server "
+                "can be called. Name the server: --as NAME"
+            )
+            return
+        try:
+            size = os.stat(path).st_size
+        except OSError:  # removed, or a broken link: rejected when it is read
+            size = 0
+        self.sources.append(Source(Path(path), file_name, size, server or ""))
+
+    def add_all(self, path: str, server: str | None) -> None:
+        """Add the usage logs, by name, that are or are in ``path``, if they are regular files."""
+        for file in _files(path) if os.path.isdir(path) else [path]:
+            name = os.path.basename(file)
+            if os.path.isdir(file):  # it cannot be listed
+                self.add(file, None, server)
+            elif is_temporary(name):
+                self.temporary_files += self._is_new(file)
+            elif not read_name(name).kind:
+                self.other_files += self._is_new(file)
+            elif not os.path.exists(file) or os.path.isfile(file):
+                self.add(file, None, server)
+            elif self._is_new(file):
+                self.skipped.append(f"{ascii(file)[1:-1]}: not a regular file")
+
+    def _is_new(self, path: str) -> bool:
+        """Return True the first time for the file that ``path`` leads to."""
+        real = os.path.realpath(path)
+        is_new = real not in self._paths
+        self._paths.add(real)
+        return is_new
+
+
+def find(paths: list[str], *, name: str | None = None, server: str | None = None) -> Found:
     """Return the usage logs in ``paths``: files, ``-``, and the logs in folders by their names.
 
     A folder within a folder that cannot be listed is an input that cannot be read.
@@ -110,56 +173,34 @@ def find(
         name: file name of an input without one.
         server: name of the server that wrote all of them.
 
-    Returns:
-        The sources, each file once, and the number of other files in the folders.
-
     Raises:
         SourceError: one of ``paths`` does not exist or cannot be read.
     """
-    sources: dict[str, Source] = {}
-    others = 0
+    found = Found()
     for path in paths:
         if path == "-":
-            sources[path] = Source(None, read_name(name or ""), 0, server or "")
+            found.sources.append(Source(None, read_name(name or ""), 0, server or ""))
             continue
         _check(path)
         if os.path.isdir(path):
-            others += _add_all(sources, path, server)
+            found.add_all(path, server)
         else:
-            _add(sources, path, name, server)
-    return list(sources.values()), others
+            found.add(path, name, server)
+    return found
 
 
-def find_registered(patterns: Iterable[str], *, server: str) -> tuple[list[Source], int, list[str]]:
-    """Return the usage logs of ``server`` in folders, files, and patterns (``*``, ``?``, ``**``).
+def find_registered(found: Found, patterns: Iterable[str], *, server: str) -> None:
+    """Add the logs of ``server`` in folders, files, and patterns (``*``, ``?``, ``**``).
 
     A file that does not exist or cannot be read is rejected when it is read, as in folders.
-
-    Returns:
-        The sources, the number of other files, and the patterns without a match.
     """
-    sources: dict[str, Source] = {}
-    others = 0
-    unmatched: list[str] = []
     for pattern in patterns:
         is_path = os.path.lexists(pattern)
         paths = [pattern] if is_path else sorted(glob.glob(pattern, recursive=True))
         if not paths:
-            unmatched.append(pattern)
+            found.unmatched.append(pattern)
         for path in paths:
-            others += _add_all(sources, path, server)
-    return list(sources.values()), others, unmatched
-
-
-def _add_all(sources: dict[str, Source], path: str, server: str | None) -> int:
-    """Add the usage logs, by name, that are or are in ``path``; return the number of others."""
-    others = 0
-    for file in _files(path) if os.path.isdir(path) else [path]:
-        if os.path.isdir(file) or read_name(os.path.basename(file)).kind:
-            _add(sources, file, None, server)
-        else:
-            others += 1
-    return others
+            found.add_all(path, server)
 
 
 def _check(path: str) -> None:
@@ -184,15 +225,6 @@ def _files(path: str) -> Iterator[str]:
             yield from (os.path.join(folder, file) for file in sorted(files))
         visited.add(real)
     yield from unlisted
-
-
-def _add(sources: dict[str, Source], path: str, name: str | None, server: str | None) -> None:
-    try:
-        size = os.stat(path).st_size
-    except OSError:  # removed, or a broken link: rejected when it is read
-        size = 0
-    source = Source(Path(path), read_name(name or os.path.basename(path)), size, server or "")
-    sources.setdefault(os.path.realpath(path), source)
 
 
 def chunks(source: Source) -> Iterator[Chunk]:

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,16 +117,18 @@ class LogReceiver:
             rules = load_rules(settings)
             geoip = open_geoip(settings)
             self.export_worker.register()
-            report = ingest(
-                [source],
-                self.open_store(),
-                IngestOptions(
-                    ipv6_prefix=settings.ipv6_prefix,
-                    keep_hosts=settings.keep_hosts,
-                    geoip=geoip,
-                    rules=rules,
-                ),
+            store = self.open_store()
+            options = IngestOptions(
+                ipv6_prefix=settings.ipv6_prefix,
+                keep_hosts=settings.keep_hosts,
+                geoip=geoip,
+                rules=rules,
             )
+            # A log without entries must not create a server.
+            is_known = _check_server(source, store)
+            report = ingest([source], store, replace(options, dry_run=not is_known))
+            if report.entries and not is_known:
+                report = ingest([source], store, options)
         except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
             log.warning("log not imported: %s", error)
             raise unavailable(_UNAVAILABLE) from None
@@ -220,11 +222,6 @@ def _server_and_name(request: Request) -> tuple[str, FileName]:
             message = f"parameter {parameter[:40]!a} is unknown or repeated; allowed: {allowed}"
             raise HTTPException(400, message)
     server = parameters.get("server", "")
-    try:
-        if server:
-            check_server_name(server)
-    except UsageError as error:
-        raise HTTPException(400, str(error)) from None
     name = parameters.get("name") or request.path_params.get("log", "")
     file_name = read_name(name.rpartition("/")[2])
     if name and file_name.start is None:
@@ -234,6 +231,22 @@ def _server_and_name(request: Request) -> tuple[str, FileName]:
             "txlog-20261124T0000-20261125T0000",
         )
     return server, file_name
+
+
+def _check_server(source: Source, store: Store) -> bool:
+    """Return True if the server of ``source`` exists.
+
+    Raises:
+        HTTPException: it does not, and its name is not valid.
+    """
+    name = source.server_name
+    if store.exists() and any(server.is_called(name) for server in store.servers()):
+        return True
+    try:
+        check_server_name(name)
+    except UsageError as error:
+        raise HTTPException(400, str(error)) from None
+    return False
 
 
 def _check_content(path: Path, magic: bytes, limit: int) -> None:
