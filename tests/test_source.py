@@ -115,6 +115,17 @@ def test_a_server_whose_name_exists_stays_usable(run: CommandLine) -> None:
     assert run("server", "merge", ".old", "b", "--yes").returncode == 0
 
 
+def test_servers_that_share_entries_are_listed(run: CommandLine) -> None:
+    read_into(run.store, LOG, server="a")
+    assert run("audit").stderr == ""
+    count = read_into(run.store, LOG, server="b").entries
+    done = run("audit")
+    assert done.returncode == 0
+    assert f"{count} entries count for server 'a' and for server 'b'" in done.stderr
+    assert run("server", "merge", "b", "a", "--once", "--yes").returncode == 0
+    assert run("audit").stderr == ""
+
+
 def test_a_refused_post_creates_nothing(store: Store) -> None:
     token = bearer(add_token(store, "feeder", ingest=True))
     interval = "txlog-20261124T0000-20261125T0000"

@@ -44,7 +44,7 @@ def command(output: Output) -> None:
     """
     from ringserverstats.cli.output import write
     from ringserverstats.errors import MissingSecretError
-    from ringserverstats.store.audit import Difference, audit
+    from ringserverstats.store.audit import Difference, audit, shared_entries
 
     store = open_store(load_settings(), for_queries=True, must_exist=True)
     keys = None
@@ -56,6 +56,11 @@ def command(output: Output) -> None:
         differences = audit(store, keys, progress=progress)
     rows = rows_of(differences, Difference)
     write(rows, output, lambda on: _print(rows, store.label, on))
+    for server, other, entries in shared_entries(store):
+        print_note(
+            f"{entries:,} entries count for server {server!a} and for server {other!a}. If these "
+            f"are logs of one server: ringserverstats server merge {other} {server} --once"
+        )
     if store.kept_since:
         print_note(
             f"transfers are kept since {store.kept_since}; rollups of earlier days were not "

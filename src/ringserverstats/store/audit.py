@@ -210,6 +210,13 @@ def audit(
     return differences
 
 
+def shared_entries(store: Store) -> list[tuple[str, str, int]]:
+    """Return pairs of servers and the number of entries that count for both of them."""
+    with store.reading() as ask:
+        rows = ask(_SHARED_ENTRIES).to_pylist()
+    return [(row["server"], row["other"], row["entries"]) for row in rows]
+
+
 def _check_month(ask: Ask, month: date, since: date) -> Iterator[Difference]:
     """Compare the rollups and the ledger of a month, from the day ``since`` on, with transfers."""
     span = [max(month, since), month_of(month)[1]]
@@ -236,6 +243,14 @@ def _check_month(ask: Ask, month: date, since: date) -> Iterator[Difference]:
 
 
 _SERVERS = "SELECT server, name FROM server"
+_SHARED_ENTRIES = """
+SELECT v.name AS server, w.name AS other, count(*) AS entries
+  FROM entry_ledger e
+  JOIN entry_ledger o ON o.log_day = e.log_day AND o.entry = e.entry AND o.server > e.server
+  JOIN server v ON v.server = e.server
+  JOIN server w ON w.server = o.server
+ GROUP BY v.name, w.name ORDER BY v.name, w.name
+"""
 
 
 def _unit(rollup: Rollup) -> str:
