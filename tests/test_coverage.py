@@ -2,11 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from conftest import (
@@ -17,6 +18,7 @@ from conftest import (
     execute,
     make_store,
     read_into,
+    rest_in_soak,
     totals,
 )
 from hypothesis import given, settings
@@ -73,7 +75,77 @@ def hour_name(hour: int, *, direction: str = "tx") -> str:
 )
 def test_days_of_a_name(interval: str, expected: list[tuple[str, int, int]]) -> None:
     name = read_name(f"txlog-{interval}")
-    assert pieces(name) == [Piece(date.fromisoformat(day), *minutes) for day, *minutes in expected]
+    assert pieces(name, UTC) == [
+        Piece(date.fromisoformat(day), *minutes) for day, *minutes in expected
+    ]
+
+
+def interval_at(now: int, length: int) -> tuple[int, int]:
+    """Return the interval around ``now`` as ringserver computes it, with the C library.
+
+    Source: ringserver 4.5.3, logging.c, CalcUsageLogInterval_locked.
+    """
+    local = time.localtime(now)
+    start = int(time.mktime((*local[:3], 0, 0, 0, 0, 0, local.tm_isdst)))
+    while start + length <= now:
+        start += length
+    return start, start + length
+
+
+def around_clock_changes() -> Iterator[tuple[int, int]]:
+    """Yield the first and last second of six days around each clock change in 2026."""
+    noons = range(1_767_268_800, 1_798_804_800, 86_400)
+    offsets = [time.localtime(noon).tm_gmtoff for noon in noons]
+    for noon, before, after in zip(noons[1:], offsets, offsets[1:], strict=False):
+        if before != after:
+            yield noon - 3 * 86_400, noon + 3 * 86_400
+
+
+#: Clocks change by half an hour, so that a log of an hour is in two hours of the day.
+HALF_HOUR = ("Australia/Lord_Howe", "Australia/LHI")
+CHANGES = (
+    *("Europe/Paris", "America/Denver", "Africa/Cairo", "Asia/Beirut", "America/Santiago"),
+    *("America/Havana", "America/Nuuk", "Africa/Casablanca", "Antarctica/Troll"),
+)
+
+
+@pytest.mark.parametrize("zones", rest_in_soak([CHANGES, sorted(available_timezones())]))
+def test_days_and_hours_of_names_where_clocks_change(
+    zones: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With logs of an hour, six hours and a day, every day is covered, and has the entries."""
+    for zone in zones:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        spans = list(around_clock_changes())
+        if zones is CHANGES:
+            assert spans, zone
+        for first, last in spans:
+            for length in (3600, 21_600, 86_400):
+                assert_covered(ZoneInfo(zone), first, last, length)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def assert_covered(zone: ZoneInfo, first: int, last: int, length: int) -> None:
+    covered: dict[date, set[int]] = {}
+    now = first
+    while now < last:
+        start, end = interval_at(now, length)
+        ends = (time.strftime("%Y%m%dT%H%M", time.localtime(one)) for one in (start, end))
+        name = read_name(f"txlog-{'-'.join(ends)}")
+        local = datetime.fromtimestamp(now, zone)
+        if now > first:
+            assert name.day == local.date(), name
+        if length == 3600 and now > first and zone.key not in HALF_HOUR:
+            assert name.hour(zone) == local.hour, name
+        for piece in pieces(name, zone):
+            covered.setdefault(piece.day, set()).update(
+                range(piece.first_minute, piece.last_minute)
+            )
+        now = end
+    for day in sorted(covered)[1:-1]:
+        assert len(covered[day]) == 1440, day
 
 
 def test_an_interval_is_over_a_minute_after_its_end_where_the_server_is() -> None:

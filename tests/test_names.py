@@ -96,6 +96,9 @@ def test_agents(raw: bytes, text: str, family: str) -> None:
         ("txlog-20261025T0000-20261025T2300", None, date(2026, 10, 25), None),
         ("txlog-20261025T0100-20261026T0000", None, date(2026, 10, 25), None),
         ("n-txlog-20261124T2300-20261125T0000.jsonl", "n", date(2026, 11, 24), 23),
+        ("txlog-20261130T1301-20261130T1302", None, date(2026, 11, 30), 13),
+        ("txlog-20261130T1345-20261130T1415", None, date(2026, 11, 30), None),
+        ("txlog-20260423T2300-20260424T0100", None, date(2026, 4, 23), None),  # in Cairo
         ("txlog-20261124T0000-20261201T0000", None, None, None),
         ("txlog-20261332T0000-20261333T0000", None, None, None),
         ("txlog-20261125T0000-20261124T0000", None, None, None),
@@ -104,7 +107,7 @@ def test_agents(raw: bytes, text: str, family: str) -> None:
 )
 def test_file_names(name: str, prefix: str | None, day: date | None, hour: int | None) -> None:
     parsed = read_name(name)
-    assert (parsed.prefix, parsed.day, parsed.hour) == (prefix, day, hour)
+    assert (parsed.prefix, parsed.day, parsed.hour(UTC)) == (prefix, day, hour)
 
 
 def _block(log: str, connect: str) -> bytes:

@@ -278,7 +278,11 @@ class _Pipeline:
         is_log = log.has_entries or not log.has_rejects
         is_read = is_log and not is_damaged and not log.is_unfinished
         is_whole = is_read and is_over(name, server.latest_zone, log.opened)
-        yield Rows(log_intervals=log_interval_rows(name, server=server.number, complete=is_whole))
+        yield Rows(
+            log_intervals=log_interval_rows(
+                name, server=server.number, zone=server.zone, complete=is_whole
+            )
+        )
 
     def _add_file_read(self, log: _Log, size: int) -> None:
         """Add the files with stored rejects that this log (``size`` bytes) resolves."""

@@ -1,5 +1,6 @@
 """What is stored of a log besides its entries: the interval that it covers, and its rejects."""
 
+from datetime import UTC, tzinfo
 from hashlib import blake2b
 
 import numpy as np
@@ -46,13 +47,14 @@ REJECTS = pa.schema(
 _DIRECTION_OF = {"tx": DIRECTIONS[0], "rx": DIRECTIONS[1]}
 
 
-def log_interval_rows(name: FileName, *, server: int, complete: bool) -> pa.Table:
+def log_interval_rows(name: FileName, *, server: int, zone: tzinfo, complete: bool) -> pa.Table:
     """Return the rows of `LOG_INTERVALS` of a log.
 
     Args:
+        zone: time zone of the server.
         complete: the log was read whole, and will not grow.
     """
-    covered = pieces(name) if name.kind in _DIRECTION_OF else []
+    covered = pieces(name, zone) if name.kind in _DIRECTION_OF else []
     rows = [
         {
             "server": server,
@@ -81,7 +83,7 @@ def reject_rows(
     """Return the rows of `REJECTS` for the rejects of ``chunk``."""
     ends = line_ends(chunk.data)
     begins = np.concatenate([np.zeros(1, np.int64), ends + 1]) + chunk.position
-    days = pieces(source.name)
+    days = pieces(source.name, UTC)
     rows = [
         {
             "server": server,

@@ -2,7 +2,7 @@
 
 The rules, in order:
 
-1. the file's name gives an interval of at most 25 hours: the date of the interval's middle;
+1. the file's name gives an interval of at most 26 hours: the date of the interval's middle;
    a longer one: the local date of max(connect time, the name's start);
 2. JSON Lines without a name: the local date of ``log_start_time``;
 3. text without a name: the local date of max(connect time, local midnight before the log time
@@ -53,10 +53,10 @@ def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
         guess = np.maximum(_local_day(batch.connect_time, zone), midnight)
         start = _local_day(np.where(has_start, batch.start_time, 0), zone)
         day = np.where(has_start, start, guess)
-    hour = NO_HOUR if name.hour is None else name.hour
+    hour = name.hour(zone)
     return Days(
         day=day,
-        hour=np.full(len(batch), hour, np.int8),
+        hour=np.full(len(batch), NO_HOUR if hour is None else hour, np.int8),
         guessed=guessed,
         contradicts=_contradicts(batch, name, zone),
     )

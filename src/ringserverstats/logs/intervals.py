@@ -24,8 +24,11 @@ class Piece:
     last_minute: int
 
 
-def pieces(name: FileName) -> list[Piece]:
-    """Return the days of a log with ``name``; none without an interval of at most 366 days."""
+def pieces(name: FileName, zone: tzinfo) -> list[Piece]:
+    """Return the days of a log with ``name``; none without an interval of at most 366 days.
+
+    Minutes that clocks in ``zone`` skip right before the interval count as covered.
+    """
     if name.start is None or name.end is None or name.end - name.start > _LONGEST:
         return []
     if name.day is None:
@@ -35,7 +38,8 @@ def pieces(name: FileName) -> list[Piece]:
         return [Piece(name.day, 0, _DAY)]
     else:
         days = [name.day]
-    covered = [Piece(day, _minute(name.start, day), _minute(name.end, day)) for day in days]
+    begin = _before_gap(name.start, zone)
+    covered = [Piece(day, _minute(begin, day), _minute(name.end, day)) for day in days]
     return [piece for piece in covered if piece.first_minute < piece.last_minute]
 
 
@@ -44,6 +48,13 @@ def is_over(name: FileName, zone: tzinfo, now: datetime) -> bool:
     if name.end is None:
         return False
     return now >= name.end.replace(tzinfo=zone).astimezone(UTC) + _WRITE_TIME
+
+
+def _before_gap(moment: datetime, zone: tzinfo) -> datetime:
+    """Return the first of the local times that do not exist right before ``moment``, or that."""
+    before = (moment - timedelta(minutes=1)).replace(tzinfo=zone)
+    real = before.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+    return moment - (real - before.replace(tzinfo=None))
 
 
 def _minute(moment: datetime, day: date) -> int:

@@ -9,13 +9,14 @@ to local midnight, so at a change of clocks a day may be called ``20260329T0000-
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from ringserverstats.errors import UsageError
 
 _TIME = r"(\d{8}T\d{2}):?(\d{2})"
 _NAME = re.compile(rf"(?:(.+)-)?(tx|rx|access)log-{_TIME}-{_TIME}(?=$|[.~\s_-])", re.ASCII)
-_DAY, _HOUR = timedelta(hours=25), timedelta(hours=1)
+_DAY, _HOUR, _TICK = timedelta(hours=26), timedelta(hours=1), timedelta.resolution
+_MOST_BACK = timedelta(hours=1)  # Antarctica/Troll: 02:00 to 01:00
 _TEMPORARY = (".tmp", ".part", ".partial", ".filepart", ".swp")
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 
@@ -31,17 +32,23 @@ class FileName:
 
     @property
     def day(self) -> date | None:
-        """Local date of the middle of an interval of at most 25 hours; None if it is longer."""
+        """Local date of the middle of an interval of at most 26 hours; None if it is longer.
+
+        A middle at midnight belongs to the day before: where clocks skip the first hour of a day,
+        the hour before is called T2300 to T0100.
+        """
         if self.start is None or self.end is None or self.end - self.start > _DAY:
             return None
-        return (self.start + (self.end - self.start) / 2).date()
+        return (self.start + (self.end - self.start) / 2 - _TICK).date()
 
-    @property
-    def hour(self) -> int | None:
-        """Local hour of an interval of one hour; else None."""
-        if self.start is None or self.end is None or self.end - self.start != _HOUR:
+    def hour(self, zone: tzinfo) -> int | None:
+        """Return the local hour of an interval within one hour in ``zone``; else None."""
+        if self.start is None or self.end is None:
             return None
-        return self.start.hour
+        start, end = (one.replace(tzinfo=zone).astimezone(UTC) for one in (self.start, self.end))
+        length = min(self.end - self.start, end - start)  # less if clocks skip an hour in between
+        is_within = (self.start + length - _TICK).hour == self.start.hour and length < _HOUR
+        return self.start.hour if is_within or length == _HOUR else None
 
 
 def read_name(name: str) -> FileName:
@@ -56,8 +63,8 @@ def read_name(name: str) -> FileName:
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)
-    if end == start:  # the hour that occurs twice when clocks go back
-        end += _HOUR
+    if start - _MOST_BACK <= end <= start:  # an hour after which clocks go back
+        end = start + _HOUR
     if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
     return FileName(kind=kind, prefix=prefix, start=start, end=end)
