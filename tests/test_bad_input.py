@@ -165,7 +165,15 @@ def _zstd(data: bytes) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-COMPRESSIONS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": _zstd}
+#: What pzstd puts before a frame: its size.
+SKIPPABLE_FRAME = b"\x50\x2a\x4d\x18\x04\x00\x00\x00size"
+COMPRESSIONS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": _zstd,
+    "pzstd": lambda data: SKIPPABLE_FRAME + _zstd(data),
+}
 REAL = DATA / "v4.5.3-text" / "txlog-20261124T0000-20261125T0000"
 
 
@@ -175,6 +183,22 @@ def test_compressed_log_is_the_same_log(store: DuckDBStore, log: Log, kind: str)
     packed = log(COMPRESSIONS[kind](REAL.read_bytes()), f"{REAL.name}.{kind}")
     report = read_into(store, packed)
     assert (report.entries, report.known) == (0, plain.entries)
+
+
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [
+        (lambda data: gzip.compress(gzip.compress(data)), "gzip"),
+        (lambda data: b"\x04\x22\x4d\x18" + data, "lz4"),
+        (lambda data: lzma.compress(data, lzma.FORMAT_ALONE), "lzma"),
+    ],
+)
+def test_other_compressions_are_reported_by_name(
+    store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes], name: str
+) -> None:
+    report = would_read(store, log(pack(GOOD.encode())))
+    assert report.entries == 0
+    assert [reject.reason for _, reject in report.rejects] == [f"{source.COMPRESSED} ({name})"]
 
 
 @pytest.mark.parametrize("kind", rest_in_soak(COMPRESSIONS))

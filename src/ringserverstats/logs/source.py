@@ -30,7 +30,21 @@ _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
 _PIECE = 1 << 17
 _XZ_MEMORY = 128 << 20  # twice what `xz -9` needs; a hostile file may request gigabytes
 
+_MAGIC = {
+    "gzip": b"\x1f\x8b",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ\x00",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "lz4": b"\x04\x22\x4d\x18",
+    "lzma": b"\x5d\x00\x00",
+    "compress": b"\x1f\x9d",
+    "zip": b"PK\x03\x04",
+    "7-Zip": b"7z\xbc\xaf",
+}
+_SKIPPABLE = 5  # upper half of the first byte
+
 UNOPENED = "the input cannot be opened"
+COMPRESSED = "the input is compressed in a way that is not supported, or twice: decompress it first"
 DAMAGED = "the rest of the input cannot be read: it is damaged or ends early"
 
 
@@ -262,16 +276,26 @@ class _Counted(io.RawIOBase):
 
 def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
     """Return a function that reads and decompresses, chosen by the first bytes."""
-    magic = buffered.peek(6)[:6]
-    if magic.startswith(b"\x1f\x8b"):
-        return _piecewise(gzip.GzipFile(fileobj=buffered).read1)
-    if magic.startswith(b"BZh"):
-        return _Streams(buffered, bz2.BZ2Decompressor).read
-    if magic.startswith(b"\xfd7zXZ\x00"):
-        return _Streams(buffered, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return _piecewise(pa.CompressedInputStream(buffered, "zstd").read)
+    match compression(buffered.peek(6)[:6]):
+        case "gzip":
+            return _piecewise(gzip.GzipFile(fileobj=buffered).read1)
+        case "bzip2":
+            return _Streams(buffered, bz2.BZ2Decompressor).read
+        case "xz":
+            return _Streams(buffered, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read
+        case "zstd":
+            return _piecewise(pa.CompressedInputStream(buffered, "zstd").read)
     return buffered.read1
+
+
+def compression(start: bytes) -> str:
+    """Return the name of the format by the first bytes of a file; empty if it is none of them.
+
+    Source: RFC 8878, section 3.1.2, for the skippable frames with which files of zstd may begin.
+    """
+    if start[1:4] == b"\x2a\x4d\x18" and start[0] >> 4 == _SKIPPABLE:
+        return "zstd"
+    return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), "")
 
 
 def unpacked_size(path: Path, *, most: int) -> int:
@@ -334,6 +358,9 @@ class _Streams:
 def _chunks(read: Callable[[int], bytes], counted: _Counted) -> Iterator[Chunk]:
     line = 1
     data, damage = _fill(read)
+    if name := compression(data[:6]):  # what `_decompressed` does not know, or left
+        yield Chunk(b"", line, True, counted.count, f"{COMPRESSED} ({name})")
+        return
     position = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     data = data[position:] if position else data
     while damage is None:

@@ -22,7 +22,7 @@ from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
-from ringserverstats.logs.source import Source, unpacked_size
+from ringserverstats.logs.source import Source, compression, unpacked_size
 from ringserverstats.opening import load_rules, open_geoip
 from ringserverstats.settings import Settings
 from ringserverstats.store.base import Store
@@ -30,8 +30,8 @@ from ringserverstats.web.authorization import TokenCache, check_ingest
 from ringserverstats.web.export_worker import ExportWorker
 from ringserverstats.web.responses import json_response, unavailable
 
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_ENCODINGS = {"": b"", "identity": b"", "gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
+#: The format of the body by its Content-Encoding; empty: any.
+_ENCODINGS = {"": "", "identity": "", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 _PARAMETERS = ("server", "name")
 _LABEL = "posted log"
 _UNAVAILABLE = (
@@ -96,7 +96,7 @@ class LogReceiver:
         tokens = await to_thread.run_sync(self.tokens.get)
         check_ingest(request, tokens, self.settings)
         server, name = _server_and_name(request)
-        magic = _expected_magic(request)
+        expected = _expected_format(request)
         _check_size(int(request.headers.get("content-length") or 0), limit)
         if self._posts >= MAX_POSTS:
             raise unavailable("too many logs arrive at the same time; try again later", 429)
@@ -105,7 +105,7 @@ class LogReceiver:
             with tempfile.TemporaryFile() as file:  # without a name: nothing is left after a kill
                 size = await _spool(body, file, limit)
                 path = Path(f"/proc/self/fd/{file.fileno()}")
-                await to_thread.run_sync(_check_content, path, magic, limit)
+                await to_thread.run_sync(_check_content, path, expected, limit)
                 source = Source(path, name, size, server, _LABEL)
                 return await to_thread.run_sync(self._import, source, limiter=self._imports)
         finally:
@@ -198,8 +198,8 @@ def _check_size(size: int, limit: int) -> None:
         )
 
 
-def _expected_magic(request: Request) -> bytes:
-    """Return the bytes with which the body has to start, by its Content-Encoding."""
+def _expected_format(request: Request) -> str:
+    """Return the compression of the body by its Content-Encoding; empty: any."""
     content_type = request.headers.get("content-type", "").lower()
     if content_type.startswith("multipart/"):
         raise HTTPException(
@@ -249,14 +249,14 @@ def _check_server(source: Source, store: Store) -> bool:
     return False
 
 
-def _check_content(path: Path, magic: bytes, limit: int) -> None:
+def _check_content(path: Path, expected: str, limit: int) -> None:
     with open(path, "rb") as file:
-        start = file.read(4)
+        start = file.read(6)
     if not start:
         raise HTTPException(
             400, "the body is empty; send a log: wget --post-file FILE, curl --data-binary @FILE"
         )
-    if not start.startswith(magic):
+    if expected and compression(start) != expected:
         raise HTTPException(400, "the body is not compressed as its Content-Encoding says")
     _check_size(unpacked_size(path, most=limit), limit)
 
