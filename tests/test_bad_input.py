@@ -294,6 +294,25 @@ def test_a_hundred_thousand_starts_without_end_take_no_time(store: DuckDBStore, 
     assert time.process_time() - begin < 30
 
 
+@pytest.mark.parametrize("clock", ["1970-01-01T00:00:31Z", "2126-01-31T22:00:00Z"])
+@pytest.mark.parametrize("name", ["txlog", "txlog-20260131T0000-20260201T0000"])
+def test_a_wrong_connect_time_alone_rejects_nothing(
+    store: DuckDBStore, log: Log, clock: str, name: str
+) -> None:
+    for good in (GOOD, JSON):
+        right = good.replace("slarchive", "right")
+        wrong = good.replace("2026-01-31T22:00:00Z", clock)
+        assert wrong.count(clock) >= 1
+        if good is JSON:
+            wrong = wrong.replace(
+                f'"log_start_time":"{clock}"', '"log_start_time":"2026-01-31T22:00:00Z"'
+            )
+        report = read_into(store, log(right + wrong, name), server=f"{len(good)}")
+        assert (report.entries, report.rejected) == (2, 0)
+    days = store.ask("SELECT DISTINCT day FROM connection_by_day")["day"].to_pylist()
+    assert list(map(str, days)) == ["2026-01-31"]
+
+
 @pytest.mark.parametrize("neighbour", ["", "{}\n"])
 def test_transfer_with_a_key_that_access_logs_have_is_a_transfer(
     store: DuckDBStore, log: Log, neighbour: str

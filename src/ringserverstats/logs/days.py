@@ -41,16 +41,17 @@ class Days:
 def days(batch: Batch, name: FileName, zone: tzinfo) -> Days:
     """Return the day of each entry of ``batch`` from a file with ``name``."""
     guessed = 0
+    connect_time = np.minimum(batch.connect_time, batch.log_time)  # the clock may have been wrong
     if name.day is not None:
         day = np.full(len(batch), np.datetime64(name.day, "D").astype(np.int64))
     elif name.start is not None:
         first = np.datetime64(name.start.date(), "D").astype(np.int64)
-        day = np.maximum(_local_day(batch.connect_time, zone), first)
+        day = np.maximum(_local_day(connect_time, zone), first)
     else:
         has_start = batch.start_time != UNSPECIFIED
         guessed = int((~has_start).sum())
         midnight = _local_day(batch.log_time - _WRITE_SECONDS, zone)
-        guess = np.maximum(_local_day(batch.connect_time, zone), midnight)
+        guess = np.maximum(_local_day(connect_time, zone), midnight)
         start = _local_day(np.where(has_start, batch.start_time, 0), zone)
         day = np.where(has_start, start, guess)
     hour = name.hour(zone)

@@ -248,7 +248,11 @@ def _entries(table: pa.Table, digest: Ids, lines: Int64s, latest: int) -> Parsed
     codes = {name.encode(): code for code, name in enumerate(DIRECTIONS)}
     code_of = np.array([codes.get(raw, -1) for raw in directions.dictionary.to_pylist()], np.int8)
     direction = code_of[directions.indices.to_numpy()]
-    times = {name: _seconds(table[name].combine_chunks(), latest) for name in _TIMES}
+    times = {
+        # A clock that was not set when the client connected: the day of the entry is known.
+        name: _seconds(table[name].combine_chunks(), None if name == "connect_time" else latest)
+        for name in _TIMES
+    }
     is_dated = np.logical_and.reduce([is_valid for _, is_valid in times.values()])
     row_reasons: dict[int, str] = {}
     add_reasons(
@@ -277,7 +281,7 @@ def _entries(table: pa.Table, digest: Ids, lines: Int64s, latest: int) -> Parsed
     )
 
 
-def _seconds(column: pa.BinaryArray, latest: int) -> tuple[Int64s, Bools]:
+def _seconds(column: pa.BinaryArray, latest: int | None) -> tuple[Int64s, Bools]:
     """Return times like ``2026-11-24T09:37:35Z`` as seconds since 1970, and which are valid."""
     fits = np.asarray(pc.equal(pc.binary_length(column), len(_TIME)), np.bool_)
     buffer = column.filter(pa.array(fits)).buffers()[2]

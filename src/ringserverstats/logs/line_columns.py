@@ -75,11 +75,12 @@ def matches(texts: Bytes, template: bytes) -> Bools:
     return result
 
 
-def seconds(text: Bytes, *, latest: int) -> tuple[Int64s, Bools]:
+def seconds(text: Bytes, *, latest: int | None) -> tuple[Int64s, Bools]:
     """Convert UTC times like ``2018-03-30 07:00:05`` (any separators; shape (n, 19)).
 
     Returns:
-        Seconds since 1970, and which of them are valid dates between 2000 and ``latest``.
+        Seconds since 1970, and which of them are valid dates between 2000 and ``latest``. None:
+        any valid dates.
     """
     digit = text.astype(np.int64) - ord("0")
 
@@ -97,7 +98,7 @@ def seconds(text: Bytes, *, latest: int) -> tuple[Int64s, Bools]:
     is_valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= length)
     is_valid &= (hour < 24) & (minute < 60) & (second <= 60)
     time = ((first_day + day - 1) * 24 + hour) * 3600 + minute * 60 + second
-    return time, is_valid & (time >= OLDEST) & (time <= latest)
+    return time, is_valid if latest is None else is_valid & (time >= OLDEST) & (time <= latest)
 
 
 def sums(values: npt.NDArray[np.uint64], counts: Int64s) -> npt.NDArray[np.uint64]:

@@ -91,8 +91,9 @@ def read_start_lines(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> 
         rows = rows[matches(gather(data, start[rows], len(tail)), tail)]
         log, connect = tail.index(b"0000"), tail.rindex(b"0000")
         log_time[rows], is_log = seconds(gather(data, start[rows] + log, 19), latest=latest)
+        # A clock that was not set when the client connected: the day of the entry is known.
         connect_time[rows], is_connect = seconds(
-            gather(data, start[rows] + connect, 19), latest=latest
+            gather(data, start[rows] + connect, 19), latest=None
         )
         is_dated[rows] = is_log & is_connect
         is_readable[rows] = True
