@@ -89,7 +89,6 @@ JSON = ENTRY.json()
         ("{\n", reasons.NO_OBJECT),
         ("[1]\n", reasons.NO_OBJECT),
         (JSON[:50] + "\n", reasons.NO_OBJECT),
-        (JSON[:-1] + JSON, reasons.NO_OBJECT),
         (JSON.replace('"bytes":512', '"bytes":"512"'), reasons.field_reason("bytes")),
         (JSON.replace('"bytes":512', '"bytes":5.5'), reasons.field_reason("bytes")),
         (JSON.replace('"bytes":512', '"bytes":true'), reasons.field_reason("bytes")),
@@ -124,6 +123,10 @@ def test_entry_of_too_many_streams_is_rejected(store: DuckDBStore, log: Log) -> 
 
 def parsed(data: str) -> Batch:
     return text.parse(data.encode(), OPTIONS, line=1, last=True)
+
+
+def parsed_json(data: str) -> Batch:
+    return jsonl.parse(data.encode(), OPTIONS, line=1, last=True)
 
 
 def test_unfinished_last_block_is_incomplete_and_counts_later() -> None:
@@ -257,6 +260,32 @@ def test_log_cut_by_a_full_disk_goes_on_with_the_next_start() -> None:
         rejects = [(reject.line, reject.lines) for reject in batch.rejects]
         assert rejects == [(5, lines + is_glued)], cut
         assert batch.lines == data.count("\n"), cut
+
+
+def test_json_cut_by_a_full_disk_goes_on_with_the_next_object() -> None:
+    """Only the object that was cut is lost, wherever it was cut."""
+    other = JSON.replace("192.0.2.17", "192.0.2.19")
+    for cut in range(1, len(JSON) - 1):
+        batch = parsed_json(other + JSON[:cut] + other + other)
+        assert batch.line.tolist() == [1, 2, 3], cut
+        rejects = [(reject.line, reject.reason) for reject in batch.rejects]
+        assert rejects == [(2, reasons.NO_OBJECT)], cut
+        assert (batch.incomplete, batch.lines) == (0, 3), cut
+    batch = parsed_json(JSON[:-1] + other)  # only the line end was lost
+    assert (batch.line.tolist(), batch.rejects) == ([1, 1], [])
+
+
+@pytest.mark.parametrize("garbage", ["\0" * 4096, "\ufeff", "\ufeff\0"])
+def test_garbage_before_an_object_loses_no_entry(garbage: str) -> None:
+    batch = parsed_json(JSON + garbage + JSON + JSON)
+    assert (len(batch), len(batch.rejects), batch.lines) == (3, 1, 3)
+
+
+@pytest.mark.parametrize("good", [GOOD, JSON], ids=["text", "json"])
+def test_nul_bytes_at_the_end_are_rejected(store: DuckDBStore, log: Log, good: str) -> None:
+    """As after a power cut: nothing is still being written."""
+    report = would_read(store, log(good + "\0" * 4096))
+    assert (report.entries, report.rejected, report.incomplete) == (1, 1, 0)
 
 
 def test_log_cut_within_a_start_line_goes_on_with_the_next() -> None:

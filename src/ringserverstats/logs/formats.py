@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ringserverstats.logs import jsonl, text
 from ringserverstats.logs.batch import Batch, Int64s
 from ringserverstats.logs.entries import ParseOptions
-from ringserverstats.logs.line_columns import Bools, line_ends, spans
+from ringserverstats.logs.line_columns import BYTE_ORDER_MARK, Bools, line_ends, spans
 
 
 class Parser(Protocol):
@@ -36,12 +36,16 @@ class Format:
         start: bytes that the first line of a record begins with.
         end: bytes that a record ends with, if each record is one line; else empty.
         parse: the parser.
+        inner: bytes with which a record begins behind garbage on its line.
+        garbage: what such a line may begin with.
     """
 
     name: str
     start: bytes
     end: bytes
     parse: Parser
+    inner: bytes = b""
+    garbage: tuple[bytes, ...] = ()
 
     def occurs(self, data: bytes) -> bool:
         """Return True if a line of ``data`` begins like a record."""
@@ -53,8 +57,11 @@ class Format:
         values = np.frombuffer(data, np.uint8)
         has_return = (ends > begins) & (values[np.maximum(ends - 1, 0)] == ord("\r"))
         lines = spans(data, begins, ends - has_return)
-        is_start = pc.and_(pc.starts_with(lines, self.start), pc.ends_with(lines, self.end))
-        return np.asarray(is_start, np.bool_)
+        is_start = pc.starts_with(lines, self.start)
+        for garbage in self.garbage:
+            is_late = pc.and_(pc.starts_with(lines, garbage), pc.match_substring(lines, self.inner))
+            is_start = pc.or_(is_start, is_late)
+        return np.asarray(pc.and_(is_start, pc.ends_with(lines, self.end)), np.bool_)
 
     def last_record(self, data: bytes) -> int:
         """Return the offset of the last record that may continue behind ``data``; 0 if none."""
@@ -67,7 +74,14 @@ class Format:
 
 
 #: A stream of a text log may be called ``{...}``, but its line ends with a number.
-JSONL = Format("JSON Lines", start=b"{", end=b"}", parse=jsonl.parse)
+JSONL = Format(
+    "JSON Lines",
+    start=b"{",
+    end=b"}",
+    parse=jsonl.parse,
+    inner=jsonl.OBJECT,
+    garbage=(b"\0", BYTE_ORDER_MARK),
+)
 #: Also takes all lines that no other format claims.
 TEXT = Format("text", start=b"START CLIENT ", end=b"", parse=text.parse)
 FORMATS = (JSONL, TEXT)

@@ -10,6 +10,7 @@ Other keys are ignored, so later releases may add some.
 """
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,9 @@ from ringserverstats.logs.line_columns import Bools, Bytes, line_ends, matches, 
 #: A line is a whole entry, and 100,000 streams of 100 bytes are 10 MB.
 LONGEST_LINE = 16 << 20
 
+#: How every object begins. In a text it would be escaped, so within a line it begins another one.
+OBJECT = b'{"log_time":"'
+_INNER_OBJECT = re.compile(rb"(?<=[^\n])" + re.escape(OBJECT))
 _TIMES = ("log_time", "log_start_time", "connect_time")
 _TIME = b"0000-00-00T00:00:00Z"
 _STREAM = pa.struct([("stream_id", pa.binary()), ("bytes", pa.uint64()), ("packets", pa.uint64())])
@@ -58,8 +62,8 @@ def parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     data, is_unfinished = _whole_lines(data, last=last)
-    ends = line_ends(data)
-    begins = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
+    line_begins, begins, ends = _records(data)
+    numbers = line + np.searchsorted(line_begins, begins, side="right") - 1
     filled = np.flatnonzero(ends > begins)
     hashing = options.digests(data, begins, ends)
     table = _read(data, begins[filled], ends[filled])
@@ -68,12 +72,12 @@ def parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch
     if table is None:
         filled, table, line_reasons = _read_one_by_one(data, begins, ends, filled)
         rejects = [
-            Reject(line + number, 1, reason, digest[number].tobytes())
+            Reject(int(numbers[number]), 1, reason, digest[number].tobytes())
             for number, reason in line_reasons.items()
         ]
     is_access = _is_access(table)
-    numbers = filled[~is_access]
-    entries = _entries(_transfer_logs(table), digest[numbers], line + numbers, options.latest)
+    rows = filled[~is_access]
+    entries = _entries(_transfer_logs(table), digest[rows], numbers[rows], options.latest)
     batch = build_batch(entries)
     return replace(
         batch,
@@ -82,8 +86,22 @@ def parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch
         incomplete_lines=int(is_unfinished),
         access=int(is_access.sum()),
         blank=int((ends == begins).sum()),
-        lines=len(ends),
+        lines=len(line_begins),
     )
+
+
+def _records(data: bytes) -> tuple[Int64s, Int64s, Int64s]:
+    """Return where the lines of ``data`` begin, and where its records begin and end.
+
+    A full disk or a power cut leaves a part of an object, or NUL bytes, before the next object on
+    the same line. The part and the object are two records.
+    """
+    ends = line_ends(data)
+    begins = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
+    if data.count(OBJECT) == data.count(b"\n" + OBJECT) + data.startswith(OBJECT):
+        return begins, begins, ends
+    objects = np.array([match.start() for match in _INNER_OBJECT.finditer(data)], np.int64)
+    return begins, np.sort(np.append(begins, objects)), np.sort(np.append(ends, objects))
 
 
 def _whole_lines(data: bytes, *, last: bool) -> tuple[bytes, bool]:
@@ -92,7 +110,7 @@ def _whole_lines(data: bytes, *, last: bool) -> tuple[bytes, bool]:
         return data, False
     if last:
         begin = data.rfind(b"\n") + 1
-        if _loads(data[begin:]) is None:  # it may still be written
+        if _loads(data[begin:]) is None and b"\0" not in data[begin:]:  # it may still be written
             return data[:begin], True
         data = data.removesuffix(b"\r")
     return data + b"\n", False
