@@ -61,12 +61,31 @@ def test_a_batch_that_a_killed_process_left_in_the_log_beside_is_in_the_backup(
     assert dump(store) == saved
 
 
-def _leave_log(path: Path) -> None:
+def test_a_backup_by_a_link_has_what_lies_beside_the_real_file(
+    store: DuckDBStore, tmp_path: Path
+) -> None:
+    read_into(store, REAL)
+    _leave_log(tmp_path / "store.duckdb")
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "link.duckdb"
+    link.symlink_to(tmp_path / "store.duckdb")
+    linked = make_store(link, secrets=store.options.secrets)
+    linked.backup(tmp_path / "backup.duckdb")
+    assert ("1", "x", "x") in dump(make_store(tmp_path / "backup.duckdb"))["agent"]
+    _leave_log(tmp_path / "backup.duckdb", number=2)
+    other = tmp_path / "links" / "backup.duckdb"
+    other.symlink_to(tmp_path / "backup.duckdb")
+    linked.restore(other, ask=None)
+    assert ("2", "x", "x") in dump(store)["agent"]
+    assert link.is_symlink()
+
+
+def _leave_log(path: Path, *, number: int = 1) -> None:
     """What a process that is killed after a commit leaves."""
     code = (
         "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
         "c.execute(\"SET checkpoint_threshold = '1GB'\");"
-        "c.execute(\"INSERT INTO agent VALUES (1, 'x', 'x')\"); os.kill(os.getpid(), 9)"
+        f"c.execute(\"INSERT INTO agent VALUES ({number}, 'x', 'x')\"); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, path])
     assert Path(f"{path}.wal").exists()

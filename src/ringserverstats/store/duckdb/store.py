@@ -47,12 +47,13 @@ class DuckDBStore(SQLStore):
 
     def __init__(self, path: Path, options: Options) -> None:
         super().__init__(options)
-        self._path = path
+        self._label = str(path)
+        self._path = Path(os.path.realpath(path))  # DuckDB's log lies beside the real file
         self._written = 0.0
 
     @property
     def label(self) -> str:
-        return str(self._path)
+        return self._label
 
     def exists(self) -> bool:
         return os.path.exists(self._path)
@@ -121,12 +122,12 @@ class DuckDBStore(SQLStore):
             new.unlink(missing_ok=True)
 
     def restore(self, source: Path, *, ask: Callable[[Path], bytes] | None) -> None:
-        path = Path(os.path.realpath(self._path))
+        path, real = self._path, Path(os.path.realpath(source))
         new = new_beside(path)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._open(source, write=False):  # nobody writes it meanwhile
-                copy_file(source, new)
+                copy_file(real, new)
             with duckdb.connect(new) as connection:
                 session = DuckDBSession(connection)
                 known = identity(session)
@@ -141,12 +142,12 @@ class DuckDBStore(SQLStore):
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        path = Path(f"{os.path.realpath(self._path)}.sending")
+        path = Path(f"{self._path}.sending")
         with alone(path, self._wait):
             yield
 
     def _vacuum(self) -> None:
-        path = Path(os.path.realpath(self._path))
+        path = self._path
         new = new_beside(path)
         try:
             with self._session(write=True):  # whatever lies in a log comes into the file
@@ -207,12 +208,12 @@ class DuckDBStore(SQLStore):
             if self.exists():  # another process was faster
                 return
             raise StoreError(
-                f"the store {self._path} cannot be made ({first_line(error)}); choose another "
+                f"the store {self._label} cannot be made ({first_line(error)}); choose another "
                 "with --database or DATABASE_URI"
             ) from None
         if secret_path:
             self.options.notify(
-                f"made a new store {self._path} and its secret {secret_path}: back up both"
+                f"made a new store {self._label} and its secret {secret_path}: back up both"
             )
 
     def _write_new(self, new: Path, known: Identity) -> None:
@@ -232,7 +233,7 @@ class DuckDBStore(SQLStore):
     ) -> Iterator[DuckDBSession]:
         if not self.exists():
             raise StoreError(
-                f"there is no store {self._path} yet; read logs into it with: "
+                f"there is no store {self._label} yet; read logs into it with: "
                 "ringserverstats ingest FILE..."
             )
         with locked_among_threads(self._path, write=write, lock_timeout=self.options.lock_timeout):
@@ -244,7 +245,7 @@ class DuckDBStore(SQLStore):
                     connection.execute("ROLLBACK" if undo else "COMMIT")
             except duckdb.Error as error:
                 undone = "; nothing of this step was stored" if write else ""
-                raise StoreError(f"{self._path}: {first_line(error)}{undone}") from None
+                raise StoreError(f"{self._label}: {first_line(error)}{undone}") from None
 
     def _open(
         self, path: Path, *, write: bool
