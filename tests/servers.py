@@ -20,6 +20,19 @@ OWNER = "owner"
 PASSWORD = "hunter2:@/"  # noqa: S105 - of a server that lives for a test
 
 
+#: No answer may depend on the defaults of a server.
+UNUSUAL = {
+    "datestyle": "German",
+    "intervalstyle": "iso_8601",
+    "timezone": "Asia/Kathmandu",
+    "bytea_output": "escape",
+    "extra_float_digits": -15,
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "default_transaction_isolation": "serializable",
+}
+
+
 class Server:
     """A PostgreSQL server. ``folder``: where its data lie, a new one unless it is given.
 
@@ -41,7 +54,7 @@ class Server:
         access = "host all secretive 127.0.0.1/32 scram-sha-256\n"
         rules = self._data / "pg_hba.conf"
         rules.write_text(access + rules.read_text())
-        self._options = {"fsync": "off", "max_connections": 60, **options}
+        self._options = {"fsync": "off", "max_connections": 60, **UNUSUAL, **options}
         self.start()
 
     def start(self) -> None:
@@ -51,7 +64,7 @@ class Server:
             "unix_socket_directories": self.folder,
             **self._options,
         }
-        words = " ".join(f"-c {name}={value}" for name, value in given.items())
+        words = " ".join(f"-c {name}='{value}'" for name, value in given.items())
         self._run("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", words, "start")
 
     def stop(self, mode: str = "fast") -> None:

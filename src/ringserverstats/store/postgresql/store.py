@@ -48,6 +48,15 @@ _ERASED_TABLES = ("client", "client_profile", "agent", "connection_by_day")
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 _ATTEMPTS = 5
 _PAUSE = 0.05
+#: What can change the text or the value of an answer, whatever the server's defaults are.
+_ANSWERS = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+}
 _WORK_MEMORY = "64MB"
 # Compress arrays of temporary tables by LZ4 if the server has it: pglz is slow.
 _LZ4 = (
@@ -141,7 +150,6 @@ class PostgreSQLStore(SQLStore):
             return
         with self._connect() as connection:
             try:
-                connection.execute(f"SET lock_timeout = {self._wait}")
                 timescaledb.refresh(connection, clamped, _today())
             except errors.InsufficientPrivilege:
                 pass  # the owner's job refreshes them within the hour
@@ -209,8 +217,6 @@ class PostgreSQLStore(SQLStore):
 
     def migrate(self) -> int:
         with self._connect() as connection:
-            connection.execute(f"SET lock_timeout = {self._wait}")
-            connection.commit()
             before = schema_version(connection)
             migrate(connection, self.label, lock_timeout=self.options.lock_timeout)
             keep = self.options.transfer_retention_days or None
@@ -282,17 +288,15 @@ class PostgreSQLStore(SQLStore):
             undo: roll it back instead.
             reads: it only reads, and sees one state of the store.
         """
-        with self._connect() as connection:
+        with self._connect(is_session=False) as connection:
             try:
                 connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
                 if reads:
                     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                     connection.read_only = True
-                connection.execute(f"SET LOCAL lock_timeout = {self._wait}")
-                connection.execute("SET LOCAL statement_timeout = 0")
-                connection.execute("SET LOCAL TIME ZONE 'UTC'")
-                connection.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-                connection.execute("SET LOCAL jit = off")
+                _set(connection, _ANSWERS, "LOCAL")
+                limits = {"lock_timeout": self._wait, "statement_timeout": 0}
+                _set(connection, {**limits, "work_mem": _WORK_MEMORY, "jit": "off"}, "LOCAL")
                 if not reads:
                     connection.execute(_LZ4)
                 yield connection
@@ -308,13 +312,17 @@ class PostgreSQLStore(SQLStore):
     @contextmanager
     def sending(self) -> Iterator[None]:
         with self._connect() as connection:
-            connection.execute(f"SET lock_timeout = {self._wait}")
             connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {SENDING})")
             connection.commit()
             yield
 
     @contextmanager
-    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connect(self, *, is_session: bool = True) -> Iterator[psycopg.Connection[Any]]:
+        """Open a connection.
+
+        Args:
+            is_session: for several transactions, for which the settings hold.
+        """
         try:
             # Prepared statements would remain in the connections of a pooler.
             connection = psycopg.connect(self._info, prepare_threshold=None)
@@ -324,6 +332,9 @@ class PostgreSQLStore(SQLStore):
                 "whether the server is running."
             ) from None
         try:
+            if is_session:
+                _set(connection, {**_ANSWERS, "lock_timeout": self._wait}, "SESSION")
+                connection.commit()
             yield connection
         except psycopg.Error as error:
             raise self._translate_error(error) from None
@@ -365,6 +376,11 @@ class PostgreSQLStore(SQLStore):
         if isinstance(error, _CONFLICTS):
             return _ConflictError(reason)
         return StoreError(reason)
+
+
+def _set(connection: psycopg.Connection[Any], values: dict[str, Any], scope: str) -> None:
+    sql = "; ".join(f"SET {scope} {name} = '{value}'" for name, value in values.items())
+    connection.execute(sql.encode())
 
 
 class _ConflictError(StoreError):
