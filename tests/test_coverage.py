@@ -1,11 +1,14 @@
 """Which days are covered: no log is not zero."""
 
 import json
+import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -434,6 +437,51 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     assert [row["bytes-per-day"] for row in only] == [None, 30]
     query = Query(dimensions=("month",), filters=SENT, measures=("packets-per-day", "transfers"))
     assert totals(gappy, query) == {"packets-per-day": 2, "transfers": 6}  # 1.5, rounded
+
+
+@pytest.mark.parametrize("dimensions", [("weekday",), ("weekday", "network"), ("month", "weekday")])
+@pytest.mark.parametrize("seed", rest_in_soak(range(10)))
+def test_means_divide_by_the_covered_days_of_their_group(
+    store: Store, log: Log, dimensions: tuple[str, ...], seed: int
+) -> None:
+    """Against a count: each server has its own covered days."""
+    rng = random.Random(seed)
+    days = [date(2026, 5, 25) + timedelta(days=number) for number in range(21)]
+    sums, covered = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+
+    def key(day: date) -> tuple[str, ...]:
+        labels = {"month": f"{day:%Y-%m}", "weekday": f"{day:%A}", "network": "FR"}
+        return tuple(labels[name] for name in dimensions)
+
+    expected = Counter[tuple[str, ...]]()
+    for server in ("a", "b"):
+        sums.clear()
+        covered.clear()
+        for day in rng.sample(days, 13):
+            size = rng.choice((0, 0, 700, 7 * 10**6))
+            text = block(log_time=at(5, f"{day}"), transfers=(("FR_CIEL_00_HHZ/MSEED", size, 1),))
+            name = f"txlog-{day:%Y%m%d}T0000-{day + timedelta(days=1):%Y%m%d}T0000"
+            read_into(store, log(text if size else "", name), server=server)
+            sums[key(day)] += size
+            covered[key(day)] += 1
+        for group in sums:
+            expected[group] += Fraction(sums[group], covered[group])
+    query = Query(dimensions=dimensions, filters=SENT, measures=("bytes-per-day",))
+    means = {
+        tuple(row[name] for name in dimensions): row["bytes-per-day"]
+        for row in run_query(store, query).to_pylist()
+    }
+    assert means == {group: round(mean) for group, mean in expected.items() if mean}
+
+
+def test_weekdays_and_hours_are_in_their_order(store: Store, log: Log) -> None:
+    for hour in (23, 2, 14):
+        read_into(store, log(block(log_time=at(hour)), hour_name(hour)))
+    query = Query(dimensions=("weekday", "hour"), filters=SENT, measures=("bytes",))
+    rows = run_query(store, query).to_pylist()
+    assert [(row["weekday"], row["hour"]) for row in rows] == [
+        ("Tuesday", hour) for hour in ("02", "14", "23")
+    ]
 
 
 def test_means_over_both_directions_add_up(store: Store, log: Log) -> None:

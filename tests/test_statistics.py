@@ -23,7 +23,7 @@ from conftest import (
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
-from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES, WEEKDAYS
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.duckdb.store import DuckDBStore
@@ -88,7 +88,7 @@ def facts(sample: DuckDBStore) -> pa.Table:
             "month": f"{day:%Y-%m}",
             "year": f"{day:%Y}",
             "week": f"{iso.year}-W{iso.week:02d}",
-            "weekday": f"{iso.weekday}",
+            "weekday": WEEKDAYS[iso.weekday - 1],
             "hour": None if row["hour"] is None else f"{row['hour']:02}",
             **_of_network(row["network"], day),
             "agent-family": row.pop("agent_family"),

@@ -30,7 +30,9 @@ class Dimension:
         label_join: SQL template of the join that the label needs.
         needs_days: monthly rollups do not have it.
         needs_hours: only rollups with hours and single transfers have it.
-        is_time: it is a calendar time; results are ordered by it.
+        is_time: it is a calendar time.
+        of_day: the day alone decides its value; a mean is over the covered days with that value.
+        is_ordered: results are ordered by its key.
         of_stream: it belongs to the stream, not to the log entry.
         registry_key: the key where the network registry resolves codes.
         is_identifying: a value may stand for few clients, so rows of few are suppressed.
@@ -45,6 +47,8 @@ class Dimension:
     needs_days: bool = False
     needs_hours: bool = False
     is_time: bool = False
+    of_day: bool = False
+    is_ordered: bool = False
     of_stream: bool = False
     registry_key: str = ""
     is_identifying: bool = False
@@ -110,6 +114,8 @@ class Measure:
     unit: str = ""
 
 
+#: Labels of `weekday` in their order.
+WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 #: The label that stands for all embargoed networks.
 OTHER = "other"
 #: Dimensions that depend on how the registry resolves network codes.
@@ -172,7 +178,16 @@ _ISO_WEEK = (
 
 def _calendar(name: str, label: str, help: str, *, needs_days: bool = False) -> Dimension:
     key = "{day}" if name == "day" else f"date_trunc('{name}', {{day}})::date"
-    return Dimension(name, key, help, label=label, is_time=True, needs_days=needs_days)
+    return Dimension(
+        name,
+        key,
+        help,
+        label=label,
+        needs_days=needs_days,
+        is_time=True,
+        of_day=True,
+        is_ordered=True,
+    )
 
 
 def _stream(name: str, help: str, *, key: str = "", registry_key: str = "") -> Dimension:
@@ -215,9 +230,11 @@ DIMENSIONS = {
         Dimension(
             "weekday",
             "extract(isodow FROM {day})::int",
-            "day of the week: 1 is Monday, 7 is Sunday",
-            label=_AS_TEXT,
+            "day of the week",
+            label=f"(ARRAY{WEEKDAYS})[{{key}}]",
             needs_days=True,
+            of_day=True,
+            is_ordered=True,
         ),
         Dimension(
             "hour",
@@ -226,6 +243,7 @@ DIMENSIONS = {
             label="lpad({key}::text, 2, '0')",
             needs_days=True,
             needs_hours=True,
+            is_ordered=True,
             is_identifying=True,
         ),
         _stream(

@@ -25,7 +25,7 @@ class Query:
         first: first day, and ``last`` last day, both inclusive; None is no limit.
         filters: for each filter the values to keep, with the wildcards ``*`` and ``?``.
         measures: names of measures; empty: all that rollups have.
-        sort: a dimension or measure; empty: the time dimension, or else the first measure.
+        sort: a dimension or measure; empty: times, weekday and hour, or else the first measure.
         top: the maximum number of rows; None: all.
 
     Raises:
@@ -88,6 +88,11 @@ class Query:
     def times(self) -> tuple[str, ...]:
         """The dimensions that are calendar times."""
         return tuple(name for name in self.dimensions if DIMENSIONS[name].is_time)
+
+    @property
+    def of_day(self) -> tuple[str, ...]:
+        """The dimensions whose values follow from the day."""
+        return tuple(name for name in self.dimensions if DIMENSIONS[name].of_day)
 
     def ungrouped(self) -> "Query":
         """Return the query of the total: the same measures without dimensions."""

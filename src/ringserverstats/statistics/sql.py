@@ -102,10 +102,11 @@ def _united(plan: Plan) -> str:
 
 
 def _order(query: Query) -> str:
-    first = query.sort or ("" if query.times else query.shown[0])
+    is_ordered = {name for name in query.dimensions if DIMENSIONS[name].is_ordered}
+    first = query.sort or ("" if is_ordered else query.shown[0])
     labels = {}
     for number, name in enumerate(query.dimensions):
-        column = f"all_measures.k{number}" if name in query.times else f'"{name}"'
+        column = f"all_measures.k{number}" if name in is_ordered else f'"{name}"'
         labels[name] = f"{column} NULLS LAST"
     order = [label for name, label in labels.items() if name != first]
     if first in labels:
@@ -191,7 +192,7 @@ def _covered_join(plan: Plan, parameters: list[object]) -> str:
     """Return the join of covered days, each with the number of days that its mean is over."""
     query = plan.query
     where = conditions(query.only(*COVERAGE_FILTERS), "f.day", parameters)
-    means = ["f.server", "f.direction", *(DIMENSIONS[name].key_sql() for name in query.times)]
+    means = ["f.server", "f.direction", *(DIMENSIONS[name].key_sql() for name in query.of_day)]
     days = (
         f"SELECT f.server, f.direction, f.day, count(*) OVER (PARTITION BY {', '.join(means)}) AS"
         f" days FROM complete_day f WHERE {where}"

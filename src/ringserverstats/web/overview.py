@@ -15,7 +15,7 @@ from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import MapPoint, Series, world
 from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage
-from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER, WEEKDAYS
 from ringserverstats.statistics.footnotes import client_footnotes, network_footnotes
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.plan import needs_transfers
@@ -344,17 +344,15 @@ def _located_rows(
 
 def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
     """Return mean bytes by weekday and hour, of servers with hourly logs."""
-    query = view.query("weekday", "hour", measures=("bytes",))
+    query = view.query("weekday", "hour", measures=("bytes-per-day",))
     kept_since = context.store.kept_since
     if needs_transfers(query) and kept_since is not None and kept_since > view.first:
         return {}
-    days = Counter(day.isoweekday() for day in _dates(view))
     return {
-        (int(row["weekday"]), int(row["hour"])): round(
-            (row["bytes"] or 0) / days[int(row["weekday"])]
-        )
+        (WEEKDAYS.index(row["weekday"]) + 1, int(row["hour"])): row["bytes-per-day"]
         for row in context.rows(query)
-        if row["hour"] is not None and row["hour"].isdigit()  # else unknown, or a small count
+        # Else the hour is unknown, the count small, or no such day is complete.
+        if row["hour"] is not None and row["hour"].isdigit() and row["bytes-per-day"] is not None
     }
 
 
