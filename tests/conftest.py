@@ -381,11 +381,14 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[str]:
-    """The URI of a database of its own for each test."""
+def database(server: Server, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URI of a database of its own for each test, of some modules with unusual defaults."""
     server.number = getattr(server, "number", 0) + 1
     name = f"test_{server.number}"
-    yield server.make(name, "migrated")
+    uri = server.make(name, "migrated")
+    if request.module.__name__ in ("test_store_contract", "test_postgresql", "test_real_logs"):
+        server.make_unusual(name)
+    yield uri
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -54,7 +54,7 @@ class Server:
         access = "host all secretive 127.0.0.1/32 scram-sha-256\n"
         rules = self._data / "pg_hba.conf"
         rules.write_text(access + rules.read_text())
-        self._options = {"fsync": "off", "max_connections": 60, **UNUSUAL, **options}
+        self._options = {"fsync": "off", "max_connections": 60, **options}
         self.start()
 
     def start(self) -> None:
@@ -84,6 +84,10 @@ class Server:
             for sql in statements:
                 cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
+
+    def make_unusual(self, name: str) -> None:
+        """Give a database the defaults of `UNUSUAL`."""
+        self.execute(*(f"ALTER DATABASE {name} SET {key} = '{UNUSUAL[key]}'" for key in UNUSUAL))
 
     def make(self, name: str, template: str = "template1") -> str:
         """A new database; returns its URI."""

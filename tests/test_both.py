@@ -97,6 +97,7 @@ def stores(
     geoip = GeoIP(CITY, ASN, precision=5)
     read_into(duck, logs, DATA, geoip=geoip, rules=RULES)
     postgresql = make_postgresql(server.make("of_both", "migrated"), folder)
+    server.make_unusual("of_both")
     read_into(postgresql, logs, DATA, geoip=geoip, rules=RULES)
     for store in (duck, postgresql):
         store.set_registry(REGISTRY)
