@@ -78,6 +78,17 @@ def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runne
     assert "Traceback" not in log
 
 
+def test_a_port_that_is_in_use_is_the_only_message(running: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = running.process("serve", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: port {port} is in use; choose another with --port\n"
+    done = running.process("serve", "--host", "192.0.2.1")
+    assert done.returncode == 2
+    assert "cannot listen on '192.0.2.1'" in done.stderr
+
+
 def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path) -> None:
     with served(running, folder=tmp_path) as url:
         for server, program in POSTING.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import click
@@ -44,6 +45,7 @@ def command(host: str, port: int) -> None:
             "the web service needs more packages; install them with: "
             "pip install 'ringserverstats[web]'"
         ) from None
+    _check_port(host, port)
     store = opening.open_store(settings, for_queries=True, notify=lambda _: None)
     click.echo(f"store: {store.label}", err=True)
     if host not in _LOCAL:
@@ -64,3 +66,24 @@ def command(host: str, port: int) -> None:
         timeout_graceful_shutdown=10,
         log_level="info",
     )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Make sure that nothing else listens, before uvicorn reports that it has started.
+
+    Raises:
+        UsageError: ``port`` is in use, or ``host`` is no address of this machine.
+    """
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"port {port} is in use; choose another with --port") from None
+        raise UsageError(f"cannot listen on {host!a}, port {port}: {error.strerror}") from None

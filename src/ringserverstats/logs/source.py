@@ -289,7 +289,7 @@ def _decompressed(buffered: io.BufferedReader) -> Callable[[int], bytes]:
 
 
 def compression(start: bytes) -> str:
-    """Return the name of the format by the first bytes of a file; empty if it is none of them.
+    """Return the name of the format by the first bytes of a file; empty if it is not known.
 
     Source: RFC 8878, section 3.1.2, for the skippable frames with which files of zstd may begin.
     """
