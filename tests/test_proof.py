@@ -131,7 +131,8 @@ def _faults(proven: Proven, rng: random.Random) -> Iterator[tuple[str, str, str]
             "exporter",
             "exported_day",
             "pending_export",
-        ):  # which tell nothing of logs
+            "migration",
+        ):  # which say nothing about logs
             continue
         with duckdb.connect(proven.folder / "store.duckdb", read_only=True) as connection:
             rows = [row for (row,) in connection.execute(f"SELECT rowid FROM {table}").fetchall()]

@@ -420,6 +420,13 @@ def test_reading_may_need_a_token(sample: Store) -> None:
     assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
 
 
+def test_a_wrong_method_gets_all_that_the_path_has(web: TestClient) -> None:
+    answer = web.request("DELETE", "/")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD, POST, PUT"
+    assert web.post("/api/v1/stats").headers["allow"] == "GET, HEAD"
+
+
 def test_a_token_that_posts_logs_does_not_read(sample: Store) -> None:
     token = bearer(add_token(sample, "feeder", ingest=True))
     private = client_of(settings_of(sample, read_access="token"))

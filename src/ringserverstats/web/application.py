@@ -16,7 +16,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,6 +60,8 @@ def create(settings: Settings) -> Starlette:
 
     async def handle_error(request: Request, error: Exception) -> Response:
         http_error = _http_error(error)
+        if http_error.status_code == 405:  # Starlette names the methods of one route alone
+            http_error.headers = {"Allow": ", ".join(_allowed(request))}
         if sign_in.wants_page(request):
             return sign_in.error_page(service, request, http_error)
         return error_response(http_error)
@@ -118,6 +120,13 @@ def _request_handler(
 
 async def _not_found(_: Request) -> Response:
     raise HTTPException(404, "this page does not exist")
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of all routes that match the path of ``request``."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    matching = (route for route in routes if route.matches(request.scope)[0] != Match.NONE)
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 def _http_error(error: Exception) -> HTTPException:
