@@ -31,6 +31,7 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Identity, Store
+from ringserverstats.store.duckdb.engine import NEW_FILE
 from ringserverstats.store.duckdb.schema import migrate
 from ringserverstats.store.duckdb.store import DuckDBStore
 from ringserverstats.store.postgresql.store import PostgreSQLStore
@@ -355,7 +356,7 @@ def tables_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     tests of older stores (tests/test_history.py).
     """
     tables = tmp_path_factory.mktemp("tables") / "tables.duckdb"
-    with duckdb.connect(tables) as connection:
+    with duckdb.connect(tables, config=NEW_FILE) as connection:
         migrate(connection)
     write_new = DuckDBStore._write_new
 

@@ -48,6 +48,17 @@ def test_backup_and_restore_give_the_same_store(store: DuckDBStore, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.duckdb", "store.duckdb"]
 
 
+def test_a_store_has_the_format_of_duckdb_1_2(tmp_path: Path, run: CommandLine) -> None:
+    """Source: DuckDB, storage_info.cpp: 65 is the format of version 1.2."""
+    path = run.folder / "store.duckdb"
+    assert run.process("ingest", REAL).returncode == 0  # within the tests files are copied
+    for command in (("info",), ("prune", "--keep", "1mo", "--yes")):
+        assert run(*command).returncode == 0
+        assert int.from_bytes(path.read_bytes()[12:20], "little") == 65
+    assert run("backup", tmp_path / "saved.duckdb").returncode == 0
+    assert int.from_bytes((tmp_path / "saved.duckdb").read_bytes()[12:20], "little") == 65
+
+
 def test_a_batch_that_a_killed_process_left_in_the_log_beside_is_in_the_backup(
     store: DuckDBStore, tmp_path: Path
 ) -> None:

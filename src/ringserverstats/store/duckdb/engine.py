@@ -13,6 +13,10 @@ from pathlib import Path
 
 import duckdb
 
+#: Of new files: every DuckDB since 1.2 can open them.
+NEW_FILE: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": "v1.2.0"
+}
 _STORE = "store"
 _MOST_IDLE = 4  # instances that a process keeps
 _FATAL = (duckdb.FatalException, duckdb.InternalException)  # after which an instance is of no use

@@ -18,7 +18,14 @@ from typing import BinaryIO, TypeVar
 import duckdb
 
 from ringserverstats.errors import BusyError, StoreError
-from ringserverstats.store.duckdb.engine import Attached, InUseError, attach, detach, spill
+from ringserverstats.store.duckdb.engine import (
+    NEW_FILE,
+    Attached,
+    InUseError,
+    attach,
+    detach,
+    spill,
+)
 from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 
 _Result = TypeVar("_Result")
@@ -184,7 +191,8 @@ def write_anew(source: Path, target: Path, *, memory: str) -> None:
     with (
         _private(),
         duckdb.connect(
-            target, config={"memory_limit": memory, "temp_directory": str(spill(target))}
+            target,
+            config={"memory_limit": memory, "temp_directory": str(spill(target)), **NEW_FILE},
         ) as connection,
     ):
         migrate(connection)

@@ -20,6 +20,7 @@ from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive, write_secret
 from ringserverstats.store.base import Ask, Identity, Written
+from ringserverstats.store.duckdb.engine import NEW_FILE
 from ringserverstats.store.duckdb.file import (
     LockWait,
     alone,
@@ -218,7 +219,7 @@ class DuckDBStore(SQLStore):
 
     def _write_new(self, new: Path, known: Identity) -> None:
         """Write a store with all tables and without rows."""
-        with duckdb.connect(new) as connection:
+        with duckdb.connect(new, config=NEW_FILE) as connection:
             migrate(connection)
             connection.execute(INSERT_IDENTITY, list(vars(known).values()))
         new.chmod(0o600)
