@@ -289,6 +289,14 @@ OLD_NAMES = {
 }
 
 
+def test_blanks_and_line_ends_around_a_variable_are_ignored(run: CommandLine) -> None:
+    """As in a file of variables that was written on Windows."""
+    run.environment["DATABASE_URI"] = f" {run.environment['DATABASE_URI']}\r\n"
+    assert run("ingest", TXLOG).returncode == 0
+    assert (run.folder / "store.duckdb").exists()
+    assert "store.duckdb\r" not in run("info").stdout
+
+
 def test_each_renamed_setting_is_tested() -> None:
     assert set(OLD_NAMES) == set(RENAMED)
 

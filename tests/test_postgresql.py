@@ -110,6 +110,14 @@ def test_each_role_does_its_part_and_no_more(
     assert [row["at-most"] for row in run_query(reader, Query()).to_pylist()] == [True]
 
 
+def test_a_user_may_be_called_like_an_address() -> None:
+    """As in hosted databases. A password with an @ that is not escaped is still found."""
+    info = conninfo_to_dict(connection_info("postgresql://me%40site:p%40ss@host/db"))
+    assert (info["user"], info["password"], info["host"]) == ("me@site", "p@ss", "host")
+    with pytest.raises(UsageError, match="%40"):
+        connection_info("postgresql://me:p@ss@host/db")
+
+
 def test_another_program_may_keep_its_steps_there_too(server: Server, fresh: str) -> None:
     """As release 0.17 did, whose table is kept aside."""
     store = make_postgresql(server.uri(fresh), Path("/nowhere"))

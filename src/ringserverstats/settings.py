@@ -182,8 +182,8 @@ def _read_environment(warn: Callable[[str], None]) -> dict[str, Any]:
         if os.environ.get(old):
             _report(f"{old} is deprecated; use {variable}", warn)
         for candidate in (variable, old, extra.get("variable", "")):
-            if os.environ.get(candidate):
-                values[name] = os.environ[candidate]
+            if value := os.environ.get(candidate, "").strip():  # files of variables may end in CR
+                values[name] = value
                 break
     if "embargo" in values:
         values["embargo"] = [part for part in values["embargo"].split(",") if part.strip()]

@@ -401,9 +401,7 @@ def connection_info(uri: str) -> str:
         parameters["client_encoding"] = "UTF8"  # the encoding of texts in COPY
         has_bad_port = not re.fullmatch(r"[\d,]*", str(parameters.get("port", "")))
         # A password with characters that are not escaped spills over into other parameters.
-        if has_bad_port or any(
-            "@" in str(parameters.get(name, "")) for name in ("host", "user", "dbname")
-        ):
+        if has_bad_port or any("@" in str(parameters.get(name, "")) for name in ("host", "dbname")):
             raise ValueError
         return make_conninfo(**parameters)
     except (psycopg.Error, ValueError):
