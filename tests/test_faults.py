@@ -293,6 +293,7 @@ def resize(disk: Path, size: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
+@pytest.mark.soak
 def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Totals) -> None:
     log = Path(tempfile.mkdtemp(prefix="wal-"))
     shutil.chown(log, "postgres")

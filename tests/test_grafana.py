@@ -417,6 +417,7 @@ def influxd(plain: Filled) -> Iterator[Influxd]:
 INFLUX_PANELS = sorted(name for name in PANELS if hasattr(influxql, name))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", INFLUX_PANELS)
 def test_influxdb_answers_each_panel(plain: Filled, influxd: Influxd, name: str) -> None:
     chosen = {"direction": ["TX"], "client": [plain.client]}

@@ -53,7 +53,7 @@ def running(run: CommandLine) -> CommandLine:
     return run
 
 
-@pytest.mark.parametrize("runner", rest_in_soak(RUNNERS, keep=2))
+@pytest.mark.parametrize("runner", rest_in_soak(RUNNERS))
 def test_each_way_to_start_it_serves(running: CommandLine, tmp_path: Path, runner: str) -> None:
     store = running.store
     read_into(store, LOG, server="a")
