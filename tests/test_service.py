@@ -138,7 +138,7 @@ def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(
         head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         sender.sendall(head.encode() + body)
         time.sleep(0.15)
-        subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+        subprocess.run(["pkill", "-9", "-f", f"serve --port {port}"], check=True)
         sender.close()
     with served(running, folder=tmp_path) as url:
         again = httpx.post(f"{url}/?server=a", content=body, timeout=LONG)
@@ -244,7 +244,7 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
             head = f"POST /?server=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
             sender.sendall(head.encode() + b"\r\n\r\n" + body)
             time.sleep(0.1 * number)
-            subprocess.run(["pkill", "-9", "-f", f"--port {port}"], check=False)
+            subprocess.run(["pkill", "-9", "-f", f"serve --port {port}"], check=True)
             sender.close()
         if running.store.exists():
             assert_whole(running.store)

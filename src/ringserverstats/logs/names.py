@@ -63,7 +63,8 @@ def read_name(name: str) -> FileName:
         )
     except ValueError:
         return FileName(kind=kind, prefix=prefix)
-    if start - _MOST_BACK <= end <= start:  # an hour after which clocks go back
+    # An hour after which clocks go back.
+    if timedelta() <= start - end <= _MOST_BACK and start.year <= _LAST_YEAR:
         end = start + _HOUR
     if end <= start or start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
         return FileName(kind=kind, prefix=prefix)
