@@ -474,6 +474,27 @@ def test_means_divide_by_the_covered_days_of_their_group(
     assert means == {group: round(mean) for group, mean in expected.items() if mean}
 
 
+def test_means_by_weekday_and_hour_leave_out_incomplete_days(
+    store: Store, log: Log, tmp_path: Path
+) -> None:
+    """Of three Tuesdays two are complete; the third lacks its last hour."""
+    sizes = {("2026-06-16", 3): 1000, ("2026-06-23", 3): 500, ("2026-06-23", 5): 300}
+    for day, hours in (("2026-06-16", 24), ("2026-06-23", 24), ("2026-06-30", 23)):
+        for hour in range(hours):
+            size = sizes.get((day, hour), 10**6 if day == "2026-06-30" else 0)
+            text = block(log_time=at(hour, day), transfers=(("FR_CIEL_00_HHZ/MSEED", size, 1),))
+            start = datetime.fromisoformat(day) + timedelta(hours=hour)
+            name = f"txlog-{start:%Y%m%dT%H%M}-{start + timedelta(hours=1):%Y%m%dT%H%M}"
+            log(text if size else "", name)
+    read_into(store, tmp_path)
+    query = Query(dimensions=("weekday", "hour"), filters=SENT, measures=("bytes-per-day",))
+    means = {
+        row["hour"]: row["bytes-per-day"]
+        for row in run_query(store, replace(query, first=date(2026, 6, 1))).to_pylist()
+    }
+    assert {hour: mean for hour, mean in means.items() if mean} == {"03": 750, "05": 150}
+
+
 def test_weekdays_and_hours_are_in_their_order(store: Store, log: Log) -> None:
     for hour in (23, 2, 14):
         read_into(store, log(block(log_time=at(hour)), hour_name(hour)))

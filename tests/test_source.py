@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA, SECRET, CommandLine, read_into
+from model import block
 from service import add_token, bearer, client_of, settings_of
 
 from ringserverstats.errors import UsageError
@@ -115,6 +116,31 @@ def test_a_server_whose_name_exists_stays_usable(run: CommandLine) -> None:
     assert run("server", "merge", ".old", "b", "--yes").returncode == 0
 
 
+def test_a_prefix_that_an_existing_server_has_is_read(run: CommandLine, tmp_path: Path) -> None:
+    read_into(run.store, LOG, server="_old one")
+    shutil.copy(LOG, tmp_path / f"_old one-{NAME.removeprefix('node-a-')}")
+    done = run("ingest", tmp_path, "--strict")
+    assert done.returncode == 0, done.stderr
+    assert [server.name for server in run.store.servers()] == ["_old one"]
+
+
+def test_standard_input_is_read_once(run: CommandLine) -> None:
+    done = run("ingest", "--as", "a", "-", "-", input=LOG.read_bytes())
+    assert done.returncode == 0, done.stderr
+    assert run.store.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py() > 0
+
+
+def test_a_file_at_the_paths_of_two_servers_counts_for_both(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    """And is reported: nothing says which of the paths is wrong."""
+    shutil.copy(LOG, tmp_path / NAME)
+    for server in ("a", "b"):
+        run("server", "add", server, "--path", tmp_path)
+    assert "also in the store under another server" in run("ingest").stderr
+    assert len(run.store.ask("SELECT DISTINCT server FROM entry_ledger")) == 2
+
+
 def test_servers_that_share_entries_are_listed(run: CommandLine) -> None:
     read_into(run.store, LOG, server="a")
     assert run("audit").stderr == ""
@@ -141,4 +167,9 @@ def test_a_refused_post_creates_nothing(store: Store) -> None:
             assert store.servers() == [], query
             assert store.ask("SELECT count(*) AS n FROM log_interval")["n"][0].as_py() == 0
         assert web.post(f"/?server=c&name={interval}", content=LOG.read_bytes(), headers=token)
-    assert [server.name for server in store.servers()] == ["c"]
+        # A day on which nothing was sent is known, too.
+        idle = block(transfers=())
+        assert (
+            web.post(f"/?server=d&name={interval}", content=idle, headers=token).status_code == 200
+        )
+    assert [server.name for server in store.servers()] == ["c", "d"]

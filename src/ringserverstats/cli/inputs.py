@@ -30,12 +30,13 @@ def find_inputs(inputs: Inputs, store: Store) -> Found:
     from ringserverstats.logs.source import find
 
     servers = store.servers() if store.exists() else []
-    if inputs.server is not None and not any(one.is_called(inputs.server) for one in servers):
+    known = {name for server in servers for name in (server.name, *server.former_names)}
+    if inputs.server is not None and inputs.server not in known:
         check_server_name(inputs.server)
     if inputs.name is not None:
         _check_name(inputs.name, inputs.files)
     if inputs.files:
-        found = find(list(inputs.files), name=inputs.name, server=inputs.server)
+        found = find(list(inputs.files), name=inputs.name, server=inputs.server, known=known)
     else:
         found = _find_registered(inputs.server, servers)
     for message in found.skipped:

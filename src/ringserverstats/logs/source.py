@@ -8,7 +8,7 @@ import lzma
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -136,16 +136,19 @@ class Found:
     temporary_files: int = 0
     skipped: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
-    _paths: set[str] = field(default_factory=set)
+    _added: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, path: str, name: str | None, server: str | None) -> None:
-        """Add the file ``path``."""
-        if not self._is_new(path):
+    def add(
+        self, path: str, name: str | None, server: str | None, known: Collection[str] = ()
+    ) -> None:
+        """Add the file ``path``. A prefix of its name that is in ``known`` is a server's name."""
+        if not self._is_new(path, server):
             return
         file_name = read_name(name or os.path.basename(path))
-        if not server and file_name.prefix and not is_server_name(file_name.prefix):
+        prefix = "" if server else file_name.prefix
+        if prefix and prefix not in known and not is_server_name(prefix):
             self.skipped.append(
-                f"{ascii(path)[1:-1]}: its name begins with {file_name.prefix!a}, which no server "
+                f"{ascii(path)[1:-1]}: its name begins with {prefix!a}, which no server "
                 "can be called. Name the server: --as NAME"
             )
             return
@@ -155,30 +158,36 @@ class Found:
             size = 0
         self.sources.append(Source(Path(path), file_name, size, server or ""))
 
-    def add_all(self, path: str, server: str | None) -> None:
+    def add_all(self, path: str, server: str | None, known: Collection[str] = ()) -> None:
         """Add the usage logs, by name, that are or are in ``path``, if they are regular files."""
         for file in _files(path) if os.path.isdir(path) else [path]:
             name = os.path.basename(file)
             if os.path.isdir(file):  # it cannot be listed
                 self.add(file, None, server)
             elif is_temporary(name):
-                self.temporary_files += self._is_new(file)
+                self.temporary_files += self._is_new(file, server)
             elif not read_name(name).kind:
-                self.other_files += self._is_new(file)
+                self.other_files += self._is_new(file, server)
             elif not os.path.exists(file) or os.path.isfile(file):
-                self.add(file, None, server)
-            elif self._is_new(file):
+                self.add(file, None, server, known)
+            elif self._is_new(file, server):
                 self.skipped.append(f"{ascii(file)[1:-1]}: not a regular file")
 
-    def _is_new(self, path: str) -> bool:
-        """Return True the first time for the file that ``path`` leads to."""
-        real = os.path.realpath(path)
-        is_new = real not in self._paths
-        self._paths.add(real)
+    def _is_new(self, path: str, server: str | None) -> bool:
+        """Return True the first time for a server and the file that ``path`` leads to."""
+        key = os.path.realpath(path), server or ""
+        is_new = key not in self._added
+        self._added.add(key)
         return is_new
 
 
-def find(paths: list[str], *, name: str | None = None, server: str | None = None) -> Found:
+def find(
+    paths: list[str],
+    *,
+    name: str | None = None,
+    server: str | None = None,
+    known: Collection[str] = (),
+) -> Found:
     """Return the usage logs in ``paths``: files, ``-``, and the logs in folders by their names.
 
     A folder within a folder that cannot be listed is an input that cannot be read.
@@ -186,20 +195,21 @@ def find(paths: list[str], *, name: str | None = None, server: str | None = None
     Args:
         name: file name of an input without one.
         server: name of the server that wrote all of them.
+        known: names of servers that a prefix may be though no new server could have them.
 
     Raises:
         SourceError: one of ``paths`` does not exist or cannot be read.
     """
     found = Found()
-    for path in paths:
+    for path in dict.fromkeys(paths):  # standard input can be read once
         if path == "-":
             found.sources.append(Source(None, read_name(name or ""), 0, server or ""))
             continue
         _check(path)
         if os.path.isdir(path):
-            found.add_all(path, server)
+            found.add_all(path, server, known)
         else:
-            found.add(path, name, server)
+            found.add(path, name, server, known)
     return found
 
 

@@ -91,7 +91,7 @@ class Query:
 
     @property
     def of_day(self) -> tuple[str, ...]:
-        """The dimensions whose values follow from the day."""
+        """The dimensions that depend on the day alone."""
         return tuple(name for name in self.dimensions if DIMENSIONS[name].of_day)
 
     def ungrouped(self) -> "Query":

@@ -124,10 +124,10 @@ class LogReceiver:
                 geoip=geoip,
                 rules=rules,
             )
-            # A log without entries must not create a server.
+            # A log that is refused must not create a server.
             is_known = _check_server(source, store)
             report = ingest([source], store, replace(options, dry_run=not is_known))
-            if report.entries and not is_known:
+            if not is_known and _status_of(report) != 400:
                 report = ingest([source], store, options)
         except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
             log.warning("log not imported: %s", error)
