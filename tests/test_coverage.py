@@ -477,7 +477,9 @@ def test_means_divide_by_the_covered_days_of_their_group(
 def test_means_by_weekday_and_hour_leave_out_incomplete_days(
     store: Store, log: Log, tmp_path: Path
 ) -> None:
-    """Of three Tuesdays two are complete; the third lacks its last hour."""
+    """Of four Tuesdays one lacks its last hour, and of one the hours are unknown."""
+    text = block(log_time=at(5, "2026-06-09"), transfers=(("FR_CIEL_00_HHZ/MSEED", 10**6, 1),))
+    log(text, "txlog-20260609T0000-20260610T0000")
     sizes = {("2026-06-16", 3): 1000, ("2026-06-23", 3): 500, ("2026-06-23", 5): 300}
     for day, hours in (("2026-06-16", 24), ("2026-06-23", 24), ("2026-06-30", 23)):
         for hour in range(hours):

@@ -20,6 +20,12 @@ from ringserverstats.statistics.plan import ENTRY_COLUMNS, Part, Piece, Plan, Pr
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.wildcards import like, matches, matches_any
 
+# A longer log has no hour, so its day must not be among those that the mean of an hour is over.
+_IS_HOURLY = (
+    "NOT EXISTS (SELECT 1 FROM log_interval l WHERE l.server = f.server"
+    " AND l.direction = f.direction AND l.day = f.day AND l.last_minute - l.first_minute > 60)"
+)
+
 
 def select_sql(plan: Plan) -> tuple[str, list[object]]:
     """Return the SELECT of ``plan`` and its parameters.
@@ -192,6 +198,8 @@ def _covered_join(plan: Plan, parameters: list[object]) -> str:
     """Return the join of covered days, each with the number of days that its mean is over."""
     query = plan.query
     where = conditions(query.only(*COVERAGE_FILTERS), "f.day", parameters)
+    if query.has_hours:
+        where += f" AND {_IS_HOURLY}"
     means = ["f.server", "f.direction", *(DIMENSIONS[name].key_sql() for name in query.of_day)]
     days = (
         f"SELECT f.server, f.direction, f.day, count(*) OVER (PARTITION BY {', '.join(means)}) AS"
