@@ -21,7 +21,7 @@ _EXCLUDED = ("CHANGELOG.md", "tests/data", "scripts", "docs/decisions")
 
 
 def count_words(patterns: list[str]) -> Counter[str]:
-    """Return how often each of ``patterns`` occurs. Case counts: `is None` is code."""
+    """Return how often each of ``patterns`` occurs. They are case-sensitive."""
     excluded = (f":!{path}" for path in _EXCLUDED)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--", *_FILES, *excluded],

@@ -187,9 +187,9 @@ BOTH = (
 
 def rest_in_soak(values: Iterable[object], *, keep: int = 1) -> list[object]:
     """Parameters of which `make test` uses the first ``keep``, and `make soak` the others."""
-    first, others = (values := list(values))[:keep], values[keep:]
-    packed = (one if isinstance(one, tuple) else (one,) for one in others)
-    return [*first, *(pytest.param(*one, marks=pytest.mark.soak) for one in packed)]
+    parameters = list(values)
+    others = (one if isinstance(one, tuple) else (one,) for one in parameters[keep:])
+    return [*parameters[:keep], *(pytest.param(*one, marks=pytest.mark.soak) for one in others)]
 
 
 #: Turns of `make soak` for each turn of `make test`.
