@@ -39,8 +39,9 @@ def command(output: Output) -> None:
 
     Computes totals by server and day from all transfers and compares them with the rollups by day,
     by month and by connection, and with the ledger of entries. Compares names with their ids. Lists
-    servers that share entries. This needs no logs: `ringserverstats verify` compares the store with logs. If there are differences,
-    restore a backup, or delete these days and read their logs again.
+    servers that share entries. This needs no logs: `ringserverstats verify` compares the store with
+    logs. If there are differences, restore a backup, or delete these days and read their logs
+    again.
     """
     from ringserverstats.cli.output import write
     from ringserverstats.errors import MissingSecretError
