@@ -272,6 +272,53 @@ def test_what_no_owner_has_refreshed_is_in_the_aggregates_after_a_prune(
     assert_agree(store)
 
 
+def test_no_history_is_lost_to_retention_or_prune_before_the_aggregates_have_it(
+    store: PostgreSQLStore, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a writer's ingest only a job of the owner refreshes the aggregates, within the hour."""
+    days = [_today() - timedelta(days=age) for age in (400, 390, 80)]
+    with monkeypatch.context() as changed:
+        changed.setattr(store, "finish", lambda: None)
+        read_into(store, *(log(dated(day), f"log-{day}") for day in days))
+    with psycopg.connect(store._info) as busy:  # the refresh waits for this lock in vain
+        busy.execute("LOCK TABLE transfer_hypertable")
+        impatient = another(store, lock_timeout=0.1, transfer_retention_days=100)
+        for destroy in (impatient.migrate, lambda: impatient.prune(days[2], try_only=False)):
+            with pytest.raises(StoreError, match="in use"):
+                destroy()
+    assert store.kept_since is None
+    another(store, transfer_retention_days=100).migrate()
+    (job,) = run_sql(
+        store,
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
+    )[0]
+    run_sql(store, f"CALL run_job({job})")
+    assert run_sql(store, "SELECT count(*) FROM transfer_hypertable") == [(1,)]
+    assert_agree(store)
+
+
+@pytest.mark.soak
+def test_with_the_apache_licence_it_is_not_used(run: CommandLine) -> None:
+    """Compression, retention and continuous aggregates need the other one."""
+    server = Server(shared_preload_libraries="timescaledb", **{"timescaledb.license": "apache"})
+    try:
+        run.environment |= {
+            "DATABASE_URI": server.make("apache"),
+            "RINGSERVERSTATS_SECRET": SECRET.hex(),
+            "RINGSERVERSTATS_TRANSFER_RETENTION_DAYS": "100",
+        }
+        for _ in range(2):
+            migrated = run("migrate")
+            assert migrated.returncode == 0
+            assert "TimescaleDB: not used (timescaledb.license is apache)" in migrated.stderr
+            assert "transfer_retention_days has no effect" in migrated.stderr
+        assert run("ingest", REAL).returncode == 0
+        run.environment["RINGSERVERSTATS_TIMESCALEDB"] = "yes"
+        assert run("migrate").returncode == 3
+    finally:
+        server.remove()
+
+
 @pytest.mark.soak
 def test_settings_yes_and_no(server: Server, timescale: Server, run: CommandLine) -> None:
     run.environment |= {

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ from ringserverstats.store.sql_store import Options, SQLStore
 # Errors are reported once, by this program.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
-_EARLIEST = date(2000, 1, 1)
 _ERASED_TABLES = ("client", "client_profile", "agent", "connection_by_day")
 # Retried: two transactions that add the same row can also fail with a unique violation.
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
@@ -111,7 +110,7 @@ class PostgreSQLStore(SQLStore):
     def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
         shared = super().merge_servers(name, into, once=once, try_only=try_only)
         if not try_only:
-            self._refresh([(_EARLIEST, _today())])
+            self._refresh([(timescaledb.EARLIEST, _today())])
         return shared
 
     def prune(
@@ -123,8 +122,8 @@ class PostgreSQLStore(SQLStore):
     ) -> Pruned:
         if not try_only and self.prunable(before):
             # Otherwise the continuous aggregates would lose the deleted transfers.
-            self._refresh([(_EARLIEST, before)])
             with self._connect() as connection:
+                timescaledb.refresh(connection, [(timescaledb.EARLIEST, before)], _today())
                 timescaledb.keep_aggregates(connection, before, _today())
         return super().prune(before, try_only=try_only, progress=progress)
 
@@ -144,13 +143,12 @@ class PostgreSQLStore(SQLStore):
 
     def _refresh(self, spans: Iterable[tuple[date, date]]) -> None:
         """Refresh the continuous aggregates, which only other programs query."""
-        latest = _today() + timedelta(days=366)
-        clamped = [(first, min(last, latest)) for first, last in spans if first <= latest]
-        if not clamped:
+        periods = list(spans)
+        if not periods:
             return
         with self._connect() as connection:
             try:
-                timescaledb.refresh(connection, clamped, _today())
+                timescaledb.refresh(connection, periods, _today())
             except errors.InsufficientPrivilege:
                 pass  # the owner's job refreshes them within the hour
             except psycopg.Error as error:

@@ -20,6 +20,10 @@ from ringserverstats.store.tables import LOGGED_TRANSFER, TABLES
 Connection: TypeAlias = psycopg.Connection[Any]
 
 YES, NO = "yes", "no"
+#: The first day of all entries.
+EARLIEST = date(2000, 1, 1)
+_BEFORE_ALL = date(1999, 12, 1)  # in any time zone
+_FUTURE = timedelta(days=366)  # later days, of wrong clocks, are left to the jobs
 _MONTH = 31
 _ONE_DAY = timedelta(days=1)
 _LEAST_DAYS = 63
@@ -119,31 +123,44 @@ def set_up(
     Raises:
         StoreError: the extension is not available, but ``mode`` is "yes".
     """
-    if mode == NO and state(connection) is None:
-        return "TimescaleDB: not used (setting timescaledb = no)"
-    reason = _missing(connection)
+    is_used = state(connection) is not None
+    reason = "setting timescaledb = no" if mode == NO and not is_used else _missing(connection)
     if reason and mode == YES:
         raise StoreError(
-            f"TimescaleDB cannot be used ({reason}); install it and let a superuser run "
-            "CREATE EXTENSION timescaledb in this database, or set timescaledb = auto"
+            f"TimescaleDB cannot be used ({reason}). Install it under its own licence "
+            "(timescale) and let a superuser run CREATE EXTENSION timescaledb in this database, "
+            "or set timescaledb = auto."
         )
     if reason:
-        return f"TimescaleDB: not used ({reason})"
+        return _without(reason, is_used=is_used, retention=bool(transfer_retention_days))
     if transfer_retention_days and transfer_retention_days < _LEAST_DAYS:
         raise StoreError(
             f"the setting transfer_retention_days is {transfer_retention_days}; it must be 0 or at"
             f" least {_LEAST_DAYS}, so that the aggregate by month has complete months"
         )
-    if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
+    if not is_used:
         _make_hypertable(connection)
     _move(connection)
     for name, sql in _AGGREGATES.items():
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
-            _make_aggregate(connection, name, sql)
+            _make_aggregate(connection, sql)
+    # Before a policy drops transfers that the aggregates may lack.
+    refresh(connection, [(EARLIEST, today + _FUTURE)], today)
     _set_policies(connection, transfer_retention_days, today)
     present = state(connection)
     period = f"{transfer_retention_days} days" if transfer_retention_days else "for ever"
     return f"TimescaleDB {present.version if present else ''}: transfers are kept {period}"
+
+
+def _without(reason: str, *, is_used: bool, retention: bool) -> str:
+    """Return the message that TimescaleDB cannot be configured."""
+    state = "its configuration is unchanged" if is_used else "not used"
+    unkept = (
+        "; the setting transfer_retention_days has no effect, prune deletes old transfers"
+        if retention and not is_used
+        else ""
+    )
+    return f"TimescaleDB: {state} ({reason}){unkept}"
 
 
 def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: date) -> None:
@@ -156,13 +173,14 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
     """
     if state(connection) is None:
         return
-    since = kept_since(connection, today) or date(1999, 12, 1)
+    since = kept_since(connection, today) or _BEFORE_ALL
     connection.commit()
     connection.autocommit = True
     connection.execute("SET jit = off")
     connection.execute(f"SET work_mem = '{_REFRESH_MEMORY}'")
     for name in _AGGREGATES:
         for first, last in spans:
+            last = min(last, today + _FUTURE)
             begin, end = max(first, since), last + _ONE_DAY
             if name == _MONTHLY:
                 begin, end = month_of(first)[0], month_of(last)[1] + _ONE_DAY
@@ -172,6 +190,7 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
                 connection.execute(
                     f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
                 )
+    connection.autocommit = False
 
 
 def keep_aggregates(connection: Connection, since: date, today: date) -> None:
@@ -199,6 +218,16 @@ def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
 
 def _missing(connection: Connection) -> str:
     """Create the extension if necessary; return why it cannot be used, or an empty text."""
+    reason = _create_extension(connection)
+    if reason:
+        return reason
+    licence = _value(connection, "SELECT current_setting('timescaledb.license', true)")
+    # This one lacks compression, retention and continuous aggregates.
+    return "timescaledb.license is apache" if licence == "apache" else ""
+
+
+def _create_extension(connection: Connection) -> str:
+    """Create the extension if necessary; return why that failed, or an empty text."""
     if _value(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
         return ""
     if not _value(
@@ -244,11 +273,10 @@ def _move(connection: Connection) -> None:
     connection.commit()
 
 
-def _make_aggregate(connection: Connection, name: str, sql: str) -> None:
+def _make_aggregate(connection: Connection, sql: str) -> None:
     connection.commit()
     connection.autocommit = True
     connection.execute(sql)
-    connection.execute(f"CALL refresh_continuous_aggregate('{name}', NULL, NULL)")
     connection.autocommit = False
 
 
