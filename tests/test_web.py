@@ -4,7 +4,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -189,6 +189,65 @@ def test_rejected_entries_come_back_with_line_and_reason(web: TestClient) -> Non
     assert received["rejects"][0]["line"] == 1
     assert "END" in received["rejects"][0]["reason"]
     assert "192.0.2" not in answer.text
+
+
+def blocks(numbers: Iterable[int]) -> bytes:
+    return "".join(block(log_time=JUNE + n) for n in numbers).encode()
+
+
+@pytest.mark.of_both
+def test_a_post_without_a_server_is_not_counted_beside_that_servers_log(
+    web: TestClient, store: Store, run: CommandLine
+) -> None:
+    interval = "name=txlog-20260630T0000-20260701T0000"
+    assert web.post(f"/?server=node-a&{interval}", content=blocks(range(10))).status_code == 201
+    before = totals_of(store)
+    refused = web.post("/", content=blocks(range(4, 14)))
+    assert refused.status_code == 409
+    assert "6 of 10 new entries exist under server 'node-a'" in refused.json()["error"]
+    assert totals_of(store) == before
+    assert len(store.servers()) == 1
+    web.post("/", content=blocks(range(4, 14)))  # as every night
+    metrics = web.get("/metrics").text
+    assert 'ringserverstats_rejects{server="node-a"} 1.0' in metrics
+    (reject,) = json.loads(run("rejects", "--format", "json").stdout)
+    assert (reject["server"], reject["file"], reject["lines"]) == ("node-a", "posted log", 0)
+    assert "posted without a server" in reject["reason"]
+    assert_whole(store)
+    fixed = web.post(f"/?server=node-a&{interval}", content=blocks(range(4, 14)))
+    assert (fixed.status_code, fixed.json()["entries"], fixed.json()["resolved"]) == (201, 4, 1)
+    assert web.get("/metrics").text.count("ringserverstats_rejects{") == 1
+    assert fixed.json()["notes"] == []
+    assert "Nothing was rejected" in run("rejects").stdout
+
+
+@pytest.mark.of_duckdb
+def test_a_post_without_a_server_warns_and_can_be_counted_again(
+    web: TestClient, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = web.post("/?server=node-a", content=blocks(range(10))).json()["notes"]
+    assert len(first) == 1
+    assert "no file name is given" in first[0]
+    for log in (blocks(range(4)), blocks(range(5, 15))):  # too few, and no more than half
+        counted = web.post("/", content=log)
+        assert counted.status_code == 201
+        assert "under another server" in counted.json()["notes"][0]
+        assert "no server is named" in counted.json()["notes"][1]
+    assert web.post("/", content=blocks(range(10))).status_code == 201  # 1 is new
+    assert web.post("/", content=blocks(range(10))).status_code == 200
+    web.post("/?server=node-a", content=blocks(range(100, 110)))
+    with caplog.at_level("INFO", "ringserverstats.web"):
+        assert web.post("/", content=blocks(range(100, 110))).status_code == 409
+    assert "10 of 10 new entries exist under server 'node-a'" in caplog.text
+    assert "status=409" in caplog.text
+    again = web.post("/?again=yes", content=blocks(range(100, 110)))
+    assert (again.status_code, again.json()["entries"]) == (201, 10)
+    assert store.ask("SELECT * FROM reject").num_rows == 0
+    named = web.post("/?server=node-b", content=blocks(range(100, 110)))
+    assert named.status_code == 201
+    for wrong in ("again=no", "again=", "server=", "name="):
+        assert web.post(f"/?{wrong}", content=blocks([1])).status_code == 400
+    assert_whole(store)
 
 
 @pytest.mark.of_duckdb
@@ -534,6 +593,17 @@ def test_head_requests_have_the_status_of_get(web: TestClient, store: Store) -> 
     read_into(store, LOG, server="a")
     for path in ("/", "/docs", "/nothing", "/healthz"):
         assert web.head(path).status_code == web.get(path).status_code
+
+
+@pytest.mark.of_duckdb
+def test_head_requests_count_nothing(store: Store, settings: Settings) -> None:
+    token = bearer(add_token(store, "node-a", ingest=True))
+    web = client_of(settings)
+    for path in (named(LOG), f"/{LOG.name}", "/"):
+        answer = web.request("HEAD", path, content=LOG.read_bytes(), headers=token)
+        assert answer.content == b""
+        assert answer.status_code == web.get(path, headers=token).status_code
+    assert len(store.ask("SELECT entry FROM entry_ledger")) == 0
 
 
 @pytest.mark.of_duckdb

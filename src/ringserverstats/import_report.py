@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from ringserverstats.logs.batch import Reject
-from ringserverstats.store.base import Server
+from ringserverstats.store.base import CountedElsewhere, Server
 
 
 @dataclass
 class ImportReport:
-    """Counts of one ingest. Bytes and packets are those of new entries."""
+    """Counts of one ingest. Bytes and packets are those of new entries.
+
+    ``counted_elsewhere`` are the new entries of the other server that has most of them.
+    """
 
     files: int = 0
     entries: int = 0
@@ -33,6 +37,12 @@ class ImportReport:
     temporary_files: int = 0
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counted_elsewhere: CountedElsewhere | None = None
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What is reported, by name."""
+        return {name: value for name, value in vars(self).items() if name != "counted_elsewhere"}
 
 
 def time_zone_note(label: str, server: Server) -> str:

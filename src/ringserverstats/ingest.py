@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import chain
 
@@ -26,7 +26,7 @@ from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.intervals import is_over
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk, Source, chunks
-from ringserverstats.store.base import FileRead, Server, Store, Written
+from ringserverstats.store.base import CountedElsewhere, FileRead, Server, Store, Written
 
 #: Rows (transfers and entries) of a batch, at most.
 BATCH = 1_000_000
@@ -85,6 +85,7 @@ def ingest(
     if not options.dry_run:
         store.finish()
     report.connections = writer.count_connections()
+    report.counted_elsewhere = writer.most_counted_elsewhere()
     report.notes += [
         time_zone_note(source.label, server) for server, source in pipeline.contradicted.values()
     ]
@@ -118,6 +119,7 @@ class _Writer:
     pool: Executor
     report: ImportReport
     misdated_days: set[tuple[int, date]] = field(default_factory=set)
+    _counted_elsewhere: dict[int, CountedElsewhere] = field(default_factory=dict)
     _connections: list[Int64s] = field(default_factory=list)
     _writing: Future[Written] | None = None
 
@@ -141,12 +143,20 @@ class _Writer:
         report.misdated += written.misdated
         report.imported += written.imported
         self.misdated_days |= written.misdated_days
+        for found in written.counted_elsewhere:
+            before = self._counted_elsewhere.get(found.server, replace(found, entries=0))
+            total = before.entries + found.entries
+            self._counted_elsewhere[found.server] = replace(before, entries=total)
         self._connections.append(written.connections)
         self._writing = None
 
     def count_connections(self) -> int:
         """Return the number of connections of new entries."""
         return len(np.unique(np.concatenate(self._connections))) if self._connections else 0
+
+    def most_counted_elsewhere(self) -> CountedElsewhere | None:
+        """Return the new entries that one other server has: the server that has most of them."""
+        return max(self._counted_elsewhere.values(), key=lambda of: of.entries, default=None)
 
 
 @dataclass

@@ -108,7 +108,7 @@ def _print_json(report: ImportReport) -> None:
         {"file": label, "line": reject.line, "lines": reject.lines, "reason": reject.reason}
         for label, reject in report.rejects
     ]
-    click.echo(json.dumps({**vars(report), "rejects": rejects}, indent=2))
+    click.echo(json.dumps({**report.shown, "rejects": rejects}, indent=2))
 
 
 def _print_table(report: ImportReport, title: str) -> None:

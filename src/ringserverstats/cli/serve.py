@@ -21,7 +21,8 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
     epilog="Examples:\n\n\b\n"
     "  ringserverstats serve\n"
     "  ringserverstats serve --host 0.0.0.0 --port 8000\n"
-    "  wget --post-file txlogs.log -O - http://localhost:8000\n"
+    "  wget --post-file txlogs.log -O - "
+    "'localhost:8000/?server=node-a&name=txlog-20261124T0000-20261125T0000'\n"
     "  gunicorn -k uvicorn_worker.UvicornWorker -w 2 ringserverstats.web:app",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")

@@ -103,6 +103,27 @@ def reject_rows(
     return pa.Table.from_pylist(rows, REJECTS)
 
 
+def refused_rows(source: Source, *, server: int, entry: bytes, reason: str) -> pa.Table:
+    """Return the row of `REJECTS` for a log of which nothing was counted.
+
+    Args:
+        server: the server that has its entries.
+        entry: the id of one of them.
+        reason: why it was refused.
+    """
+    row = {
+        "server": server,
+        "digest": entry,
+        "file": source.stored_name,
+        "position": 0,
+        "line": 1,
+        "lines": 0,
+        "reason": reason,
+        "version": __version__,
+    }
+    return pa.Table.from_pylist([row], REJECTS)
+
+
 def _limited(rejects: list[Reject], chunk: Chunk, source: Source, key: bytes) -> list[Reject]:
     """Return ``rejects`` with those after `MOST_OF_A_CHUNK` joined into one."""
     single, more = rejects[:MOST_OF_A_CHUNK], rejects[MOST_OF_A_CHUNK:]

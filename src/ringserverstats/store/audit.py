@@ -179,7 +179,7 @@ _CHECKS = (
         "reject",
         "is an entry that was counted",
         "SELECT count(*) FROM reject r JOIN entry_ledger e"
-        " ON e.server = r.server AND e.entry = r.digest",
+        " ON e.server = r.server AND e.entry = r.digest WHERE r.lines > 0",
     ),
 )
 

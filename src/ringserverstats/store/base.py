@@ -105,6 +105,21 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class CountedElsewhere:
+    """New entries of a batch that another server has.
+
+    Args:
+        server: the number of that server.
+        entries: their number.
+        entry: the id of one of them.
+    """
+
+    server: int
+    entries: int
+    entry: bytes
+
+
+@dataclass(frozen=True)
 class Written:
     """The result of writing one batch. Counts are of new entries unless noted.
 
@@ -116,6 +131,7 @@ class Written:
         misdated: known entries that the store has on another day.
         misdated_days: the servers and days of misdated entries.
         imported: entries that were not counted because their day was imported.
+        counted_elsewhere: new entries that another server has, by that server.
     """
 
     known: int
@@ -129,6 +145,7 @@ class Written:
     misdated: int = 0
     misdated_days: frozenset[tuple[int, date]] = frozenset()
     imported: int = 0
+    counted_elsewhere: tuple[CountedElsewhere, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.store.base import FileRead, Written
+from ringserverstats.store.base import CountedElsewhere, FileRead, Written
 from ringserverstats.store.session import Session
 from ringserverstats.store.tables import TABLES
 
@@ -82,24 +82,24 @@ def _ids(entries: pa.Table) -> npt.NDArray[np.void]:
 
 
 _LEDGER_MATCHES = """
-SELECT given.row AS row, bool_or(e.server = given.server) AS known,
-       bool_or(e.server <> given.server) AS elsewhere
+SELECT given.row AS row, e.server AS server, e.server = given.server AS known
   FROM given JOIN entry_ledger e ON e.log_day = given.log_day AND e.entry = given.entry
- WHERE e.log_day BETWEEN $1 AND $2 GROUP BY given.row
+ WHERE e.log_day BETWEEN $1 AND $2
 """
 
 
 def find_new(
     session: Session, entries: pa.Table, earlier: pa.Table
-) -> tuple[npt.NDArray[np.bool_], int]:
+) -> tuple[npt.NDArray[np.bool_], int, tuple[CountedElsewhere, ...]]:
     """Find the rows of ``entries`` that are neither in the ledger nor in ``earlier``.
 
     Returns:
-        Which rows are new, and the number of rows that another server has.
+        Which rows are new, the number of rows that another server has, and those of them that are
+        new, by that server.
     """
     new, elsewhere = first_seen(entries, earlier)
     if not len(entries):
-        return new, elsewhere
+        return new, elsewhere, ()
     days = pc.min_max(entries["log_day"]).as_py()
     given = pa.table(
         {
@@ -110,17 +110,34 @@ def find_new(
     session.register("given", given)
     matches = session.table(_LEDGER_MATCHES, [days["min"], days["max"]])
     new[matches.filter(matches["known"])["row"].to_numpy()] = False
-    return new, elsewhere + int(pc.sum(matches["elsewhere"]).as_py() or 0)
+    others = matches.filter(pc.invert(matches["known"]))
+    elsewhere += len(pc.unique(others["row"]))
+    return new, elsewhere, _counted_elsewhere(entries, others.filter(pa.array(new[others["row"]])))
+
+
+def _counted_elsewhere(entries: pa.Table, matches: pa.Table) -> tuple[CountedElsewhere, ...]:
+    """Return the rows of ``entries`` in ``matches`` (columns row and server), by server."""
+    servers = matches.group_by("server").aggregate([("row", "count"), ("row", "min")])
+    return tuple(
+        CountedElsewhere(server, count, entries["entry"][row].as_py().bytes)
+        for server, count, row in zip(*(column.to_pylist() for column in servers), strict=True)
+    )
 
 
 def write_summary(
-    rows: Rows, new: npt.NDArray[np.bool_], elsewhere: int, *, imported: int = 0
+    rows: Rows,
+    new: npt.NDArray[np.bool_],
+    elsewhere: int,
+    counted_elsewhere: tuple[CountedElsewhere, ...] = (),
+    *,
+    imported: int = 0,
 ) -> Written:
     """Summarise the writing of a batch.
 
     Args:
         new: which entries of ``rows`` are written.
         elsewhere: the number of entries that another server has.
+        counted_elsewhere: those of them that are new, by that server.
         imported: the number of entries that are not written because their day was imported.
     """
     entries = rows.entries.filter(pa.array(new))
@@ -133,6 +150,7 @@ def write_summary(
         packets=sum(entries["packets"].to_pylist()),
         connections=np.unique(entries["connection"].to_numpy()),
         imported=imported,
+        counted_elsewhere=counted_elsewhere,
     )
 
 
@@ -177,7 +195,8 @@ def insert_log_status(
 ) -> tuple[int, set[date | None]]:
     """Write the log intervals, imported days and rejects of ``rows``.
 
-    A reject is deleted when its entry is among the ``new`` entries.
+    A reject is deleted when its entry is among the ``new`` entries. That of a log that was refused
+    (0 lines) has the id of an entry that is known, and is deleted when that is read again.
 
     Returns:
         The number of rejects that were deleted, and the days that changed (None: rejects without a
@@ -193,14 +212,18 @@ def insert_log_status(
             session.register("given", table)
             if session.execute(statement):
                 changed |= set(pc.unique(table["day"]).to_pylist())
-    if not new.any():
+    if not len(rows.entries):
         return 0, changed
     entries = rows.entries.filter(pa.array(new))
     changed |= set(pc.unique(entries["day"]).to_pylist())
+    if session.rows("SELECT 1 FROM reject WHERE lines = 0 LIMIT 1"):
+        entries = rows.entries
+    if not len(entries):
+        return 0, changed
     session.register("given", entries.select(["server", "entry"]))
     resolved = session.execute(
-        "DELETE FROM reject USING given"
-        " WHERE reject.server = given.server AND reject.digest = given.entry"
+        "DELETE FROM reject USING given WHERE reject.digest = given.entry"
+        " AND (reject.server = given.server OR reject.lines = 0)"
     )
     return resolved, changed | ({None} if resolved else set())
 

@@ -356,9 +356,11 @@ class SQLStore(ABC):
         if not self.exists():
             return write_summary(rows, *first_seen(rows.entries, earlier))
         with self._session() as session:
-            new, elsewhere = find_new(session, rows.entries, earlier)
+            new, elsewhere, others = find_new(session, rows.entries, earlier)
             imported = new & in_imported_days(rows, imported_days(session))
-            return write_summary(rows, new & ~imported, elsewhere, imported=int(imported.sum()))
+            return write_summary(
+                rows, new & ~imported, elsewhere, others, imported=int(imported.sum())
+            )
 
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
@@ -368,11 +370,11 @@ class SQLStore(ABC):
             if not servers <= days.keys():
                 raise self._changed_error()
             check_not_logged(session, rows)
-            new, elsewhere = find_new(session, rows.entries, rows.entries.slice(0, 0))
+            new, elsewhere, others = find_new(session, rows.entries, rows.entries.slice(0, 0))
             misdated, misdated_days = find_misdated(session, rows.entries, new)
             imported = new & in_imported_days(rows, days)
             new &= ~imported
-            summary = write_summary(rows, new, elsewhere, imported=int(imported.sum()))
+            summary = write_summary(rows, new, elsewhere, others, imported=int(imported.sum()))
             if summary.entries:
                 coarse = coarse_rows(session, rows, new, partial(self._keys, session))
                 insert(session, coarse, new)

@@ -383,7 +383,11 @@ _ALL = (
             Column("file", "text", "The file."),
             Column("position", "bigint", "Offset in the decompressed file, in bytes."),
             Column("line", "bigint", "Number of its first line."),
-            Column("lines", "bigint", "Number of its lines; 0 if the file could not be read."),
+            Column(
+                "lines",
+                "bigint",
+                "Number of its lines; 0 if the file could not be read, or was refused.",
+            ),
             Column("reason", "text", "Why it was rejected."),
             Column("version", "text", "Version of the program that rejected it."),
         ),

@@ -212,18 +212,21 @@ ENDPOINTS = (
         receive_log,
         "Import a log",
         description="The body is the log, with any Content-Type; plain, gzip or zstd. To post the"
-        " same log again changes nothing.",
+        " same log again changes nothing. Name its server and its file.",
         parameters=[
             _parameter(
                 "server", "Server that wrote it; default: prefix of the file name", "node-a"
             ),
             _parameter("name", "File name of the log", "txlog-20261124T0000-20261125T0000"),
+            _parameter("again", "Count the log even if another server has it", enum=["yes"]),
         ],
         body={"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
         responses={
             "201": "Entries were counted: the import report",
             "200": "All entries were known before: the import report",
             "400": "The body contains no readable log entry",
+            "409": "It names no server, and another one has over half of its new entries: nothing "
+            "was counted. Add server, or again=yes",
             "408": "No data arrived for a minute",
             "413": "The log is too large, compressed or uncompressed",
             "415": "The compression is unknown, or the body is a form",

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ringserverstats.enrich.log_status import refused_rows
+from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
@@ -32,7 +34,11 @@ from ringserverstats.web.responses import json_response, unavailable
 
 #: The format of the body by its Content-Encoding; empty: any.
 _ENCODINGS = {"": "", "identity": "", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
-_PARAMETERS = ("server", "name")
+_PARAMETERS = ("server", "name", "again")
+_ADDRESS = "/?server=NAME&name=txlog-20261124T0000-20261125T0000"
+#: Entries of another server's log by which a log without a server is refused, and of how many.
+_MIN_COUNTED_ELSEWHERE = 5
+_MIN_SHARE_ELSEWHERE = 0.5
 _LABEL = "posted log"
 _UNAVAILABLE = (
     "the store is unavailable, or this service is configured wrongly: see its log. Parts of the "
@@ -107,11 +113,12 @@ class LogReceiver:
                 path = Path(f"/proc/self/fd/{file.fileno()}")
                 await to_thread.run_sync(_check_content, path, expected, limit)
                 source = Source(path, name, size, server, _LABEL)
-                return await to_thread.run_sync(self._import, source, limiter=self._imports)
+                again = "again" in request.query_params
+                return await to_thread.run_sync(self._import, source, again, limiter=self._imports)
         finally:
             self._posts -= 1
 
-    def _import(self, source: Source) -> ImportReport:
+    def _import(self, source: Source, again: bool) -> ImportReport:
         settings = self.settings
         try:
             rules = load_rules(settings)
@@ -125,9 +132,12 @@ class LogReceiver:
                 rules=rules,
             )
             # A log that is refused must not create a server.
-            is_known = _check_server(source, store)
-            report = ingest([source], store, replace(options, dry_run=not is_known))
-            if not is_known and _status_of(report) != 400:
+            is_wanted = again or _names_server(source)
+            is_trial = not _check_server(source, store) or not is_wanted
+            report = ingest([source], store, replace(options, dry_run=is_trial))
+            if is_trial and _status_of(report) != 400:
+                if not is_wanted:
+                    _check_counted_elsewhere(report, source, store)
                 report = ingest([source], store, options)
         except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
             log.warning("log not imported: %s", error)
@@ -137,6 +147,7 @@ class LogReceiver:
         for problem in geoip.problems:
             log.warning("GeoIP: %s", problem)
         report.notes = [note for note in report.notes if note not in geoip.problems]
+        report.notes += _missing_names(source)
         return report
 
 
@@ -218,9 +229,13 @@ def _server_and_name(request: Request) -> tuple[str, FileName]:
     parameters = request.query_params
     for parameter in parameters:
         if parameter not in _PARAMETERS or len(parameters.getlist(parameter)) > 1:
-            allowed = " and ".join(_PARAMETERS)
+            allowed = ", ".join(_PARAMETERS)
             message = f"parameter {parameter[:40]!a} is unknown or repeated; allowed: {allowed}"
             raise HTTPException(400, message)
+        if not parameters[parameter]:
+            raise HTTPException(400, f"parameter {parameter} is empty")
+    if parameters.get("again", "yes") != "yes":
+        raise HTTPException(400, "again can only be yes: count entries that another server has")
     server = parameters.get("server", "")
     name = parameters.get("name") or request.path_params.get("log", "")
     file_name = read_name(name.rpartition("/")[2])
@@ -249,6 +264,54 @@ def _check_server(source: Source, store: Store) -> bool:
     return False
 
 
+def _names_server(source: Source) -> bool:
+    return bool(source.server or source.name.prefix)
+
+
+def _check_counted_elsewhere(report: ImportReport, source: Source, store: Store) -> None:
+    """Check that a log that names no server is not the log of another server.
+
+    Args:
+        report: of a dry run.
+
+    Raises:
+        HTTPException: over half of its new entries are counted for one other server. It is listed
+            as a reject of that server.
+    """
+    found = report.counted_elsewhere
+    if found is None or found.entries < _MIN_COUNTED_ELSEWHERE:
+        return
+    if found.entries <= _MIN_SHARE_ELSEWHERE * report.entries:
+        return
+    server = next(one.name for one in store.servers() if one.number == found.server)
+    reason = (
+        f"posted without a server: {found.entries} of {report.entries} new entries exist under "
+        f"server {server!r}"
+    )
+    rows = refused_rows(source, server=found.server, entry=found.entry, reason=reason)
+    store.write(Rows(rejects=rows))
+    log.warning("post refused: %s", reason)
+    raise HTTPException(
+        409,
+        f"{reason}, and would count twice; nothing was counted. Name the server: {_ADDRESS}. To "
+        f"count them for server {source.server_name!r} too, add again=yes",
+    )
+
+
+def _missing_names(source: Source) -> Iterator[str]:
+    """Yield notes on the names that were not posted with the log."""
+    if not _names_server(source):
+        yield (
+            f"no server is named: the entries count for server {source.server_name!r}, and again "
+            f"if their log is read under another name. Post to {_ADDRESS}"
+        )
+    if not source.name.start:
+        yield (
+            "no file name is given: days are guessed, and no day is known to be complete. Post to "
+            f"{_ADDRESS}"
+        )
+
+
 def _check_content(path: Path, expected: str, limit: int) -> None:
     with open(path, "rb") as file:
         start = file.read(6)
@@ -273,7 +336,7 @@ def _report_json(report: ImportReport, status: int) -> dict[str, Any]:
         {"line": reject.line, "lines": reject.lines, "reason": reject.reason}
         for _, reject in report.rejects
     ]
-    content = {**vars(report), "rejects": rejects}
+    content = {**report.shown, "rejects": rejects}
     if status == 400:
         content["error"] = (
             "the body contains no complete log entry, and nothing was counted; with curl, send a "
