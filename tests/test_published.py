@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -238,6 +239,33 @@ def test_every_output(run: CommandLine) -> None:
     refused = run("stats", "--by", "client", "--public")
     assert refused.returncode == 2
     assert "only the operator" in refused.stderr
+
+
+def test_the_largest_by_time_add_up_rows_that_are_shown(sample: Store) -> None:
+    for group, least in (("network", 0), ("agent-family", 2)):
+        policy = Policy(min_clients=least)
+        query = Query(dimensions=("year", group), measures=("bytes", "clients"))
+        every = public_result(sample, query, policy).rows.to_pylist()
+        ranking = replace(query, dimensions=(group,), sort="bytes")
+        ranked = [row[group] for row in public_result(sample, ranking, policy).rows.to_pylist()]
+        named = [label for label in ranked if not str(label).startswith("<")][:1]
+        combined = [row for row in every if str(row[group]).startswith("<")]
+        rows = public_result(sample, replace(query, top=1), policy).rows.to_pylist()
+        other = [row for row in rows if row[group] == "other"]
+        assert other
+        assert bool(combined) is bool(least)
+        assert {row["clients"] for row in other} == {None}
+        assert [row for row in rows if row not in other] == [
+            *sorted(
+                (row for row in every if row[group] in named),
+                key=lambda row: (row["year"], named.index(row[group])),
+            ),
+            *combined,
+        ]
+        for row in other:
+            alike = [one for one in every if one["year"] == row["year"]]
+            rest = [one for one in alike if one[group] not in named and one not in combined]
+            assert row["bytes"] == sum(one["bytes"] for one in rest)
 
 
 def test_no_note_names_an_embargoed_network(run: CommandLine) -> None:

@@ -276,6 +276,42 @@ def test_sort_and_top(sample: DuckDBStore) -> None:
 
 
 @pytest.mark.parametrize(
+    ("by", "sort", "top"),
+    [
+        (("month", "network"), "", 2),
+        (("network", "week"), "clients", 3),
+        (("month", "network-doi", "protocol"), "connections", 3),
+        (("weekday", "server", "agent-family"), "", 4),
+        (("day", "stream"), "stream", 1),
+        (("month", "country"), "", 99),
+    ],
+)
+def test_the_largest_of_the_whole_period_by_time(
+    sample: DuckDBStore, facts: pa.Table, by: tuple[str, ...], sort: str, top: int
+) -> None:
+    """Against a count of the facts, with the labels of all other groups replaced."""
+    first = date(2026, 9, 29)
+    rows = facts.filter(pc.field("day") >= first.isoformat())
+    ranked = [name for name in by if not DIMENSIONS[name].is_ordered]
+    measure = ALL.index(sort) if sort in ALL else 0
+    sizes = {key: row[measure] for key, row in brute(rows, tuple(ranked)).items()}
+    names = sorted(sizes, key=lambda key: (-sizes[key], [(not word, word) for word in key]))[:top]
+    groups = zip(*(rows[name].to_pylist() for name in ranked), strict=True)
+    kept = pa.array([group in names for group in groups])
+    for name in ranked:
+        column = pc.if_else(kept, rows[name], "other")
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    query = Query(dimensions=by, first=first, measures=ALL, sort=sort, top=top)
+    result = result_rows(sample, query)
+    assert result == brute(rows, by)
+    if not sort:
+        order = [tuple(key[by.index(name)] for name in ranked) for key in result]
+        times = len(order) // len(set(order))
+        places = [*names, ("other",) * len(ranked)][: len(set(order))]
+        assert order == places * times
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"dimensions": ("planet",)}, "unknown dimension 'planet'"),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.coverage import Gaps, gaps
-from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES
+from ringserverstats.statistics.coverage import Gaps, finest_time, gaps
+from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
 from ringserverstats.statistics.publish import Result, Row
 from ringserverstats.statistics.query import Query
@@ -138,14 +138,18 @@ class _View:
 
     def _gap(self, row: dict[str, Any]) -> Gaps | None:
         """Return the gaps of the time of ``row``; None without gaps or a time."""
-        times = (name for name in self.query.dimensions if DIMENSIONS[name].is_time)
-        return next((self.gaps[row[name]] for name in times if row[name] in self.gaps), None)
+        return self.gaps.get(row[self._marked]) if self._marked else None
+
+    @cached_property
+    def _marked(self) -> str:
+        """The dimension of the marks and gaps; empty without a time."""
+        return finest_time(self.query)
 
     def _labels(self, row: dict[str, Any]) -> list[str]:
-        labels = [_label(name, row[name]) for name in self.query.dimensions]
+        labels = {name: _label(name, row[name]) for name in self.query.dimensions}
         if self.is_marked(row):
-            labels[0] += _MARK
-        return labels
+            labels[self._marked] += _MARK
+        return list(labels.values())
 
     def _numbers(self, row: Row) -> list[str]:
         return [_number(name, row) for name in self.query.shown]
@@ -170,7 +174,9 @@ def _caption(query: Query, *, has_total: bool = True) -> str:
     parts = [_DIRECTIONS.get(query.filters.get("direction", ()), "sent and received")]
     if query.first or query.last:
         parts.append(f"{query.first or 'the beginning'} to {query.last or 'today'}")
-    if query.top is not None:
+    if query.ranked:
+        parts.append(f"the {query.top} largest, all others as {OTHER}")
+    elif query.top is not None:
         parts.append(f"the first {query.top}{', and the total of all' if has_total else ''}")
     if query.first or query.last or any(DIMENSIONS[name].is_time for name in query.dimensions):
         parts.append("day: the server's local date")

@@ -77,7 +77,11 @@ def _query_options(command: Command) -> Command:
             " else bytes.",
         ),
         "top": click.option(
-            "--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."
+            "--top",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Only the first N rows. By time and another dimension: the N largest of the whole"
+            " period in each time, all others as one row, other.",
         ),
     }
     return pass_object(command, "query", _query_of, options)

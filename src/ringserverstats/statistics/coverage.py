@@ -133,10 +133,15 @@ def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
     Returns:
         Gaps by the label of the finest time dimension of the query; by None if it has none.
     """
-    times = [DIMENSIONS[name] for name in _FINEST_FIRST if name in query.dimensions]
-    label = times[0].label.format(key=f"({times[0].key_sql(day='d.day')})") if times else "NULL"
+    time = DIMENSIONS.get(finest_time(query))
+    label = time.label.format(key=f"({time.key_sql(day='d.day')})") if time else "NULL"
     rows = _select(store, query, _UNCOVERED.format(label=label)).to_pylist()
     return {row.pop("label"): Gaps(**row) for row in rows}
+
+
+def finest_time(query: Query) -> str:
+    """Return the shortest time among the dimensions of ``query``; empty without one."""
+    return next((name for name in _FINEST_FIRST if name in query.dimensions), "")
 
 
 def _select(store: Readable, query: Query, select: str) -> pa.Table:

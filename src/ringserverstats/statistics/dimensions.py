@@ -116,7 +116,7 @@ class Measure:
 
 #: Labels of `weekday` in their order.
 WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-#: The label that stands for all embargoed networks.
+#: The label that stands for all embargoed networks, or for all but the largest groups.
 OTHER = "other"
 #: Dimensions that depend on how the registry resolves network codes.
 NETWORK_DIMENSIONS = frozenset({"network", "network-name", "network-doi"})
@@ -388,3 +388,6 @@ MEASURES = {
         *(_mean(name, unit) for name, unit in (("bytes", "B"), ("packets", ""), ("transfers", ""))),
     )
 }
+
+#: Measures that add up over rows.
+ADDITIVE = frozenset({"bytes", "packets", "transfers"})

@@ -140,12 +140,14 @@ class Plan:
         network_names: what codes resolve to.
         resolves_networks: keys depend on what codes resolve to.
         parts: the subqueries; their rows are joined by the keys.
+        ranking: the plan of `Query.ranking`, if groups are ranked.
     """
 
     query: Query
     network_names: NetworkNames
     resolves_networks: bool
     parts: tuple[Part, ...]
+    ranking: "Plan | None" = None
 
 
 def plan_query(query: Query, network_names: NetworkNames | None = None) -> Plan:
@@ -160,7 +162,8 @@ def plan_query(query: Query, network_names: NetworkNames | None = None) -> Plan:
     parts = tuple(
         _part(query, names, kind, measures) for kind, measures in measures_by_kind(query).items()
     )
-    return Plan(query, names, resolves, parts)
+    ranking = plan_query(query.ranking(), names) if query.ranked else None
+    return Plan(query, names, resolves, parts, ranking)
 
 
 def measures_by_kind(query: Query) -> dict[str, tuple[str, ...]]:

@@ -14,15 +14,14 @@ import pyarrow as pa
 from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.dimensions import DIMENSIONS, OTHER
+from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, OTHER
+from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import check_retention, network_names_for, run_in
 from ringserverstats.store.base import Ask, Readable
 
 _CLIENTS = "clients"
-#: Measures that add up over rows.
-_ADDITIVE = frozenset({"bytes", "packets", "transfers"})
 _TOO_FEW = "the result is suppressed: it has fewer than {least} clients"
 _COMBINED = (
     "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
@@ -137,7 +136,12 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     names = [*query.dimensions, *query.shown]
     if AT_MOST in table.column_names and DISTINCT & set(query.shown):
         names.append(AT_MOST)
-    shown = pa.Table.from_pylist(rows[: query.top], table.schema).select(names)
+    if query.ranked:
+        ranking = public_result(store, replace(query.ranking(), top=None), policy)
+        rows = with_largest(query, rows, ranking.rows.to_pylist())
+    else:
+        rows = rows[: query.top]
+    shown = pa.Table.from_pylist(rows, table.schema).select(names)
     return Result(shown, safe_total, suppressed)
 
 
@@ -146,7 +150,7 @@ def _with_clients(query: Query) -> Query:
     measures = query.shown
     if _has_identifying_columns(query) and _CLIENTS not in measures:
         measures = (*measures, _CLIENTS)
-    return replace(query, top=_MOST_ROWS + 1, measures=measures)
+    return replace(query, top=None, limit=_MOST_ROWS + 1, measures=measures)
 
 
 def _without_single_networks(read: Ask, query: Query, policy: Policy, rows: list[Row]) -> list[Row]:
@@ -215,7 +219,7 @@ def _combined(query: Query, rows: list[Row], least: int) -> Row | None:
     figures: Row = dict.fromkeys(query.shown)
     if has_figures:
         figures |= {
-            name: sum(row[name] for row in rows) for name in query.shown if name in _ADDITIVE
+            name: sum(row[name] for row in rows) for name in query.shown if name in ADDITIVE
         }
     return {**rows[0], **dict.fromkeys(identifying, f"<{least}"), **figures}
 

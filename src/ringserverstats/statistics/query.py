@@ -26,7 +26,9 @@ class Query:
         filters: for each filter the values to keep, with the wildcards ``*`` and ``?``.
         measures: names of measures; empty: all that rollups have.
         sort: a dimension or measure; empty: times, weekday and hour, or else the first measure.
-        top: the maximum number of rows; None: all.
+        top: with dimensions of time and others, the number of largest groups, see `Query.ranking`;
+            else the maximum number of rows; None: all.
+        limit: the maximum number of rows, whatever the dimensions; None: all.
 
     Raises:
         UsageError: a name is unknown, a filter is too large, or the parts contradict each other.
@@ -39,6 +41,7 @@ class Query:
     measures: tuple[str, ...] = ()
     sort: str = ""
     top: int | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         _check_names("dimension", self.dimensions, DIMENSIONS)
@@ -97,6 +100,23 @@ class Query:
     def ungrouped(self) -> "Query":
         """Return the query of the total: the same measures without dimensions."""
         return replace(self, dimensions=(), measures=self.shown, sort="", top=None)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The dimensions by which groups are ranked; empty if all groups are shown."""
+        groups = tuple(name for name in self.dimensions if not DIMENSIONS[name].is_ordered)
+        has_both = 0 < len(groups) < len(self.dimensions)
+        return groups if has_both and self.top is not None else ()
+
+    @property
+    def rank_measure(self) -> str:
+        """The measure by which groups are ranked: that of ``sort``, or the first one."""
+        return self.sort if self.sort in self.shown else self.shown[0]
+
+    def ranking(self) -> "Query":
+        """Return the query of the largest groups over the whole period, the largest first."""
+        measure = self.rank_measure
+        return replace(self, dimensions=self.ranked, measures=(measure,), sort=measure)
 
     def only(self, *filters: str) -> "Query":
         """Return the query of the same period with only these of its ``filters``."""

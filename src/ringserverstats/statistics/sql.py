@@ -34,22 +34,64 @@ def select_sql(plan: Plan) -> tuple[str, list[object]]:
     """
     query = plan.query
     parameters = list[object]()
-    subqueries = ", ".join(
-        f"{part.kind} AS ({_part(plan, part, parameters)})" for part in plan.parts
-    )
-    labels, joins = [], []
-    for number, name in enumerate(query.dimensions):
-        dimension, key = DIMENSIONS[name], f"all_measures.k{number}"
-        labels.append(f'{dimension.label.format(key=key)} AS "{name}"')
-        if dimension.label_join:
-            joins.append(dimension.label_join.format(key=key))
-    measures = [f'all_measures."{name}" AS "{name}"' for name in query.shown]
-    limit = f" LIMIT {int(query.top)}" if query.top is not None else ""
+    subqueries = _subqueries(plan, parameters)
+    labels, joins = _labels(query)
+    columns = [f'{label} AS "{name}"' for name, label in labels.items()]
+    columns += [f'all_measures."{name}" AS "{name}"' for name in query.shown]
+    most = query.limit if query.ranked or query.limit is not None else query.top
+    limit = f" LIMIT {int(most)}" if most is not None else ""
     return (
-        f"WITH {subqueries}, all_measures AS ({_united(plan)})"
-        f" SELECT {', '.join([*labels, *measures])} FROM all_measures"
+        f"{subqueries} SELECT {', '.join(columns)} FROM all_measures"
         f" {' '.join(joins)}{_order(query)}{limit}"
     ), parameters
+
+
+def _subqueries(plan: Plan, parameters: list[object]) -> str:
+    """Return WITH of the largest groups if they are ranked, the parts, and ``all_measures``."""
+    subqueries = []
+    if plan.ranking:
+        subqueries.append(f"largest AS ({_largest(plan.ranking, parameters)})")
+    subqueries += [f"{part.kind} AS ({_part(plan, part, parameters)})" for part in plan.parts]
+    return f"WITH {', '.join([*subqueries, f'all_measures AS ({_united(plan)})'])}"
+
+
+def _largest(ranking: Plan, parameters: list[object]) -> str:
+    """Return the SELECT of the keys and the rank, from 1, of the largest groups.
+
+    A group that is called `OTHER` counts as one of the others, so that no two rows are alike.
+    """
+    query = ranking.query
+    subqueries = _subqueries(ranking, parameters)
+    labels, joins = _labels(query)
+    order = [f'all_measures."{query.sort}" DESC', *labels.values()]
+    is_other = _all([f"{label} = '{OTHER}'" for label in labels.values()])
+    keys = [f"all_measures.k{number}" for number in range(len(labels))]
+    return (
+        f"{subqueries} SELECT {', '.join(keys)}, row_number() OVER"
+        f" (ORDER BY {', '.join(f'{term} NULLS LAST' for term in order)}) AS rank"
+        f" FROM all_measures {' '.join(joins)} WHERE NOT coalesce({is_other}, false)"
+        f" ORDER BY rank LIMIT {int(query.top or 0)}"
+    )
+
+
+def _labels(query: Query) -> tuple[dict[str, str], list[str]]:
+    """Return the SQL of each dimension of the result, and the joins that they need."""
+    labels, joins = {}, []
+    if query.ranked:
+        joins.append("LEFT JOIN largest ON largest.rank = all_measures.rank")
+    for number, name in enumerate(query.dimensions):
+        dimension, key = DIMENSIONS[name], f"all_measures.k{number}"
+        join = dimension.label_join
+        if name in query.ranked:
+            key = f"largest.k{query.ranked.index(name)}"
+            join = join and f"LEFT {join.removeprefix('LEFT ')}"
+        label = dimension.label.format(key=key)
+        if name in query.ranked:
+            label = f"CASE WHEN all_measures.rank IS NULL THEN '{OTHER}' ELSE {label} END"
+        labels[name] = label
+        if join:
+            joins.append(join.format(key=key))
+    return labels, joins
 
 
 def conditions(query: Query, day: str, parameters: list[object]) -> str:
@@ -91,9 +133,16 @@ def _group_by(keys: Sequence[str]) -> str:
     return f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else ""
 
 
+def _key_columns(query: Query) -> list[str]:
+    """Return the key columns of parts: one for each dimension, ``rank`` for all that are ranked."""
+    names = enumerate(query.dimensions)
+    keys = [f"k{number}" for number, name in names if name not in query.ranked]
+    return [*keys, "rank"] if query.ranked else keys
+
+
 def _united(plan: Plan) -> str:
     """Return the SQL that joins the parts by their keys; each measure is in one part only."""
-    keys = [f"k{number}" for number in range(len(plan.query.dimensions))]
+    keys = _key_columns(plan.query)
     selects = []
     for part in plan.parts:
         measures = (
@@ -108,27 +157,26 @@ def _united(plan: Plan) -> str:
 
 
 def _order(query: Query) -> str:
-    is_ordered = {name for name in query.dimensions if DIMENSIONS[name].is_ordered}
-    first = query.sort or ("" if is_ordered else query.shown[0])
-    labels = {}
+    columns = {}
     for number, name in enumerate(query.dimensions):
-        column = f"all_measures.k{number}" if name in is_ordered else f'"{name}"'
-        labels[name] = f"{column} NULLS LAST"
-    order = [label for name, label in labels.items() if name != first]
-    if first in labels:
-        order.insert(0, labels[first])
-    elif first:
-        order.insert(0, f'all_measures."{first}" DESC NULLS LAST')
-    return f" ORDER BY {', '.join(order)}" if order else ""
+        column = f"all_measures.k{number}" if DIMENSIONS[name].is_ordered else f'"{name}"'
+        columns[name] = "all_measures.rank" if name in query.ranked else column
+    has_ordered = any(DIMENSIONS[name].is_ordered for name in query.dimensions)
+    first = query.sort or ("" if has_ordered else query.shown[0])
+    start = [f'all_measures."{first}" DESC'] if first in query.shown else []
+    if first in columns:
+        start.append(f'"{first}"' if first in query.ranked else columns[first])
+    order = dict.fromkeys([*start, *columns.values()])
+    return f" ORDER BY {', '.join(f'{term} NULLS LAST' for term in order)}" if order else ""
 
 
 def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
     """Return the SELECT of the keys (``k0``, ``k1``, ...) and measures of a part."""
     codes = "f" if part.source.has_codes else "s"
-    keys = [
-        _key(DIMENSIONS[name], plan.network_names, codes, parameters)
+    key_of = {
+        name: _key(DIMENSIONS[name], plan.network_names, codes, parameters)
         for name in plan.query.dimensions
-    ]
+    }
     rows = _rows(plan, part, parameters)
     where = _all(_filters(plan.query, plan.network_names, parameters, has_codes=codes == "f"))
     amounts = [f"sum(f.{name}) AS {name}" for name in part.amounts]
@@ -140,14 +188,23 @@ def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
         )
         where = "true"
     joins = " ".join(JOINS[name].format(codes=codes) for name in part.joins)
-    named_keys = [f"{key} AS k{number}" for number, key in enumerate(keys)]
+    keys = [key for name, key in key_of.items() if name not in plan.query.ranked]
+    if plan.query.ranked:
+        tests = [
+            f"largest.k{number} IS NOT DISTINCT FROM {key_of[name]}"
+            for number, name in enumerate(plan.query.ranked)
+        ]
+        joins += f" LEFT JOIN largest ON {_all(tests)}"
+        keys.append("largest.rank")
+    names = _key_columns(plan.query)
+    named_keys = [f"{key} AS {name}" for key, name in zip(keys, names, strict=True)]
     if part.kind == "means":
         columns = [*named_keys, "d.days", *amounts]
         rows = (
             f"(SELECT {', '.join(columns)} FROM {rows} {joins} {_covered_join(plan, parameters)}"
             f" WHERE {where}{_group_by([*keys, 'd.days'])}) f"
         )
-        named_keys = [f"f.k{number} AS k{number}" for number in range(len(keys))]
+        named_keys = [f"f.{name} AS {name}" for name in names]
         joins, where = "", "true"
     measures = [f'{MEASURES[name].sql[part.kind]} AS "{name}"' for name in part.measures]
     return (

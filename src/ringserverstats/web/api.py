@@ -248,7 +248,14 @@ ENDPOINTS = (
             *_FILTERS.values(),
             _parameter("measure", f"Measures: {', '.join(MEASURES)}", "bytes,clients"),
             _parameter("sort", "A measure (largest first) or a dimension", "clients"),
-            _parameter("top", "Only the first rows", type="integer", minimum=1, maximum=999999999),
+            _parameter(
+                "top",
+                "Only the first rows. By time and another dimension: the largest of the period"
+                " in each time, all others as one row, other",
+                type="integer",
+                minimum=1,
+                maximum=999999999,
+            ),
             _FORMAT,
         ],
         responses={"200": "Rows of the result"},

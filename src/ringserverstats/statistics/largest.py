@@ -1,0 +1,68 @@
+"""The largest groups of a public result by time, and all other groups together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ringserverstats.statistics.bounds import AT_MOST
+from ringserverstats.statistics.dimensions import ADDITIVE, OTHER, WEEKDAYS
+from ringserverstats.statistics.query import Query
+
+Row = dict[str, Any]
+
+
+def with_largest(query: Query, rows: Sequence[Row], ranking: Sequence[Row]) -> list[Row]:
+    """Return ``rows``, in each time one row for all but the largest groups.
+
+    Only rows that are shown are added up, so the sums reveal nothing. Counts of distinct clients do
+    not add up, and become None. Combined rows of few clients stay.
+
+    Args:
+        query: a query with `Query.ranked` dimensions.
+        rows: its public result.
+        ranking: the public result of `Query.ranking`.
+    """
+    groups = [_group(query, row) for row in ranking]
+    named = [group for group in groups if not _is_combined(group) and set(group) != {OTHER}]
+    ranks = {group: rank for rank, group in enumerate(named[: query.top])}
+    result: dict[tuple[str | None, ...], Row] = {}
+    distinct = [name for name in query.shown if name not in ADDITIVE]
+    other = dict.fromkeys(query.ranked, OTHER) | dict.fromkeys(distinct)
+    for row in rows:
+        group = _group(query, row)
+        shown = row if group in ranks or _is_combined(group) else row | other
+        key = tuple(shown[name] for name in query.dimensions)
+        result[key] = _added(query, result[key], shown) if key in result else shown
+    return sorted(result.values(), key=lambda row: _place(query, ranks, row))
+
+
+def _group(query: Query, row: Row) -> tuple[str | None, ...]:
+    return tuple(row[name] for name in query.ranked)
+
+
+def _is_combined(group: Sequence[str | None]) -> bool:
+    return any(label is not None and label.startswith("<") for label in group)
+
+
+def _added(query: Query, row: Row, other: Row) -> Row:
+    sums = {name: _sum(row[name], other[name]) for name in query.shown}
+    bound = {AT_MOST: row[AT_MOST] or other[AT_MOST]} if AT_MOST in row else {}
+    return {**row, **sums, **bound}
+
+
+def _sum(count: int | None, other: int | None) -> int | None:
+    return None if count is None or other is None else count + other
+
+
+def _place(query: Query, ranks: dict[tuple[str | None, ...], int], row: Row) -> tuple[Any, ...]:
+    """Return the sort key of ``row``: combined rows last, then as the query sorts."""
+    group, size = _group(query, row), row.get(query.sort)
+    is_by_measure = query.sort in query.shown
+    measure = (size is None, -(size or 0)) if is_by_measure else ()
+    rank = ranks.get(group, len(ranks))
+    labels = [(rank,) if name in query.ranked else _of_time(row[name]) for name in query.dimensions]
+    first = [_of_time(row[query.sort])] if query.sort in query.dimensions else []
+    return _is_combined(group), *measure, *first, *labels
+
+
+def _of_time(label: str | None) -> tuple[bool, int, str]:
+    return label is None, WEEKDAYS.index(label) if label in WEEKDAYS else 0, label or ""
