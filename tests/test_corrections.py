@@ -304,6 +304,23 @@ def _correct_while_logs_are_read(
     assert total(store) == total(whole)
 
 
+def test_a_correction_of_one_server_ends_no_ingest_of_others(store: Store, week: Path) -> None:
+    """Nor does the end of a server that had the same clients."""
+    read_into(store, DATA / "v4.1.0-text", server="a")
+    read_into(store, DATA / "v4.1.0-text", server="gone")
+    good, other = store.write, another(store)
+
+    def write(rows: object) -> object:
+        store.write = good
+        other.delete("a", *ALL, try_only=False)
+        other.merge_servers("gone", "a", once=False, try_only=False)
+        return good(rows)
+
+    store.write = write
+    assert read_into(store, week, server="b").entries == 120
+    assert_whole(store)
+
+
 def test_the_number_of_a_server_is_given_once_ever(store: Store, week: Path) -> None:
     read_into(store, week, server="a")
     read_into(store, DATA / "v4.1.0-text", server="b")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_an_ingest_that_began_before_is_run_again(store: Store) -> None:
     store.open(create=False)
     another(store).forget(ALIAS, try_only=False)
     with pytest.raises(StoreError, match="run the same again"):
-        store.mark_incomplete(set())
+        store.mark_incomplete({(1, date(2026, 1, 1))})
 
 
 def test_command(run: CommandLine, log: Log) -> None:

@@ -31,6 +31,8 @@ class Server:
         paths: patterns of the files to read when the command names none.
         first_day: the first day for which logs are expected, if configured.
         last_day: the last day for which logs are expected, if configured.
+        generation: a text that changes with each correction of the server. What an ingest
+            looked up before is then no longer valid.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Server:
     paths: tuple[str, ...] = ()
     first_day: date | None = None
     last_day: date | None = None
+    generation: str = ""
 
     @property
     def zone(self) -> tzinfo:
@@ -74,8 +77,7 @@ class Identity:
         id: a UUID.
         key_check: a digest to check whether a secret is the store's.
         ipv6_prefix: the prefix length of the IPv6 networks that pseudonyms are made of.
-        generation: a UUID that changes with each correction or restore. Ids that a process looked
-            up before are then no longer valid.
+        generation: a UUID that changes with each correction or restore, for caches.
         last_server: the highest number that a server ever had.
     """
 

@@ -28,9 +28,14 @@ def identity(session: Session) -> Identity:
     return Identity(*rows[0])
 
 
-def new_generation(session: Session) -> None:
-    """Invalidate what other processes have looked up in the store."""
-    session.execute("UPDATE store SET generation = $1", [str(uuid.uuid4())])
+def new_generation(session: Session, server: int | None = None) -> None:
+    """Invalidate caches, and what processes looked up for ``server`` (None: for all)."""
+    generation = str(uuid.uuid4())
+    session.execute("UPDATE store SET generation = $1", [generation])
+    session.execute(
+        "UPDATE server SET generation = $1 WHERE server = coalesce($2::integer, server)",
+        [generation, server],
+    )
 
 
 def all_servers(session: Session) -> list[Server]:

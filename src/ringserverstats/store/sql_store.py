@@ -108,7 +108,8 @@ class SQLStore(ABC):
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._generation: str | None = None
+        self._store_id: str | None = None
+        self._generations: dict[int, str] = {}  # by server, when this process looked it up
 
     @property
     @abstractmethod
@@ -167,7 +168,8 @@ class SQLStore(ABC):
                 f"{self.label} was made with ipv6_prefix = {store.ipv6_prefix}, which its clients' "
                 f"pseudonyms depend on; set it so, or use another store"
             )
-        self._generation = store.generation
+        self._store_id = store.id
+        self._generations = {server.number: server.generation for server in servers}
         return Opened(keys, servers, rejected, digests)
 
     def identity_and_servers(self) -> tuple[Identity, list[Server]]:
@@ -210,8 +212,9 @@ class SQLStore(ABC):
 
     def add_server(self, name: str, timezone: str) -> Server:
         with self._session(write=True) as session:
-            self._check_generation(session)
+            self._check_unchanged(session, set())
             server = add_server(session, name, timezone)
+            self._generations.setdefault(server.number, server.generation)
             raise_versions(session)
             return server
 
@@ -236,8 +239,9 @@ class SQLStore(ABC):
             raise_versions(session)
 
     def mark_incomplete(self, days: set[tuple[int, date]]) -> None:
-        with self._session(write=True, servers={server for server, _ in days}) as session:
-            self._check_generation(session)
+        servers = {server for server, _ in days}
+        with self._session(write=True, servers=servers) as session:
+            self._check_unchanged(session, servers)
             mark_incomplete(session, days)
             raise_versions(session, {day for _, day in days})
 
@@ -246,7 +250,7 @@ class SQLStore(ABC):
             source, target = named(session, name), named(session, into)
             if source == target:
                 raise UsageError(f"{name!r} is one server; name the two that are to become one")
-            self._invalidate_lookups(session)
+            self._invalidate_lookups(session, target.number)
             days = days_of(session, "f.server = $1", [source.number])
             removed = merge(session, source, target, once=once or try_only)
             raise_versions(session, days, corrects=True)
@@ -259,7 +263,7 @@ class SQLStore(ABC):
             days = days_of(session, "f.server = $1 AND f.day BETWEEN $2 AND $3", span)
             removed = delete(session, source, first, last)
             if removed.entries or removed.rejects:
-                self._invalidate_lookups(session)
+                self._invalidate_lookups(session, source.number)
             # None: also days that only logs without entries covered.
             raise_versions(session, {None, *days}, corrects=True)
             return removed
@@ -346,7 +350,7 @@ class SQLStore(ABC):
 
     def settle_rejects(self, read: FileRead, *, try_only: bool) -> int:
         with self._session(write=True, undo=try_only, servers={read.server}) as session:
-            self._check_generation(session)
+            self._check_unchanged(session, {read.server})
             settled = settle_rejects(session, read)
             if settled:
                 raise_versions(session)
@@ -365,10 +369,8 @@ class SQLStore(ABC):
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
         with self._session(write=True, servers=servers) as session:
-            self._check_generation(session)
+            self._check_unchanged(session, servers)
             days = imported_days(session)
-            if not servers <= days.keys():
-                raise self._changed_error()
             check_not_logged(session, rows)
             new, elsewhere, others = find_new(session, rows.entries, rows.entries.slice(0, 0))
             misdated, misdated_days = find_misdated(session, rows.entries, new)
@@ -395,21 +397,25 @@ class SQLStore(ABC):
         with self.reading(limited=True) as ask:
             return ask(sql, parameters)
 
-    def _check_generation(self, session: Session) -> None:
-        """Raise an error if ids that were looked up when the store was opened are outdated."""
-        if self._generation not in (None, identity(session).generation):
-            raise self._changed_error()
-
-    def _changed_error(self) -> StoreError:
-        return StoreError(
-            f"{self.label} was corrected or restored by another process meanwhile; nothing of "
-            "this step was stored: run the same again"
+    def _check_unchanged(self, session: Session, servers: set[int]) -> None:
+        """Raise an error if one of ``servers`` was corrected since this process looked it up."""
+        current = {server.number: server.generation for server in all_servers(session)}
+        is_known = servers <= current.keys()
+        are_same = all(
+            self._generations.get(number, generation) == generation
+            for number, generation in current.items()
+            if number in servers
         )
+        if not is_known or not are_same or self._store_id not in (None, identity(session).id):
+            raise StoreError(
+                f"{self.label} was corrected or restored by another process meanwhile; nothing of "
+                "this step was stored: run the same again"
+            )
 
-    def _invalidate_lookups(self, session: Session) -> None:
-        """Outdate the ids that this and other processes have looked up."""
-        new_generation(session)
-        self._generation = None
+    def _invalidate_lookups(self, session: Session, server: int | None = None) -> None:
+        """Outdate what this and other processes looked up for ``server`` (None: for all)."""
+        new_generation(session, server)
+        self._store_id, self._generations = None, {}
 
     def _new_identity(self, original: Identity | None) -> tuple[Identity, Path | None]:
         """Return the identity of a new store, and the path of its secret if that is new."""

@@ -347,6 +347,7 @@ _ALL = (
             Column("paths", "text[]", "Patterns of the files that `ingest` reads by default."),
             _optional("first_day", "date", "First day of service, if configured."),
             _optional("last_day", "date", "Last day of service, if configured."),
+            Column("generation", "text", "Changed by each correction of the server.", default="''"),
         ),
         key=("server",),
         unique="name",
@@ -491,7 +492,7 @@ _ALL = (
             Column("id", "text", "Name of the file of its secret."),
             Column("key_check", "text", "Check value of the secret."),
             Column("ipv6_prefix", "integer", "Bits of an IPv6 address that identify a client."),
-            Column("generation", "text", "Changed by each correction or restore."),
+            Column("generation", "text", "Changed by each correction or restore, for caches."),
             Column("last_server", "integer", "Greatest number that a server ever had."),
             _optional("kept_since", "date", "Transfers of days before are not kept."),
             Column(
