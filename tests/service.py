@@ -53,11 +53,13 @@ def client_of(settings: Settings, *, at: tuple[str, int] = LOCAL, **given: objec
     )
 
 
-def add_token(store: Store, name: str, *, ingest: bool = False, networks: tuple = ()) -> str:
+def add_token(
+    store: Store, name: str, *, ingest: bool = False, networks: tuple = (), servers: tuple = ()
+) -> str:
     """A new token, as `ringserverstats token add` makes it."""
     token = make_token()
     store.open(create=True)
-    store.add_token(Token(name, digest_of(token), ingest, networks, date(2026, 1, 1)))
+    store.add_token(Token(name, digest_of(token), ingest, networks, date(2026, 1, 1), servers))
     return token
 
 

@@ -82,7 +82,7 @@ def test_each_role_does_its_part_and_no_more(
     assert run_query(reader, Query(dimensions=("station",), measures=("connections",))).to_pylist()
     for sql in (
         "SELECT * FROM transfer_packed",
-        "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01')",
+        "INSERT INTO token VALUES ('me', '', true, '{}', '2026-01-01', '{}')",
         "CREATE TABLE theirs (one integer)",
         "DROP TABLE entry_ledger",
         "DELETE FROM entry_ledger",

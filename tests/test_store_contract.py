@@ -357,7 +357,7 @@ def test_set_log_status(read: Store) -> None:
 
 
 def test_tokens(read: Store) -> None:
-    one = Token("one", "ab" * 32, True, (), JANUARY)
+    one = Token("one", "ab" * 32, True, (), JANUARY, ("a", "X,{}\"'"))
     two = Token("two", "cd" * 32, False, ("FR", "X,{}\"'"), MARCH)
     for token in (two, one):
         read.add_token(token)

@@ -340,6 +340,46 @@ def test_tokens_let_in_until_they_are_revoked(store: Store, settings: Settings) 
     assert later.post("/", content=body, headers=bearer(token)).status_code == 401
 
 
+@pytest.mark.of_duckdb
+def test_a_token_posts_logs_of_its_servers_only(store: Store, settings: Settings) -> None:
+    single = bearer(add_token(store, "single", ingest=True, servers=("node-a",)))
+    both = bearer(add_token(store, "both", ingest=True, servers=("node-a", "node-b")))
+    web = client_of(settings, at=ELSEWHERE)
+    for path, token, status in (
+        ("/?server=other", single, 403),
+        ("/?server=other", both, 403),
+        ("/", both, 403),  # which of the two?
+        ("/?name=other-txlog-20260630T0000-20260701T0000", both, 403),
+    ):
+        refused = web.post(path, content=blocks(range(10)), headers=token)
+        assert refused.status_code == status
+        assert "this token can post logs of server node-a" in refused.json()["error"]
+    assert store.servers() == []
+    for path in ("/", "/?server=node-a", "/?name=other-txlog-20260630T0000-20260701T0000"):
+        assert web.post(path, content=blocks(range(10)), headers=single).status_code in (200, 201)
+    posted = web.post("/?server=node-b", content=blocks(range(10)), headers=both)
+    assert posted.json()["entries"] == 10
+    store.change_server("node-a", rename="renamed")
+    for path in ("/", "/?server=renamed", "/?server=node-a"):
+        assert web.post(path, content=blocks(range(10)), headers=single).json()["known"] == 10
+    assert [server.name for server in store.servers()] == ["node-b", "renamed"]
+
+
+def test_the_servers_of_a_token_are_listed(run: CommandLine) -> None:
+    made = run("token", "add", "two", "--ingest", "--server", "node-a,node-b")
+    assert "no server 'node-a' yet" in made.stderr
+    for wrong in (
+        ("--server", "node-a"),
+        ("--ingest", "--server", ","),
+        ("--ingest", "--server", "/"),
+    ):
+        assert run("token", "add", "other", *wrong).returncode == 2
+    assert "node-a, node-b" in run("token", "list").stdout
+    tokens = json.loads(run("info", "--json").stdout)["tokens"]
+    assert tokens == [{"name": "two", "posts": "node-a, node-b", "reads": "what is public"}]
+    assert "two: posts node-a, node-b" in run("info").stdout
+
+
 def test_the_store_keeps_only_the_digest_of_a_token(run: CommandLine) -> None:
     made = run("token", "add", "node-a", "--ingest")
     assert made.returncode == 0

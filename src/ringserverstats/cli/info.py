@@ -85,6 +85,10 @@ def _rows(
         ("small counts", f"fewer than {settings.min_clients} clients"),
         ("networks", f"{info.networks:,} in the registry"),
         *([("pruned", f"months before {info.pruned_before}")] if info.pruned_before else []),
+        *(
+            ("token", f"{token.name}: posts {token.posts}, reads {token.reads}")
+            for token in info.tokens
+        ),
         ("size", human_bytes(info.size)),
         ("schema", str(info.schema)),
         ("entries", f"{info.entries:,}"),

@@ -25,7 +25,7 @@ _NAME = r"[\w.@-]{1,64}"
     "token",
     short_help="Manage access tokens of the web service.",
     epilog="Examples:\n\n\b\n"
-    "  ringserverstats token add node-a --ingest\n"
+    "  ringserverstats token add node-a --ingest --server node-a\n"
     "  ringserverstats token add owner-of-xp --network XP2014,FR\n"
     "  ringserverstats token list\n"
     "  ringserverstats token revoke node-a",
@@ -41,11 +41,18 @@ def command() -> None:
 @command.command(
     "add",
     epilog="Examples:\n\n\b\n"
-    "  ringserverstats token add node-a --ingest\n"
+    "  ringserverstats token add node-a --ingest --server node-a\n"
     "  ringserverstats token add owner-of-xp --network XP2014,FR",
 )
 @click.argument("name")
 @click.option("--ingest", is_flag=True, help="It may post logs, and read what is public.")
+@click.option(
+    "--server",
+    multiple=True,
+    metavar="LIST",
+    help="With --ingest: it may post logs of these servers only. A single one need not be named "
+    "with a log.",
+)
 @click.option(
     "--network",
     multiple=True,
@@ -53,7 +60,7 @@ def command() -> None:
     help="It may read only these networks, even under embargo: FR,XP2014.",
 )
 @database_option
-def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
+def add(name: str, ingest: bool, server: tuple[str, ...], network: tuple[str, ...]) -> None:
     """Create a token and print it, once.
 
     Without options it is an operator's token, which may read everything: individual clients,
@@ -61,6 +68,7 @@ def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
     """
     from datetime import UTC, datetime
 
+    from ringserverstats.logs.names import check_server_name
     from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.store.base import Token
     from ringserverstats.store.tokens import digest_of, make_token
@@ -70,13 +78,19 @@ def add(name: str, ingest: bool, network: tuple[str, ...]) -> None:
     networks = tuple(pattern.upper() for pattern in listed(network))
     if network and not networks:
         raise UsageError("--network names no network; write --network FR,XP2014")
+    servers = listed(server)
+    if server and not (ingest and servers):
+        raise UsageError("--server names the servers of --ingest: --ingest --server node-a,node-b")
     store = open_store(load_settings(), for_queries=True)
-    store.open(create=True)
+    known = store.open(create=True).servers
+    for new in servers:
+        if not any(one.is_called(new) for one in known):
+            print_note(f"there is no server {check_server_name(new)!r} yet")
     for pattern in unmatched_patterns(store, networks):
         print_note(f"no network in the store matches {pattern!a} yet")
     token = make_token()
     today = datetime.now(UTC).date()
-    store.add_token(Token(name, digest_of(token), ingest, networks, today))
+    store.add_token(Token(name, digest_of(token), ingest, networks, today, servers))
     click.echo(token)
     click.echo(
         "It is shown only once. Programs send it as: Authorization: Bearer TOKEN. Users sign in "
@@ -93,11 +107,9 @@ def list_() -> None:
     if not tokens:
         click.echo("There are no tokens. Create one with: ringserverstats token add NAME")
         return
-    grid = table([(name, False) for name in ("name", "may post", "reads", "created")])
+    grid = table([(name, False) for name in ("name", "posts", "reads", "created")])
     for token in tokens:
-        reads = ",".join(token.networks) or ("what is public" if token.may_ingest else "all")
-        may_post = "yes" if token.may_ingest else "no"
-        grid.add_row(token.name, may_post, reads, token.created.isoformat())
+        grid.add_row(token.name, token.posts, token.reads, token.created.isoformat())
     show(grid, console())
 
 

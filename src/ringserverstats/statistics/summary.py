@@ -19,6 +19,15 @@ class ServerSummary:
 
 
 @dataclass(frozen=True)
+class TokenSummary:
+    """An access token, and in words the servers that it posts logs of and what it reads."""
+
+    name: str
+    posts: str
+    reads: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """A store.
 
@@ -32,6 +41,7 @@ class Summary:
         pruned_before: months before this day are pruned; None: none is.
         servers: all servers, by name.
         features: by name, what the engine runs on.
+        tokens: the access tokens of the web service, by name.
     """
 
     store: str
@@ -46,6 +56,7 @@ class Summary:
     pruned_before: str | None
     servers: list[ServerSummary]
     features: dict[str, str]
+    tokens: list[TokenSummary]
 
 
 _COUNTS = """
@@ -80,5 +91,6 @@ def summary(store: Store) -> Summary:
         size=store.size(),
         servers=servers,
         features=store.features(),
+        tokens=[TokenSummary(token.name, token.posts, token.reads) for token in store.tokens()],
         **counts,
     )

@@ -225,6 +225,7 @@ class Token:
 
     Args:
         networks: the networks that it may query. If empty: all, unless it ``may_ingest``.
+        servers: the servers that it may post logs of. If empty: all.
     """
 
     name: str
@@ -232,6 +233,21 @@ class Token:
     may_ingest: bool
     networks: tuple[str, ...]
     created: date
+    servers: tuple[str, ...] = ()
+
+    @property
+    def posts(self) -> str:
+        """The logs that it may post, in words."""
+        return ", ".join(self.servers) or ("all servers" if self.may_ingest else "nothing")
+
+    @property
+    def reads(self) -> str:
+        """The networks that it may read, in words."""
+        return ", ".join(self.networks) or ("what is public" if self.may_ingest else "all")
+
+    def may_post(self, server: Server) -> bool:
+        """Return True if it may post logs of ``server``, under any of its names."""
+        return not self.servers or any(server.is_called(name) for name in self.servers)
 
 
 @dataclass(frozen=True)

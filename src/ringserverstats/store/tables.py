@@ -440,6 +440,7 @@ _ALL = (
             Column("may_ingest", "boolean", "It may post logs."),
             Column("networks", "text[]", "The only networks that it may read; empty: all."),
             Column("created", "date", "When it was created."),
+            Column("servers", "text[]", "The only servers that it may post logs of; empty: all."),
         ),
         key=("name",),
     ),

@@ -15,6 +15,7 @@ from ringserverstats.store.tables import TABLES
 
 _PREFIX = "rss_"  # by which people and secret scanners recognise it
 _BYTES = 32
+_LISTS = ("networks", "servers")
 _ALL = f"SELECT {', '.join(TABLES['token'].names)} FROM token ORDER BY name"
 
 
@@ -30,8 +31,10 @@ def digest_of(token: str) -> str:
 
 def all_tokens(ask: Ask) -> list[Token]:
     """Return all tokens by name."""
-    rows = ask(_ALL).to_pylist()
-    return [Token(**{**row, "networks": tuple(row["networks"])}) for row in rows]
+    return [
+        Token(**{**row, **{name: tuple(row[name]) for name in _LISTS}})
+        for row in ask(_ALL).to_pylist()
+    ]
 
 
 def find_token(tokens: Sequence[Token], given: str) -> Token | None:
@@ -55,7 +58,7 @@ def add_token(session: Session, token: Token) -> None:
             f"there is a token {token.name!r} already; revoke it first, or take another name: "
             f"ringserverstats token revoke {token.name}"
         )
-    row = {**vars(token), "networks": list(token.networks)}
+    row = {**vars(token), **{name: list(getattr(token, name)) for name in _LISTS}}
     session.execute(TABLES["token"].insert, [row[name] for name in TABLES["token"].names])
 
 

@@ -137,8 +137,8 @@ def _token_of(conn: HTTPConnection) -> str:
     return conn.cookies.get(COOKIE, "")
 
 
-def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> None:
-    """Check that the sender of ``request`` may post a log.
+def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> Token | None:
+    """Return the token of the sender of ``request``, who may post a log; None: without a token.
 
     Raises:
         HTTPException: the sender may not.
@@ -152,8 +152,10 @@ def check_ingest(request: Request, tokens: list[Token], settings: Settings) -> N
             raise unauthorized(f"this token is unknown or was revoked; {_HOW_TO}")
         if not token.may_ingest:
             raise HTTPException(403, f"this token can read but not post logs; {_HOW_TO}")
-    elif not settings.open_ingest:
+        return token
+    if not settings.open_ingest:
         _check_local(request, tokens)
+    return None
 
 
 def _check_local(request: Request, tokens: list[Token]) -> None:

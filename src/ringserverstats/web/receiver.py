@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ from ringserverstats.logs.names import FileName, check_server_name, read_name
 from ringserverstats.logs.source import Source, compression, unpacked_size
 from ringserverstats.opening import load_rules, open_geoip
 from ringserverstats.settings import Settings
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Server, Store, Token
 from ringserverstats.web.authorization import TokenCache, check_ingest
 from ringserverstats.web.export_worker import ExportWorker
 from ringserverstats.web.responses import json_response, unavailable
@@ -100,8 +101,10 @@ class LogReceiver:
     async def _receive(self, request: Request, body: AsyncIterator[bytes]) -> ImportReport:
         limit = self.settings.post_limit_bytes
         tokens = await to_thread.run_sync(self.tokens.get)
-        check_ingest(request, tokens, self.settings)
+        token = check_ingest(request, tokens, self.settings)
         server, name = _server_and_name(request)
+        if token and len(token.servers) == 1:
+            server = server or token.servers[0]
         expected = _expected_format(request)
         _check_size(int(request.headers.get("content-length") or 0), limit)
         if self._posts >= MAX_POSTS:
@@ -114,11 +117,12 @@ class LogReceiver:
                 await to_thread.run_sync(_check_content, path, expected, limit)
                 source = Source(path, name, size, server, _LABEL)
                 again = "again" in request.query_params
-                return await to_thread.run_sync(self._import, source, again, limiter=self._imports)
+                import_ = partial(self._import, source, token, again=again)
+                return await to_thread.run_sync(import_, limiter=self._imports)
         finally:
             self._posts -= 1
 
-    def _import(self, source: Source, again: bool) -> ImportReport:
+    def _import(self, source: Source, token: Token | None, *, again: bool) -> ImportReport:
         settings = self.settings
         try:
             rules = load_rules(settings)
@@ -133,7 +137,7 @@ class LogReceiver:
             )
             # A log that is refused must not create a server.
             is_wanted = again or _names_server(source)
-            is_trial = not _check_server(source, store) or not is_wanted
+            is_trial = not _check_server(source, store, token) or not is_wanted
             report = ingest([source], store, replace(options, dry_run=is_trial))
             if is_trial and _status_of(report) != 400:
                 if not is_wanted:
@@ -248,14 +252,21 @@ def _server_and_name(request: Request) -> tuple[str, FileName]:
     return server, file_name
 
 
-def _check_server(source: Source, store: Store) -> bool:
+def _check_server(source: Source, store: Store, token: Token | None) -> bool:
     """Return True if the server of ``source`` exists.
 
     Raises:
-        HTTPException: it does not, and its name is not valid.
+        HTTPException: it does not, and its name is not valid; or ``token`` is for other servers.
     """
     name = source.server_name
-    if store.exists() and any(server.is_called(name) for server in store.servers()):
+    existing = next((server for server in store.servers() if server.is_called(name)), None)
+    if token and not token.may_post(existing or Server(0, name, "")):
+        raise HTTPException(
+            403,
+            f"this token can post logs of server {' and '.join(token.servers)} only, not of "
+            f"{name!a}. Name the server: {_ADDRESS}",
+        )
+    if existing:
         return True
     try:
         check_server_name(name)
