@@ -106,9 +106,13 @@ def test_a_log_is_posted_as_people_do(running: CommandLine, tmp_path: Path) -> N
     assert counted == 4 * len(POSTING)
 
 
-def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path) -> None:
-    with served(running, folder=tmp_path) as url:
+def test_senders_that_stop_or_say_nothing_leave_nothing(
+    running: CommandLine, tmp_path: Path
+) -> None:
+    serve = f"ulimit -n 400; exec {sys.executable} -m ringserverstats serve --port {{port}}"
+    with served(running, "sh", "-c", serve, folder=tmp_path) as url:
         host, port = url.removeprefix("http://").split(":")
+        silent = [socket.create_connection((host, int(port)), LONG) for _ in range(600)]
         for _ in range(5):
             with socket.create_connection((host, int(port))) as sender:
                 sender.sendall(
@@ -124,7 +128,12 @@ def test_a_sender_that_stops_leaves_nothing(running: CommandLine, tmp_path: Path
         )
         assert posted.json()["entries"] == 4
         held.close()
+        for connection in silent:
+            connection.close()
     assert_whole(running.store)
+    log = (tmp_path / "service.log").read_text()
+    assert log.count("too many connections") == 1
+    assert len(log.splitlines()) < 20
 
 
 def test_a_kill_while_a_log_is_read_counts_it_once_in_the_end(

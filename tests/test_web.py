@@ -271,6 +271,15 @@ def test_too_many_posts_at_once_are_refused(
 
 
 @pytest.mark.of_duckdb
+def test_one_token_takes_not_all_places(store: Store, settings: Settings) -> None:
+    tokens = [bearer(add_token(store, name, ingest=True)) for name in ("slow", "other")]
+    web = client_of(settings, at=ELSEWHERE)
+    web.app.state.service.log_receiver._posts["token slow"] = receiver.MAX_POSTS_OF_SENDER
+    statuses = [web.post(named(LOG), content=LOG.read_bytes(), headers=t) for t in tokens]
+    assert [answer.status_code for answer in statuses] == [429, 201]
+
+
+@pytest.mark.of_duckdb
 def test_an_unavailable_store_is_reported(
     store: Store,
 ) -> None:

@@ -41,6 +41,7 @@ def command(host: str, port: int) -> None:
         import uvicorn
 
         from ringserverstats import opening
+        from ringserverstats.web.connections import BACKLOG, LimitedProtocol
     except ImportError:
         raise UsageError(
             "the web service needs more packages; install them with: "
@@ -58,6 +59,8 @@ def command(host: str, port: int) -> None:
         "ringserverstats.web:app",
         host=host,
         port=port,
+        http=LimitedProtocol,
+        backlog=BACKLOG,
         access_log=False,  # it would contain addresses
         server_header=False,
         forwarded_allow_ips="",

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,8 +46,9 @@ _UNAVAILABLE = (
     "the store is unavailable, or this service is configured wrongly: see its log. Parts of the "
     "log may be counted already: send the same log again later, nothing is counted twice"
 )
-#: Logs that are received at the same time, and of these the ones that are imported.
+#: Logs that are received at the same time, those of one sender, and those that are imported.
 MAX_POSTS = 16
+MAX_POSTS_OF_SENDER = 4
 _MAX_IMPORTS = 2
 _IDLE_TIMEOUT = 60  # seconds
 _MIN_RATE = 1000  # bytes per second, averaged
@@ -66,7 +68,7 @@ class LogReceiver:
     open_store: Callable[[], Store]
     tokens: TokenCache
     export_worker: ExportWorker
-    _posts: int = 0
+    _posts: Counter[str] = field(default_factory=Counter)
     _imports: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MAX_IMPORTS))
 
     async def receive(self, request: Request) -> Response:
@@ -107,9 +109,10 @@ class LogReceiver:
             server = server or token.servers[0]
         expected = _expected_format(request)
         _check_size(int(request.headers.get("content-length") or 0), limit)
-        if self._posts >= MAX_POSTS:
+        sender = f"token {token.name}" if token else _address(request)
+        if self._posts.total() >= MAX_POSTS or self._posts[sender] >= MAX_POSTS_OF_SENDER:
             raise unavailable("too many logs arrive at the same time; try again later", 429)
-        self._posts += 1
+        self._posts[sender] += 1
         try:
             with tempfile.TemporaryFile() as file:  # without a name: nothing is left after a kill
                 size = await _spool(body, file, limit)
@@ -120,7 +123,7 @@ class LogReceiver:
                 import_ = partial(self._import, source, token, again=again)
                 return await to_thread.run_sync(import_, limiter=self._imports)
         finally:
-            self._posts -= 1
+            self._posts -= Counter([sender])
 
     def _import(self, source: Source, token: Token | None, *, again: bool) -> ImportReport:
         settings = self.settings
@@ -153,6 +156,10 @@ class LogReceiver:
         report.notes = [note for note in report.notes if note not in geoip.problems]
         report.notes += _missing_names(source)
         return report
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _read_body(request: Request) -> AsyncIterator[bytes]:

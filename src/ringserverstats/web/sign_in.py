@@ -1,5 +1,6 @@
 """Signing in and out, and error pages: who needs a token is shown where to enter it."""
 
+import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 from anyio import to_thread
@@ -15,6 +16,7 @@ from ringserverstats.web.service import Service
 
 _MAX_AGE = 31 * 86_400  # seconds
 _MAX_FORM = 10_000  # bytes
+_FORM_TIMEOUT = 10  # seconds
 
 
 async def sign_in(service: Service, request: Request) -> Response:
@@ -45,10 +47,14 @@ async def sign_in(service: Service, request: Request) -> Response:
 
 async def _read_token(request: Request) -> str:
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM:
-            raise HTTPException(413, "the form is too large")
+    try:
+        async with asyncio.timeout(_FORM_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    raise HTTPException(413, "the form is too large")
+    except TimeoutError:
+        raise HTTPException(408, "the form arrived too slowly") from None
     return parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
 
 
