@@ -555,6 +555,22 @@ def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
     assert len(rows) == 3  # programs get what is there
 
 
+def test_the_time_that_is_not_over_is_marked(run: CommandLine, log: Log) -> None:
+    today = date.today()
+    before = today.replace(day=1) - timedelta(days=1)
+    for number, day in enumerate((today, before)):
+        text = block(log_time=at(5, f"{day}"), transfers=(("FR_CIEL_00_HHZ/MSEED", 512, 1),))
+        run("ingest", log(text, f"node-a-txlog-{day:%Y%m%d}T0000-{day:%Y%m%d}T0{number + 5}00"))
+    for by in ("month", "server,month", "month,network"):
+        shown = run("stats", "--by", by, "--last", "2m").stdout
+        assert f"{today:%Y-%m} (running) *" in shown
+        assert f"{before:%Y-%m} *" in shown
+    csv = run("stats", "--by", "month", "--last", "2m", "--format", "csv")
+    assert f"running: {today:%Y-%m} is not over" in csv.stderr
+    assert "running" not in csv.stdout
+    assert "running" not in run("stats", "--by", "month", "--last-month").stdout
+
+
 @pytest.mark.usefixtures("gappy")
 def test_calendar_on_the_terminal(run: CommandLine) -> None:
     shown = run("coverage", "--to", "2026-06-05").stdout

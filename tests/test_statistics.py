@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from conftest import (
 )
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics import periods
+from ringserverstats.statistics import parameters, periods
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES, WEEKDAYS
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
@@ -86,6 +86,7 @@ def facts(sample: DuckDBStore) -> pa.Table:
         row |= {
             "day": day.isoformat(),
             "month": f"{day:%Y-%m}",
+            "quarter": f"{day:%Y}-Q{(day.month + 2) // 3}",
             "year": f"{day:%Y}",
             "week": f"{iso.year}-W{iso.week:02d}",
             "weekday": WEEKDAYS[iso.weekday - 1],
@@ -367,11 +368,52 @@ def test_what_is_no_date(text: str) -> None:
         ("30d", date(2026, 3, 2)),
         ("2w", date(2026, 3, 18)),
         ("1m", date(2026, 3, 1)),
+        ("3m", date(2026, 1, 1)),
+        ("6mo", date(2025, 10, 1)),
+        ("1q", date(2026, 1, 1)),
+        ("4q", date(2025, 4, 1)),
         ("1y", date(2025, 4, 1)),
     ],
 )
 def test_last(text: str, first: date) -> None:
     assert periods.last(text, date(2026, 3, 31)) == (first, date(2026, 3, 31))
+
+
+def test_a_length_has_as_many_rows_as_it_says() -> None:
+    """On every day of two years, by the time of its unit."""
+    for number in range(730):
+        today = date(2026, 1, 1) + timedelta(days=number)
+        for count, unit, time in (
+            *((30, "d", "day"), (4, "w", "week"), (6, "m", "month"), (3, "m", "month")),
+            *((4, "q", "quarter"), (1, "y", "year"), (2, "y", "year")),
+        ):
+            first, last = periods.last(f"{count}{unit}", today, (time, "network"))
+            days = ((first + timedelta(days=n)) for n in range((last - first).days + 1))
+            assert len({periods.label_of(day, time) for day in days}) == count
+            assert last == today
+            assert periods.days_of(periods.label_of(first, time))[0] == first
+
+
+def test_periods_by_name() -> None:
+    today = date(2026, 3, 31)
+
+    def period(**words: str) -> tuple[date | None, date | None]:
+        return parameters.period({name.replace("_", "-"): w for name, w in words.items()}, today)
+
+    assert period(quarter="2025-Q4") == (date(2025, 10, 1), date(2025, 12, 31))
+    assert period(**{"from": "2025-Q2", "to": "2025-Q3"}) == (date(2025, 4, 1), date(2025, 9, 30))
+    assert period(last_month="yes") == (date(2026, 2, 1), date(2026, 2, 28))
+    assert period(yesterday="yes") == (date(2026, 3, 30), date(2026, 3, 30))
+    for words in (
+        {"quarter": "2025-11"},
+        {"month": "2025-Q4"},
+        {"quarter": "2025-Q5"},
+        {"yesterday": "no"},
+        {"yesterday": "yes", "last-month": "yes"},
+        {"quarter": "2025-Q4", "year": "2025"},
+    ):
+        with pytest.raises(UsageError):
+            period(**words)
 
 
 @pytest.mark.parametrize("text", ["", "d", "0d", "30", "3h", "99999y"])

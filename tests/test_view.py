@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.web.page_tables import SORTS
-from ringserverstats.web.view import DataPeriod, View, parse_view
+from ringserverstats.web.view import DataPeriod, View, parse_view, presets
 
 TODAY = date(2026, 11, 26)
 DATA_PERIOD = DataPeriod(date(2024, 1, 1), date(2026, 11, 20))
@@ -28,6 +28,10 @@ def test_without_a_period_the_last_days_of_the_store_are_shown() -> None:
     "address, first, last",
     [
         ("last=7d", date(2026, 11, 20), TODAY),
+        ("last=3m", date(2026, 9, 1), TODAY),
+        ("last-month=yes", date(2026, 10, 1), date(2026, 10, 31)),
+        ("yesterday=yes", date(2026, 11, 25), date(2026, 11, 25)),
+        ("quarter=2026-Q3", date(2026, 7, 1), date(2026, 9, 30)),
         ("month=2026-02", date(2026, 2, 1), date(2026, 2, 28)),
         ("from=2025-03&to=2025-03-09", date(2025, 3, 1), date(2025, 3, 9)),
         ("from=2026-11-25", date(2026, 11, 25), date(2026, 11, 25)),
@@ -60,6 +64,7 @@ def test_bars_are_never_too_many(address: str, step: str) -> None:
         "to=9999",
         "from=1900&to=2100",
         "last=7d&month=2026-02",
+        "yesterday=no",
         "split=client",
         "step=hour",
         "nothing=1",
@@ -70,6 +75,16 @@ def test_bars_are_never_too_many(address: str, step: str) -> None:
 def test_what_no_page_shows_is_refused(address: str) -> None:
     with pytest.raises(UsageError):
         view(address)
+
+
+def test_every_period_that_pages_offer_is_understood() -> None:
+    offered = {
+        label: view(f"{view().address(parameters)}&split=class")
+        for label, parameters in presets(TODAY, DATA_PERIOD)
+    }
+    assert days(offered["last quarter"]) == (date(2026, 7, 1), date(2026, 9, 30))
+    assert days(offered["this quarter"]) == (date(2026, 10, 1), date(2026, 12, 31))
+    assert days(offered["12 months"]) == (date(2025, 12, 1), TODAY)
 
 
 TEXTS = st.text(min_size=1, max_size=8).map(lambda text: text.replace(",", "").strip())

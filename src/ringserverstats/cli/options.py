@@ -119,30 +119,50 @@ def _format_of_output() -> str:
 
 def period_options(command: Command) -> Command:
     """``--from``, ``--to``, ``--month``, ..., passed as ``period``: a `Period`."""
+    return pass_object(command, "period", period_of, _period_options())
+
+
+def period_words_options(command: Command) -> Command:
+    """The options of `period_options`, passed as ``period``: their texts by parameter."""
+    return pass_object(command, "period", _period_words, _period_options())
+
+
+def _period_options() -> dict[str, Command]:
     texts = {
-        "from": ("DATE", "First day: 2026, 2026-11 or 2026-11-24."),
+        "from": ("DATE", "First day: 2026, 2026-Q4, 2026-11 or 2026-11-24."),
         "to": ("DATE", "Last day; 2026-11 is 30 November."),
         "month": ("YYYY-MM", "Only this month."),
+        "quarter": ("YYYY-QN", "Only this quarter, such as 2026-Q4."),
         "year": ("YYYY", "Only this year."),
-        "last": ("LENGTH", "Until today: 30d, 4w, 6m or 1y."),
+        "last": (
+            "LENGTH",
+            "Until today: 30d, 4w, 6m (this month and the five before it), 4q or 1y (12m).",
+        ),
     }
     options = {
         name: click.option(f"--{name}", name, metavar=metavar, help=text)
         for name, (metavar, text) in texts.items()
     }
-    return pass_object(command, "period", period_of, options)
+    options["last_month"] = click.option("--last-month", is_flag=True, help="Only last month.")
+    options["yesterday"] = click.option("--yesterday", is_flag=True, help="Only yesterday.")
+    return options
 
 
-def period_of(**words: str | None) -> Period:
-    """Return the period of the options ``words``: from, to, month, year, last.
+def _period_words(**values: str | bool | None) -> dict[str, str]:
+    """Return the parameters of a period; a flag becomes ``yes``."""
+    given = {name.replace("_", "-"): value for name, value in values.items() if value}
+    return {name: "yes" if value is True else str(value) for name, value in given.items()}
+
+
+def period_of(**values: str | bool | None) -> Period:
+    """Return the period of the options from, to, month, ....
 
     Raises:
         UsageError: they are invalid or exclude one another.
     """
     from ringserverstats.statistics import parameters
 
-    given = {name: text for name, text in words.items() if text}
-    return Period(*parameters.period(given, date.today()))
+    return Period(*parameters.period(_period_words(**values), date.today()))
 
 
 def filter_options(*names: str) -> Callable[[Command], Command]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,16 @@ from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.coverage import Gaps, finest_time, gaps
 from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
-from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
+from ringserverstats.statistics.footnotes import (
+    client_footnotes,
+    log_footnotes,
+    network_footnotes,
+    running_footnotes,
+)
 from ringserverstats.statistics.publish import Result, Row
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
+from ringserverstats.statistics.series import running_time
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 16
 _UNKNOWN = "–"
 _MARK = " *"
+_RUNNING = " (running)"
 _NO_LOG = "no log"
 _BOUND = "≤ "
 _BOUND_NOTE = (
@@ -57,10 +65,9 @@ def print_result(store: Store, query: Query, result: Result, on: Console) -> Non
 
 def notes(store: Store, query: Query, result: Result) -> list[str]:
     """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
-    return [
-        *_View(query, result, gaps(store, query)).footnotes(store),
-        *_result_notes(result),
-    ]
+    view = _View(query, result, gaps(store, query))
+    running = map(str, running_footnotes(view.running))
+    return [*running, *view.footnotes(store), *_result_notes(result)]
 
 
 def _is_empty(query: Query, result: Result) -> bool:
@@ -141,12 +148,19 @@ class _View:
         return self.gaps.get(row[self._marked]) if self._marked else None
 
     @cached_property
+    def running(self) -> str:
+        """The label of the time that is not over; empty without one."""
+        return running_time(self.query, self.result.rows, date.today())
+
+    @cached_property
     def _marked(self) -> str:
         """The dimension of the marks and gaps; empty without a time."""
         return finest_time(self.query)
 
     def _labels(self, row: dict[str, Any]) -> list[str]:
         labels = {name: _label(name, row[name]) for name in self.query.dimensions}
+        if self.running and row[self._marked] == self.running:
+            labels[self._marked] += _RUNNING
         if self.is_marked(row):
             labels[self._marked] += _MARK
         return list(labels.values())

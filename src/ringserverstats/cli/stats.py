@@ -11,13 +11,12 @@ import click
 from ringserverstats.cli.options import (
     Command,
     Output,
-    Period,
     complete_list,
     database_option,
     filter_options,
     output_options,
     pass_object,
-    period_options,
+    period_words_options,
     server_names,
 )
 from ringserverstats.cli.terminal import load_settings, open_store, print_note, print_warning
@@ -32,16 +31,16 @@ if TYPE_CHECKING:
 
 
 def _query_of(
-    *, period: Period, filters: dict[str, tuple[str, ...]], sort: str, top: int | None, **lists: Any
+    *,
+    period: dict[str, str],
+    filters: dict[str, tuple[str, ...]],
+    sort: str,
+    top: int | None,
+    **lists: Any,
 ) -> Query:
     from ringserverstats.statistics.parameters import query_of
 
-    single = {
-        "from": period.first and period.first.isoformat(),
-        "to": period.last and period.last.isoformat(),
-        "sort": sort,
-        "top": top,
-    }
+    single = {**period, "sort": sort, "top": top}
     words = {name: texts for name, texts in lists.items() if texts}
     words |= {name: (str(word),) for name, word in single.items() if word}
     return query_of(words | filters, date.today())
@@ -57,7 +56,7 @@ def _query_options(command: Command) -> Command:
             shell_complete=complete_list(*DIMENSIONS),
             help="Group by, in this order: " + ", ".join(DIMENSIONS) + ".",
         ),
-        "period": period_options,
+        "period": period_words_options,
         "filters": filter_options(*FILTERS),
         "measure": click.option(
             "--measure",

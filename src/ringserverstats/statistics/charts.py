@@ -51,7 +51,7 @@ class Series:
         times: labels of all times, in order, also those without data.
         names: names of the series, in stacking order.
         amounts: bytes by time and name.
-        gaps: by time, a text on missing or incomplete logs.
+        gaps: by time, a text on missing or incomplete logs, or that it is not over.
         before: total bytes by time in the period before, None if unknown; empty: no comparison.
     """
 

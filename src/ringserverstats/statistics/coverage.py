@@ -19,7 +19,7 @@ from ringserverstats.store.base import Readable
 
 STATES = ("complete", "empty", "incomplete", "missing")
 PERIODS = ("day", "month")
-_FINEST_FIRST = ("day", "week", "month", "year")
+_FINEST_FIRST = ("day", "week", "month", "quarter", "year")
 
 # One row for each day of a server and direction on which logs exist or are expected. {low} and
 # {high} are the period, or NULL. Logs are expected in a server's time of service. If it is not

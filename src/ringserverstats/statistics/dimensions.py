@@ -224,6 +224,11 @@ DIMENSIONS = {
         ),
         Dimension("protocol", "f.protocol", "DataLink, SeedLink, HTTP or Unknown", label=_AS_TEXT),
         _calendar("year", "substr({key}::text, 1, 4)", "year of the day"),
+        _calendar(
+            "quarter",
+            "substr({key}::text, 1, 4) || '-Q' || (extract(quarter FROM {key})::int)::text",
+            "quarter of the day",
+        ),
         _calendar("month", "substr({key}::text, 1, 7)", "month of the day"),
         _calendar("week", _ISO_WEEK, "ISO week of the day", needs_days=True),
         _calendar("day", _AS_TEXT, "day: the server's local date", needs_days=True),

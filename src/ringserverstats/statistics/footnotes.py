@@ -58,6 +58,11 @@ def log_footnotes(
     return footnotes
 
 
+def running_footnotes(label: str) -> list[Footnote]:
+    """Return the footnote on the running day, month, ...; ``label`` is empty without one."""
+    return [Footnote(f"running: {label} is not over")] if label else []
+
+
 def client_footnotes(store: Readable, query: Query) -> list[Footnote]:
     """Return footnotes on pruned months, classes of clients, and the source of locations."""
     footnotes = []

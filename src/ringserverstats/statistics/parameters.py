@@ -1,44 +1,55 @@
 """Queries from text: options of the command line, or parameters of a URL."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
 from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.query import Query
+from ringserverstats.store.rollups import month_of
 
-#: Parameters of a period: both ends, a month, a year, or a length until today.
-PERIOD = ("from", "to", "month", "year", "last")
+#: Parameters of a period that have the value ``yes``.
+FLAGS = ("last-month", "yesterday")
+#: Parameters of a period: both ends, a month, quarter or year, a length until today, or one of
+#: `FLAGS`.
+PERIOD = ("from", "to", "month", "quarter", "year", "last", *FLAGS)
 _LISTS = ("by", "measure")
 _SINGLE = (*PERIOD, "sort", "top")
 #: All parameters of a query.
 PARAMETERS = (*_LISTS, *_SINGLE, *FILTERS)
-_FORMS = {"month": "2026-11", "year": "2026"}
+_FORMS = {"month": "2026-11", "quarter": "2026-Q4", "year": "2026"}
 _KINDS = {"from": "span", "to": "span"}
 _SENT = ("TX",)
 
 
-def period(values: Mapping[str, str], today: date) -> tuple[date | None, date | None]:
+def period(
+    values: Mapping[str, str], today: date, times: Collection[str] = ()
+) -> tuple[date | None, date | None]:
     """Return the first and last day of a period; None is no limit.
 
     Args:
         values: by name, values of the parameters `PERIOD`.
         today: the last day of ``last``.
+        times: the dimensions that results are grouped by, see `periods.last`.
 
     Raises:
         UsageError: they exclude one another, are not dates, or end before they begin.
     """
     given = {name: values[name] for name in PERIOD if values.get(name)}
     if len({_KINDS.get(name, name) for name in given}) > 1:
-        raise UsageError("month, year, last and from/to exclude one another. Use one")
+        names = ", ".join(name for name in PERIOD if name not in _KINDS)
+        raise UsageError(f"{names} and from/to exclude one another. Use one")
     if "last" in given:
-        return periods.last(given["last"], today)
+        return periods.last(given["last"], today, times)
+    for name in FLAGS:
+        if name in given:
+            return _day_or_month_before(name, given[name], today)
     for name in _FORMS.keys() & given.keys():
-        if len(given[name]) != len(_FORMS[name]):
+        if len(given[name]) != len(_FORMS[name]) or ("Q" in given[name]) != ("Q" in _FORMS[name]):
             raise UsageError(f"{name} {given[name]!r} has another form. Write {_FORMS[name]}")
-    whole = given.get("month", given.get("year"))
+    whole = next((given[name] for name in _FORMS if name in given), None)
     begin, end = given.get("from", whole), given.get("to", whole)
     first = periods.first_day(begin) if begin else None
     last = periods.last_day(end) if end else None
@@ -47,12 +58,20 @@ def period(values: Mapping[str, str], today: date) -> tuple[date | None, date | 
     return first, last
 
 
+def _day_or_month_before(name: str, text: str, today: date) -> tuple[date, date]:
+    if text != "yes":
+        raise UsageError(f"{name} {text!a} has another form. Write yes")
+    if name == "yesterday":
+        return (today - timedelta(days=1),) * 2
+    return month_of(today.replace(day=1) - timedelta(days=1))
+
+
 def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
     """Return the query of ``parameters``, of what was sent (TX) unless they set the direction.
 
     Args:
         parameters: by name, the values that were given, each a list with commas if it may be one.
-        today: the last day of the parameter ``last``.
+        today: the day that relative periods end with, or before.
 
     Raises:
         UsageError: a parameter is unknown, is repeated, or has a wrong value.
@@ -63,10 +82,11 @@ def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
         if name in _SINGLE and len(texts) > 1:
             raise UsageError(f"{name} is repeated. Name it once")
     single = {name: parameters[name][0] for name in _SINGLE if parameters.get(name)}
-    first, last = period(single, today)
+    dimensions = listed(parameters.get("by", ()))
+    first, last = period(single, today, dimensions)
     filters = {name: listed(parameters[name]) or ("",) for name in FILTERS if name in parameters}
     return Query(
-        dimensions=listed(parameters.get("by", ())),
+        dimensions=dimensions,
         first=first,
         last=last,
         filters={"direction": _SENT, **filters},

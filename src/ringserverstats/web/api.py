@@ -14,11 +14,17 @@ from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, FILTERS, MEASURES
-from ringserverstats.statistics.footnotes import client_footnotes, log_footnotes, network_footnotes
+from ringserverstats.statistics.footnotes import (
+    client_footnotes,
+    log_footnotes,
+    network_footnotes,
+    running_footnotes,
+)
 from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
+from ringserverstats.statistics.series import running_time
 from ringserverstats.web.endpoint import Access, Endpoint
 from ringserverstats.web.metrics import metrics_text, read_metrics
 from ringserverstats.web.responses import json_response
@@ -46,6 +52,7 @@ def stats(service: Service, request: Request) -> Response:
     store = service.existing_store()  # no snapshot: it would be held while rows are sent
     result = result_for(role, store, query, service.policy)
     notes = [
+        *running_footnotes(running_time(query, result.rows, today())),
         *log_footnotes(store, query, gaps(store, query), with_rejects=role.is_operator),
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),
@@ -184,11 +191,18 @@ _EXAMPLES = {
     "direction": "TX",
 }
 _PERIOD = [
-    _parameter("from", "First day: 2026, 2026-11 or 2026-11-24", "2026-11-01"),
+    _parameter("from", "First day: 2026, 2026-Q4, 2026-11 or 2026-11-24", "2026-11-01"),
     _parameter("to", "Last day; 2026-11 includes all of November", "2026-11"),
     _parameter("month", "Only this month", "2026-11"),
+    _parameter("quarter", "Only this quarter", "2026-Q4"),
     _parameter("year", "Only this year", "2026"),
-    _parameter("last", "Until today: 30d, 4w, 6m or 1y", "30d"),
+    _parameter(
+        "last",
+        "Until today: 30d, 4w, 6m (this month and the five before it), 4q or 1y (12m)",
+        "30d",
+    ),
+    _parameter("last-month", "Only last month", enum=["yes"]),
+    _parameter("yesterday", "Only yesterday", enum=["yes"]),
 ]
 _FILTERS = {
     name: _parameter(

@@ -31,7 +31,7 @@ from ringserverstats.web.page_tables import (
     page_tables_for,
     table_data,
 )
-from ringserverstats.web.view import View
+from ringserverstats.web.view import View, today
 
 _MAX_SERIES = 7
 _MAX_MAP_POINTS = 300
@@ -41,6 +41,7 @@ _NO_VALUE = "–"
 _UNCOVERED = {"incomplete", "missing"}
 _NO_LOG = "no log"
 _INCOMPLETE = "incomplete logs"
+_RUNNING = "not over"
 _FILTERS_OF_FEEDS = ("server", "network", "station")  # that do not choose among clients
 
 
@@ -287,6 +288,9 @@ def _series(context: QueryContext, view: View, days: _Days) -> Series:
         names.append(OTHER)
     times = list(dict.fromkeys(label_of(day, view.step) for day in _dates(view)))
     gaps = _gaps(days.current, view.step)
+    running = label_of(today(), view.step)
+    if running in times:
+        gaps[running] = _RUNNING
     return Series(times, names, amounts, gaps, _previous_bytes(context, view, days))
 
 

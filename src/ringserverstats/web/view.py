@@ -11,7 +11,7 @@ from starlette.requests import Request
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import FILTERS
 from ringserverstats.statistics.parameters import PERIOD, period
-from ringserverstats.statistics.periods import PRESETS, listed, month_after
+from ringserverstats.statistics.periods import PRESETS, label_of, listed, month_after
 from ringserverstats.statistics.query import Query
 from ringserverstats.store.rollups import month_of
 
@@ -254,8 +254,11 @@ def presets(today: date, data_period: DataPeriod) -> list[tuple[str, dict[str, s
     everything = {"from": data_period.first.isoformat(), "to": data_period.last.isoformat()}
     return [
         *((label, {"last": length}) for length, label in PRESETS.items()),
+        ("yesterday", {"yesterday": "yes"}),
         ("this month", {"month": f"{today:%Y-%m}"}),
-        ("last month", {"month": f"{month_after(today, -1):%Y-%m}"}),
+        ("last month", {"last-month": "yes"}),
+        ("this quarter", {"quarter": label_of(today, "quarter")}),
+        ("last quarter", {"quarter": label_of(month_after(today, -3), "quarter")}),
         ("this year", {"year": f"{today.year}"}),
         ("last year", {"year": f"{today.year - 1}"}),
         ("all", everything),
