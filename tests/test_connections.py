@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -93,19 +94,22 @@ def test_slow_clients_are_disconnected(port: int) -> None:
 
 
 def test_a_connection_is_kept_for_further_requests(port: int) -> None:
-    with _connect(port) as connection:
-        for _ in range(3):
-            connection.sendall(REQUEST)
-            connection.sendall(b"\r\n")
-            assert connection.recv(1000).endswith(b"00")
-            time.sleep(0.5)
+    client = HTTPConnection("127.0.0.1", port, LONG)
+    client.connect()
+    connection = client.sock
+    for _ in range(3):
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"00"
+        assert client.sock is connection
+        time.sleep(0.5)
+    client.close()
 
 
 def test_too_many_idle_connections_make_room(port: int, caplog: pytest.LogCaptureFixture) -> None:
     idle = [_connect(port) for _ in range(_LIMIT)]
     for connection in idle[5:]:
         connection.sendall(REQUEST + b"\r\n")
-        assert connection.recv(1000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     more = [_connect(port) for _ in range(5 * _LIMIT)]
     assert _is_served(port)
     assert [record.message for record in caplog.records] == [

@@ -12,6 +12,7 @@ from ringserverstats.cli.terminal import load_settings, print_note
 from ringserverstats.errors import UsageError
 from ringserverstats.settings import DATABASE_VARIABLE
 
+_BACKLOG = 64  # connections that are accepted before their limit applies to them
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -41,7 +42,6 @@ def command(host: str, port: int) -> None:
         import uvicorn
 
         from ringserverstats import opening
-        from ringserverstats.web.connections import BACKLOG, LimitedProtocol
     except ImportError:
         raise UsageError(
             "the web service needs more packages; install them with: "
@@ -59,8 +59,8 @@ def command(host: str, port: int) -> None:
         "ringserverstats.web:app",
         host=host,
         port=port,
-        http=LimitedProtocol,
-        backlog=BACKLOG,
+        http="ringserverstats.web.connections:LimitedProtocol",
+        backlog=_BACKLOG,
         access_log=False,  # it would contain addresses
         server_header=False,
         forwarded_allow_ips="",

@@ -17,11 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEADER_TIMEOUT = 30.0
 #: Seconds after which a client that reads nothing of its response is disconnected.
 WRITE_TIMEOUT = 60.0
-#: Connections that are accepted before the limit applies to them.
-BACKLOG = 64
 _MAX_CONNECTIONS = 1000
 _MIN_CONNECTIONS = 32
-_OTHER_FILES = 256  # of the store, logs that arrive, the libraries; and `BACKLOG`, some times
+_OTHER_FILES = (
+    256  # of the store, logs that arrive, libraries; and connections until they are counted
+)
 _LOG_INTERVAL = 60  # seconds
 
 log = logging.getLogger("ringserverstats.web")
@@ -35,7 +35,7 @@ def max_connections() -> int:
 
 
 class LimitedProtocol(H11Protocol):
-    """Closes connections whose client is too slow, and the slowest where there are too many."""
+    """Closes connections of clients that are too slow, and idle ones where there are too many."""
 
     _last_logged = -float(_LOG_INTERVAL)
 
