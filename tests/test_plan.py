@@ -123,14 +123,6 @@ def test_networks_split_a_period_where_a_code_changes_its_network() -> None:
     assert not plan_query(Query(dimensions=("station",), measures=BYTES), NAMES).resolves_networks
 
 
-def test_only_embargoed_streams_are_resolved_without_a_network_dimension() -> None:
-    embargoed = NetworkNames(embargoed=("XP",), codes=("XP",))
-    for name, is_resolved in (("station", True), ("country", False)):
-        plan = plan_query(Query(dimensions=(name,), measures=BYTES), embargoed)
-        assert plan.resolves_networks is is_resolved
-        assert "network_period" not in plan.parts[0].joins
-
-
 def _first_step(*dimensions: str, measures: tuple[str, ...] = BYTES) -> PreAggregation | None:
     part: Part = plan_query(Query(dimensions=dimensions, measures=measures)).parts[0]
     return part.pre_aggregation

@@ -10,22 +10,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into, totals
-from hypothesis import given
-from hypothesis import strategies as st
 from model import block
 
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
-from ringserverstats.statistics.publish import (
-    Policy,
-    operator_result,
-    public_result,
-    suppressed_rows,
-)
+from ringserverstats.statistics.publish import Policy, operator_result, public_result
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 
 OF_STREAM = [name for name, group in DIMENSIONS.items() if group.of_stream]
@@ -72,39 +64,32 @@ def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> 
         assert not words & secret
 
 
-def test_several_are_told_together(sample: Store) -> None:
-    query = Query(dimensions=("network",), measures=("bytes", "packets", "clients"))
-    named = {row["network"]: row for row in run_query(sample, query).to_pylist()}
-    result = public_result(sample, query, TWO)
-    together = {row["network"]: row for row in result.rows.to_pylist()}
-    hidden = [name for name in named if name in ("XP2025", "1T2026")]
-    assert len(hidden) == 2
-    assert together["other"]["bytes"] == sum(named[name]["bytes"] for name in hidden)
-    chosen = Query(filters={"network": tuple(hidden)}, measures=("clients",))
-    assert together["other"]["clients"] == totals(sample, chosen)["clients"]
-    assert result.total["bytes"] == sum(row["bytes"] for row in named.values())
-    assert set(together) == set(named) - set(hidden) | {"other"}
-
-
-def test_one_alone_is_left_out_of_every_split(sample: Store) -> None:
-    for by in (("network",), ("month", "station"), ("stream",)):
-        query = Query(dimensions=by, measures=("bytes",))
-        result = public_result(sample, query, ONE)
-        assert result.suppressed == ["rows of embargoed networks are suppressed"]
-        assert result.total is None
-        assert "other" not in {word for row in result.rows.to_pylist() for word in row.values()}
-    whole = Query(measures=("bytes",))
-    counted = public_result(sample, whole, ONE).rows.to_pylist()
-    assert counted == operator_result(sample, whole).rows.to_pylist()
+def test_embargoed_networks_count_in_no_figure(sample: Store) -> None:
+    """Nor do streams without a source identifier, as they may be embargoed."""
+    measures = ("bytes", "packets", "clients")
+    for policy in (ONE, TWO):
+        whole = public_result(sample, Query(measures=measures), policy).rows.to_pylist()[0]
+        counted = Query(filters={"network": ("*",)}, measures=("bytes",))
+        networks = operator_result(sample, replace(counted, dimensions=("network",))).rows
+        expected = sum(
+            row["bytes"]
+            for row in networks.to_pylist()
+            if not row["network"].startswith(("XP", "1T20") if policy is TWO else "XP2025")
+        )
+        assert 0 < whole["bytes"] == expected < totals(sample, counted)["bytes"]
+        for by in (("network",), ("month", "station"), ("stream",), ("server",), ("country",)):
+            result = public_result(sample, Query(dimensions=by, measures=measures), policy)
+            assert sum(row["bytes"] for row in result.rows.to_pylist()) == expected
+            assert result.total["bytes"] == expected
+            assert "figures exclude embargoed networks" in result.notes[0]
+            assert "other" not in {row[by[-1]] for row in result.rows.to_pylist()}
 
 
 @pytest.mark.parametrize("name", [name for name, filter_ in FILTERS.items() if filter_.of_stream])
 def test_no_filter_chooses_an_embargoed_network(sample: Store, name: str) -> None:
     query = Query(filters={name: ("*",)}, measures=("bytes",))
-    everything = totals(sample, query)["bytes"]
-    if name == "stream":  # nor a stream without codes, which may belong to it
-        whole = Query(filters={"network": ("*",)}, measures=("bytes",))
-        everything = totals(sample, whole)["bytes"]
+    whole = Query(filters={**query.filters, "network": ("*",)}, measures=("bytes",))
+    everything = totals(sample, whole)["bytes"]
     embargoed = totals(sample, Query(filters={"network": ("XP",)}, measures=("bytes",)))["bytes"]
     result = public_result(sample, query, ONE).rows.to_pylist()
     assert embargoed
@@ -190,33 +175,6 @@ def test_one_network_under_two_spellings_is_one(store: Store, log: Callable[...,
     assert [row["network"] for row in result.rows.to_pylist()] == ["FR"]
 
 
-@given(
-    st.dictionaries(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.sampled_from("12")),
-        st.integers(1, 12),
-        min_size=1,
-    ),
-    st.integers(2, 6),
-)
-def test_no_hidden_number_is_had_from_the_others(cells: dict, least: int) -> None:
-    by = ("agent", "month", "city")
-    rows = [dict(zip(by, key, strict=True), clients=count) for key, count in cells.items()]
-    hidden = suppressed_rows(rows, by, least)
-    assert hidden >= {n for n, row in enumerate(rows) if row["clients"] < least}
-    for group in by:
-        rest = [name for name in by if name != group]
-        lines = itertools.groupby(
-            sorted(range(len(rows)), key=lambda n: [rows[n][name] for name in rest]),
-            key=lambda n: [rows[n][name] for name in rest],
-        )
-        for _, line in lines:
-            numbers = list(line)
-            inside = [n for n in numbers if n in hidden]
-            assert len(inside) != 1 or len(numbers) == 1
-            shown = len(inside) < len(numbers)
-            assert not inside or not shown or max(rows[n]["clients"] for n in inside) >= least
-
-
 def test_every_output(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run.environment |= {"RINGSERVERSTATS_EMBARGO": "xp, FR", "RINGSERVERSTATS_MIN_CLIENTS": "99"}
@@ -235,7 +193,9 @@ def test_every_output(run: CommandLine) -> None:
     run(*options, "-o", file)
     assert set(pq.read_table(file)["agent"].to_pylist()) == {"<99"}
     rows = json.loads(run("stats", "--by", "network", "--public", "--format", "json").stdout)
-    assert "other" in {row["network"] for row in rows}
+    networks = {row["network"] for row in rows}
+    assert networks
+    assert not {"other", "XP2025", "FR"} & networks
     refused = run("stats", "--by", "client", "--public")
     assert refused.returncode == 2
     assert "only the operator" in refused.stderr

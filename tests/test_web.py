@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from anyio.from_thread import start_blocking_portal
 from conftest import (
     DATA,
     LONG,
@@ -24,6 +26,7 @@ from conftest import (
     make_postgresql,
     make_store,
     read_into,
+    wait_for,
 )
 from model import block
 from psycopg.conninfo import conninfo_to_dict
@@ -36,6 +39,7 @@ from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS
 from ringserverstats.store.base import Store
 from ringserverstats.web import receiver
+from ringserverstats.web.metrics import read_metrics
 
 #: 2026-06-30 10:00 UTC.
 JUNE = 1_782_813_600
@@ -801,6 +805,26 @@ def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> 
         name = conninfo_to_dict(database)["dbname"]
         server.execute("DROP OWNED BY ringserverstats_writer", database=name)
         server.execute("DROP ROLE serving", "DROP ROLE ringserverstats_writer")
+
+
+def test_probes_do_not_wait_for_readers(sample: Store) -> None:
+    free = threading.Event()
+    web = client_of(settings_of(sample))
+    service = web.app.state.service
+    with start_blocking_portal() as web.portal, ThreadPoolExecutor(20) as pool:
+        with service.snapshot() as store:
+            version, rows = service.version(store, None, None), read_metrics(store)
+        pool.submit(service.metrics.get, "metrics", version, lambda: (free.wait(LONG), rows)[1])
+        wait_for(lambda: "metrics" in service.metrics._computations)
+        try:
+            readers = [pool.submit(web.get, "/metrics") for _ in range(12)]
+            wait_for(lambda: service.metrics._computations["metrics"].threads == 9)
+            for path in ("/livez", "/healthz", "/readyz"):
+                assert pool.submit(web.get, path).result(LONG).status_code == 200
+            assert not any(reader.done() for reader in readers)
+        finally:
+            free.set()
+        assert {reader.result(LONG).status_code for reader in readers} == {200}
 
 
 def test_suppressed_rows_are_noted(sample: Store) -> None:

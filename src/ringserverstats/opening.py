@@ -107,4 +107,4 @@ def public_policy(settings: Settings) -> Policy:
     """Return what ``settings`` withhold from the public: embargoed networks, small counts."""
     from ringserverstats.statistics.publish import Policy
 
-    return Policy(settings.embargo, settings.min_clients)
+    return Policy(settings.embargo, settings.min_clients, settings.min_clients_everywhere)

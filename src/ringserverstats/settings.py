@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     registry: str = "https://www.fdsn.org/ws/networks/1/query"
     embargo: tuple[str, ...] = ()
     min_clients: Annotated[int, _setting(old_name="small_counts", ge=0)] = 5
+    min_clients_everywhere: bool = False
     eida_token: Secret | None = None
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     transfer_retention_days: Annotated[int, _setting(old_name="keep_days", ge=0)] = 0

@@ -79,7 +79,7 @@ def _is_empty(query: Query, result: Result) -> bool:
 
 
 def _result_notes(result: Result) -> list[str]:
-    return [*map(str, network_footnotes(result.nearest)), *result.suppressed]
+    return [*map(str, network_footnotes(result.nearest)), *result.notes, *result.suppressed]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class _View:
 
     def footnotes(self, store: Store) -> list[str]:
         """Return footnotes about logs and clients."""
-        logs = log_footnotes(store, self.query, self.gaps, with_rejects=True)
+        with_rejects = not self.result.is_public  # they may be of embargoed networks
+        logs = log_footnotes(store, self.query, self.gaps, with_rejects=with_rejects)
         return [str(note) for note in (*logs, *client_footnotes(store, self.query))]
 
     def table(self, *, has_bars: bool) -> Table:

@@ -144,7 +144,7 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
     from ringserverstats.cli.output import write
     from ringserverstats.cli.result_table import notes, print_result
     from ringserverstats.statistics.network_names import unmatched_patterns
-    from ringserverstats.statistics.publish import operator_result, public_result
+    from ringserverstats.statistics.publish import operator_result, public_query, public_result
 
     if policy:
         for pattern in unmatched_patterns(store, policy.embargoed):
@@ -152,6 +152,7 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
                 f"the embargo on {pattern!a} matches no network in the store. Check its code with: "
                 "ringserverstats networks list"
             )
+        query = public_query(query, policy)
         result = public_result(store, query, policy)
     else:
         result = operator_result(store, query)

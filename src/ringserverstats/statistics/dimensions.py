@@ -116,7 +116,7 @@ class Measure:
 
 #: Labels of `weekday` in their order.
 WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-#: The label that stands for all embargoed networks, or for all but the largest groups.
+#: The label of all but the largest groups.
 OTHER = "other"
 #: Dimensions that depend on how the registry resolves network codes.
 NETWORK_DIMENSIONS = frozenset({"network", "network-name", "network-doi"})
@@ -266,8 +266,8 @@ DIMENSIONS = {
             "stream",
             "f.stream",
             "whole stream: network, station, location, channel and type",
-            label=f"coalesce(n.name, '{OTHER}')",
-            label_join="LEFT JOIN stream n ON n.stream = {key}",
+            label="n.name",
+            label_join="JOIN stream n ON n.stream = {key}",
             of_stream=True,
         ),
         _client(

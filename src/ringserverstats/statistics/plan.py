@@ -257,8 +257,6 @@ def _source(query: Query, kind: str) -> Source:
 
 def _resolves_networks(query: Query, names: NetworkNames) -> bool:
     """Return True if keys depend on what codes resolve to."""
-    if names.embargoed:
-        return any(DIMENSIONS[name].of_stream for name in query.dimensions)
     return bool(NETWORK_DIMENSIONS & set(query.dimensions)) and bool(names.spans)
 
 

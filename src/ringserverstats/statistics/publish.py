@@ -1,36 +1,40 @@
 """Results by role. The public sees no single clients, embargoed networks or rows of few clients.
 
-Several queries of periods or networks that differ a little still reveal their difference; see
-docs/privacy.md.
+This is the one definition of public for pages, API, ``stats --public`` and public InfluxDB; EIDA's
+results leave out more. Several queries of periods or networks that differ a little still reveal
+their difference; see docs/privacy.md.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ringserverstats.enrich.networks import short_of
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, OTHER
+from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS
 from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import check_retention, network_names_for, run_in
+from ringserverstats.statistics.suppression import FEW, Suppression, suppress
 from ringserverstats.store.base import Ask, Readable
+from ringserverstats.store.integers import with_integers
 
 _CLIENTS = "clients"
+_LARGE = pa.decimal128(38, 0)
+_GROUP = "group number"
 _TOO_FEW = "the result is suppressed: it has fewer than {least} clients"
 _COMBINED = (
     "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
     " Their figures are shown only if that reveals no row of few clients"
 )
-_EMBARGOED_ROWS = "rows of embargoed networks are suppressed"
-_EMBARGOED_FIGURES = "figures exclude embargoed networks"
-_MOST_ROWS = 100_000  # that are compared with one another
-_AT_LEAST = 2  # networks, or rows, that are combined: one alone would be revealed
+_EMBARGO = (
+    "figures exclude embargoed networks, and streams without a source identifier, as they may be embargoed"
+)
+_MOST_ROWS = 100_000  # of a result
 
 Row = dict[str, Any]
 
@@ -40,12 +44,20 @@ class Policy:
     """What the public may not see.
 
     Args:
-        embargoed: patterns of networks that are not named.
+        embargoed: patterns of networks that count nowhere.
         min_clients: rows by city, institution, agent, ... need that many clients.
+        limits_all: so do rows by country, network, day, ..., and totals.
     """
 
     embargoed: tuple[str, ...] = ()
     min_clients: int = 0
+    limits_all: bool = False
+
+    def is_limited(self, names: Iterable[str]) -> bool:
+        """Return whether ``names``, dimensions or filters, may stand for few clients."""
+        if self.min_clients <= 1:
+            return False
+        return self.limits_all or any(DIMENSIONS[name].is_identifying for name in names)
 
 
 @dataclass(frozen=True)
@@ -55,14 +67,18 @@ class Result:
     Args:
         rows: columns are those of the query.
         total: the measures over all rows; None: the query has no dimensions, or it is suppressed.
-        suppressed: messages that say what is suppressed.
+        suppressed: messages that say which rows or figures are suppressed.
+        notes: messages that say what does not count.
         nearest: networks that count for days on which they did not operate, for the operator.
+        is_public: it is what the public, or the owner of some networks, may see.
     """
 
     rows: pa.Table
     total: Row | None
     suppressed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     nearest: list[str] = field(default_factory=list)
+    is_public: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +98,7 @@ def result_for(role: Role, store: Readable, query: Query, policy: Policy) -> Res
     if role.is_operator:
         return operator_result(store, query)
     if not role.networks:
-        if not policy.embargoed:
-            return public_result(store, query, policy)
-        # A total with embargoed networks, minus the rows, would reveal them.
-        filters = {"network": ("*",), **query.filters}
-        result = public_result(store, replace(query, filters=filters), policy)
-        return replace(result, suppressed=[*result.suppressed, _EMBARGOED_FIGURES])
+        return public_result(store, query, policy)
     with store.reading(limited=True) as read:
         requested = query.filters.get("network", ())
         networks = matching_networks(read, role.networks, requested)
@@ -105,6 +116,16 @@ def operator_result(store: Readable, query: Query) -> Result:
         return Result(rows, total, nearest=nearest)
 
 
+def public_query(query: Query, policy: Policy) -> Query:
+    """Return ``query`` without the traffic that counts in no public figure.
+
+    That is also traffic of streams without a source identifier, as it may be embargoed.
+    """
+    if not policy.embargoed:
+        return query
+    return replace(query, filters={"network": ("*",), **query.filters})
+
+
 def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     """Return the result for the public.
 
@@ -113,153 +134,113 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     """
     if "client" in (*query.dimensions, *query.filters):
         raise UsageError("only the operator can query single clients. Leave out client")
-    check_retention(store, query)
-    counted = _with_clients(query)
+    check_retention(store, public_query(query, policy))
     with store.reading(limited=True) as read:  # one snapshot for all that is compared
-        table = run_in(read, counted, embargoed=policy.embargoed)
-        total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed).to_pylist()[0]
-        if len(table) > _MOST_ROWS:
-            raise UsageError(
-                f"the result has more than {_MOST_ROWS:,} rows. Use fewer dimensions or a shorter "
-                "period"
-            )
-        rows = _without_single_networks(read, counted, policy, table.to_pylist())
-    suppressed = [_EMBARGOED_ROWS] if len(rows) < len(table) else []
-    # A total minus the other rows would reveal a suppressed one.
-    safe_total = total if query.dimensions and not suppressed else None
-    least = policy.min_clients
-    if least > 1 and _is_identifying(query.filters) and total[_CLIENTS] < least:
-        rows, safe_total, suppressed = [], None, [_TOO_FEW.format(least=least)]
-    elif least > 1 and _has_identifying_columns(query):
-        rows, is_combined = _without_few_clients(counted, rows, least)
-        suppressed += [_COMBINED.format(least=least)] if is_combined else []
+        return public_result_in(read, query, policy, most_rows=_MOST_ROWS)
+
+
+def public_result_in(
+    read: Ask, query: Query, policy: Policy, *, most_rows: int | None = None
+) -> Result:
+    """Return the result for the public within one snapshot of a store.
+
+    Args:
+        read: reads the snapshot.
+        query: the query, not of single clients.
+        policy: what is withheld.
+        most_rows: the largest number of rows; None: any.
+
+    Raises:
+        UsageError: the result has too many rows.
+    """
+    query = public_query(query, policy)
+    counted = _with_clients(query, policy, most_rows)
+    cells = run_in(read, counted, embargoed=policy.embargoed)
+    if most_rows is not None and len(cells) > most_rows:
+        raise UsageError(
+            f"the result has more than {most_rows:,} rows. Use fewer dimensions or a shorter period"
+        )
+    total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed).to_pylist()[0]
+    result = Result(cells, total if query.dimensions else None)
+    if policy.is_limited((*query.dimensions, *query.filters)):
+        result = _without_small_counts(result, query, policy, total[_CLIENTS])
     names = [*query.dimensions, *query.shown]
-    if AT_MOST in table.column_names and DISTINCT & set(query.shown):
+    if AT_MOST in cells.column_names and DISTINCT & set(query.shown):
         names.append(AT_MOST)
+    rows = result.rows.select(names)
     if query.ranked:
-        ranking = public_result(store, replace(query.ranking(), top=None), policy)
-        rows = with_largest(query, rows, ranking.rows.to_pylist())
+        ranking = public_result_in(read, replace(query.ranking(), top=None), policy)
+        largest = with_largest(query, rows.to_pylist(), ranking.rows.to_pylist())
+        rows = pa.Table.from_pylist(largest, rows.schema)
     else:
-        rows = rows[: query.top]
-    shown = pa.Table.from_pylist(rows, table.schema).select(names)
-    return Result(shown, safe_total, suppressed)
+        rows = rows.slice(0, query.top)
+    notes = [_EMBARGO] if policy.embargoed else []
+    return replace(result, rows=rows, notes=notes, is_public=True)
 
 
-def _with_clients(query: Query) -> Query:
+def _with_clients(query: Query, policy: Policy, most_rows: int | None) -> Query:
     """Return ``query`` for all rows, with the number of clients if rows of few are suppressed."""
     measures = query.shown
-    if _has_identifying_columns(query) and _CLIENTS not in measures:
+    if policy.is_limited((*query.dimensions, *query.filters)) and _CLIENTS not in measures:
         measures = (*measures, _CLIENTS)
-    return replace(query, top=None, limit=_MOST_ROWS + 1, measures=measures)
+    limit = None if most_rows is None else most_rows + 1
+    return replace(query, top=None, limit=limit, measures=measures)
 
 
-def _without_single_networks(read: Ask, query: Query, policy: Policy, rows: list[Row]) -> list[Row]:
-    """Return ``rows`` without those that combine fewer than two embargoed networks."""
-    streams = [name for name in query.dimensions if DIMENSIONS[name].of_stream]
-    others = [name for name in query.dimensions if name not in streams]
-    if not policy.embargoed or not streams:
-        return rows
-    embargoed = replace(
-        query,
-        dimensions=(*others, "network"),
-        filters={**query.filters, "network": policy.embargoed},
-        measures=("transfers",),
-        sort="",
-    )
-    networks: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-    for row in run_in(read, embargoed).to_pylist():
-        networks[_values(row, others)].add(row["network"])
-    return [
-        row
-        for row in rows
-        if _values(row, streams) != (OTHER,) * len(streams)
-        or _network_count(networks[_values(row, others)]) >= _AT_LEAST
-    ]
+def _without_small_counts(result: Result, query: Query, policy: Policy, clients: int) -> Result:
+    """Return ``result`` with one row for the suppressed ones with the same other labels.
 
-
-def _values(row: Row, names: list[str]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in names)
-
-
-def _network_count(networks: set[str]) -> int:
-    """Return how many networks these are at least: XP may be the same as XP2014."""
-    shorts = {short_of(network) for network in networks}
-    return len([network for network in networks if network not in shorts])
-
-
-def _is_identifying(names: Iterable[str]) -> bool:
-    return any(DIMENSIONS[name].is_identifying for name in names)
-
-
-def _has_identifying_columns(query: Query) -> bool:
-    return _is_identifying((*query.dimensions, *query.filters))
-
-
-def _without_few_clients(query: Query, rows: list[Row], least: int) -> tuple[list[Row], bool]:
-    """Return ``rows`` with the suppressed ones combined, and whether there are any.
-
-    One row stands for all suppressed rows with the same values of the other dimensions.
+    Args:
+        result: a row for each cell, with its number of clients.
+        query: its query.
+        policy: what is withheld.
+        clients: number of clients of all rows.
     """
-    suppressed = suppressed_rows(rows, query.dimensions, least)
-    others = [name for name in query.dimensions if not DIMENSIONS[name].is_identifying]
-    by_position = {n: row for n, row in enumerate(rows) if n not in suppressed}
-    for numbers in _same(rows, others, suppressed):
-        row = _combined(query, [rows[n] for n in numbers], least)
-        if row:
-            by_position[max(numbers)] = row
-    return [by_position[n] for n in sorted(by_position)], bool(suppressed)
+    cells, least = result.rows, policy.min_clients
+    if policy.is_limited(query.filters) and clients < least:
+        return Result(cells.slice(0, 0), None, [_TOO_FEW.format(least=least)])
+    dimensions = [name for name in DIMENSIONS if name in query.dimensions]
+    combined = dimensions  # also those that are public otherwise, as all rows are of a part
+    if not policy.is_limited(query.filters):
+        combined = [name for name in dimensions if policy.is_limited((name,))]
+    if not combined:
+        return result
+    suppression = suppress(cells.select(dimensions), cells[_CLIENTS], combined, least)
+    if not suppression.cells.any():
+        return result
+    if combined == dimensions and suppression.cells.all() and len(cells) >= FEW:
+        suppression.is_safe[:] = clients >= least  # their sum is the total
+    rows = _with_combined_rows(cells, suppression, combined, f"<{least}")
+    # A total minus the other rows would reveal a row without figures.
+    total = result.total if suppression.is_safe.all() else None
+    return Result(rows, total, [_COMBINED.format(least=least)])
 
 
-def _combined(query: Query, rows: list[Row], least: int) -> Row | None:
-    """Return suppressed ``rows`` as one; None if even that reveals few clients."""
-    identifying = [name for name in query.dimensions if DIMENSIONS[name].is_identifying]
-    has_figures = not _is_revealed(rows, least)
-    if not identifying or (_is_identifying(query.filters) and not has_figures):
-        return None
-    figures: Row = dict.fromkeys(query.shown)
-    if has_figures:
-        figures |= {
-            name: sum(row[name] for row in rows) for name in query.shown if name in ADDITIVE
-        }
-    return {**rows[0], **dict.fromkeys(identifying, f"<{least}"), **figures}
+def _with_combined_rows(
+    cells: pa.Table, suppression: Suppression, combined: Sequence[str], label: str
+) -> pa.Table:
+    """Return ``cells`` with one row for each group of suppressed ones, after all others.
 
-
-def suppressed_rows(rows: list[Row], dimensions: tuple[str, ...], least: int) -> set[int]:
-    """Return the positions of ``rows`` that are suppressed.
-
-    These are rows with fewer than ``least`` clients, and as many of the smallest other rows as it
-    takes that no suppressed row can be computed from the others and from the total over one
-    dimension, which a query with one dimension less returns.
+    Args:
+        cells: a row for each cell.
+        suppression: what is suppressed of them.
+        combined: the dimensions over which suppressed cells are combined.
+        label: what stands in their columns.
     """
-    suppressed = {n for n, row in enumerate(rows) if row[_CLIENTS] < least}
-    before = -1
-    while len(suppressed) != before:
-        before = len(suppressed)
-        for dimension in dimensions:
-            others = [name for name in dimensions if name != dimension]
-            for numbers in _same(rows, others, range(len(rows))):
-                _suppress_revealing(rows, numbers, suppressed, least)
-    return suppressed
-
-
-def _suppress_revealing(
-    rows: list[Row], numbers: list[int], suppressed: set[int], least: int
-) -> None:
-    """Add the smallest of the rows ``numbers`` to ``suppressed`` if their total reveals one."""
-    hidden = [rows[n] for n in numbers if n in suppressed]
-    shown = [n for n in numbers if n not in suppressed]
-    if hidden and shown and _is_revealed(hidden, least):
-        suppressed.add(min(shown, key=lambda n: (rows[n][_CLIENTS], n)))
-
-
-def _is_revealed(hidden: list[Row], least: int) -> bool:
-    """Return True if the sum of ``hidden`` rows reveals one of them, or may be of few clients."""
-    return len(hidden) < _AT_LEAST or max(row[_CLIENTS] for row in hidden) < least
-
-
-def _same(rows: list[Row], names: list[str], numbers: Iterable[int]) -> Iterator[list[int]]:
-    """Yield the positions ``numbers`` of rows, those with the same values of ``names`` together."""
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for number in sorted(numbers):
-        groups[_values(rows[number], names)].append(number)
-    yield from groups.values()
+    for number, name in enumerate(cells.column_names):
+        if name in ADDITIVE:
+            cells = cells.set_column(number, name, cells[name].cast(_LARGE))
+    suppressed = cells.filter(pa.array(suppression.cells))
+    numbers = pa.array(suppression.group[suppression.cells])
+    groups = suppressed.append_column(_GROUP, numbers).group_by(_GROUP)
+    labels = [name for name in cells.column_names if name in DIMENSIONS and name not in combined]
+    amounts = [name for name in cells.column_names if name in ADDITIVE]
+    sums = groups.aggregate(
+        [*((name, "min") for name in labels), *((name, "sum") for name in amounts)]
+    ).sort_by(_GROUP)
+    is_safe = pa.array(suppression.is_safe[sums[_GROUP].to_numpy()])
+    columns = dict.fromkeys(combined, pa.array([label] * len(sums)))
+    columns |= {name: sums[f"{name}_min"] for name in labels}
+    columns |= {name: pc.if_else(is_safe, sums[f"{name}_sum"], None) for name in amounts}
+    shown = cells.filter(pa.array(~suppression.cells))
+    return with_integers(pa.concat_tables([shown, pa.table(columns)], promote_options="default"))

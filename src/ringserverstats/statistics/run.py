@@ -33,7 +33,7 @@ def run_in(read: Ask, query: Query, *, embargoed: tuple[str, ...] = ()) -> pa.Ta
     Args:
         read: reads the snapshot.
         query: the query.
-        embargoed: patterns of networks that no row names and no filter selects.
+        embargoed: patterns of networks that do not count, if the query has a filter of streams.
     """
     result = read(*select_for(read, query, embargoed))
     if not DISTINCT & set(query.shown):
@@ -51,7 +51,7 @@ def select_for(
 def network_names_for(read: Ask, query: Query, embargoed: tuple[str, ...] = ()) -> NetworkNames:
     """Return what codes resolve to, as far as ``query`` needs it."""
     uses_networks = NETWORK_DIMENSIONS & {*query.dimensions, *query.filters}
-    if not uses_networks and not (embargoed and query.has_stream_columns):
+    if not uses_networks and not embargoed:
         return NetworkNames()
     names = bool(NETWORK_DIMENSIONS & set(query.dimensions) - {"network"})
     patterns = () if embargoed else query.filters.get("network", ())

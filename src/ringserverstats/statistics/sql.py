@@ -12,7 +12,6 @@ from ringserverstats.statistics.dimensions import (
     MEASURES,
     OTHER,
     STREAM_FILTER,
-    Dimension,
     Filter,
 )
 from ringserverstats.statistics.network_names import NetworkNames, matches_network
@@ -174,7 +173,7 @@ def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
     """Return the SELECT of the keys (``k0``, ``k1``, ...) and measures of a part."""
     codes = "f" if part.source.has_codes else "s"
     key_of = {
-        name: _key(DIMENSIONS[name], plan.network_names, codes, parameters)
+        name: DIMENSIONS[name].key_sql(codes=codes, resolved=bool(plan.network_names.spans))
         for name in plan.query.dimensions
     }
     rows = _rows(plan, part, parameters)
@@ -211,17 +210,6 @@ def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
         f"SELECT {', '.join([*named_keys, *measures])} FROM {rows} {joins}"
         f" WHERE {where}{_group_by(keys)}"
     )
-
-
-def _key(dimension: Dimension, names: NetworkNames, codes: str, parameters: list[object]) -> str:
-    """Return the SQL of a key, which is the same for all embargoed networks."""
-    key = dimension.key_sql(codes=codes, resolved=bool(names.spans))
-    if not names.embargoed or not dimension.of_stream:
-        return key
-    hidden = _is_embargoed(names, f"upper({codes}.network) {{test}}", "f.since", parameters)
-    if dimension.name == "stream":  # without codes its network is unknown, so it may be embargoed
-        return f"CASE WHEN coalesce({hidden}, true) THEN NULL ELSE {key} END"
-    return f"CASE WHEN {hidden} THEN '{OTHER}' ELSE {key} END"
 
 
 def _first_step_columns(plan: Plan, first_step: PreAggregation) -> list[str]:
@@ -279,8 +267,8 @@ def _filters(
 ) -> list[str]:
     """Return the conditions of the filters on ``f``; ``has_codes``: it has the codes of streams."""
     texts = []
-    if names.embargoed and any(FILTERS[name].of_stream for name in query.filters):
-        texts.append(_not_embargoed(query, names, parameters, has_codes=has_codes))
+    if names.embargoed:
+        texts.append(_not_embargoed(names, parameters, has_codes=has_codes))
     for name, values in query.filters.items():
         filter_ = FILTERS[name]
         if filter_.values:  # without parameters, as planners know how many rows have each value
@@ -311,13 +299,9 @@ def _of_codes(template: str, *, has_codes: bool) -> str:
     return STREAM_FILTER.format(condition=template.format(network="network"))
 
 
-def _not_embargoed(
-    query: Query, names: NetworkNames, parameters: list[object], *, has_codes: bool
-) -> str:
+def _not_embargoed(names: NetworkNames, parameters: list[object], *, has_codes: bool) -> str:
     network = _of_codes("upper({network}) {{test}}", has_codes=has_codes)
     hidden = _is_embargoed(names, network, "f.day", parameters)
-    if "stream" in query.filters:  # without codes its network is unknown, so it may be embargoed
-        hidden += f" OR {STREAM_FILTER.format(condition='network IS NULL')}"
     return f"NOT coalesce({hidden}, false)"
 
 

@@ -57,7 +57,7 @@ def stats(service: Service, request: Request) -> Response:
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),
     ]
-    texts = [*(note.text for note in notes), *result.suppressed]
+    texts = [*(note.text for note in notes), *result.notes, *result.suppressed]
     return _table_response(result.rows, format_, "stats", texts)
 
 
@@ -144,7 +144,8 @@ def eida(service: Service, request: Request) -> Response:
 def metrics(service: Service, request: Request) -> Response:
     """Return metrics for Prometheus."""
     role = request.user.role
-    if not role.is_operator and (role.networks or service.policy.embargoed):
+    is_limited = role.networks or service.policy.embargoed or service.policy.limits_all
+    if not role.is_operator and is_limited:
         raise HTTPException(403, "metrics cover all networks; only the operator can see them")
     with service.snapshot() as store:
         version = service.version(store, None, None)
@@ -315,6 +316,7 @@ ENDPOINTS = (
     ),
     Endpoint("/eidaws/statistics/1/health", health, "Check EIDA's service", access=Access.NONE),
     Endpoint("/metrics", metrics, "Metrics for Prometheus", media_types=["text/plain"]),
+    Endpoint("/livez", health, "Check that the process runs", access=Access.NONE),
     Endpoint("/healthz", health, "Check that the process runs", access=Access.NONE),
     Endpoint(
         "/readyz",

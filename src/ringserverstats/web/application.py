@@ -42,6 +42,7 @@ _HEADERS = {
 }
 _THREADS = 40
 _READER_THREADS = 8  # handlers that run at the same time; others wait without a thread
+_PROBE_THREADS = 4  # of each handler without authentication, which does not wait for readers
 
 log = logging.getLogger("ringserverstats.web")
 
@@ -97,7 +98,11 @@ def _routes(service: Service) -> Iterator[BaseRoute]:
         for endpoint in module.ENDPOINTS:
             yield Route(
                 endpoint.path,
-                _request_handler(endpoint, service, limiter),
+                _request_handler(
+                    endpoint,
+                    service,
+                    CapacityLimiter(_PROBE_THREADS) if endpoint.access is Access.NONE else limiter,
+                ),
                 methods=list(endpoint.methods),
                 middleware=middleware.get(endpoint.access),
             )

@@ -100,6 +100,11 @@ class QueryContext:
     role: Role
     policy: Policy
 
+    @property
+    def sees_all_networks(self) -> bool:
+        """Whether results for the role are not limited to some networks."""
+        return self.role.is_operator or not (self.role.networks or self.policy.embargoed)
+
     def result(self, query: Query) -> Result:
         """Return the result that the role may see."""
         return result_for(self.role, self.store, query, self.policy)
@@ -196,7 +201,8 @@ def networks_by_size(context: QueryContext) -> list[str]:
 def _totals(context: QueryContext, view: View) -> dict[str, Any]:
     measures = ["bytes", "packets", "clients"]
     query = view.query(measures=tuple(measures))
-    if not query.has_stream_columns:  # connections of single streams would need all transfers
+    # Connections of single streams would need all transfers.
+    if context.sees_all_networks and not query.has_stream_columns:
         query = view.query(measures=(*measures, "connections"))
     rows = context.rows(query)
     return rows[0] if rows else dict.fromkeys(measures, 0)
@@ -432,5 +438,6 @@ def _notes(context: QueryContext, view: View, results: Mapping[str, Result]) -> 
     dimensions = sorted({name for table in results for name in TABLES[table].by})
     nearest = sorted({name for result in results.values() for name in result.nearest})
     suppressed = sorted({note for result in results.values() for note in result.suppressed})
+    excluded = sorted({note for result in results.values() for note in result.notes})
     notes = [*client_footnotes(context.store, view.query(*dimensions)), *network_footnotes(nearest)]
-    return [*(note.text for note in notes), *suppressed]
+    return [*(note.text for note in notes), *excluded, *suppressed]

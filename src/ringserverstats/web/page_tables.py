@@ -178,7 +178,7 @@ def table_data(table: Table, view: View, result: Result, limit: int, role: Role)
         [_table_row(table, view, row, largest) for row in rows],
         len(result.rows),
         table.sort_column(view),
-        result.suppressed,
+        [*result.notes, *result.suppressed],
         view.command(table.by, table.measures, public=not role.is_operator),
         view.api(table.by, table.measures, "csv"),
     )

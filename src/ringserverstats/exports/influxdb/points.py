@@ -2,7 +2,8 @@
 
 A day's points are at its midnight, those of logs by the hour at that hour: in the server's local
 time, written as if it were UTC. So the date of a point is the day of all other results, each day is
-a span of 24 hours, and daylight saving time never maps two hours to one time.
+a span of 24 hours, and daylight saving time never maps two hours to one time. A public database has
+no hours, which have few clients.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringserverstats.statistics.publish import Policy
+from ringserverstats.statistics.publish import Policy, public_result_in
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_in
 from ringserverstats.store.base import Readable
@@ -58,8 +59,11 @@ class PointOptions:
     @property
     def definition(self) -> str:
         """The options as one text; points of another definition have to be exported again."""
-        embargoed = sorted(self.policy.embargoed) if self.policy else []
-        return " ".join([",".join(TAGS[name] for name in self.dimensions), *embargoed])
+        tags = ",".join(TAGS[name] for name in self.dimensions)
+        if self.policy is None:
+            return tags
+        limit = f"min_clients={self.policy.min_clients}" if self.policy.limits_all else ""
+        return " ".join([tags, "by day", limit, *sorted(self.policy.embargoed)])
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -82,14 +86,15 @@ NO_POINTS = Points((), 0, 0)
 
 def points_of(state: Readable, day: date, options: PointOptions) -> Points:
     """Return the points of ``day`` from one state of a store."""
+    if options.policy:
+        query = Query(options.dimensions, first=day, last=day, measures=FIELDS)
+        rows = public_result_in(state.ask, query, options.policy).rows
+        return _points(rows.filter(pc.is_valid(rows["bytes"])), day, options.dimensions)
     since = state.kept_since  # earlier days have no hours of streams
     is_hourly = (since is None or day >= since) and state.ask(_HOURS, [day])["hours"][0].as_py() > 0
     dimensions = (*(["hour"] if is_hourly else []), *options.dimensions)
-    embargoed = options.policy.embargoed if options.policy else ()
-    # Without streams outside of networks: otherwise a total minus its networks would reveal them.
-    filters: dict[str, tuple[str, ...]] = {"network": ("*",)} if embargoed else {}
-    query = Query(dimensions=dimensions, first=day, last=day, filters=filters, measures=FIELDS)
-    return _points(run_in(state.ask, query, embargoed=embargoed), day, dimensions)
+    query = Query(dimensions, first=day, last=day, measures=FIELDS)
+    return _points(run_in(state.ask, query), day, dimensions)
 
 
 def _points(rows: pa.Table, day: date, dimensions: Sequence[str]) -> Points:
