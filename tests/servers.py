@@ -6,6 +6,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,8 +18,19 @@ PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 TIMESCALEDB = Path("/usr/lib/postgresql/15/lib/timescaledb.so")
 WITHOUT = "needs PostgreSQL 15 (Debian: apt-get install postgresql-15)"
 WITHOUT_TIMESCALEDB = "needs TimescaleDB for PostgreSQL 15, which no package registry has"
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
+WITHOUT_PGBOUNCER = "needs PgBouncer (Debian: apt-get install pgbouncer)"
 OWNER = "owner"
 PASSWORD = "hunter2:@/"  # noqa: S105 - of a server that lives for a test
+
+
+_AS_POSTGRES = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 #: No answer may depend on the defaults of a server.
@@ -42,12 +55,10 @@ class Server:
 
     def __init__(self, *, folder: Path | None = None, **options: object) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
-        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._as = _AS_POSTGRES
         if self._as:
             shutil.chown(self.folder, "postgres")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self._data = self.folder / "data"
         icu = ("--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8")
         self._run("initdb", "-D", self._data, "-U", OWNER, "-A", "trust", "-E", "UTF8", *icu)
@@ -107,3 +118,40 @@ class Server:
             stderr=subprocess.DEVNULL,
             cwd="/",
         )
+
+
+@contextmanager
+def pooler(server: Server) -> Iterator[Callable[[str], str]]:
+    """PgBouncer with one session of ``server`` for all; gives the URI of a database through it."""
+    folder, port = Path(tempfile.mkdtemp(prefix="pgbouncer-")), _free_port()
+    (folder / "users").write_text(f'"{OWNER}" ""\n')
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "trust",
+        "auth_file": folder / "users",
+        "pool_mode": "transaction",
+        "default_pool_size": 1,
+        "ignore_startup_parameters": "extra_float_digits",
+    }
+    words = [f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]"]
+    words += [f"{name} = {value}" for name, value in settings.items()]
+    (folder / "ini").write_text("\n".join(words))
+    for path in (folder, *folder.iterdir()):
+        if _AS_POSTGRES:
+            shutil.chown(path, "postgres")
+    process = subprocess.Popen(
+        [*_AS_POSTGRES, PGBOUNCER, "-q", folder / "ini"], stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(300):
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield lambda database: f"postgresql://{OWNER}@127.0.0.1:{port}/{database}"
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,16 @@ from conftest import (
 )
 from model import START, block
 from psycopg.conninfo import conninfo_to_dict
-from servers import PASSWORD, Server
+from servers import PASSWORD, PGBOUNCER, WITHOUT_PGBOUNCER, Server, pooler
 
-from ringserverstats.errors import StoreError, UsageError
+from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Store, Token
+from ringserverstats.store.postgresql import timescaledb
 from ringserverstats.store.postgresql.store import connection_info
 from ringserverstats.store.schema import NEWEST
+from ringserverstats.store.snapshot import snapshot
 
 REAL = DATA / "v4.5.3-midnight-paris"
 Log = Callable[..., Path]
@@ -97,6 +100,8 @@ def test_each_role_does_its_part_and_no_more(
             execute(reader, sql)
     with pytest.raises(StoreError, match="permission denied"):
         writer.delete("default", date(2026, 1, 1), date(2026, 12, 31), try_only=False)
+    with pytest.raises(StoreError, match="correct, copy and add tokens"):
+        writer.add_token(Token("me", "", True, (), date(2026, 1, 1)))
     with pytest.raises(StoreError, match="permission denied"):
         read_into(reader, DATA)
     with pytest.raises(StoreError, match="may make no tables"):
@@ -108,6 +113,64 @@ def test_each_role_does_its_part_and_no_more(
     assert owner.prune(date(2026, 4, 1), try_only=False).months == 1
     assert read_into(writer, DATA / "v4.5.3-clockchange-paris", server="late").entries
     assert [row["at-most"] for row in run_query(reader, Query()).to_pylist()] == [True]
+
+
+@pytest.mark.skipif(not PGBOUNCER.exists(), reason=WITHOUT_PGBOUNCER)
+def test_a_pooler_keeps_no_lock_and_no_setting(server: Server, fresh: str, tmp_path: Path) -> None:
+    """PgBouncer gives each transaction a session that others had and will have."""
+    with pooler(server) as uri:
+        store = make_postgresql(uri(fresh), tmp_path, lock_timeout=0.1)
+        assert store.migrate() == 0
+        assert read_into(store, REAL).entries == 10
+        with store.sending(), psycopg.connect(server.uri(fresh)) as direct:
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            assert direct.execute(locks).fetchall() == [(1,)]
+        with psycopg.connect(uri(fresh)) as session:
+            assert session.execute(locks).fetchall() == [(0,)]
+            assert timescaledb.is_pooled(session)
+            changed = "SELECT name FROM pg_settings WHERE source = 'session'"
+            assert session.execute(f"{changed} AND name <> 'client_encoding'").fetchall() == []
+        assert_whole(store)
+
+
+def test_a_full_server_is_waited_for(server: Server, database: str, tmp_path: Path) -> None:
+    """Roles and databases have limits of their own, which the server reports alike."""
+    server.execute("CREATE ROLE busy LOGIN CONNECTION LIMIT 2")
+    name = database.rsplit("/", 1)[1]
+    server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO busy", database=name)
+    read_into(make_postgresql(database, tmp_path), REAL)
+    store = make_postgresql(server.uri(name, "busy"), tmp_path, query_timeout=60)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda _: _entries_of(store), range(16))
+            assert set(answers) == {10}
+        held = [psycopg.connect(server.uri(name, "busy")) for _ in range(2)]
+        impatient = make_postgresql(server.uri(name, "busy"), tmp_path, lock_timeout=0.1)
+        with pytest.raises(BusyError, match=r"no free connection for 0\.1 s"):
+            impatient.servers()
+        for connection in held:
+            connection.close()
+    finally:
+        server.execute("DROP OWNED BY busy", database=name)
+        server.execute("DROP ROLE busy")
+
+
+def _entries_of(store: Store) -> int:
+    with snapshot(store) as state:  # as each page of the service reads
+        entries: int = state.ask("SELECT count(*) AS n FROM entry_ledger")["n"][0].as_py()
+        return entries
+
+
+def test_a_wrong_password_is_called_that(server: Server, run: CommandLine) -> None:
+    server.execute(f"CREATE ROLE secretive LOGIN PASSWORD '{PASSWORD}'")
+    for user in ("secretive:no", "secretive"):
+        run.environment["DATABASE_URI"] = server.uri("migrated", user)
+        refused = run("info")
+        assert refused.returncode == 3
+        assert "refuses the connection" in refused.stderr
+        assert "password" in refused.stderr
+        assert "running" not in refused.stderr
+    server.execute("DROP ROLE secretive")
 
 
 def test_a_user_may_be_called_like_an_address() -> None:

@@ -20,7 +20,7 @@ from conftest import (
     wait_for,
 )
 from model import ENTRY, block
-from servers import TIMESCALEDB, WITHOUT_TIMESCALEDB, Server
+from servers import PGBOUNCER, TIMESCALEDB, WITHOUT_PGBOUNCER, WITHOUT_TIMESCALEDB, Server, pooler
 from test_upgrade import assert_same, restore, schema_of_database
 
 from ringserverstats.enrich.pseudonyms import pseudonym
@@ -294,6 +294,25 @@ def test_no_history_is_lost_to_retention_or_prune_before_the_aggregates_have_it(
     )[0]
     run_sql(store, f"CALL run_job({job})")
     assert run_sql(store, "SELECT count(*) FROM transfer_hypertable") == [(1,)]
+    assert_agree(store)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not PGBOUNCER.exists(), reason=WITHOUT_PGBOUNCER)
+def test_a_pooler_is_refused_where_a_session_is_needed(
+    timescale: Server, store: PostgreSQLStore, tmp_path: Path
+) -> None:
+    with pooler(timescale) as uri:
+        name = store._info.split("dbname=")[1].split()[0]
+        notes: list[str] = []
+        pooled = make_postgresql(uri(name), tmp_path, notify=notes.append)
+        assert read_into(pooled, REAL).entries == 10
+        assert "refresh the continuous aggregates later (TimescaleDB needs a direct" in notes[-1]
+        with pytest.raises(StoreError, match="direct connection"):
+            pooled.migrate()
+        with pytest.raises(StoreError, match="direct connection"):
+            pooled.prune(date(2026, 9, 1), try_only=False)
+    assert store.migrate() == NEWEST
     assert_agree(store)
 
 

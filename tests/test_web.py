@@ -786,25 +786,32 @@ def test_senders_get_no_paths(store: Store, tmp_path: Path) -> None:
         assert str(tmp_path) not in answer.text
 
 
-def test_who_writes_may_serve(server: Server, database: str, tmp_path: Path) -> None:
+def test_who_writes_may_serve_and_who_reads_shows_pages(
+    server: Server, database: str, tmp_path: Path
+) -> None:
     owner = make_postgresql(database, tmp_path)
-    server.execute(
-        "CREATE ROLE ringserverstats_writer",
-        "CREATE ROLE serving LOGIN IN ROLE ringserverstats_writer",
-    )
+    for name in ("writer", "reader"):
+        server.execute(
+            f"CREATE ROLE ringserverstats_{name}",
+            f"CREATE ROLE serving_{name} LOGIN IN ROLE ringserverstats_{name}",
+        )
     try:
         owner.migrate()
         read_into(owner, LOG, server="a")
-        uri = database.replace("owner@", "serving@")
-        web = client_of(settings_of(owner, uri=uri))
-        for path in ("/", "/api/v1/stats?by=month", "/api/v1/servers", "/metrics", "/readyz"):
-            assert web.get(path).status_code == 200
         other = next(path for path in sorted(REAL.glob("txlog*")) if path != LOG)
-        assert web.post(named(other), content=other.read_bytes()).status_code == 201
+        for role, status in (("reader", 403), ("writer", 201)):
+            uri = database.replace("owner@", f"serving_{role}@")
+            web = client_of(settings_of(owner, uri=uri))
+            for path in ("/", "/api/v1/stats?by=month", "/api/v1/servers", "/metrics", "/readyz"):
+                assert web.get(path).status_code == 200
+            answer = web.post(named(other), content=other.read_bytes())
+            assert answer.status_code == status
+            assert ("this service only reads" in answer.text) == (role == "reader")
     finally:
-        name = conninfo_to_dict(database)["dbname"]
-        server.execute("DROP OWNED BY ringserverstats_writer", database=name)
-        server.execute("DROP ROLE serving", "DROP ROLE ringserverstats_writer")
+        database_name = conninfo_to_dict(database)["dbname"]
+        for name in ("writer", "reader"):
+            server.execute(f"DROP OWNED BY ringserverstats_{name}", database=database_name)
+            server.execute(f"DROP ROLE serving_{name}", f"DROP ROLE ringserverstats_{name}")
 
 
 def test_probes_do_not_wait_for_readers(sample: Store) -> None:

@@ -44,5 +44,9 @@ class MissingSecretError(StoreError):
     """The secret of the store is missing."""
 
 
+class RoleError(StoreError):
+    """The role of the database connection may not do this."""
+
+
 class BusyError(StoreError):
     """Another process locked the store for longer than the lock timeout."""

@@ -35,8 +35,9 @@ def snapshot(store: Readable, *, limited: bool = True) -> Iterator[Readable]:
     Args:
         limited: as in `Readable.reading`.
     """
+    kept_since = store.kept_since  # before: no connection is waited for while another is held
     with store.reading(limited=limited) as read:
-        yield Snapshot(store.label, store.kept_since, _memoised(read))
+        yield Snapshot(store.label, kept_since, _memoised(read))
 
 
 def _memoised(read: Ask) -> Ask:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from ringserverstats.enrich.log_status import refused_rows
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.errors import RingserverStatsError, UsageError
+from ringserverstats.errors import RingserverStatsError, RoleError, UsageError
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
 from ringserverstats.logs.names import FileName, check_server_name, read_name
@@ -45,6 +45,9 @@ _LABEL = "posted log"
 _UNAVAILABLE = (
     "the store is unavailable, or this service is configured wrongly: see its log. Parts of the "
     "log may be counted already: send the same log again later, nothing is counted twice"
+)
+_READ_ONLY = (
+    "this service only reads: its role in the database may not store logs. Nothing was counted"
 )
 #: Logs that are received at the same time, those of one sender, and those that are imported.
 MAX_POSTS = 16
@@ -146,6 +149,9 @@ class LogReceiver:
                 if not is_wanted:
                     _check_counted_elsewhere(report, source, store)
                 report = ingest([source], store, options)
+        except RoleError as error:
+            log.warning("log not imported: %s", error)
+            raise HTTPException(403, _READ_ONLY) from None
         except (RingserverStatsError, OSError) as error:  # may name paths: not for senders
             log.warning("log not imported: %s", error)
             raise unavailable(_UNAVAILABLE) from None

@@ -3,9 +3,8 @@
 Migrations are applied by this program, or by yoyo's own command: its tables record which were.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from enum import Enum, auto
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +24,6 @@ ALL_SERVERS, MIGRATION, SENDING = 0, -2, -5
 _WRITER, _READER = "ringserverstats_writer", "ringserverstats_reader"
 _VIEWS = ("migration", "coverage", "complete_day", "ringserver_events")
 _TIMESCALEDB = ("transfers_by_day", "transfers_by_month")
-_PAUSE = 0.2
 _YOYO = """
 CREATE TABLE IF NOT EXISTS yoyo_lock (
     locked integer DEFAULT 1 PRIMARY KEY, ctime timestamp, pid integer NOT NULL
@@ -86,28 +84,37 @@ def check(connection: Connection, label: str) -> bool:
     return _exists(connection, "transfer_hypertable")
 
 
-def migrate(connection: Connection, label: str, *, lock_timeout: float) -> None:
-    """Create the tables, or apply each migration that the database lacks, in a transaction.
+class Step(Enum):
+    """The result of `migrate_step`."""
+
+    APPLIED = auto()
+    UP_TO_DATE = auto()
+    YOYO_IS_MIGRATING = auto()
+
+
+def migrate_step(connection: Connection, label: str) -> Step:
+    """Create the tables, or apply the next migration that the database lacks.
+
+    The caller's transaction keeps other processes from migrating.
 
     Args:
-        connection: keeps other processes from migrating for as long as it is open.
+        connection: of the role that owns the tables, or will.
         label: the name of the database in messages.
-        lock_timeout: seconds to wait for yoyo's own command.
 
     Raises:
-        StoreError: the database or the role is unsuitable, or yoyo is migrating.
+        StoreError: the database or the role is unsuitable.
     """
     _check_database(connection)
-    connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
+    connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATION})")
     check_version(POSTGRESQL, schema_version(connection), label)
     connection.execute(_YOYO)
-    connection.commit()
-    while True:
-        with _yoyo_locked_out(connection, lock_timeout):
-            script = next_script(POSTGRESQL, schema_version(connection))
-            if script is None:
-                return
-            _apply(connection, *script)
+    if not _lock_out_yoyo(connection):
+        return Step.YOYO_IS_MIGRATING
+    script = next_script(POSTGRESQL, schema_version(connection))
+    if script is None:
+        return Step.UP_TO_DATE
+    _apply(connection, *script)
+    return Step.APPLIED
 
 
 def _apply(connection: Connection, sql: str, migrations: list[Migration]) -> None:
@@ -141,29 +148,16 @@ def _check_database(connection: Connection) -> None:
         )
 
 
-@contextmanager
-def _yoyo_locked_out(connection: Connection, lock_timeout: float) -> Iterator[None]:
-    """Run a transaction in which yoyo's own command cannot migrate.
+def _lock_out_yoyo(connection: Connection) -> bool:
+    """Keep yoyo's own command from migrating until the end of the transaction.
 
     yoyo's way, a row that says that it is at work, would remain where this process is killed.
 
-    Raises:
-        StoreError: yoyo has migrated for longer than ``lock_timeout`` seconds, or left such a row.
+    Returns:
+        False if yoyo is migrating, or left such a row.
     """
-    begin = time.monotonic()
-    while True:
-        connection.execute("LOCK TABLE yoyo_lock IN SHARE MODE")
-        if not connection.execute("SELECT count(*) FROM yoyo_lock").fetchall()[0][0]:
-            break
-        connection.rollback()
-        if time.monotonic() - begin > lock_timeout:
-            raise StoreError(
-                "another process is migrating this database with yoyo, or was killed while it did; "
-                "in that case: yoyo break-lock --database postgresql+psycopg://..."
-            )
-        time.sleep(_PAUSE)
-    yield
-    connection.commit()
+    connection.execute("LOCK TABLE yoyo_lock IN SHARE MODE")
+    return not connection.execute("SELECT count(*) FROM yoyo_lock").fetchall()[0][0]
 
 
 def grant(connection: Connection) -> None:

@@ -19,18 +19,19 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.errors import BusyError, StoreError, UsageError
+from ringserverstats.errors import BusyError, RoleError, StoreError, UsageError
 from ringserverstats.store.base import Ask, Identity, Pruned, Removed, Store, Written
 from ringserverstats.store.postgresql import timescaledb
 from ringserverstats.store.postgresql.schema import (
     ALL_SERVERS,
     LOCKS,
     SENDING,
+    Step,
     check,
     first_line,
     grant,
     is_migrated,
-    migrate,
+    migrate_step,
     printable,
     schema_version,
 )
@@ -65,6 +66,11 @@ _LZ4 = (
 # Memory for temporary tables: with less, a batch goes through files.
 _TEMPORARY = "64MB"
 _CONNECTING = 10  # seconds, unless the URI says otherwise
+_RETRY_PAUSE = 0.2
+# By their words, as libpq gives no code of a failed connection. Servers that speak another language
+# are not waited for.
+_FULL = re.compile("too many (clients|connections)|remaining connection slots|no more connections")
+_REFUSED = re.compile("FATAL:|password")
 
 
 class PostgreSQLStore(SQLStore):
@@ -151,7 +157,7 @@ class PostgreSQLStore(SQLStore):
                 timescaledb.refresh(connection, periods, _today())
             except errors.InsufficientPrivilege:
                 pass  # the owner's job refreshes them within the hour
-            except psycopg.Error as error:
+            except (psycopg.Error, StoreError) as error:
                 self.options.notify(
                     "the data are stored, but TimescaleDB will refresh the continuous aggregates "
                     f"later ({first_line(error)})"
@@ -214,18 +220,32 @@ class PostgreSQLStore(SQLStore):
             return schema_version(connection)
 
     def migrate(self) -> int:
+        before = self.schema_version()
+        self._apply_migrations()
         with self._connect() as connection:
-            before = schema_version(connection)
-            migrate(connection, self.label, lock_timeout=self.options.lock_timeout)
             keep = self.options.transfer_retention_days or None
             # Before TimescaleDB, whose setup may fail, and again for its tables.
             grant(connection)
-            connection.commit()
             message = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
             self.options.notify(message)
             grant(connection)
             connection.commit()
-            return before
+        return before
+
+    def _apply_migrations(self) -> None:
+        until = time.monotonic() + self.options.lock_timeout
+        while True:
+            with self._connection() as connection:
+                step = migrate_step(connection, self.label)
+            if step is Step.UP_TO_DATE:
+                return
+            if step is Step.YOYO_IS_MIGRATING:
+                if time.monotonic() > until:
+                    raise StoreError(
+                        "another process is migrating this database with yoyo, or was killed while "
+                        "it did; in that case: yoyo break-lock --database postgresql+psycopg://..."
+                    )
+                time.sleep(_RETRY_PAUSE)
 
     def _create(self, original: Identity | None = None) -> None:
         """Write the identity of the store, whose tables exist, if it has none."""
@@ -309,9 +329,11 @@ class PostgreSQLStore(SQLStore):
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        with self._connect() as connection:
-            connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {SENDING})")
-            connection.commit()
+        with self._connect(is_session=False) as connection:
+            # A transaction holds the lock, as a pooler may give each one another session.
+            values = {"lock_timeout": self._wait, "idle_in_transaction_session_timeout": 0}
+            _set(connection, values, "LOCAL")
+            connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {SENDING})")
             yield
 
     @contextmanager
@@ -319,25 +341,55 @@ class PostgreSQLStore(SQLStore):
         """Open a connection.
 
         Args:
-            is_session: for several transactions, for which the settings hold.
+            is_session: for several transactions, for which the settings hold. Through a pooler they
+                hold for the first one, as they would remain in a session that others use.
         """
-        try:
-            # Prepared statements would remain in the connections of a pooler.
-            connection = psycopg.connect(self._info, prepare_threshold=None)
-        except psycopg.Error as error:
-            raise StoreError(
-                f"{self.label} cannot be reached ({first_line(error)}). Check DATABASE_URI, and "
-                "whether the server is running."
-            ) from None
+        connection = self._open_connection()
         try:
             if is_session:
-                _set(connection, {**_ANSWERS, "lock_timeout": self._wait}, "SESSION")
+                scope = "LOCAL" if timescaledb.is_pooled(connection) else "SESSION"
+                _set(connection, {**_ANSWERS, "lock_timeout": self._wait}, scope)
+            if is_session and scope == "SESSION":
                 connection.commit()
             yield connection
         except psycopg.Error as error:
             raise self._translate_error(error) from None
         finally:
             connection.close()  # rolls back what is not committed
+
+    def _open_connection(self) -> psycopg.Connection[Any]:
+        """Connect. If all connections of the server are in use, wait for one.
+
+        Raises:
+            BusyError: none became free.
+            StoreError: the server cannot be reached, or refuses the connection.
+        """
+        until = time.monotonic() + self.options.lock_timeout
+        while True:
+            try:
+                # Prepared statements would remain in the connections of a pooler.
+                return psycopg.connect(self._info, prepare_threshold=None)
+            except psycopg.Error as error:
+                if not _FULL.search(str(error)):
+                    raise self._connection_error(error) from None
+                if time.monotonic() > until:
+                    raise BusyError(
+                        f"{self.label} has had no free connection for"
+                        f" {self.options.lock_timeout:g} s ({_reason(error)}). Try again, or raise "
+                        "max_connections of the server."
+                    ) from None
+            time.sleep(_RETRY_PAUSE)
+
+    def _connection_error(self, error: psycopg.Error) -> StoreError:
+        if _REFUSED.search(str(error)):
+            return StoreError(
+                f"{self.label} refuses the connection ({_reason(error)}). Correct the role, its "
+                "password or the database in DATABASE_URI or ~/.pgpass."
+            )
+        return StoreError(
+            f"{self.label} cannot be reached ({_reason(error)}). Check DATABASE_URI, and whether "
+            "the server is running."
+        )
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         try:
@@ -365,15 +417,22 @@ class PostgreSQLStore(SQLStore):
                 " RINGSERVERSTATS_LOCK_TIMEOUT"
             )
         if isinstance(error, errors.InsufficientPrivilege):
-            return StoreError(
+            return RoleError(
                 f"{self.label}: {first_line(error)}. Connect as the role that may: the owner to "
-                "migrate, audit, correct and copy, the writer to ingest, the reader to query."
+                "migrate, audit, correct, copy and add tokens; the writer to ingest and to receive "
+                "logs; the reader to query."
             )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{reason}: the server's disk is full; make room, and run it again")
         if isinstance(error, _CONFLICTS):
             return _ConflictError(reason)
         return StoreError(reason)
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the server's line of a failed connection, or the first one."""
+    lines = str(error).strip().split("\n")
+    return printable(next((line for line in lines if _REFUSED.search(line)), lines[0]))
 
 
 def _set(connection: psycopg.Connection[Any], values: dict[str, Any], scope: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import psycopg
 
 from ringserverstats.errors import StoreError
-from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS, first_line, grant
+from ringserverstats.store.postgresql.schema import ALL_SERVERS, LOCKS, MIGRATION, first_line, grant
 from ringserverstats.store.rollups import month_of
 from ringserverstats.store.tables import LOGGED_TRANSFER, TABLES
 
@@ -138,7 +138,10 @@ def set_up(
             f"the setting transfer_retention_days is {transfer_retention_days}; it must be 0 or at"
             f" least {_LEAST_DAYS}, so that the aggregate by month has complete months"
         )
-    if not is_used:
+    _require_session(connection)
+    connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
+    connection.commit()
+    if state(connection) is None:
         _make_hypertable(connection)
     _move(connection)
     for name, sql in _AGGREGATES.items():
@@ -173,6 +176,7 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
     """
     if state(connection) is None:
         return
+    _require_session(connection)
     since = kept_since(connection, today) or _BEFORE_ALL
     connection.commit()
     connection.autocommit = True
@@ -191,6 +195,23 @@ def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: d
                     f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
                 )
     connection.autocommit = False
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Return whether a pooler (PgBouncer), which may change sessions, is in between.
+
+    A pooler names a process of its own to its clients.
+    """
+    pid: int = _value(connection, "SELECT pg_backend_pid()")
+    return pid != connection.info.backend_pid
+
+
+def _require_session(connection: Connection) -> None:
+    if is_pooled(connection):
+        raise StoreError(
+            "TimescaleDB needs a direct connection, not one through a pooler such as PgBouncer. "
+            "Name the server itself in DATABASE_URI or --database."
+        )
 
 
 def keep_aggregates(connection: Connection, since: date, today: date) -> None:
