@@ -24,6 +24,7 @@ from ringserverstats import __version__, settings
 from ringserverstats.cli import _COMMANDS, PROGRAM, cli
 from ringserverstats.settings import RENAMED
 from ringserverstats.statistics.sizes import human_bytes
+from ringserverstats.store.schema import NEWEST
 
 REAL = DATA / "v4.5.3-midnight-paris"
 TXLOG = REAL / "txlog-20260630T0000-20260701T0000"
@@ -176,7 +177,7 @@ def test_info_tells_what_is_in_the_store(run: CommandLine) -> None:
         10,
         22,
         5,
-        11,
+        NEWEST,
     )
     assert found["servers"] == [
         {
