@@ -336,6 +336,8 @@ def test_domains_hold_no_address(host: str, address: str, domain: str | None) ->
         ("[[rule]]\nname = 'a'\nclass = 'x'\nnetwork = ['10.0.0.0/8']\n", "network"),
         ("[[rule]]\nname = 'a'\nclass = 'x'\ndirection = 'up'\n", "direction"),
         ("[[rule]]\nname = 'a'\nclass = 'x'\n" * 2, "two rules"),
+        ("[[rule]]\nname = 'a'\ninstitution = 'x\u202ey'\n", "institution"),
+        ("[[rule]]\nname = 'a\x9bm'\nclass = 'x'\n", "name"),
         ("[[rule", "clients.toml"),
     ],
 )

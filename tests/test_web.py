@@ -37,6 +37,7 @@ from starlette.testclient import TestClient
 from ringserverstats.errors import StoreError
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS
+from ringserverstats.statistics.serialize import without_formulas
 from ringserverstats.store.base import Store
 from ringserverstats.web import receiver
 from ringserverstats.web.metrics import read_metrics
@@ -310,9 +311,14 @@ def test_an_unavailable_store_is_reported(
         ({"X-Forwarded-For": "127.0.0.1"}, 401),
         ({"Forwarded": "for=127.0.0.1"}, 401),
         ({"X-Real-IP": "127.0.0.1"}, 401),
+        ({"X-Original-Forwarded-For": "127.0.0.1"}, 401),
+        ({"X-Azure-Real-IP": "127.0.0.1"}, 401),
+        ({"X-ProxyUser-Ip": "127.0.0.1"}, 401),
+        ({"Via": "1.1 proxy"}, 401),
         ({"Origin": "http://localhost:8000"}, 201),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "https://evil.example", "X-Forwarded-Host": "localhost"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 201),
@@ -530,6 +536,93 @@ def test_reading_may_need_a_token(sample: Store) -> None:
     assert web.post("/sign-out").status_code == 303
     assert web.get("/").status_code == 401
     assert web.post("/sign-in", data={"token": "rss_none"}).status_code == 403
+
+
+@pytest.mark.of_duckdb
+def test_sign_in_works_behind_apache_which_replaces_the_host(sample: Store) -> None:
+    web = client_of(settings_of(sample))
+    sent = {"Origin": "http://statistics.example", "Host": "127.0.0.1:8000"}
+    token = {"token": operator_of(sample)}
+    assert web.post("/sign-in", data=token, headers=sent).status_code == 403
+    proxied = {**sent, "X-Forwarded-Host": "statistics.example"}
+    signed = web.post("/sign-in", data=token, headers=proxied)
+    assert (signed.status_code, signed.headers["location"]) == (303, "/")
+
+
+def test_a_root_path_is_a_path(run: CommandLine) -> None:
+    for path in ("statistics", "/a b", "//evil.example", "/a?b", "https://evil.example/a"):
+        run.environment["RINGSERVERSTATS_ROOT_PATH"] = path
+        refused = run("info")
+        assert refused.returncode == 2, path
+        assert "root_path" in refused.stderr or "ROOT_PATH" in refused.stderr
+
+
+def test_full_width_formulas_are_texts_in_csv() -> None:
+    texts = [f"{chr(ord(sign) + 0xFEE0)}1" for sign in "=+-@"]
+    guarded = without_formulas(pa.table({"agent": [*texts, "a=1"]}))["agent"].to_pylist()
+    assert guarded == [*(f"'{text}" for text in texts), "a=1"]
+
+
+@pytest.mark.of_duckdb
+def test_a_request_with_two_lengths_is_refused(web: TestClient) -> None:
+    lengths = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+    answer = web.post("/", content=b"x", headers=lengths)
+    assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+
+
+@pytest.mark.of_duckdb
+def test_a_slash_at_the_end_is_redirected_without_a_host(sample: Store) -> None:
+    for root in ("", "/statistics"):
+        web = client_of(settings_of(sample, root_path=root))
+        headers = {"Host": "evil.example"}
+        for path, target in (
+            ("/docs/", "/docs"),
+            ("/network/FR/?last=30d", "/network/FR?last=30d"),
+        ):
+            answer = web.get(path, headers=headers)
+            assert (answer.status_code, answer.headers["location"]) == (307, root + target)
+        for path in ("/nothing/", "//evil.example//", "/api/v1//"):
+            assert web.get("http://localhost:8000" + path).status_code == 404
+
+
+@pytest.mark.of_duckdb
+def test_notes_fit_into_a_header(sample: Store) -> None:
+    classes = ",".join(f"{chr(0x1F600)}{number:040}" for number in range(90))
+    answer = client_of(settings_of(sample)).get("/api/v1/stats", params={"class": classes})
+    assert answer.status_code == 200
+    assert 2000 < len(answer.headers["x-notes"]) <= 3000
+
+
+@pytest.mark.of_duckdb
+def test_pages_of_unknown_networks_and_stations_are_not_found(sample: Store) -> None:
+    web = client_of(settings_of(sample, embargo=("G",)))
+    operator = bearer(operator_of(sample))
+    for path in ("/network/ZZ", "/station/FR/NOPE", "/station/ZZ/NOPE"):
+        assert web.get(path).status_code == web.get(path, headers=operator).status_code == 404
+    for path, status in (("/network/XP2014", 200), ("/network/FR", 200)):  # one is only registered
+        assert web.get(path).status_code == status
+    (station, *_) = web.get("/api/v1/stats?by=network,station&network=G", headers=operator).json()
+    page = f"/station/G/{station['station']}"
+    assert (web.get(page).status_code, web.get(page, headers=operator).status_code) == (404, 200)
+
+
+@pytest.mark.of_duckdb
+def test_errors_and_empty_parameters_are_as_described(sample: Store) -> None:
+    web = client_of(settings_of(sample))
+    paths = web.get("/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            is_refused = web.get(path, params={parameter["name"]: ""}).status_code != 200
+            schema = parameter["schema"]
+            may_be_empty = not ({"minLength", "minimum"} & schema.keys())
+            assert is_refused or may_be_empty, (path, parameter)
+        assert web.put(path).status_code in (401, 405) or "put" in methods
+        allowed = {method.upper() for method in methods} | {"HEAD"}
+        answer = web.delete(path)
+        assert set(answer.headers["allow"].split(", ")) | {"HEAD"} == allowed
+    eida = paths["/eidaws/statistics/1/seedlink/public"]["get"]["responses"]["400"]
+    answer = web.get("/eidaws/statistics/1/seedlink/public")
+    assert answer.headers["content-type"].partition(";")[0] in eida["content"]
 
 
 def test_a_wrong_method_gets_all_that_the_path_has(web: TestClient) -> None:

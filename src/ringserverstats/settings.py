@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     open_ingest: bool = False
     post_limit: Annotated[str, _setting(pattern=r"^\d+(\.\d+)? ?[KMGT]?B$")] = "4GB"
     title: str = "Real-time data"
-    root_path: str = ""
+    root_path: Annotated[str, _setting(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$")] = ""
     eida_node: Annotated[str, _setting(old_name="node")] = "SEEDLINK"
     influx_url: Annotated[Secret | None, _setting(variable="INFLUX_URL")] = None
     influx_token: Annotated[Secret | None, _setting(variable="INFLUXDB_TOKEN")] = None

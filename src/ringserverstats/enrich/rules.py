@@ -26,10 +26,12 @@ from ringserverstats.errors import UsageError
 _SEPARATOR = ","
 # Letters, digits and hyphens (RFC 952, RFC 1123); names in other scripts are encoded (xn--).
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?")
-_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
+# Characters that are not shown, or change how others are shown: control, bidirectional, zero width.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+_Text = Annotated[str, msgspec.Meta(pattern=rf"^[^{_UNSEEN}]{{1,100}}$")]
 _Domain = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$")]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[^,\x00-\x1f\x7f]{1,100}$")]
+_Name = Annotated[str, msgspec.Meta(pattern=rf"^[^,{_UNSEEN}]{{1,100}}$")]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_": "class"}):

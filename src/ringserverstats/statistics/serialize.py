@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-_FORMULA = "^[=+\\-@\t\r]"
+# Also full-width characters, which some spreadsheets read as their plain ones.
+_FORMULA = r"^[=+\-@\t\r\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 _BATCH_ROWS = 10_000
 
 

@@ -41,6 +41,7 @@ _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8; header=present",
     "parquet": "application/vnd.apache.parquet",
 }
+_MAX_NOTES = 3000  # bytes; nginx accepts headers of 4096 in total
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -108,6 +109,9 @@ def _parameters(
     format_ = values["format"] or "json"
     if format_ not in FORMATS:
         raise UsageError(f"unknown format {format_!a}; allowed: {', '.join(FORMATS)}")
+    for name in PERIOD:
+        if "" in parameters.get(name, []):
+            raise UsageError(f"{name} is empty; leave it out, or give a value")
     if allowed is not None:
         for name in parameters.keys() - {*allowed}:
             names = ", ".join((*allowed, "format"))
@@ -121,7 +125,9 @@ def _table_response(
     headers = {"Content-Disposition": f'inline; filename="{name}.{format_}"'}
     if notes:
         # They contain text of the request: escape line ends, and strip blanks, for a valid header.
-        headers["X-Notes"] = "; ".join(notes).encode("unicode_escape").decode().strip()
+        text = "; ".join(notes).encode("unicode_escape").decode().strip()
+        cut = f"{text[: _MAX_NOTES - 3].rstrip()}..."
+        headers["X-Notes"] = text if len(text) <= _MAX_NOTES else cut
     return StreamingResponse(
         FORMATS[format_](rows), media_type=_MEDIA_TYPES[format_], headers=headers
     )
@@ -184,6 +190,7 @@ def _parameter(name: str, help_: str, example: str = "", **schema: Any) -> dict[
     return {**parameter, "schema": {"type": "string", **schema}, **examples}
 
 
+_nonempty_parameter = partial(_parameter, minLength=1)
 _EXAMPLES = {
     "network": "FR,R?",
     "station": "CI*",
@@ -192,24 +199,25 @@ _EXAMPLES = {
     "direction": "TX",
 }
 _PERIOD = [
-    _parameter("from", "First day: 2026, 2026-Q4, 2026-11 or 2026-11-24", "2026-11-01"),
-    _parameter("to", "Last day; 2026-11 includes all of November", "2026-11"),
-    _parameter("month", "Only this month", "2026-11"),
-    _parameter("quarter", "Only this quarter", "2026-Q4"),
-    _parameter("year", "Only this year", "2026"),
-    _parameter(
+    _nonempty_parameter("from", "First day: 2026, 2026-Q4, 2026-11 or 2026-11-24", "2026-11-01"),
+    _nonempty_parameter("to", "Last day; 2026-11 includes all of November", "2026-11"),
+    _nonempty_parameter("month", "Only this month", "2026-11"),
+    _nonempty_parameter("quarter", "Only this quarter", "2026-Q4"),
+    _nonempty_parameter("year", "Only this year", "2026"),
+    _nonempty_parameter(
         "last",
         "Until today: 30d, 4w, 6m (this month and the five before it), 4q or 1y (12m)",
         "30d",
     ),
-    _parameter("last-month", "Only last month", enum=["yes"]),
-    _parameter("yesterday", "Only yesterday", enum=["yes"]),
+    _nonempty_parameter("last-month", "Only last month", enum=["yes"]),
+    _nonempty_parameter("yesterday", "Only yesterday", enum=["yes"]),
 ]
 _FILTERS = {
     name: _parameter(
         name,
         f"Only these {filter_.help} (separated by commas; * and ? are wildcards)",
         _EXAMPLES.get(name, ""),
+        **({"minLength": 1} if filter_.values else {}),
     )
     for name, filter_ in FILTERS.items()
 }
@@ -250,7 +258,7 @@ ENDPOINTS = (
         methods=("POST", "PUT"),
         access=Access.INGEST,
     ),
-    Endpoint("/{log}", receive_log, methods=("PUT",), access=Access.INGEST),  # curl -T LOG URL/
+    Endpoint("/{log:log}", receive_log, methods=("PUT",), access=Access.INGEST),  # curl -T LOG URL/
     _table_endpoint(
         "/api/v1/stats",
         stats,
@@ -301,18 +309,19 @@ ENDPOINTS = (
         eida,
         "Query statistics in the form of EIDA's dataselect statistics",
         parameters=[
-            _parameter("start", "First month", "2026-10"),
-            _parameter("end", "Last month", "2026-11"),
-            _parameter("node", "Names of nodes"),
-            _parameter("network", "One network", "FR"),
-            _parameter("country", "Countries"),
-            _parameter("level", "node or network; finer codes are then *"),
-            _parameter("details", "month or year, country", "month,country"),
-            _parameter("format", "csv or json", "json"),
-            _parameter("hllvalues", "true adds sketches of clients"),
+            _nonempty_parameter("start", "First month", "2026-10"),
+            _nonempty_parameter("end", "Last month", "2026-11"),
+            _nonempty_parameter("node", "Names of nodes"),
+            _nonempty_parameter("network", "One network", "FR"),
+            _nonempty_parameter("country", "Countries"),
+            _nonempty_parameter("level", "node or network; finer codes are then *"),
+            _nonempty_parameter("details", "month or year, country", "month,country"),
+            _nonempty_parameter("format", "csv or json", "json"),
+            _nonempty_parameter("hllvalues", "true adds sketches of clients"),
         ],
         responses={"200": "Rows, as JSON or CSV", "501": "Sketches are not available here"},
         media_types=["application/json", "text/csv"],
+        error_media_types=["application/json", "text/csv"],
     ),
     Endpoint("/eidaws/statistics/1/health", health, "Check EIDA's service", access=Access.NONE),
     Endpoint("/metrics", metrics, "Metrics for Prometheus", media_types=["text/plain"]),

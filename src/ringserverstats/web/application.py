@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,11 +42,21 @@ _HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_TWO_LENGTHS = "the request has both Content-Length and Transfer-Encoding"
 _THREADS = 40
 _READER_THREADS = 8  # handlers that run at the same time; others wait without a thread
 _PROBE_THREADS = 4  # of each handler without authentication, which does not wait for readers
 
 log = logging.getLogger("ringserverstats.web")
+
+
+class _LogNameConvertor(StringConvertor):
+    """Lets PUT have routes for names of logs only: other paths have no PUT."""
+
+    regex = "[^/]*log-[^/]*"
+
+
+register_url_convertor("log", _LogNameConvertor())
 
 
 def create(settings: Settings) -> Starlette:
@@ -71,6 +83,7 @@ def create(settings: Settings) -> Starlette:
         routes=list(_routes(service)),
         lifespan=lifespan,
         middleware=[
+            Middleware(BodyLengthMiddleware),
             Middleware(RootPathMiddleware, path=settings.root_path.rstrip("/")),
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
         ],
@@ -78,6 +91,8 @@ def create(settings: Settings) -> Starlette:
             (HTTPException, RingserverStatsError, Exception), handle_error
         ),
     )
+    app.router.redirect_slashes = False  # it names a host, which a proxy may have replaced
+    app.router.default = _redirect_or_404
     app.state.service = service
     return app
 
@@ -106,7 +121,6 @@ def _routes(service: Service) -> Iterator[BaseRoute]:
                 methods=list(endpoint.methods),
                 middleware=middleware.get(endpoint.access),
             )
-    yield Route("/{path}", _not_found)  # else 405, as PUT has a route
 
 
 def _request_handler(
@@ -123,8 +137,15 @@ def _request_handler(
     return handle
 
 
-async def _not_found(_: Request) -> Response:
-    raise HTTPException(404, "this page does not exist")
+async def _redirect_or_404(scope: Scope, receive: Receive, send: Send) -> None:
+    """Redirect from a path with a slash at its end to the page without."""
+    request = Request(scope)
+    path = scope["path"].rstrip("/")
+    pages = [route for route in request.app.routes if isinstance(route, Route)]
+    if not any(page.matches({**scope, "path": path})[0] == Match.FULL for page in pages):
+        raise HTTPException(404, "this page does not exist")
+    query = f"?{request.url.query}" if request.url.query else ""
+    await RedirectResponse(quote(path) + query)(scope, receive, send)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -145,6 +166,22 @@ def _http_error(error: Exception) -> HTTPException:
         return unavailable("the store is unavailable at present; try again later")
     log.error("failed", exc_info=error)
     return HTTPException(500, "internal error; the operator finds the reason in the log")
+
+
+class BodyLengthMiddleware:
+    """Refuses a request with two lengths, of which a proxy may have used the other."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application."""
+        app = self._app
+        if scope["type"] == "http" and {"content-length", "transfer-encoding"} <= set(
+            Headers(scope=scope)
+        ):
+            app = error_response(HTTPException(400, _TWO_LENGTHS, {"Connection": "close"}))
+        await app(scope, receive, send)
 
 
 class RootPathMiddleware:

@@ -22,8 +22,7 @@ from ringserverstats.web.responses import unauthorized
 
 #: The cookie in which a browser keeps the token.
 COOKIE = "ringserverstats"
-_FORWARDED = ("forwarded", "x-real-ip", "via", "true-client-ip", "x-client-ip", "cf-connecting-ip")
-_FORWARDED_PREFIXES = ("x-forwarded-", "x-cluster-")
+_PROXY_HEADERS = ("forwarded", "real-ip", "proxyuser", "client-ip", "connecting-ip")  # parts
 _SAME_SITE = ("same-origin", "none")
 _HOW_TO = "create a token with: ringserverstats token add NAME --ingest"
 _MAX_AGE = 1.0  # seconds for which the list of tokens is cached; a revoked one is valid for as long
@@ -169,12 +168,18 @@ def _check_local(request: Request, tokens: list[Token]) -> None:
 
 
 def is_cross_site(request: Request) -> bool:
-    """Return True if a browser sends ``request`` for a page of another site."""
+    """Return True if a browser sends ``request`` for a page of another site.
+
+    A proxy may have replaced the host (Apache does); no page can set X-Forwarded-Host.
+    """
     site = request.headers.get("sec-fetch-site")
     if site is not None:  # no page can set this header; a proxy may have changed the host
         return site not in _SAME_SITE
     origin = request.headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
+    if origin is None:
+        return False
+    hosts = [request.headers.get(name, "") for name in ("host", "x-forwarded-host")]
+    return origin.partition("://")[2] not in [host.split(",")[0].strip() for host in hosts if host]
 
 
 def _is_local(request: Request) -> bool:
@@ -182,9 +187,9 @@ def _is_local(request: Request) -> bool:
 
     The Host header is checked as well: a page can let its own host name resolve to this machine.
     """
-    names = request.headers.keys()
-    if any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES) for name in names):
-        return False
+    for name in request.headers:
+        if name == "via" or any(part in name for part in _PROXY_HEADERS):
+            return False
     if request.client is None or request.scope["http_version"] == "1.0":  # used by old proxies
         return False
     try:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ringserverstats import __version__
-from ringserverstats.web import api
+from ringserverstats.web import api, pages
 from ringserverstats.web.endpoint import Access, Endpoint
 from ringserverstats.web.rendering import Heading, render
 from ringserverstats.web.responses import json_response
@@ -22,7 +22,7 @@ _IN_EXAMPLES = ("by", "last", "start", "network", "measure")
 def description() -> dict[str, Any]:
     """Return the OpenAPI description."""
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint in api.ENDPOINTS:
+    for endpoint in (*api.ENDPOINTS, *pages.ENDPOINTS):
         if endpoint.summary:
             methods = paths.setdefault(endpoint.path, {})
             methods.update({name.lower(): endpoint.operation() for name in endpoint.methods})

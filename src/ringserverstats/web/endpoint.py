@@ -42,6 +42,7 @@ class Endpoint:
         parameters: OpenAPI parameter objects; ``body`` is a request body object.
         responses: descriptions by status, besides the usual errors.
         media_types: of responses that are not errors; default: JSON.
+        error_media_types: of errors.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Endpoint:
     parameters: Sequence[Mapping[str, Any]] = ()
     responses: Mapping[str, str] = field(default_factory=lambda: {"200": "OK"})
     media_types: Sequence[str] = ()
+    error_media_types: Sequence[str] = ("application/json",)
     body: Mapping[str, Any] = field(default_factory=dict)
     methods: tuple[str, ...] = ("GET",)
     access: Access = Access.READER
@@ -69,6 +71,7 @@ class Endpoint:
         }
 
     def _response(self, status: str, text: str) -> dict[str, Any]:
-        is_json = status in _ERRORS or not self.media_types
-        media_types = ("application/json",) if is_json else self.media_types
+        media_types = self.media_types or ("application/json",)
+        if status in _ERRORS:
+            media_types = self.error_media_types
         return {"description": text, "content": {name: {} for name in media_types}}

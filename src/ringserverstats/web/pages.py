@@ -1,11 +1,15 @@
 """Pages with statistics: dashboard, one network, one station, all rows of a table."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ringserverstats.logs.constants import DIRECTIONS
+from ringserverstats.statistics.publish import Role
+from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.registry_list import registry
 from ringserverstats.store.base import Readable
 from ringserverstats.web.endpoint import Endpoint
@@ -17,6 +21,7 @@ from ringserverstats.web.service import Service
 from ringserverstats.web.view import (
     SPLITS,
     STEPS,
+    View,
     parse_view,
     presets,
     query_parameters,
@@ -59,7 +64,7 @@ def _page(service: Service, request: Request, fixed: Filters, heading: Heading |
         servers = store.ask("SELECT name FROM server ORDER BY name")["name"].to_pylist()
         heading = heading or _heading(store, fixed)
     key = role, view.key
-    content = service.pages.get(key, version, lambda: page_content(service, role, view))
+    content = service.pages.get(key, version, lambda: _content(service, role, view))
     return render(
         service,
         request,
@@ -77,6 +82,34 @@ def _page(service: Service, request: Request, fixed: Filters, heading: Heading |
     )
 
 
+def _content(service: Service, role: Role, view: View) -> Content:
+    if view.fixed:
+        with service.snapshot() as store:
+            _check_known(store, QueryContext(store, role, service.policy), view.fixed)
+    return page_content(service, role, view)
+
+
+def _check_known(store: Readable, context: QueryContext, fixed: Filters) -> None:
+    """Check that a network or station exists, for the reader: in the registry or in the data.
+
+    Raises:
+        HTTPException: it does not.
+    """
+    if "station" not in fixed and _registered(store, fixed["network"][0]):
+        return
+    filters = {"direction": DIRECTIONS, **fixed}
+    rows = context.rows(Query(filters=filters, measures=("transfers",)))
+    if not any(row["transfers"] != 0 for row in rows):
+        raise HTTPException(
+            404, f"there are no data of {' '.join(code for (code,) in fixed.values())}"
+        )
+
+
+def _registered(store: Readable, code: str) -> list[dict[str, Any]]:
+    """Return the networks of the registry that ``code`` stands for."""
+    return [row for row in registry(store).to_pylist() if code in (row["network"], row["code"])]
+
+
 def _choices(content: Content) -> dict[str, list[str]]:
     """Return the values that filter fields offer: those in the tables of the page."""
     choices: dict[str, list[str]] = {}
@@ -90,7 +123,7 @@ def _choices(content: Content) -> dict[str, list[str]]:
 def _heading(store: Readable, fixed: Filters) -> Heading:
     """Return the heading of a network or station, with names and DOI from the registry."""
     code = fixed["network"][0]
-    rows = [row for row in registry(store).to_pylist() if code in (row["network"], row["code"])]
+    rows = _registered(store, code)
     lines = tuple(
         f"{row['name']} ({row['first_day'][:4]}–{(row['last_day'] or '')[:4]})" for row in rows
     )
@@ -121,7 +154,7 @@ def all_rows(service: Service, request: Request) -> Response:
 
 
 ENDPOINTS = (
-    Endpoint("/", dashboard),
+    Endpoint("/", dashboard, "Show the dashboard", media_types=["text/html"]),
     Endpoint("/network/{network}", network),
     Endpoint("/station/{network}/{station}", station),
     Endpoint("/tables/{name}", all_rows),
