@@ -273,6 +273,28 @@ def test_sketches_are_the_union_of_those_of_the_payload(stores: tuple[Store, Sto
     assert "hll_clients" not in results(stores[0], "start=2026-11&hllvalues=false")[0]
 
 
+@pytest.mark.parametrize(
+    ("split", "least"), [("details=month,country", 2), ("details=country", 2), ("level=network", 5)]
+)
+def test_few_clients_have_no_sketch(stores: tuple[Store, Store], split: str, least: int) -> None:
+    """Nor has a row that reveals them: the sketch of all rows contains theirs."""
+    query_string = f"start=2026-01&{split}&hllvalues=true&format=json"
+    for store in stores:
+        rows, limited = (
+            json.loads(
+                b"".join(
+                    respond(store, query_string, node="EXAMPLE", policy=policy, today=TODAY).body
+                )
+            )["results"]
+            for policy in (Policy((), least), Policy((), least, limits_all=True))
+        )
+        without = [row["clients"] for row in rows if not row["hll_clients"]]
+        assert min(without) < least <= max(without)
+        shown = [row for row in rows if row["hll_clients"]]
+        assert min(row["clients"] for row in shown) >= least
+        assert limited == shown
+
+
 def test_without_the_library_sketches_are_not_implemented(
     stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

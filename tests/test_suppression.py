@@ -1,4 +1,4 @@
-"""Rows of few clients: no table reveals a suppressed cell, in whatever order or form it is queried."""
+"""No table reveals a row of few clients, in whatever order or form it is queried."""
 
 import csv
 import io

@@ -31,7 +31,10 @@ _COMBINED = (
     "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
     " Their figures are shown only if that reveals no row of few clients"
 )
-_EMBARGO = "figures exclude embargoed networks, and streams without a source identifier, as they may be embargoed"
+_EMBARGO = (
+    "figures exclude embargoed networks, and streams without a source identifier, as they may be"
+    " embargoed"
+)
 _MOST_ROWS = 100_000  # of a result
 
 Row = dict[str, Any]

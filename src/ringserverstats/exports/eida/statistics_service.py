@@ -8,7 +8,8 @@ bytes do. Clients are distinct over all months of a row.
 Results contain nothing of networks under embargo or without a known extended code: totals are over
 the networks that may be named. So neither a result nor a difference of results depends on data of
 such a network. A request for an embargoed network is refused before the store is queried.
-Countries, networks and months are shown with any number of clients, as in `statistics.publish`.
+Countries, networks and months are shown with any number of clients, as in `statistics.publish`, but
+without sketches of few clients, which are their registers.
 
 Requests can be counted only while individual transfers are kept. A request for a period that starts
 earlier is refused, because a total that lacks months looks like a complete one. It is refused even
@@ -24,6 +25,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ringserverstats.errors import UsageError
 from ringserverstats.exports.eida.request import (
@@ -45,6 +47,7 @@ from ringserverstats.exports.eida.sketches import load_encoder
 from ringserverstats.statistics.bounds import pruned_months
 from ringserverstats.statistics.network_names import code_networks, matches_network
 from ringserverstats.statistics.publish import Policy
+from ringserverstats.statistics.suppression import suppress
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.rollups import month_of
 
@@ -55,6 +58,7 @@ COLUMNS = (
     "date", "node", "network", "station", "location", "channel", "country", "bytes", "nb_reqs",
     "nb_successful_reqs", "clients",
 )  # fmt: skip
+_LABELS = ["date", "network", "country"]
 _SKETCH = "hll_clients"
 _ALL = "*"  # an aggregated column
 _FORMULA = ("=", "+", "-", "@")
@@ -91,7 +95,7 @@ def respond(store: Store, query_string: str, *, node: str, policy: Policy, today
         store: one state of a store.
         query_string: as received, from anybody.
         node: the name of this node.
-        policy: its networks under embargo.
+        policy: what is withheld: networks under embargo, and few clients.
         today: the default of the last month.
 
     Returns:
@@ -154,7 +158,25 @@ def _query(store: Store, request: Request, node: str, policy: Policy) -> pa.Tabl
         )
         if request.network is not None and not len(rows):
             _check_entry(ask, networks)
-    return with_registers(rows, key) if request.has_sketches else rows
+    few = _few_clients(rows, policy)
+    if policy.limits_all:
+        rows, few = rows.filter(pc.invert(few)), few.filter(pc.invert(few))
+    return _with_sketches(rows, few, key) if request.has_sketches else rows
+
+
+def _few_clients(rows: pa.Table, policy: Policy) -> pa.Array:
+    """Return which rows have few clients, or would reveal such a row with a total."""
+    if policy.min_clients <= 1:
+        return pa.repeat(False, len(rows))
+    cells = suppress(rows.select(_LABELS), rows["clients"], _LABELS, policy.min_clients).cells
+    return pa.array(cells)
+
+
+def _with_sketches(rows: pa.Table, hidden: pa.Array, key: bytes) -> pa.Table:
+    """Return ``rows`` with ``registers``, null where ``hidden``, instead of ``members``."""
+    result = with_registers(rows, key)
+    shown = pc.if_else(hidden, None, result["registers"])
+    return result.drop_columns(["registers"]).append_column("registers", shown)
 
 
 def _public_networks(ask: Ask, policy: Policy) -> list[str]:
@@ -238,10 +260,14 @@ def _batches(
                 "nb_reqs": row["requests"],
                 "nb_successful_reqs": row["requests"],
                 "clients": row["clients"],
-                **({_SKETCH: encode(row["registers"])} if encode else {}),
+                **({_SKETCH: _sketch(row["registers"], encode)} if encode else {}),
             }
             for row in batch.to_pylist()
         ]
+
+
+def _sketch(registers: bytes | None, encode: _Encode) -> str | None:
+    return None if registers is None else encode(registers)
 
 
 def _head(query_string: str, more: dict[str, str]) -> dict[str, str]:
