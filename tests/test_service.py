@@ -188,8 +188,8 @@ def _fuzz(
 ) -> int:
     """Send requests made of the OpenAPI description; returns how many.
 
-    What the description allows may still be refused: what is sent is no log, and periods exclude one
-    another.
+    What the description allows may still be refused: what is sent is no log, and some periods
+    exclude one another.
     """
     read_into(running.store, LOG, server="a")
     with served(running, folder=folder) as url:

@@ -614,7 +614,7 @@ def test_errors_and_empty_parameters_are_as_described(sample: Store) -> None:
         for parameter in methods.get("get", {}).get("parameters", ()):
             is_refused = web.get(path, params={parameter["name"]: ""}).status_code != 200
             schema = parameter["schema"]
-            may_be_empty = not ({"minLength", "minimum"} & schema.keys())
+            may_be_empty = not ({"minLength", "minimum", "enum"} & schema.keys())
             assert is_refused or may_be_empty, (path, parameter)
         assert web.put(path).status_code in (401, 405) or "put" in methods
         allowed = {method.upper() for method in methods} | {"HEAD"}
@@ -673,6 +673,21 @@ def test_metrics_are_those_of_the_store(sample: Store) -> None:
         value for name, value in numbers.items() if name.startswith("ringserverstats_entries_total")
     ) == len(sample.ask("SELECT entry FROM entry_ledger"))
     assert any(name.startswith("ringserverstats_lag_seconds") for name in numbers)
+
+
+@pytest.mark.of_duckdb
+@pytest.mark.parametrize("read_access", ["public", "token"])
+def test_the_first_page_after_a_start_is_computed_before(sample: Store, read_access: str) -> None:
+    headers = bearer(operator_of(sample)) if read_access == "token" else {}
+    web = client_of(settings_of(sample, read_access=read_access))
+    service = web.app.state.service
+    service.chart_renderer.start = lambda: None
+    service.chart_renderer.svg = lambda specs: ["<svg></svg>"] * 2
+    with web:
+        wait_for(lambda: service.pages._entries)
+        prepared = service.pages._entries.copy()
+        assert web.get("/", headers=headers).status_code == 200
+        assert service.pages._entries == prepared
 
 
 @pytest.mark.of_both

@@ -100,6 +100,9 @@ def _parameters(
         UsageError: a parameter is not ``allowed`` (None: all are), repeated or invalid.
     """
     parameters = query_parameters(request)
+    for name in (extra, "format", *PERIOD):
+        if "" in parameters.get(name, []):
+            raise UsageError(f"{name} is empty; leave it out, or give a value")
     values = {}
     for name in (extra, "format"):
         texts = parameters.pop(name, [])
@@ -109,9 +112,6 @@ def _parameters(
     format_ = values["format"] or "json"
     if format_ not in FORMATS:
         raise UsageError(f"unknown format {format_!a}; allowed: {', '.join(FORMATS)}")
-    for name in PERIOD:
-        if "" in parameters.get(name, []):
-            raise UsageError(f"{name} is empty; leave it out, or give a value")
     if allowed is not None:
         for name in parameters.keys() - {*allowed}:
             names = ", ".join((*allowed, "format"))

@@ -4,11 +4,12 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, create_task_group, to_thread
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
@@ -68,7 +69,11 @@ def create(settings: Settings) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await to_thread.run_sync(service.start)
-        yield
+        async with create_task_group() as tasks:
+            prepare = partial(to_thread.run_sync, abandon_on_cancel=True)
+            tasks.start_soon(prepare, pages.prepare_dashboard, service)
+            yield
+            tasks.cancel_scope.cancel()
         await to_thread.run_sync(service.stop)
 
     async def handle_error(request: Request, error: Exception) -> Response:

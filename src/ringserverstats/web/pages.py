@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ringserverstats.errors import RingserverStatsError
 from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.statistics.publish import Role
 from ringserverstats.statistics.query import Query
@@ -63,8 +64,7 @@ def _page(service: Service, request: Request, fixed: Filters, heading: Heading |
         version = service.version(store, view.previous().first, view.last)
         servers = store.ask("SELECT name FROM server ORDER BY name")["name"].to_pylist()
         heading = heading or _heading(store, fixed)
-    key = role, view.key
-    content = service.pages.get(key, version, lambda: _content(service, role, view))
+    content = _content(service, role, view, version)
     return render(
         service,
         request,
@@ -82,11 +82,26 @@ def _page(service: Service, request: Request, fixed: Filters, heading: Heading |
     )
 
 
-def _content(service: Service, role: Role, view: View) -> Content:
-    if view.fixed:
+def _content(service: Service, role: Role, view: View, version: str) -> Content:
+    def compute() -> Content:
+        if view.fixed:
+            with service.snapshot() as store:
+                _check_known(store, QueryContext(store, role, service.policy), view.fixed)
+        return page_content(service, role, view)
+
+    return service.pages.get((role, view.key), version, compute)
+
+
+def prepare_dashboard(service: Service) -> None:
+    """Compute the dashboard, so that the first reader after a start does not wait."""
+    role = Role(is_operator=service.settings.read_access == "token")
+    try:
         with service.snapshot() as store:
-            _check_known(store, QueryContext(store, role, service.policy), view.fixed)
-    return page_content(service, role, view)
+            view = parse_view({}, service.data_period(store), today(), SORTS, {})
+            version = service.version(store, view.previous().first, view.last)
+        _content(service, role, view, version)
+    except (HTTPException, RingserverStatsError):
+        return  # there is no store yet, or it is unavailable: readers get the reason
 
 
 def _check_known(store: Readable, context: QueryContext, fixed: Filters) -> None:
