@@ -250,6 +250,9 @@ def test_what_is_asked_for_is_chosen(stores: tuple[Store, Store]) -> None:
                 store, f"start=2018-01&level=network&details=country,month&{query_string}"
             )
             assert found == [row for row in rows if chosen(row)], query_string
+    lists = "start=2018-1&country=GB&country=JP,US&details=month&details=country"
+    as_one = "start=2018-01&country=GB,JP,US&details=month,country"
+    assert results(stores[0], lists) == results(stores[0], as_one) != []
     assert results(stores[0], "start=2027-01") == []
     assert text(stores[0], "start=2027-01").count("\n") == 3
 

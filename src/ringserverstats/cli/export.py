@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -106,14 +105,14 @@ def eida(
     leave_out = () if with_embargoed else settings.embargo
     statistics = figures(store, first, classes=chosen, leave_out=leave_out)
     _print_summary(statistics, node, chosen)
-    with tempfile.TemporaryFile() as packed:
-        _compress(payload(statistics, encode, datetime.now(UTC)), packed)
+    with tempfile.TemporaryFile() as file:
+        file.writelines(payload(statistics, encode, datetime.now(UTC)))
         if output is not None or url is None:
-            _write(packed, output)
+            _write(file, output)
         if url is not None:
             upload = _Upload(url, settings.eida_token, f"{node} of {month}", len(statistics.rows))
             upload.confirm(yes=yes)
-            upload.send(packed)
+            upload.send(file)
 
 
 @command.command("influxdb", short_help="Export days to InfluxDB again.", epilog=_INFLUXDB_EXAMPLES)
@@ -149,6 +148,7 @@ def _first_day(month: str) -> date:
 
 def _print_summary(statistics: Figures, node: str, classes: tuple[str, ...]) -> None:
     """Print on standard error what the statistics contain, what is left out, and missing days."""
+    from ringserverstats.exports.eida.payload import UNSTORABLE
     from ringserverstats.exports.eida.served import EMBARGOED, NO_CODES, UNRESOLVED
     from ringserverstats.store.rollups import month_of
 
@@ -158,7 +158,7 @@ def _print_summary(statistics: Figures, node: str, classes: tuple[str, ...]) -> 
         f"{human_bytes(statistics.bytes)}; clients of class: {', '.join(classes)}",
         err=True,
     )
-    for reason in (EMBARGOED, UNRESOLVED, NO_CODES):
+    for reason in (EMBARGOED, UNRESOLVED, NO_CODES, UNSTORABLE):
         parts = [part for part in statistics.left_out if part.reason == reason]
         if parts:
             print_note(f"left out: {reason}{_amounts(parts)}")
@@ -179,21 +179,16 @@ def _amounts(parts: list[LeftOut]) -> str:
     return f"{names} (streams: {streams:,}, {human_bytes(sum(part.bytes for part in parts))})"
 
 
-def _compress(pieces: Iterable[bytes], packed: IO[bytes]) -> None:
-    with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:
-        file.writelines(pieces)
-
-
-def _write(packed: IO[bytes], output: str | None) -> None:
+def _write(payload: IO[bytes], output: str | None) -> None:
     from ringserverstats.cli.output import open_output
 
-    packed.seek(0)
+    payload.seek(0)
     with open_output(output) as file:
         if output is not None and Path(output).suffix.lower() == ".gz":
-            shutil.copyfileobj(packed, file)
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                shutil.copyfileobj(payload, packed)
         else:
-            with gzip.GzipFile(fileobj=packed) as plain:
-                shutil.copyfileobj(plain, file)
+            shutil.copyfileobj(payload, file)
 
 
 @dataclass(frozen=True)
@@ -226,11 +221,11 @@ class _Upload:
             reason = "nothing was sent, because there is no terminal to ask on; --yes confirms"
             confirm(question, otherwise=f"{reason}: {question}")
 
-    def send(self, packed: IO[bytes]) -> None:
+    def send(self, payload: IO[bytes]) -> None:
         """Send the payload and print the response."""
         from ringserverstats.exports.eida.upload import check_token, check_url, upload
 
-        size = packed.seek(0, 2)
-        packed.seek(0)
-        response = upload(self.url, check_token(self.token), packed, size)
+        size = payload.seek(0, 2)
+        payload.seek(0)
+        response = upload(self.url, check_token(self.token), payload, size)
         click.echo(f"{check_url(self.url)}: {response}", err=True)

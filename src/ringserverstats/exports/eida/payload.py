@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +46,12 @@ ROWS = pa.schema(
     ]
 )
 
+#: Reason for leaving streams out: the columns of the service's table dataselect_stats.
+UNSTORABLE = "streams that the service cannot store (long codes, or sums over 2^63-1)"
+_MOST_LETTERS = {"network": 6, "station": 5, "location": 2, "channel": 3}
+_MOST_BYTES = Decimal(2**63 - 1)
+_MOST_REQUESTS = 2**31 - 1
+
 _MAX_DAILY_ROWS = 5_000_000  # of rollups, in one query
 _BATCH = 1000  # rows
 
@@ -57,8 +65,11 @@ SELECT (SELECT count(*) FROM connection_by_day
        (SELECT min(day)::text FROM connection_by_day WHERE direction = 'TX') AS first_day,
        (SELECT max(day)::text FROM connection_by_day WHERE direction = 'TX') AS last_day
 """
-_ENTRIES = """
-SELECT coalesce(sum(f.entries), 0) AS entries FROM connection_by_day f WHERE {where}
+_ENTRIES = f"""
+SELECT count(*) AS entries FROM (
+    SELECT DISTINCT f.server, f.entry FROM transfer f {CODES}
+     WHERE {{where}} AND {NETWORK} IN ({{networks}})
+) counted
 """
 _NETWORKS = f"""
 SELECT s.network AS code, {NETWORK} AS network, count(DISTINCT f.stream) AS streams,
@@ -93,7 +104,7 @@ class Figures:
     Args:
         month: its first day.
         days: ISO dates of the days that the logs of all servers in service cover.
-        entries: number of log entries of the clients that count.
+        entries: number of log entries with a stream that counts.
         rows: of schema `ROWS`, sorted.
         left_out: streams that are not in ``rows``.
     """
@@ -146,15 +157,35 @@ def figures(
     query = reader_query(first, last, classes)
     with store.reading() as ask:
         _check(ask, first, last, since)
-        entries = query_served(ask, _ENTRIES, query)["entries"][0].as_py()
         sizes, left_out = _select_networks(query_served(ask, _NETWORKS, query), leave_out)
+        entries = query_served(ask, _ENTRIES, query, networks=list(sizes))["entries"][0].as_py()
         tables = [
             with_registers(query_served(ask, _ROWS, query, networks=networks), key).cast(ROWS)
             for networks in _batches(sizes)
         ]
-    return Figures(
-        first, days, int(entries), pa.concat_tables(tables or [ROWS.empty_table()]), left_out
-    )
+    rows = pa.concat_tables(tables or [ROWS.empty_table()])
+    is_storable = _is_storable(rows)
+    left_out += _unstorable_networks(rows.filter(pc.invert(is_storable)))
+    return Figures(first, days, int(entries), rows.filter(is_storable), left_out)
+
+
+def _is_storable(rows: pa.Table) -> pa.ChunkedArray:
+    """Return which ``rows`` the service can store. It refuses a month with any other row."""
+    conditions = [
+        *(pc.less_equal(pc.utf8_length(rows[name]), most) for name, most in _MOST_LETTERS.items()),
+        pc.less_equal(rows["bytes"], pa.scalar(_MOST_BYTES, ROWS.field("bytes").type)),
+        pc.less_equal(rows["requests"], _MOST_REQUESTS),
+    ]
+    return reduce(pc.and_, conditions)
+
+
+def _unstorable_networks(rows: pa.Table) -> list[LeftOut]:
+    streams = rows.group_by(list(_MOST_LETTERS)).aggregate([("bytes", "sum")])
+    networks = streams.group_by("network").aggregate([("station", "count"), ("bytes_sum", "sum")])
+    return [
+        LeftOut(row["network"], UNSTORABLE, row["station_count"], int(row["bytes_sum_sum"]))
+        for row in networks.sort_by("network").to_pylist()
+    ]
 
 
 def _covered_days(store: Store, first: date, last: date) -> list[str]:

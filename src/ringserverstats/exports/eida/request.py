@@ -21,7 +21,8 @@ _PARAMETERS = (
     "start", "end", "node", "network", "country", "level", "details", "format", "hllvalues",
 )  # fmt: skip
 _MAY_BE_EMPTY = ("level", "details")
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
+_LISTS = ("node", "country", "details")
+_MONTH = re.compile(r"(\d{4})-(0?[1-9]|1[0-2])", re.ASCII)
 _NETWORK = re.compile(r"[A-Za-z0-9-]{1,8}", re.ASCII)
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 # Characters of a query string that cannot end a line, a cell of a table or a text.
@@ -114,10 +115,10 @@ def _pairs(query_string: str) -> list[tuple[str, str]]:
 
 
 def _parameters(query_string: str) -> dict[str, str]:
-    """Return the parameters by name.
+    """Return the parameters by name. A repeated list is one list.
 
     Raises:
-        RefusedError: a parameter is unknown, repeated or empty.
+        RefusedError: a parameter is unknown or empty, or one that takes no list is repeated.
     """
     parameters: dict[str, str] = {}
     for name, value in _pairs(query_string):
@@ -125,11 +126,11 @@ def _parameters(query_string: str) -> dict[str, str]:
             raise RefusedError(
                 400, f"there is no parameter '{escape(name)}'; known: {', '.join(_PARAMETERS)}"
             )
-        if name in parameters:
+        if name in parameters and name not in _LISTS:
             raise RefusedError(400, f"parameter '{name}' is given twice; give it once")
         if not value and name not in _MAY_BE_EMPTY:
             raise RefusedError(400, f"parameter '{name}' is empty; leave it out, or give a value")
-        parameters[name] = value
+        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
     return parameters
 
 

@@ -64,7 +64,7 @@ def upload(url: str, token: str, body: IO[bytes], size: int) -> str:
     Args:
         url: of the service; `check_url` accepted it.
         token: from the service; `check_token` accepted it.
-        body: JSON compressed with gzip, read from its position.
+        body: JSON, read from its position. The service cannot read gzip.
         size: its length in bytes.
 
     Returns:
@@ -77,7 +77,6 @@ def upload(url: str, token: str, body: IO[bytes], size: int) -> str:
         "Authentication": f"Bearer {token}",
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/json",
-        "Content-Encoding": "gzip",
         "Content-Length": str(size),
     }
     try:
