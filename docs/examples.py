@@ -70,6 +70,7 @@ class Homes:
             env={
                 "HOME": str(home),
                 "PATH": path,
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
                 "PYTHONUTF8": "1",
                 "RINGSERVERSTATS_SECRET": _SECRET,
             },

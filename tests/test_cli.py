@@ -73,6 +73,7 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
         "packets",
         "known",
         "known_elsewhere",
+        "in_copies",
         "empty",
         "incomplete",
         "rejected",
@@ -654,7 +655,7 @@ def test_programs_are_told_of_gaps_and_rejects_on_standard_error(run: CommandLin
     log.write_text("stray\nstray\n")
     run(log)
     shown = run("stats", "--by", "direction", "--direction", "TX,RX").stdout
-    assert "rejected: 2 lines of logs of this period: ringserverstats rejects" in shown
+    assert "rejected: 1 entry (2 lines): ringserverstats rejects" in shown
 
 
 def test_service_and_removal_of_servers(run: CommandLine) -> None:

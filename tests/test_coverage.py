@@ -1,5 +1,6 @@
 """Which days are covered: no log is not zero."""
 
+import gzip
 import json
 import random
 import tempfile
@@ -31,7 +32,7 @@ from model import block
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
-from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.coverage import coverage, gap_ranges
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Server, Store
@@ -569,6 +570,43 @@ def test_the_time_that_is_not_over_is_marked(run: CommandLine, log: Log) -> None
     assert f"running: {today:%Y-%m} is not over" in csv.stderr
     assert "running" not in csv.stdout
     assert "running" not in run("stats", "--by", "month", "--last-month").stdout
+
+
+def test_incomplete_days_have_reasons_and_gaps_are_ranges(store: Store, log: Log) -> None:
+    """Days 1 and 2 lack hours, 3 to 5 lack logs, 6 has a nameless log, 8 a damaged one."""
+    now = datetime.now(UTC)
+    for server in ("a", "b"):
+        for day in ("20260101T0000-20260101T0300", "20260101T0500-20260101T2330"):
+            read_into(store, log("", f"{server}-txlog-{day}"))
+        read_into(store, log("", f"{server}-txlog-20260102T0000-20260102T2200"))
+        read_into(store, log("", f"{server}-txlog-20260107T0000-20260108T0000"))
+    early = gzip.compress(block(log_time=at(1, "2026-01-08")).encode())[:60]
+    read_into(store, log(early, "a-txlog-20260108T0000-20260109T0000.gz"))
+    read_into(store, log(block(log_time=at(1, "2026-01-06")), "plain"), server="a")
+    read_into(store, log("", "b-txlog-20260106T0000-20260107T0000"))
+    read_into(store, log("", f"c-txlog-{now:%Y%m%d}T0000-{now:%Y%m%d}T0100"))
+    assert gap_ranges(store, Query(filters=SENT, last=date(2026, 1, 8))).to_pylist() == [
+        gap("a, b", "2026-01-01", reason="no log of 03:00 to 05:00, 23:30 to 24:00"),
+        gap("a, b", "2026-01-02", reason="no log of 22:00 to 24:00"),
+        gap("a, b", "2026-01-03", "2026-01-05", days=3),
+        gap("a", "2026-01-06", reason="a log was read without its name"),
+        gap("a", "2026-01-08", reason="a log is damaged"),
+        gap("b", "2026-01-08"),
+    ]
+    (today,) = gap_ranges(store, Query(filters={**SENT, "server": ("c",)})).to_pylist()
+    assert today["reason"] == "not over yet"
+
+
+def gap(servers: str, first: str, last: str = "", *, days: int = 1, reason: str = "") -> dict:
+    return {
+        "servers": servers,
+        "direction": "TX",
+        "state": "incomplete" if reason else "missing",
+        "reason": reason or None,
+        "first_day": first,
+        "last_day": last or first,
+        "days": days,
+    }
 
 
 @pytest.mark.usefixtures("gappy")

@@ -1,5 +1,6 @@
 """The same log twice, grown, overlapping, by two processes, after a kill: the totals stay right."""
 
+import json
 import random
 import shutil
 import signal
@@ -54,6 +55,23 @@ def test_two_files_that_overlap(store: Store, log: Log) -> None:
     second = log("".join(blocks[1:]), "two")
     report = read_into(store, first, second)
     assert (report.entries, report.known) == (5, 3)
+
+
+def test_a_log_that_is_moved_within_its_interval_is_reported(run: CommandLine, log: Log) -> None:
+    """Entries that end within the second of the move are in both files. They may be copies."""
+    name = "a-txlog-20260131T0000-20260201T0000"
+    at_the_move = block(log_time=START + 100)
+    moved = log(block() + 3 * at_the_move, f"{name}.1")
+    current = log(2 * at_the_move + block(log_time=START + 200), name)
+    other_day = log(block(), "a-txlog-20260201T0000-20260202T0000")
+    done = run("ingest", "--json", moved, current, other_day)
+    report = json.loads(done.stdout)
+    assert (report["entries"], report["known"], report["in_copies"]) == (5, 3, 2)
+    note = "2 identical entries in two files of one interval: a moved log, or a copy"
+    assert note in done.stderr
+    assert note in run("verify", moved, current).stderr
+    assert "identical" not in run("verify", current).stderr
+    assert json.loads(run("ingest", "--json", current).stdout)["in_copies"] == 0
 
 
 def test_crlf_is_the_same_log(store: Store, log: Log) -> None:

@@ -38,6 +38,7 @@ def test_a_reject_says_where_it_is_and_why(store: Store, log: Log) -> None:
             "server": "default",
             "direction": "TX",
             "day": "2026-01-31",
+            "entries": 1,
             "file": str(path),
             "line": 5,
             "lines": 4,
@@ -156,6 +157,7 @@ def test_a_file_that_is_no_log_does_not_fill_the_store(store: Store, log: Log) -
     assert report.rejected == 4_999  # the last one is incomplete: it may grow
     assert sum(row["lines"] for row in rows) == 4_999
     assert rows[-1]["reason"] == "3999 more rejects up to line 4999"
+    assert sum(row["entries"] for row in rows) == 4_999
 
 
 def test_commands(run: CommandLine, log: Log) -> None:
@@ -209,7 +211,24 @@ def test_a_file_with_very_many_that_grows(store: Store, log: Log) -> None:
 def test_a_file_that_is_no_log_covers_no_day(store: Store, log: Log) -> None:
     read_into(store, log("garbage\n" * 50, f"txlog-{DAY}"))
     query = Query(filters={"direction": ("TX",)})
-    assert coverage(store, query)["state"].to_pylist() == ["incomplete"]
+    (day,) = coverage(store, query).to_pylist()
+    assert (day["state"], day["reason"]) == ("incomplete", "all entries were rejected")
+    assert day["rejects"] == 1
+
+
+def test_a_day_with_rejects_is_complete_and_marked(run: CommandLine, log: Log) -> None:
+    run(log(GOOD[0] + BAD + GOOD[2], f"txlog-{DAY}"))
+    (day,) = json.loads(run("coverage", "--format", "json").stdout)
+    assert (day["state"], day["reason"], day["rejects"]) == ("complete", None, 1)
+    shown = run("stats", "--by", "day", "--measure", "bytes,bytes-per-day").stdout
+    assert "2026-01-31 †   3.07 kB         3.07 kB" in shown
+    assert "† rejected: 1 entry (4 lines): ringserverstats rejects" in shown
+    assert run("coverage", "--strict").returncode == 1
+    run.environment["RINGSERVERSTATS_MAX_REJECTS"] = "1"
+    assert run("coverage", "--strict").returncode == 0
+    assert run("ingest", "--strict", log(GOOD[3] + BAD, f"txlog-{DAY}")).returncode == 0
+    run.environment["RINGSERVERSTATS_MAX_REJECTS"] = "0"
+    assert run("ingest", "--strict", log(GOOD[4] + BAD, f"txlog-{DAY}")).returncode == 1
 
 
 def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: CommandLine) -> None:
@@ -222,7 +241,7 @@ def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: Com
     run("ingest", "-", "--name", "txlog-20260201T0000-20260201T0100", input=packed, text=False)
     rows = json.loads(run("rejects", "--format", "json").stdout)
     assert [row["day"] for row in rows] == ["2026-01-31"]
-    assert "the rest of 1 damaged logs" in run("stats", "--month", "2026-01").stdout
+    assert "the rest of 1 damaged log:" in run("stats", "--month", "2026-01").stdout
 
 
 def test_a_whole_copy_elsewhere_settles_a_damaged_log(

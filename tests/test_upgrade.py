@@ -101,7 +101,10 @@ def assert_answers(run: CommandLine, engine: str) -> None:
     for query in recorded["queries"]:
         answer = run(*query["command"], "--format", "json")
         assert answer.returncode == 0, answer.stderr
-        assert json.loads(answer.stdout) == query["rows"], query["command"]
+        rows = json.loads(answer.stdout)
+        if query["command"][0] == "coverage":  # it had no reasons
+            rows = [{name: row[name] for name in query["rows"][0]} for row in rows]
+        assert rows == query["rows"], query["command"]
     info = json.loads(run("info", "--json").stdout)
     assert info["schema"] == NEWEST
     assert {name: info[name] for name in recorded["info"]} == recorded["info"]

@@ -41,10 +41,10 @@ def rules() -> dict[str, Any]:
                     ),
                     _rule(
                         "rejects",
-                        "Logs were rejected",
+                        "Log entries were rejected",
                         sql.REJECTED,
                         {"type": "gt", "params": [0]},
-                        "{{ $values.B.Value }} parts of logs of {{ $labels.server }} were"
+                        "{{ $values.B.Value }} log entries of {{ $labels.server }} were"
                         " rejected. List them: ringserverstats rejects.",
                     ),
                 ],

@@ -238,12 +238,13 @@ SELECT $__timeGroup(f.day::timestamp, '1d') AS time, v.name AS metric,
  GROUP BY 1, 2 ORDER BY 1, 2
 """
 REJECTS = f"""
-SELECT $__timeGroup(f.day::timestamp, '1d') AS time, v.name AS metric, count(*)::float8 AS value
+SELECT $__timeGroup(f.day::timestamp, '1d') AS time, v.name AS metric,
+       sum(f.entries)::float8 AS value
   FROM reject f JOIN server v ON v.server = f.server
  WHERE $__timeFilter(f.day) AND {_SERVERS} GROUP BY 1, 2 ORDER BY 1, 2
 """
 REASONS = f"""
-SELECT v.name AS "Server", f.reason AS "Reason", count(*) AS "Rejects",
+SELECT v.name AS "Server", f.reason AS "Reason", sum(f.entries)::bigint AS "Entries",
        max(f.day)::text AS "Last day"
   FROM reject f JOIN server v ON v.server = f.server
  WHERE $__timeFilter(f.day) AND {_SERVERS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 100
@@ -286,7 +287,7 @@ SELECT v.name AS server,
 """
 # Also those without a day: broken logs from standard input or HTTP.
 REJECTED = """
-SELECT v.name AS server, count(f.server)::float8 AS rejects
+SELECT v.name AS server, coalesce(sum(f.entries), 0)::float8 AS rejects
   FROM server v LEFT JOIN reject f
     ON f.server = v.server AND (f.day IS NULL OR f.day >= current_date - 2)
  GROUP BY 1

@@ -53,7 +53,7 @@ SELECT server, direction::text AS direction, day, first_minute, last_minute, fir
 """
 _REJECTS = """
 SELECT server, digest, direction::text AS direction, day, file, position, line, lines, reason,
-       version FROM reject
+       version, entries FROM reject
 """
 _IMPORTED = """
 SELECT server, day FROM imported_day WHERE server = $1 AND day BETWEEN $2::date AND $3::date
@@ -68,7 +68,8 @@ SELECT v.name AS server, c.day::text AS day, c.direction::text AS direction,
 _STATUS = """
 SELECT (SELECT count(*) FROM log_interval) AS log_intervals,
        (SELECT count(*) FROM log_interval WHERE complete) AS complete,
-       (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM imported_day) AS imported,
+       (SELECT coalesce(sum(entries), 0)::bigint FROM reject) AS rejects,
+       (SELECT count(*) FROM imported_day) AS imported,
        (SELECT count(*) FROM registry) AS networks
 """
 

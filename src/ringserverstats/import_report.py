@@ -24,6 +24,7 @@ class ImportReport:
     packets: int = 0
     known: int = 0
     known_elsewhere: int = 0
+    in_copies: int = 0
     empty: int = 0
     incomplete: int = 0
     rejected: int = 0
@@ -73,6 +74,11 @@ def count_notes(report: ImportReport, misdated_days: list[date]) -> Iterator[str
             f"{report.imported} entries are on days that were imported from release 0.17, and were "
             "not counted again. To count their logs instead, delete these days first: "
             "ringserverstats delete --server NAME --from DAY --to DAY"
+        )
+    if report.in_copies:
+        yield (
+            f"{report.in_copies} identical entries in two files of one interval: a moved log, or a "
+            "copy. They were counted once"
         )
     if report.known_elsewhere:
         yield (

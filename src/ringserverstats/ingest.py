@@ -20,6 +20,7 @@ from ringserverstats.enrich.log_status import (
 from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join
 from ringserverstats.import_report import ImportReport, count_notes, time_zone_note
 from ringserverstats.logs.batch import Batch, Int64s, Reject
+from ringserverstats.logs.copies import IntervalCopies
 from ringserverstats.logs.days import days
 from ringserverstats.logs.duplicates import Duplicates
 from ringserverstats.logs.entries import ParseOptions
@@ -72,7 +73,8 @@ def ingest(
     """
     report = ImportReport(files=len(sources))
     with ThreadPoolExecutor(_WORKERS) as pool:
-        pipeline = _Pipeline(store, options, pool, report, progress)
+        copies = IntervalCopies(sources)
+        pipeline = _Pipeline(store, options, pool, report, progress, copies)
         writer = _Writer(_Comparison(store) if options.dry_run else store.write, pool, report)
         for rows in _batches(pipeline.parts(sources), BATCH):
             writer.submit(rows)
@@ -188,7 +190,9 @@ class _Pipeline:
         pool: Executor,
         report: ImportReport,
         progress: Callable[[Progress], None],
+        copies: IntervalCopies,
     ) -> None:
+        self._copies = copies
         self._opened = opened = store.open(create=not options.dry_run)
         self._retry_rejects = options.retry_rejects
         self._pool = pool
@@ -218,6 +222,7 @@ class _Pipeline:
         for chunk, batches in self._read(source):
             yield from self._chunk(log, chunk, batches)
             self._progress(Progress(self._bytes_read + chunk.bytes_read, self._lines))
+        self._copies.end(source)
         # After its entries, so that a log is never covered before they are stored.
         yield from self._log_interval(log, is_damaged=chunk.damage is not None)
         if chunk.damage is None and source.has_stored_name:
@@ -258,6 +263,7 @@ class _Pipeline:
 
     def _entries(self, log: _Log, batch: Batch) -> Rows:
         ids = log.duplicates.ids(batch.digest, batch.log_time)
+        self._report.in_copies += self._copies.add(log.source, ids)
         server = self._servers.get(log.server)
         dated = days(batch, log.source.name, server.zone)
         self._report.days_guessed += dated.guessed

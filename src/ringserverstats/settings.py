@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_clients: Annotated[int, _setting(old_name="small_counts", ge=0)] = 5
     min_clients_everywhere: bool = False
     eida_token: Secret | None = None
+    max_rejects: Annotated[int, _setting(ge=0)] = 0
     timescaledb: Literal["auto", "yes", "no"] = "auto"
     transfer_retention_days: Annotated[int, _setting(old_name="keep_days", ge=0)] = 0
     query_timeout: Annotated[float, _setting(old_name="patience", ge=0)] = 60

@@ -44,7 +44,7 @@ SELECT s.entry::text AS entry, s.log_day::text AS log_day, s.day::text AS day, s
 """
 _REJECTS = """
 SELECT r.digest::text AS digest, v.name AS server, r.direction::text AS direction,
-       r.day::text AS day, r.file, r.position, r.line, r.lines, r.reason
+       r.day::text AS day, r.file, r.position, r.line, r.lines, r.reason, r.entries
   FROM reject r JOIN server v ON v.server = r.server
 """
 _INTERVALS = """
@@ -201,7 +201,7 @@ class _Verification:
 
         A reject that several files have is stored with its position in the first one.
         """
-        values = ("lines", "reason")
+        values = ("lines", "entries", "reason")
         self._connection.register("read", pa.table({"file": pa.array(files, pa.string())}))
         comparison = _Comparison(
             thing="reject",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BLOCKS = {"complete": "█", "empty": "▁", "incomplete": "▒", "missing": "·"}
 _COLOURS = {"complete": "green", "empty": "cyan", "incomplete": "yellow", "missing": "red"}
 _NOT_IN_PERIOD = " "
-_MAX_DAYS = 15
+_MAX_RANGES = 15
 _NO_LOGS = "No logs match."
 
 
@@ -46,7 +46,12 @@ _NO_LOGS = "No logs match."
 @period_options
 @filter_options("server", "direction")
 @output_options
-@click.option("--strict", is_flag=True, help="Exit with 1 if a day is incomplete or missing.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if a day is incomplete or missing, or more entries were rejected than the"
+    " setting max_rejects.",
+)
 @database_option
 def command(
     by: str,
@@ -58,33 +63,33 @@ def command(
     """Show which days of which server the logs cover, so that gaps are not taken for zeros.
 
     A day is complete (all its logs were read to their end), empty (complete, without any entry),
-    incomplete (a part of the day, a log that may still grow, or input without its log's name) or
-    missing. Shows all days of the period up to yesterday; without a period, the days from a
-    server's first day to the last day of any server. Days on which a server was not in service
-    need no logs: see `ringserverstats server service`. TX and RX have separate logs.
+    incomplete (the reason is listed) or missing. Rejected entries do not make a day incomplete.
+    Shows all days of the period up to yesterday; without a period, the days from a server's first
+    day to the last day of any server. Days on which a server was not in service need no logs: see
+    `ringserverstats server service`. TX and RX have separate logs.
     """
     from ringserverstats.cli.output import write
-    from ringserverstats.statistics.coverage import coverage
+    from ringserverstats.statistics.coverage import coverage, gap_ranges
     from ringserverstats.statistics.query import Query
 
-    store = open_store(load_settings(), for_queries=True)
+    settings = load_settings()
+    store = open_store(settings, for_queries=True)
     values = {"direction": listed(filters.get("direction", ())) or ("TX",)}
     if "server" in filters:
         values["server"] = server_names(store, filters["server"])
     query = Query(first=period.first, last=period.last, filters=values)
     rows = coverage(store, query, by=by)
     print_rows = _print_days if by == "day" else _print_months
-    write(rows, output, lambda on: print_rows(rows, on))
-    if strict and _has_gaps(rows):
+    ranges = gap_ranges(store, query)
+
+    def print_all(on: Console) -> None:
+        print_rows(rows, on)
+        _print_ranges(ranges, on)
+
+    write(rows, output, print_all)
+    rejects = sum(rows["rejects"].to_pylist())
+    if strict and (not len(rows) or len(ranges) or rejects > settings.max_rejects):
         click.get_current_context().exit(1)
-
-
-def _has_gaps(rows: pa.Table) -> bool:
-    if not len(rows):
-        return True
-    if "state" in rows.column_names:
-        return bool({"incomplete", "missing"} & set(rows["state"].to_pylist()))
-    return any(sum(rows[name].to_pylist()) for name in ("incomplete", "missing"))
 
 
 def _print_days(rows: pa.Table, on: Console) -> None:
@@ -108,19 +113,17 @@ def _print_days(rows: pa.Table, on: Console) -> None:
     for state, block in _BLOCKS.items():
         legend.append(block, style=_COLOURS[state]).append(f" {state}   ")
     on.print(legend)
-    on.print("day: the server's local date")
-    _print_gaps(rows, on)
+    on.print("day: the server's local date; rejects: rejected entries")
 
 
-def _print_gaps(rows: pa.Table, on: Console) -> None:
-    """Print the first incomplete and missing days."""
-    gaps = [row for row in rows.to_pylist() if row["state"] in ("incomplete", "missing")]
-    for row in gaps[:_MAX_DAYS]:
-        hours = f" ({row['minutes'] / 60:.3g} of 24 hours are covered)" if row["minutes"] else ""
-        place = f"{row['server']} {row['direction']} {row['day']}"
-        on.print(f"{place}: {row['state']}{hours}", soft_wrap=True)
-    if len(gaps) > _MAX_DAYS:
-        on.print(f"and {len(gaps) - _MAX_DAYS:,} days more: all with --format csv")
+def _print_ranges(ranges: pa.Table, on: Console) -> None:
+    """Print the first ranges of incomplete and missing days."""
+    from ringserverstats.statistics.footnotes import range_text
+
+    for row in ranges.slice(0, _MAX_RANGES).to_pylist():
+        on.print(range_text(row), soft_wrap=True)
+    if len(ranges) > _MAX_RANGES:
+        on.print(f"and {len(ranges) - _MAX_RANGES:,} more: list all days with --format csv")
 
 
 def _ruler() -> str:
@@ -128,7 +131,7 @@ def _ruler() -> str:
 
 
 def _month_cells(days: list[dict[str, Any]]) -> tuple[Text, str, str]:
-    """Return a month's blocks, the number of its complete days, the number of its rejects."""
+    """Return a month's blocks, the number of its complete days, that of its rejected entries."""
     from rich.text import Text
 
     states = {int(row["day"][8:]): row["state"] for row in days}
@@ -150,5 +153,5 @@ def _print_months(rows: pa.Table, on: Console) -> None:
     grid = table([(name, name not in texts) for name in rows.column_names])
     for row in rows.to_pylist():
         grid.add_row(*(row[name] if name in texts else f"{row[name]:,}" for name in row))
-    grid.caption = "days (the server's local dates) of each state; entries; rejects"
+    grid.caption = "days (the server's local dates) of each state; entries; rejected entries"
     show(grid, on)

@@ -9,7 +9,7 @@ import click
 from ringserverstats.cli.options import complete_server, database_option
 from ringserverstats.cli.terminal import confirm, load_settings, open_store
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.sizes import human_bytes
+from ringserverstats.statistics.sizes import counted, human_bytes
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Removed
@@ -57,7 +57,8 @@ def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> No
 
 
 def _amounts(removed: Removed) -> str:
+    rejects = counted(removed.rejects, "rejected entry", "rejected entries")
     return (
-        f"{removed.entries:,} entries with {removed.transfers:,} transfers "
-        f"({human_bytes(removed.bytes)}) and {removed.rejects:,} rejects on {removed.days:,} days"
+        f"{counted(removed.entries, 'entry', 'entries')} with {removed.transfers:,} transfers "
+        f"({human_bytes(removed.bytes)}) and {rejects} on {counted(removed.days, 'day')}"
     )

@@ -34,7 +34,8 @@ _MAX_SHOWN = 100
 @click.option(
     "--strict",
     is_flag=True,
-    help="Exit with 1 if an entry is rejected, or no log is found.",
+    help="Exit with 1 if more entries are rejected than the setting max_rejects (0), or no log is"
+    " found.",
 )
 @click.option(
     "--retry-rejects",
@@ -83,7 +84,8 @@ def command(
         _print_table(report, f"{title} {store.label}")
     context = click.get_current_context()
     rejected = report.rejected + report.rejected_before
-    if strict and (rejected or not found.sources or found.skipped or found.unmatched):
+    too_many = rejected > settings.max_rejects
+    if strict and (too_many or not found.sources or found.skipped or found.unmatched):
         context.exit(1)
 
 
@@ -125,12 +127,13 @@ def _print_table(report: ImportReport, title: str) -> None:
         ("known before", report.known, "entries that were stored already"),
     ]
     if_any: list[tuple[str, int, str]] = [
+        ("in two files", report.in_copies, "identical entries of one interval: see the note"),
         ("other server", report.known_elsewhere, "entries stored for another server: check --as"),
         ("empty", report.empty, "blocks without a stream, counted nowhere else"),
         ("incomplete", report.incomplete, "ends of files that may still grow: read them again"),
-        ("rejected", report.rejected, "see above"),
-        ("rejected before", report.rejected_before, "again: see ringserverstats rejects"),
-        ("resolved", report.resolved, "rejected before, and no longer"),
+        ("rejected", report.rejected, "entries: see above"),
+        ("rejected before", report.rejected_before, "entries again: see ringserverstats rejects"),
+        ("resolved", report.resolved, "entries rejected before, and no longer"),
         ("days guessed", report.days_guessed, "the log's name has no interval: see --name"),
         ("on other days", report.misdated, "see the note above"),
         ("of imported days", report.imported, "see the note above"),

@@ -63,6 +63,7 @@ def _print(rows: pa.Table, on: Console) -> None:
         [
             ("server", False),
             ("day", False),
+            ("entries", True),
             ("line", True),
             ("lines", True),
             ("byte", True),
@@ -75,6 +76,7 @@ def _print(rows: pa.Table, on: Console) -> None:
         grid.add_row(
             row["server"],
             row["day"] or "–",
+            f"{row['entries']:,}",
             f"{row['line']:,}",
             f"{row['lines']:,}",
             f"{row['position']:,}",

@@ -13,6 +13,8 @@ from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.coverage import Gaps, finest_time, gaps
 from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import (
+    GAPS,
+    REJECTED,
     client_footnotes,
     log_footnotes,
     network_footnotes,
@@ -33,6 +35,7 @@ _BAR_WIDTH = 16
 _UNKNOWN = "–"
 _MARK = " *"
 _RUNNING = " (running)"
+_REJECTS_MARK = " †"
 _NO_LOG = "no log"
 _BOUND = "≤ "
 _BOUND_NOTE = (
@@ -55,8 +58,8 @@ def print_result(store: Store, query: Query, result: Result, on: Console) -> Non
             grid = view.table(has_bars=False)
         show(grid, on)
         lines = [_caption(query, has_total=result.total is not None), *view.footnotes(store)]
-        if any(view.is_marked(row) for row in view.rows):
-            lines[1] = f"{_MARK.strip()} {lines[1]}"
+        marks = {mark for row in view.rows for mark in view.marks(row)}
+        lines[1:] = [_with_mark(line, marks) for line in lines[1:]]
         if any(row.get(AT_MOST) for row in (*view.rows, result.total or {})):
             lines.append(_BOUND_NOTE)
     for line in [*lines, *_result_notes(result)]:
@@ -80,6 +83,12 @@ def _is_empty(query: Query, result: Result) -> bool:
 
 def _result_notes(result: Result) -> list[str]:
     return [*map(str, network_footnotes(result.nearest)), *result.notes, *result.suppressed]
+
+
+def _with_mark(footnote: str, marks: set[str]) -> str:
+    """Return ``footnote`` with the mark of the rows that it explains."""
+    mark = {GAPS: _MARK, REJECTED: _REJECTS_MARK}.get(footnote.split(":")[0], "")
+    return f"{mark.strip()} {footnote}" if mark in marks else footnote
 
 
 @dataclass(frozen=True)
@@ -135,10 +144,12 @@ class _View:
             grid.add_row(*labels, *self._numbers(total))
         return grid
 
-    def is_marked(self, row: dict[str, Any]) -> bool:
-        """Return whether days of the time of ``row`` are incomplete or missing."""
+    def marks(self, row: dict[str, Any]) -> list[str]:
+        """Return the marks of ``row``: days incomplete or missing, entries rejected."""
         gap = self._gap(row)
-        return gap is not None and gap.incomplete + gap.missing > 0
+        if gap is None:
+            return []
+        return [_MARK] * bool(gap) + [_REJECTS_MARK] * bool(gap.rejects)
 
     def _has_no_log(self, row: dict[str, Any]) -> bool:
         gap = self._gap(row)
@@ -162,8 +173,8 @@ class _View:
         labels = {name: _label(name, row[name]) for name in self.query.dimensions}
         if self.running and row[self._marked] == self.running:
             labels[self._marked] += _RUNNING
-        if self.is_marked(row):
-            labels[self._marked] += _MARK
+        if self._marked:
+            labels[self._marked] += "".join(self.marks(row))
         return list(labels.values())
 
     def _numbers(self, row: Row) -> list[str]:

@@ -61,6 +61,8 @@ def command(inputs: Inputs, output: Output) -> None:
     sources = find_inputs(inputs, store).sources
     with reading_progress(sources) as progress:
         result = verify(sources, store, ipv6_prefix=settings.ipv6_prefix, progress=progress)
+    for note in result.report.notes:
+        print_note(note)
     rows = rows_of(result.findings, Finding)
     write(rows, output, lambda on: _print(rows, result, on))
     if result.partly:

@@ -42,6 +42,7 @@ REJECTS = pa.schema(
         ("lines", pa.int64()),
         ("reason", pa.string()),
         ("version", pa.string()),
+        ("entries", pa.int64()),
     ]
 )
 _DIRECTION_OF = {"tx": DIRECTIONS[0], "rx": DIRECTIONS[1]}
@@ -96,6 +97,7 @@ def reject_rows(
             "lines": reject.lines,
             "reason": reject.reason,
             "version": __version__,
+            "entries": reject.entries,
         }
         for reject in _limited(rejects, chunk, source, key)
         if not reject.reason.startswith(UNOPENED)  # reported each time, never stored
@@ -132,7 +134,8 @@ def _limited(rejects: list[Reject], chunk: Chunk, source: Source, key: bytes) ->
     digest = _digest(key, source, f"more from {chunk.position}")
     last = more[-1].line + more[-1].lines - 1
     reason = f"{len(more)} more rejects up to line {last}"
-    return [*single, Reject(more[0].line, sum(reject.lines for reject in more), reason, digest)]
+    lines = sum(reject.lines for reject in more)
+    return [*single, Reject(more[0].line, lines, reason, digest, len(more))]
 
 
 def _digest(key: bytes, source: Source, part: str) -> bytes:

@@ -42,19 +42,21 @@ class Peer:
 
 @dataclass(frozen=True)
 class Reject:
-    """Consecutive lines that are not counted, without their text.
+    """A log entry, or consecutive lines, that is not counted, without its text.
 
     Args:
         line: number of the first line.
         lines: number of lines; 0 if the input cannot be read.
         digest: 16 bytes, keyed, over the lines, as for an entry; without lines, over the file's
             name.
+        entries: number of rejected entries; more than 1 where many rejects are joined.
     """
 
     line: int
     lines: int
     reason: str
     digest: bytes
+    entries: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Coverage: which days of which server the store has logs of. A day without a log is not zero.
 
-A day of a server and direction is *complete* (logs that were read whole cover all its minutes),
-*empty* (the same, and nothing was sent or received: a ringserver writes such logs when clients
-connect but receive nothing), *incomplete* (logs cover a part of it, a log may still grow, or
-entries came without the name of their log), or *missing*.
+A day of a server and direction is *complete* (logs that were read whole cover all its minutes, even
+if entries were rejected), *empty* (the same, and nothing was sent or received: a ringserver writes
+such logs when clients connect but receive nothing), *incomplete* (with a reason), or *missing*.
 """
 
 from dataclasses import dataclass
@@ -51,7 +50,9 @@ WITH entry AS (
            EXISTS (SELECT 1 FROM entry o WHERE o.server = p.server AND o.direction = p.direction
                     AND o.day BETWEEN c.first_day AND c.last_day) AS is_used,
            EXISTS (SELECT 1 FROM reject r WHERE r.server = p.server AND r.direction = p.direction
-                    AND r.day BETWEEN c.first_day AND c.last_day) AS has_rejects
+                    AND r.day BETWEEN c.first_day AND c.last_day) AS has_rejects,
+           EXISTS (SELECT 1 FROM reject r WHERE r.server = p.server AND r.direction = p.direction
+                    AND r.lines = 0 AND r.day BETWEEN c.first_day AND c.last_day) AS is_damaged
       FROM span p
       JOIN generate_series(timestamp '2000-01-01', {end}::timestamp, interval '1 day') AS d(day)
         ON d.day BETWEEN p.first_day AND p.last_day
@@ -60,7 +61,8 @@ WITH entry AS (
       LEFT JOIN entry e
         ON e.server = p.server AND e.direction = p.direction AND e.day = d.day::date
 ), dated AS (
-    SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes,
+    SELECT server, direction, day, entries, coalesce(minutes, 0) AS minutes, is_damaged,
+           has_rejects,
            CASE WHEN complete AND minutes = 1440
                 THEN CASE WHEN is_used OR has_rejects THEN 'complete' ELSE 'empty' END
                 WHEN minutes IS NOT NULL OR entries > 0 THEN 'incomplete'
@@ -69,14 +71,62 @@ WITH entry AS (
 )
 """
 _REJECTS = """
-(SELECT count(*) FROM reject r WHERE r.server = d.server AND r.direction = d.direction
-    AND r.day = d.day)
+(SELECT coalesce(sum(r.entries), 0)::bigint FROM reject r
+  WHERE r.server = d.server AND r.direction = d.direction AND r.day = d.day)
+"""
+_CLOCK = (
+    "lpad((({minute} - {minute} % 60) / 60)::integer::text, 2, '0')"
+    " || ':' || lpad(({minute} % 60)::text, 2, '0')"
+)
+# The parts of incomplete days that no log covers, as text.
+_UNCOVERED_TIMES = f"""
+SELECT server, direction, day,
+       string_agg({_CLOCK.format(minute="reached")} || ' to ' || {_CLOCK.format(minute="first")},
+                  ', ' ORDER BY reached) AS times
+  FROM (SELECT server, direction, day, first, coalesce(max(last) OVER (
+                   PARTITION BY server, direction, day ORDER BY first, last
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS reached
+          FROM (SELECT i.server, i.direction, i.day, i.first_minute::integer AS first,
+                       i.last_minute::integer AS last
+                  FROM log_interval i JOIN dated d ON d.server = i.server
+                   AND d.direction = i.direction AND d.day = i.day
+                 WHERE d.state = 'incomplete'
+                 UNION ALL SELECT server, direction, day, 1440, 1440 FROM dated
+                 WHERE state = 'incomplete' AND minutes > 0) AS part) AS piece
+ WHERE first > reached GROUP BY server, direction, day
+"""
+_REASON = """
+CASE WHEN d.state <> 'incomplete' THEN NULL
+     WHEN d.day > {yesterday}::date THEN 'not over yet'
+     WHEN d.is_damaged THEN 'a log is damaged'
+     WHEN d.minutes = 0 THEN 'a log was read without its name'
+     WHEN t.times IS NOT NULL THEN 'no log of ' || t.times
+     WHEN d.has_rejects AND d.entries = 0 THEN 'all entries were rejected'
+     ELSE 'a log was not read to its end' END
 """
 _BY_DAY = f"""
 SELECT v.name AS server, d.direction::text AS direction, d.day::text AS day, d.state AS state,
-       d.minutes::bigint AS minutes, d.entries::bigint AS entries, {_REJECTS} AS rejects
+       {_REASON} AS reason, d.minutes::bigint AS minutes, d.entries::bigint AS entries,
+       {_REJECTS} AS rejects
   FROM dated d JOIN server v ON v.server = d.server
+  LEFT JOIN ({_UNCOVERED_TIMES}) t
+    ON t.server = d.server AND t.direction = d.direction AND t.day = d.day
  ORDER BY v.name, d.direction::text DESC, d.day
+"""
+# Consecutive days with the same gap, then the servers with the same range.
+_RANGES = f"""
+SELECT string_agg(server, ', ' ORDER BY server) AS servers, direction, state, reason,
+       first_day::text AS first_day, last_day::text AS last_day, days
+  FROM (SELECT server, direction, state, reason, min(day) AS first_day, max(day) AS last_day,
+               count(*) AS days
+          FROM (SELECT server, direction, state, reason, day::date AS day,
+                       day::date - row_number() OVER (
+                           PARTITION BY server, direction, state, reason ORDER BY day)::integer
+                       AS island
+                  FROM ({_BY_DAY}) AS by_day WHERE state IN ('incomplete', 'missing')) AS gap
+         GROUP BY server, direction, state, reason, island) AS range
+ GROUP BY direction, state, reason, first_day, last_day, days
+ ORDER BY first_day, servers, direction DESC, state
 """
 _BY_MONTH = f"""
 SELECT server, direction, substr(day, 1, 7) AS month,
@@ -87,18 +137,23 @@ SELECT server, direction, substr(day, 1, 7) AS month,
 """
 _UNCOVERED = """
 SELECT {label} AS label, count(*) FILTER (WHERE d.state = 'incomplete') AS incomplete,
-       count(*) FILTER (WHERE d.state = 'missing') AS missing, count(*) AS days
+       count(*) FILTER (WHERE d.state = 'missing') AS missing, count(*) AS days,
+       sum({rejects})::bigint AS rejects
   FROM dated d GROUP BY 1
 """
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """How many of ``days`` (of all servers and directions) are incomplete or missing."""
+    """How many of ``days`` (of all servers and directions) are incomplete or missing.
+
+    ``rejects`` is the number of rejected entries of these days.
+    """
 
     incomplete: int = 0
     missing: int = 0
     days: int = 0
+    rejects: int = 0
 
     def __bool__(self) -> bool:
         return self.incomplete + self.missing > 0
@@ -116,8 +171,9 @@ def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
         by: ``day`` or ``month``.
 
     Returns:
-        By day: columns server, direction, day, state, minutes, entries, rejects. By month: the
-        number of days of each state instead of state and minutes.
+        By day: columns server, direction, day, state, reason (why a day is incomplete, else None),
+        minutes, entries, rejects (rejected entries). By month: the number of days of each state
+        instead of state, reason and minutes.
 
     Raises:
         UsageError: ``by`` is neither.
@@ -125,6 +181,16 @@ def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
     if by not in PERIODS:
         raise UsageError(f"unknown period {by!r} of coverage. Known: {', '.join(PERIODS)}")
     return _select(store, query, _BY_DAY if by == "day" else _BY_MONTH)
+
+
+def gap_ranges(store: Readable, query: Query) -> pa.Table:
+    """Return the incomplete and missing days in the period of ``query`` as ranges of days.
+
+    Returns:
+        Columns servers (names, separated by commas), direction, state, reason, first_day, last_day,
+        days, sorted by first_day.
+    """
+    return _select(store, query, _RANGES)
 
 
 def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
@@ -135,7 +201,7 @@ def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
     """
     time = DIMENSIONS.get(finest_time(query))
     label = time.label.format(key=f"({time.key_sql(day='d.day')})") if time else "NULL"
-    rows = _select(store, query, _UNCOVERED.format(label=label)).to_pylist()
+    rows = _select(store, query, _UNCOVERED.format(label=label, rejects=_REJECTS)).to_pylist()
     return {row.pop("label"): Gaps(**row) for row in rows}
 
 
@@ -160,4 +226,5 @@ def _select(store: Readable, query: Query, select: str) -> pa.Table:
     for name, limit in limits.items():
         parameters.append(limit and limit.isoformat())
         placeholders[name] = f"${len(parameters)}"
-    return store.ask(_DAYS.format(where=where, **placeholders) + select, parameters)
+    sql = _DAYS.format(where=where, **placeholders)
+    return store.ask(sql + select.replace("{yesterday}", placeholders["yesterday"]), parameters)

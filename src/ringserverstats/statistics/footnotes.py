@@ -1,8 +1,12 @@
-"""Footnotes for a result: incomplete days, rejected lines, pruned months, classes, sources."""
+"""Footnotes for a result: incomplete days, rejected entries, pruned months, classes, sources."""
 
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ringserverstats.statistics.bounds import pruned_months
 from ringserverstats.statistics.client_list import profile_values
@@ -10,10 +14,13 @@ from ringserverstats.statistics.coverage import Gaps
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, LOCATION_DIMENSIONS
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
+from ringserverstats.statistics.sizes import counted
 from ringserverstats.store.base import Readable
 
 #: Dimensions and filters that pruning deletes.
 _PRUNED = frozenset({"client", "city", "geohash", "asn", "institution", "agent"})
+#: How the footnotes on incomplete and missing days, and on rejected entries, begin.
+GAPS, REJECTED = "server days", "rejected"
 _DBIP = "DBIP"  # the types of its databases start so; its licence requires attribution
 
 
@@ -31,13 +38,13 @@ class Footnote:
 def log_footnotes(
     store: Readable, query: Query, gaps: Mapping[str | None, Gaps], *, with_rejects: bool
 ) -> list[Footnote]:
-    """Return footnotes on incomplete and missing days and on rejected lines.
+    """Return footnotes on incomplete and missing days and on rejected entries.
 
     Args:
         store: the store.
         query: the query of the result.
         gaps: the days of its period, as `coverage.gaps` returns them.
-        with_rejects: rejected lines are reported.
+        with_rejects: rejected entries are reported.
     """
     footnotes = []
     incomplete = sum(gap.incomplete for gap in gaps.values())
@@ -46,21 +53,40 @@ def log_footnotes(
         days = sum(gap.days for gap in gaps.values())
         states = ((incomplete, "incomplete"), (missing, "missing"))
         counts = ", ".join(f"{count} {state}" for count, state in states if count)
-        text = f"server days: {counts} of {days}"
+        text = f"{GAPS}: {counts} of {days}"
         footnotes.append(Footnote(text, _command("coverage", query)))
-    lines: list[int] = []
-    if with_rejects:
-        lines = rejects(store, query, COVERAGE_FILTERS)["lines"].to_pylist()
-    if lines:
-        parts = [f"{sum(lines):,} lines of logs of this period"] if any(lines) else []
-        parts += [f"the rest of {lines.count(0):,} damaged logs"] if 0 in lines else []
-        footnotes.append(Footnote(f"rejected: {', '.join(parts)}", _command("rejects", query)))
+    if with_rejects and (text := rejected_text(rejects(store, query, COVERAGE_FILTERS))):
+        footnotes.append(Footnote(f"{REJECTED}: {text}", _command("rejects", query)))
     return footnotes
 
 
 def running_footnotes(label: str) -> list[Footnote]:
     """Return the footnote on the running day, month, ...; ``label`` is empty without one."""
     return [Footnote(f"running: {label} is not over")] if label else []
+
+
+def rejected_text(rows: pa.Table) -> str:
+    """Return the numbers of rejected entries and their lines, as text; empty without any.
+
+    Args:
+        rows: the rejects, as `reject_list.rejects` returns them.
+    """
+    if not len(rows):
+        return ""
+    damaged = pc.sum(pc.equal(rows["lines"], 0)).as_py()
+    entries = pc.sum(rows["entries"]).as_py() - damaged
+    lines = counted(pc.sum(rows["lines"]).as_py(), "line")
+    parts = [f"{counted(entries, 'entry', 'entries')} ({lines})"] if entries else []
+    parts += [f"the rest of {counted(damaged, 'damaged log')}"] if damaged else []
+    return ", ".join(parts)
+
+
+def range_text(row: Mapping[str, Any]) -> str:
+    """Return the text on a row of `coverage.gap_ranges`."""
+    days = f" to {row['last_day']} ({counted(row['days'], 'day')})" if row["days"] > 1 else ""
+    reason = f": {row['reason']}" if row["reason"] else ""
+    servers = f"{row['servers']} ({row['direction']})"
+    return f"{servers}: {row['state']} {row['first_day']}{days}{reason}"
 
 
 def client_footnotes(store: Readable, query: Query) -> list[Footnote]:

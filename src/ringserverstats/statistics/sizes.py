@@ -24,3 +24,8 @@ def human_bytes(count: int) -> str:
         size, unit = size / 1000, next(units)
     digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
     return f"{size:.{digits}f} {unit}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return ``count`` with its noun: 1 day, 1,200 days. ``many``: its plural if not in -s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import date
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
-from ringserverstats.store.base import CountedElsewhere, FileRead, Written
+from ringserverstats.store.base import CountedElsewhere, Written
 from ringserverstats.store.session import Session
 from ringserverstats.store.tables import TABLES
 
@@ -45,7 +44,7 @@ USING (SELECT DISTINCT ON (server, digest)
          FROM given ORDER BY server, digest, file, position, lines DESC) AS new
    ON old.server = new.server AND old.digest = new.digest
  WHEN MATCHED AND new.file = old.file AND new.lines > old.lines
-      THEN UPDATE SET lines = new.lines, reason = new.reason
+      THEN UPDATE SET lines = new.lines, reason = new.reason, entries = new.entries
  WHEN NOT MATCHED THEN INSERT ({", ".join(_REJECT)})
       VALUES ({_new_columns(_REJECT)})
 """
@@ -279,43 +278,6 @@ def mark_incomplete(session: Session, days: set[tuple[int, date]]) -> None:
         session.execute(
             "UPDATE log_interval SET complete = false WHERE server = $1 AND day = $2", [server, day]
         )
-
-
-def known_rejects(
-    session: Session,
-) -> tuple[dict[tuple[int, str], bool], frozenset[tuple[int, bytes]]]:
-    """Return the rejects of the store.
-
-    Returns:
-        For each server and file with rejects, whether a part of the file could not be read; and the
-        server and digest of each reject.
-    """
-    files = session.rows("SELECT server, file, min(lines) FROM reject GROUP BY server, file")
-    is_unread = {(server, file): lines == 0 for server, file, lines in files}
-    rows = session.rows("SELECT server, digest FROM reject")
-    return is_unread, frozenset((server, digest.bytes) for server, digest in rows)
-
-
-def settle_rejects(session: Session, read: FileRead) -> int:
-    """Delete rejects that the last reading of a file did not have, and return their number."""
-    file = [read.server, read.file]
-    settled = session.execute(
-        "DELETE FROM reject WHERE server = $1 AND file = $2 AND lines = 0", file
-    )
-    if read.digests is None:
-        return settled
-    digests = [str(UUID(bytes=digest)) for digest in read.digests]
-    settled += session.execute(
-        "DELETE FROM reject WHERE server = $1 AND file = $2 AND position < $4"
-        " AND NOT digest = ANY($3::uuid[])",
-        [*file, digests, read.size],
-    )
-    session.execute(
-        "UPDATE reject SET version = $4 WHERE server = $1 AND file = $2"
-        " AND digest = ANY($3::uuid[])",
-        [*file, digests, read.version],
-    )
-    return settled
 
 
 def _new_entries(entries: pa.Table, new: npt.NDArray[np.bool_]) -> pa.Table:

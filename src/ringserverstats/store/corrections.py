@@ -11,6 +11,7 @@ import pyarrow as pa
 from ringserverstats.enrich.rows import moved_connections
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Removed, Server
+from ringserverstats.store.rejects import delete_rejects
 from ringserverstats.store.rollups import ROLLUPS, month_of
 from ringserverstats.store.session import Session
 
@@ -36,9 +37,9 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
         " WHERE server = $1 AND first_day <= $3 AND last_day >= $2",
         span,
     )
-    rejects = session.execute(
-        f"DELETE FROM reject WHERE ({_DAYS})"
-        " OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM entry_ledger))",
+    rejects = delete_rejects(
+        session,
+        f"({_DAYS}) OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM entry_ledger))",
         span,
     )
     _rebuild_rollups(session, server.number, first, last)
@@ -214,7 +215,8 @@ def _move_log_status(session: Session, both: list[int]) -> int:
     An interval is complete if it is complete for each server that has it.
 
     Returns:
-        The number of rejects that were deleted: the second server has them, or counted the entry.
+        The number of rejected entries that were deleted: the second server has them, or counted
+        them.
     """
     source, target = both
     session.create_temp_table_as(
@@ -234,9 +236,9 @@ def _move_log_status(session: Session, both: list[int]) -> int:
         both,
     )
     session.execute("UPDATE imported_day SET server = $2 WHERE server = $1", both)
-    deleted = session.execute(
-        "DELETE FROM reject WHERE (server = $1"
-        " AND digest IN (SELECT digest FROM reject WHERE server = $2))"
+    deleted = delete_rejects(
+        session,
+        "(server = $1 AND digest IN (SELECT digest FROM reject WHERE server = $2))"
         " OR (server IN ($1, $2) AND digest IN (SELECT entry FROM entry_ledger WHERE server = $2))",
         both,
     )

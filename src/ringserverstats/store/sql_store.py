@@ -37,10 +37,8 @@ from ringserverstats.store.batches import (
     first_seen,
     insert,
     insert_log_status,
-    known_rejects,
     mark_incomplete,
     servers_of,
-    settle_rejects,
     write_summary,
 )
 from ringserverstats.store.corrections import delete, merge
@@ -59,6 +57,7 @@ from ringserverstats.store.imported_days import (
 from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
 from ringserverstats.store.reclassify import reclassify
 from ringserverstats.store.registry import set_registry
+from ringserverstats.store.rejects import known_rejects, settle_rejects
 from ringserverstats.store.rollups import month_of
 from ringserverstats.store.servers import (
     ServerChanges,

@@ -391,6 +391,7 @@ _ALL = (
             ),
             Column("reason", "text", "Why it was rejected."),
             Column("version", "text", "Version of the program that rejected it."),
+            Column("entries", "bigint", "Number of entries; many of one file are one row."),
         ),
         key=("server", "digest"),
         writer="INSERT, UPDATE, DELETE",

@@ -74,7 +74,7 @@ def coverage_rows(service: Service, request: Request) -> Response:
 
 
 def reject_rows(service: Service, request: Request) -> Response:
-    """Return rejected parts of logs; for the operator, as rows contain file names."""
+    """Return rejected log entries; for the operator, as rows contain file names."""
     if not request.user.role.is_operator:
         raise HTTPException(403, "only the operator can see rejected log entries")
     parameters, _, format_ = _parameters(request, allowed=(*PERIOD, "server"))
@@ -301,7 +301,7 @@ ENDPOINTS = (
         reject_rows,
         "List rejected log entries, for the operator",
         parameters=[*_PERIOD, _FILTERS["server"], _FORMAT],
-        responses={"200": "Rejected parts of logs"},
+        responses={"200": "Rejected log entries"},
     ),
     _table_endpoint("/api/v1/servers", servers, "List servers", parameters=[_FORMAT]),
     Endpoint(

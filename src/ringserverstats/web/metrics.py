@@ -24,7 +24,8 @@ _SERVERS = """
 SELECT v.name AS server,
        (SELECT coalesce(sum(entries), 0) FROM connection_by_day c
          WHERE c.server = v.server) AS entries,
-       (SELECT count(*) FROM reject r WHERE r.server = v.server) AS rejects,
+       (SELECT coalesce(sum(entries), 0)::bigint FROM reject r
+         WHERE r.server = v.server) AS rejects,
        (SELECT max(s.log_time) FROM entry_ledger s WHERE s.server = v.server AND s.log_day =
          (SELECT max(log_day) FROM entry_ledger l WHERE l.server = v.server)) AS last_entry
   FROM server v ORDER BY v.name
@@ -77,7 +78,7 @@ class _Collector(Collector):
             "ringserverstats_entries", "Log entries that were counted", labels=labels
         )
         rejects = GaugeMetricFamily(
-            "ringserverstats_rejects", "Parts of logs that were rejected", labels=labels
+            "ringserverstats_rejects", "Log entries that were rejected", labels=labels
         )
         latest = GaugeMetricFamily(
             "ringserverstats_last_entry_timestamp_seconds",

@@ -14,9 +14,14 @@ from ringserverstats.enrich.labels import UNKNOWN
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.charts import MapPoint, Series, world
 from ringserverstats.statistics.client_list import profile_values
-from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.coverage import coverage, gap_ranges
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER, WEEKDAYS
-from ringserverstats.statistics.footnotes import client_footnotes, network_footnotes
+from ringserverstats.statistics.footnotes import (
+    client_footnotes,
+    network_footnotes,
+    range_text,
+    rejected_text,
+)
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.plan import needs_transfers
 from ringserverstats.statistics.publish import Policy, Result, Role, result_for
@@ -35,6 +40,7 @@ from ringserverstats.web.view import View, today
 
 _MAX_SERIES = 7
 _MAX_MAP_POINTS = 300
+_MAX_RANGES = 10
 _MAX_STRIP_DAYS = 92  # days of a coverage strip
 _MAX_UNCOVERED = 0.05  # share of days without logs up to which periods are compared
 _NO_VALUE = "–"
@@ -63,9 +69,10 @@ class Overview:
         unlocated_bytes: bytes of clients at unknown locations.
         hours: mean bytes by weekday (1 is Monday) and hour.
         coverage: by server and direction: number of days by state, and the state of each day.
+        gaps: texts on ranges of incomplete and missing days.
         unused_stations: network and station of those that are received but not sent.
         client_changes: number of new and lost clients.
-        rejected: number of rejected parts of logs.
+        rejected: the numbers of rejected entries, as text, for the operator.
         is_empty: the period has no data.
     """
 
@@ -79,7 +86,8 @@ class Overview:
     unused_stations: Sequence[tuple[str, str]] = ()
     client_changes: str = ""
     notes: Sequence[str] = ()
-    rejected: int = 0
+    gaps: Sequence[str] = ()
+    rejected: str = ""
     is_empty: bool = False
 
 
@@ -136,9 +144,10 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     """Return the data of a page."""
     totals = _totals(context, view)
     days = _read_days(context, view)
-    by_server = _coverage(view, days.current)
+    by_server = _coverage(view, days.current, is_operator=context.role.is_operator)
+    gaps = _gap_texts(context, view)
     if not (totals["bytes"] or totals["clients"]):
-        return Overview(coverage=by_server, is_empty=True)
+        return Overview(coverage=by_server, gaps=gaps, is_empty=True)
     tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
     results = {name: context.result(table.query(view)) for name, table in tables.items()}
     previous = _totals(context, view.previous()) if days.are_comparable else {}
@@ -155,6 +164,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
         unlocated_bytes=unlocated_bytes,
         hours=_hours(context, view),
         coverage=by_server,
+        gaps=gaps,
         unused_stations=_unused_stations(context, view, results["stations"]),
         client_changes=_client_changes(context, view),
         notes=_notes(context, view, results),
@@ -366,7 +376,25 @@ def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
     }
 
 
-def _coverage(view: View, days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _gap_texts(context: QueryContext, view: View) -> list[str]:
+    """Return texts on the first ranges of incomplete and missing days of ``view``."""
+    ranges = gap_ranges(context.store, view.query().only(*COVERAGE_FILTERS))
+    texts = [range_text(row) for row in ranges.slice(0, _MAX_RANGES).to_pylist()]
+    more = len(ranges) - len(texts)
+    return [*texts, f"and {more:,} more"] if more else texts
+
+
+def _state_text(row: Mapping[str, Any], *, is_operator: bool) -> str:
+    """Return the state of a day with its reason, and for the operator its rejected entries."""
+    parts = [row["state"], row["reason"]]
+    if is_operator and row["rejects"]:
+        parts.append(f"{row['rejects']:,} rejected")
+    return ", ".join(filter(None, parts))
+
+
+def _coverage(
+    view: View, days: Sequence[Mapping[str, Any]], *, is_operator: bool
+) -> list[dict[str, Any]]:
     """Return by server and direction: number of days by state, each day of a short period."""
     by_server: dict[tuple[str, str], dict[str, Any]] = {}
     for row in days:
@@ -377,7 +405,7 @@ def _coverage(view: View, days: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         )
         entry["counts"][state] += 1
         if view.days <= _MAX_STRIP_DAYS:
-            entry["days"].append((row["day"], state))
+            entry["days"].append((row["day"], state, _state_text(row, is_operator=is_operator)))
     return [by_server[key] for key in sorted(by_server)]
 
 
@@ -427,11 +455,11 @@ def _client_changes(context: QueryContext, view: View) -> str:
     return f"{new:,} new, {lost:,} lost since the previous period" if previous else ""
 
 
-def _rejected(context: QueryContext, view: View) -> int:
-    """Return the number of rejected parts of logs, for the operator."""
+def _rejected(context: QueryContext, view: View) -> str:
+    """Return the numbers of rejected entries as text, for the operator."""
     if not context.role.is_operator:
-        return 0
-    return len(rejects(context.store, view.query(), ("server", "direction")))
+        return ""
+    return rejected_text(rejects(context.store, view.query(), COVERAGE_FILTERS))
 
 
 def _notes(context: QueryContext, view: View, results: Mapping[str, Result]) -> list[str]:
