@@ -241,7 +241,7 @@ def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: Com
     run("ingest", "-", "--name", "txlog-20260201T0000-20260201T0100", input=packed, text=False)
     rows = json.loads(run("rejects", "--format", "json").stdout)
     assert [row["day"] for row in rows] == ["2026-01-31"]
-    assert "the rest of 1 damaged log:" in run("stats", "--month", "2026-01").stdout
+    assert "rejected: 1 damaged or refused log:" in run("stats", "--month", "2026-01").stdout
 
 
 def test_a_whole_copy_elsewhere_settles_a_damaged_log(

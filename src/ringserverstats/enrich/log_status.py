@@ -105,12 +105,15 @@ def reject_rows(
     return pa.Table.from_pylist(rows, REJECTS)
 
 
-def refused_rows(source: Source, *, server: int, entry: bytes, reason: str) -> pa.Table:
+def refused_rows(
+    source: Source, *, server: int, entry: bytes, entries: int, reason: str
+) -> pa.Table:
     """Return the row of `REJECTS` for a log of which nothing was counted.
 
     Args:
         server: the server that has its entries.
         entry: the id of one of them.
+        entries: the number of entries that were not counted.
         reason: why it was refused.
     """
     row = {
@@ -122,6 +125,7 @@ def refused_rows(source: Source, *, server: int, entry: bytes, reason: str) -> p
         "lines": 0,
         "reason": reason,
         "version": __version__,
+        "entries": entries,
     }
     return pa.Table.from_pylist([row], REJECTS)
 

@@ -73,11 +73,14 @@ def rejected_text(rows: pa.Table) -> str:
     """
     if not len(rows):
         return ""
-    damaged = pc.sum(pc.equal(rows["lines"], 0)).as_py()
-    entries = pc.sum(rows["entries"]).as_py() - damaged
-    lines = counted(pc.sum(rows["lines"]).as_py(), "line")
-    parts = [f"{counted(entries, 'entry', 'entries')} ({lines})"] if entries else []
-    parts += [f"the rest of {counted(damaged, 'damaged log')}"] if damaged else []
+    single = rows.filter(pc.greater(rows["lines"], 0))
+    entries, lines = (pc.sum(single[name]).as_py() for name in ("entries", "lines"))
+    logs = len(rows) - len(single)
+    parts = []
+    if entries:
+        parts.append(f"{counted(entries, 'entry', 'entries')} ({counted(lines, 'line')})")
+    if logs:
+        parts.append(counted(logs, "damaged or refused log"))
     return ", ".join(parts)
 
 

@@ -312,7 +312,13 @@ def _check_counted_elsewhere(report: ImportReport, source: Source, store: Store)
         f"posted without a server: {found.entries} of {report.entries} new entries exist under "
         f"server {server!r}"
     )
-    rows = refused_rows(source, server=found.server, entry=found.entry, reason=reason)
+    rows = refused_rows(
+        source,
+        server=found.server,
+        entry=found.entry,
+        entries=report.entries,
+        reason=reason,
+    )
     store.write(Rows(rejects=rows))
     log.warning("post refused: %s", reason)
     raise HTTPException(
