@@ -214,13 +214,13 @@ def test_a_post_without_a_server_is_not_counted_beside_that_servers_log(
     assert len(store.servers()) == 1
     web.post("/", content=blocks(range(4, 14)))  # as every night
     metrics = web.get("/metrics").text
-    assert 'ringserverstats_rejects{server="node-a"} 1.0' in metrics
+    assert 'ringserverstats_rejects{server="node-a"} 10.0' in metrics
     (reject,) = json.loads(run("rejects", "--format", "json").stdout)
     assert (reject["server"], reject["file"], reject["lines"]) == ("node-a", "posted log", 0)
     assert "posted without a server" in reject["reason"]
     assert_whole(store)
     fixed = web.post(f"/?server=node-a&{interval}", content=blocks(range(4, 14)))
-    assert (fixed.status_code, fixed.json()["entries"], fixed.json()["resolved"]) == (201, 4, 1)
+    assert (fixed.status_code, fixed.json()["entries"], fixed.json()["resolved"]) == (201, 4, 10)
     assert web.get("/metrics").text.count("ringserverstats_rejects{") == 1
     assert fixed.json()["notes"] == []
     assert "Nothing was rejected" in run("rejects").stdout

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.store.base import CountedElsewhere, Written
+from ringserverstats.store.rejects import delete_rejects
 from ringserverstats.store.session import Session
 from ringserverstats.store.tables import TABLES
 
@@ -198,7 +199,7 @@ def insert_log_status(
     (0 lines) has the id of an entry that is known, and is deleted when that is read again.
 
     Returns:
-        The number of rejects that were deleted, and the days that changed (None: rejects without a
+        The number of rejected entries that were deleted, and the days that changed (None: rejects without a
         day).
     """
     changed: set[date | None] = set()
@@ -220,9 +221,10 @@ def insert_log_status(
     if not len(entries):
         return 0, changed
     session.register("given", entries.select(["server", "entry"]))
-    resolved = session.execute(
-        "DELETE FROM reject USING given WHERE reject.digest = given.entry"
-        " AND (reject.server = given.server OR reject.lines = 0)"
+    resolved = delete_rejects(
+        session,
+        "EXISTS (SELECT 1 FROM given WHERE given.server = reject.server"
+        " AND given.entry = reject.digest)",
     )
     return resolved, changed | ({None} if resolved else set())
 

@@ -22,10 +22,11 @@ def known_rejects(
     return is_unread, frozenset((server, digest.bytes) for server, digest in rows)
 
 
-def delete_rejects(session: Session, where: str, values: Sequence[object]) -> int:
+def delete_rejects(session: Session, where: str, values: Sequence[object] = ()) -> int:
     """Delete rejects and return the number of their entries."""
     entries = session.rows(f"SELECT coalesce(sum(entries), 0) FROM reject WHERE {where}", values)
-    session.execute(f"DELETE FROM reject WHERE {where}", values)
+    if entries[0][0]:
+        session.execute(f"DELETE FROM reject WHERE {where}", values)
     return int(entries[0][0])
 
 
