@@ -1,23 +1,43 @@
 """Public results: no output reveals embargoed networks or few clients."""
 
+import csv
+import html
 import itertools
 import json
-from collections.abc import Callable, Iterator
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import CITY, DATA, REGISTRY, CommandLine, held_open, make_store, read_into, totals
+from conftest import (
+    CITY,
+    DATA,
+    REGISTRY,
+    SECRET,
+    CommandLine,
+    held_open,
+    make_store,
+    read_into,
+    rest_in_soak,
+    totals,
+)
 from model import block
+from service import client_of, settings_of
 
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
 from ringserverstats.errors import UsageError
+from ringserverstats.exports.influxdb.points import PointOptions, points_of
+from ringserverstats.opening import public_policy
+from ringserverstats.settings import Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
 from ringserverstats.statistics.publish import Policy, operator_result, public_result
 from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
 OF_STREAM = [name for name, group in DIMENSIONS.items() if group.of_stream]
@@ -248,3 +268,87 @@ def test_an_embargo_by_year_holds_for_small_letters_alone(
     query = Query(dimensions=("network",), measures=("bytes",))
     assert len(operator_result(store, query).rows) == 1
     assert len(public_result(store, query, Policy(embargoed=("XP2025",))).rows) == 0
+
+
+def by_country(rows: Iterable[dict]) -> dict[str, int]:
+    """Bytes by country, of the rows that name one."""
+    named = (row for row in rows if row["country"] and not row["country"].startswith("<"))
+    return {row["country"]: int(row["bytes"]) for row in named}
+
+
+def csv_rows(text: str) -> list[dict]:
+    return list(csv.DictReader(line for line in text.splitlines() if line[0] != "#"))
+
+
+def on_all_channels(store: Store, run: CommandLine, settings: Settings) -> dict[str, dict]:
+    """Bytes by country as each channel shows them to the public."""
+    web, policy = client_of(settings), public_policy(settings)
+    period = "from=2026-01&to=2026-01"
+    page = web.get(f"/tables/countries?{period}", headers={"Accept": "text/html"}).text
+    command = shlex.split(html.unescape(re.search("<code>(.*)</code>", page)[1]))[1:]
+    api = f"/api/v1/stats?by=country&{period}"
+    eida = "/eidaws/statistics/1/seedlink/public?start=2026-01&end=2026-01&details=country"
+    lines = b"".join(points_of(store, date(2026, 1, 31), PointOptions(policy=policy)).lines)
+    points = re.findall(r"country=([^, ]*).* bytes=(\d+)i", lines.decode())
+    found = {
+        "page's command": by_country(csv_rows(run(*command, "--format", "csv").stdout)),
+        "stats": by_country(
+            json.loads(run("stats", "--by", "country", "--public", "--format", "json").stdout)
+        ),
+        "API": by_country(web.get(api).json()),
+        "CSV": by_country(csv_rows(web.get(f"{api}&format=csv").text)),
+        "EIDA": by_country(web.get(f"{eida}&format=json").json()["results"]),
+        "EIDA's CSV": by_country(csv_rows(web.get(eida).text)),
+        "InfluxDB": by_country([{"country": name, "bytes": size} for name, size in points]),
+    }
+    for size in found["API"].values():
+        assert human_bytes(size) in page
+    return found
+
+
+def test_all_channels_show_the_same(tmp_path: Path, log: Callable[..., Path]) -> None:
+    """Of GB four clients, of CN three and of SE one: 512 bytes of each, and what is embargoed."""
+    store = make_store(tmp_path / "store.duckdb")
+    hosts = [*(f"81.2.69.{n}" for n in (144, 145, 146, 147)), "175.16.199.1", "175.16.199.2"]
+    names = ("FR_CIEL_00_HHZ/MSEED", "G_SSB_00_HHZ/MSEED", "RAW/BINARY")
+    transfers = tuple((name, 512 * 10**n, 1) for n, name in enumerate(names))
+    blocks = [
+        block(address=host, transfers=transfers)
+        for host in (*hosts, "175.16.199.3", "89.160.20.112")
+    ]
+    read_into(
+        store,
+        log("".join(blocks), "txlog-20260131T0000-20260201T0000"),
+        geoip=GeoIP(CITY, None, precision=5),
+    )
+    run = CommandLine(
+        tmp_path, {"RINGSERVERSTATS_SECRET": SECRET.hex(), "RINGSERVERSTATS_EMBARGO": "G"}
+    )
+    everything = {"GB": 4 * 512, "CN": 3 * 512, "SE": 512}
+    for everywhere, expected in ((False, everything), (True, {"GB": 4 * 512})):
+        run.environment["RINGSERVERSTATS_MIN_CLIENTS"] = "3"
+        run.environment["RINGSERVERSTATS_MIN_CLIENTS_EVERYWHERE"] = f"{everywhere}".lower()
+        settings = settings_of(
+            store, embargo=("G",), min_clients=3, min_clients_everywhere=everywhere
+        )
+        for channel, figures in on_all_channels(store, run, settings).items():
+            assert figures == expected, channel
+        web = client_of(settings)
+        few = web.get("/api/v1/stats?from=2026-01&to=2026-01&country=SE").json()
+        assert few == ([] if everywhere else [{**few[0], "bytes": 512, "clients": 1}])
+        assert web.get("/metrics").status_code == 403
+
+
+@pytest.mark.parametrize("everywhere", rest_in_soak([True, False]))
+def test_pages_show_what_is_left_of_few_clients(sample: Store, everywhere: bool) -> None:
+    """Of days, weekdays and countries, too, if a filter or a setting limits them."""
+    web = client_of(settings_of(sample, min_clients=3, min_clients_everywhere=everywhere))
+    period = "from=2026-06-25&to=2026-07-05" + ("" if everywhere else "&agent=*")
+    page = web.get(f"/?{period}", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "few clients" in page.text
+    rows = web.get(f"/api/v1/stats?by=day,network&measure=bytes,clients&{period}").json()
+    assert rows[-1]["day"] == rows[-1]["network"] == "<3"
+    assert all(row["clients"] >= 3 for row in rows[:-1])
+    empty = web.get(f"/?{period}&city=Tokyo*", headers={"Accept": "text/html"}).text
+    assert "it has fewer than 3 clients" in empty

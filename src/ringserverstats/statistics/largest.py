@@ -6,6 +6,7 @@ from typing import Any
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.dimensions import ADDITIVE, OTHER, WEEKDAYS
 from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.suppression import is_combined
 
 Row = dict[str, Any]
 
@@ -40,7 +41,7 @@ def _group(query: Query, row: Row) -> tuple[str | None, ...]:
 
 
 def _is_combined(group: Sequence[str | None]) -> bool:
-    return any(label is not None and label.startswith("<") for label in group)
+    return any(map(is_combined, group))
 
 
 def _added(query: Query, row: Row, other: Row) -> Row:

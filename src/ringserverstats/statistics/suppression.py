@@ -41,6 +41,11 @@ class Suppression:
     is_safe: _Mask
 
 
+def is_combined(label: str | None) -> bool:
+    """Return whether ``label`` stands for suppressed cells, such as ``<5``."""
+    return label is not None and label[:1] == "<" and label[1:].isdigit()
+
+
 def suppress(
     labels: pa.Table, clients: pa.ChunkedArray, combined: Sequence[str], least: int
 ) -> Suppression:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-import pyarrow.compute as pc
 from markupsafe import Markup
 
 from ringserverstats.enrich.geoip import centre_of
@@ -28,6 +27,7 @@ from ringserverstats.statistics.publish import Policy, Result, Role, result_for
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
+from ringserverstats.statistics.suppression import is_combined
 from ringserverstats.store.base import Readable
 from ringserverstats.web.page_tables import (
     PAGE_ROWS,
@@ -45,6 +45,7 @@ _MAX_STRIP_DAYS = 92  # days of a coverage strip
 _MAX_UNCOVERED = 0.05  # share of days without logs up to which periods are compared
 _NO_VALUE = "–"
 _UNCOVERED = {"incomplete", "missing"}
+_FEW_CLIENTS = "few clients"
 _NO_LOG = "no log"
 _INCOMPLETE = "incomplete logs"
 _RUNNING = "not over"
@@ -142,19 +143,21 @@ class _Days:
 
 def read_overview(context: QueryContext, view: View) -> Overview:
     """Return the data of a page."""
-    totals = _totals(context, view)
+    result = _totals(context, view)
+    totals = result.rows.to_pylist()[0] if len(result.rows) else {"bytes": 0, "clients": 0}
     days = _read_days(context, view)
     by_server = _coverage(view, days.current, is_operator=context.role.is_operator)
     gaps = _gap_texts(context, view)
     if not (totals["bytes"] or totals["clients"]):
-        return Overview(coverage=by_server, gaps=gaps, is_empty=True)
+        notes = result.suppressed
+        return Overview(coverage=by_server, gaps=gaps, notes=notes, is_empty=True)
     tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
     results = {name: context.result(table.query(view)) for name, table in tables.items()}
-    previous = _totals(context, view.previous()) if days.are_comparable else {}
+    previous = _totals(context, view.previous()).rows.to_pylist() if days.are_comparable else []
     series = _series(context, view, days)
     map_points, unlocated_bytes = _map_points(context, view, results["countries"])
     return Overview(
-        kpis=_kpis(view, totals, previous, results, series),
+        kpis=_kpis(view, totals, previous[0] if previous else {}, results, series),
         series=series,
         tables={
             name: table_data(tables[name], view, result, PAGE_ROWS, context.role)
@@ -208,14 +211,13 @@ def networks_by_size(context: QueryContext) -> list[str]:
     return [row["network"] for row in rows if row["network"] and row["network"] != OTHER]
 
 
-def _totals(context: QueryContext, view: View) -> dict[str, Any]:
+def _totals(context: QueryContext, view: View) -> Result:
     measures = ["bytes", "packets", "clients"]
     query = view.query(measures=tuple(measures))
     # Connections of single streams would need all transfers.
     if context.sees_all_networks and not query.has_stream_columns:
         query = view.query(measures=(*measures, "connections"))
-    rows = context.rows(query)
-    return rows[0] if rows else dict.fromkeys(measures, 0)
+    return context.result(query)
 
 
 def _kpis(
@@ -252,7 +254,8 @@ def _direction_label(view: View) -> str:
 
 
 def _count_rows(result: Result, dimension: str) -> int:
-    return len(result.rows.filter(pc.is_valid(result.rows[dimension])))
+    labels = result.rows[dimension].to_pylist()
+    return sum(label is not None and not is_combined(label) for label in labels)
 
 
 def _change(totals: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> str:
@@ -288,9 +291,11 @@ def _sparkline(amounts: Sequence[int]) -> str:
 
 def _series(context: QueryContext, view: View, days: _Days) -> Series:
     """Return bytes by time and by the split of ``view``: the largest values, and all others."""
+    result = context.rows(view.query(view.step, view.split, measures=("bytes",)))
     rows = [
         (row[view.step], row[view.split] or UNKNOWN, row["bytes"] or 0)
-        for row in context.rows(view.query(view.step, view.split, measures=("bytes",)))
+        for row in result
+        if not is_combined(row[view.step])
     ]
     totals: Counter[str] = Counter()
     for _, name, size in rows:
@@ -307,6 +312,9 @@ def _series(context: QueryContext, view: View, days: _Days) -> Series:
     running = label_of(today(), view.step)
     if running in times:
         gaps[running] = _RUNNING
+    if len(rows) < len(result):
+        suppressed = set(times) - {time for time, _, _ in rows}
+        gaps = dict.fromkeys(suppressed, _FEW_CLIENTS) | gaps
     return Series(times, names, amounts, gaps, _previous_bytes(context, view, days))
 
 
@@ -322,6 +330,8 @@ def _previous_bytes(context: QueryContext, view: View, days: _Days) -> list[int 
     rows = context.rows(previous.query("day", measures=("bytes",)))
     by_day = {row["day"]: row["bytes"] or 0 for row in rows}
     gaps = _gaps(days.previous, "day")
+    if any(map(is_combined, by_day)):
+        gaps |= {f"{day}": _FEW_CLIENTS for day in _dates(previous) if f"{day}" not in by_day}
     dates = (day.isoformat() for day in _dates(previous))
     amounts = [None if day in gaps else by_day.get(day, 0) for day in dates]
     return amounts if any(amounts) else []
@@ -359,6 +369,7 @@ def _located_rows(
     return [
         (centres.get(row["country"]), row["country-name"], row)
         for row in countries.rows.to_pylist()
+        if not is_combined(row["country"])
     ]
 
 
@@ -373,6 +384,7 @@ def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
         for row in context.rows(query)
         # Else the hour is unknown, the count small, or no such day is complete.
         if row["hour"] is not None and row["hour"].isdigit() and row["bytes-per-day"] is not None
+        if row["weekday"] in WEEKDAYS
     }
 
 
@@ -419,6 +431,8 @@ def _unused_stations(
     filters = view.all_filters
     if filters["direction"] != ("TX",) or {"client", "class"} & set(view.filters):
         return []
+    if not context.role.is_operator and context.policy.is_limited(("station",)):
+        return []  # a suppressed station may have been sent to a few
     common = {name: filters[name] for name in _FILTERS_OF_FEEDS if name in filters}
 
     def stations(direction: str) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ from ringserverstats.statistics.dimensions import MEASURES, OTHER
 from ringserverstats.statistics.publish import Result, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sizes import human_bytes
+from ringserverstats.statistics.suppression import is_combined
 from ringserverstats.web.view import View
 
 _NO_VALUE = "–"
@@ -178,7 +179,7 @@ def table_data(table: Table, view: View, result: Result, limit: int, role: Role)
         [_table_row(table, view, row, largest) for row in rows],
         len(result.rows),
         table.sort_column(view),
-        [*result.notes, *result.suppressed],
+        result.suppressed,
         view.command(table.by, table.measures, public=not role.is_operator),
         view.api(table.by, table.measures, "csv"),
     )
@@ -197,7 +198,7 @@ def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -
 def _links(table: Table, view: View, row: Mapping[str, Any]) -> tuple[str, str]:
     """Return address and page of a row; empty for the rest and for groups of small counts."""
     keys = {name: row[name] for name in table.keys}
-    if any(not key or key == OTHER or key.startswith("<") for key in keys.values()):
+    if any(not key or key == OTHER or is_combined(key) for key in keys.values()):
         return "", ""
     page = table.page.format(*(quote(key, safe="") for key in keys.values()))
     return view.address({name: pattern_of(key) for name, key in keys.items()}), page

@@ -163,6 +163,7 @@ def all_rows(service: Service, request: Request) -> Response:
         Heading(table.title),
         principal=request.user,
         table=table_data(table, view, result, MAX_ROWS, role),
+        notes=result.notes,
         view=view,
         max_rows=MAX_ROWS,
     )

@@ -50,6 +50,7 @@ def render(
         _templates.get_template(template).render(
             base=base_path(request),
             site=service.settings.title,
+            limits_all=service.policy.limits_all,
             principal=principal,
             today=today(),
             heading=heading,
