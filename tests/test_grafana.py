@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +325,52 @@ def test_operations_tell_each_server(plain: Filled) -> None:
     covered = plain.rows("COVERAGE")[1]
     assert covered
     assert all(0 <= row[2] <= 100 for row in covered)
+
+
+def test_what_is_unknown_can_be_selected(database: str, tmp_path: Path) -> None:
+    """The row `unknown` of a table links to a dashboard of that value."""
+    store = make_postgresql(database, tmp_path)
+    read_into(store, DATA, server="a")
+    chosen = {"direction": ["TX"], "network": ["unknown"], "station": ["unknown"]}
+    query = Query(dimensions=("network",), measures=("bytes",), filters={"direction": ("TX",)})
+    [whole] = [row for row in run_query(store, query).to_pylist() if row["network"] is None]
+    with psycopg.connect(database) as connection:
+        for name in ("TOTAL", "STATIONS_BY_DAY", "NETWORKS"):
+            text = expand.postgresql(
+                getattr(sql, name), date(2000, 1, 1), date(2100, 1, 1), chosen, timescaledb=False
+            )
+            rows = connection.execute(text.encode()).fetchall()
+            place = 1 if name == "NETWORKS" else -1
+            assert sum(row[place] for row in rows) == whole["bytes"] > 0, name
+        for name in ("network", "station"):
+            values = connection.execute(sql.VARIABLES[name].encode()).fetchall()
+            assert ("unknown",) in values
+
+
+def test_the_map_shows_its_values_where_the_mouse_is() -> None:
+    [board] = [board for board in boards.BOARDS if board.uid.endswith("overview")]
+    text = make.files()[next(path for path in make.files() if path.name == f"{board.uid}.json")]
+    [geomap] = [panel for panel in json.loads(text)["panels"] if panel["type"] == "geomap"]
+    assert geomap["options"]["tooltip"] == {"mode": "details"}
+
+
+def test_rejects_without_a_day_are_shown_as_the_alert_counts_them(
+    database: str, tmp_path: Path
+) -> None:
+    store = make_postgresql(database, tmp_path)
+    log = tmp_path / "broken"
+    log.write_text("no log\n\nneither\n")
+    assert read_into(store, log, server="a").rejected > 0
+    today = datetime.now(UTC).date()
+    with psycopg.connect(database) as connection:
+        counts = []
+        for name in ("REJECTS", "REASONS", "REJECTED"):
+            text = expand.postgresql(
+                getattr(sql, name), today - timedelta(days=2), today, {}, timescaledb=False
+            )
+            rows = connection.execute(text.encode()).fetchall()
+            counts.append(sum(row[2 if name != "REJECTED" else 1] for row in rows))
+    assert counts[0] == counts[1] == counts[2] > 0
 
 
 def test_values_of_variables_are_there(plain: Filled) -> None:

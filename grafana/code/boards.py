@@ -11,6 +11,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.geomap import TooltipMode
 
 import influxql
 import sql
@@ -308,7 +309,8 @@ def _map(panel: Panel, _: str) -> Any:
         .location(where.geohash("geohash"))
         .tooltip(True)
     )
-    return geomap.Panel().unit(panel.unit).layers([layer])
+    tooltip = geomap.TooltipOptions().mode(TooltipMode.DETAILS)
+    return geomap.Panel().unit(panel.unit).layers([layer]).tooltip(tooltip)
 
 
 _KINDS: dict[str, Callable[[Panel, str], Any]] = {

@@ -35,6 +35,7 @@ def postgresql(
             return "'*'"
         return ",".join("'" + item.replace("'", "''") + "'" for item in selected[match[1]])
 
+    text = text.replace("$__timeTo()", f"'{last}T23:59:59.999Z'")
     text = re.sub(r"\$__timeFilter\(([^)]*)\)", rf"\1 BETWEEN {span}", text)
     text = re.sub(r"\$__timeGroup\(([^,]*),\s*'(\w+)'\)", group, text)
     return re.sub(r"\$\{(\w+):sqlstring\}", value, text)

@@ -26,7 +26,8 @@ def is_all(variable: str) -> str:
 
 
 def _is_selected(column: str, variable: str) -> str:
-    return f"({is_all(variable)} OR {column} IN (${{{variable}:sqlstring}}))"
+    """Return the SQL condition that a value is selected; a missing one is shown as unknown."""
+    return f"({is_all(variable)} OR coalesce({column}, {UNKNOWN}) IN (${{{variable}:sqlstring}}))"
 
 
 # Beside OR a subquery is evaluated once; a join with the rows takes longer.
@@ -209,7 +210,7 @@ SELECT a.name AS "Agent", coalesce(o.country_name, {UNKNOWN}) AS "Country",
   JOIN agent a ON a.agent = o.agent {_WHERE_CLIENT} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1 LIMIT 100
 """
 
-_SERVERS = _is_selected("v.name", "server")
+_SERVERS = f"({is_all('server')} OR v.name IN (${{server:sqlstring}}))"
 # The last row of the index for the server and direction.
 _LAST = """
 CROSS JOIN LATERAL (
@@ -237,26 +238,31 @@ SELECT $__timeGroup(f.day::timestamp, '1d') AS time, v.name AS metric,
  WHERE $__timeFilter(f.day) AND f.direction = ${{direction:sqlstring}}::direction AND {_SERVERS}
  GROUP BY 1, 2 ORDER BY 1, 2
 """
+# Rejects without a day, which the alert counts too, stand at the end of the period. No macro of
+# Grafana takes an argument with parentheses.
 REJECTS = f"""
-SELECT $__timeGroup(f.day::timestamp, '1d') AS time, v.name AS metric,
+SELECT $__timeGroup(f.day::timestamp, '1d') AS time,
+       v.name || CASE WHEN f.has_day THEN '' ELSE ', day unknown' END AS metric,
        sum(f.entries)::float8 AS value
-  FROM reject f JOIN server v ON v.server = f.server
+  FROM (SELECT server, coalesce(day, $__timeTo()::date) AS day, day IS NOT NULL AS has_day, entries
+          FROM reject) f
+  JOIN server v ON v.server = f.server
  WHERE $__timeFilter(f.day) AND {_SERVERS} GROUP BY 1, 2 ORDER BY 1, 2
 """
 REASONS = f"""
 SELECT v.name AS "Server", f.reason AS "Reason", sum(f.entries)::bigint AS "Entries",
        max(f.day)::text AS "Last day"
   FROM reject f JOIN server v ON v.server = f.server
- WHERE $__timeFilter(f.day) AND {_SERVERS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 100
+ WHERE (f.day IS NULL OR $__timeFilter(f.day)) AND {_SERVERS}
+ GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 100
 """
 
 VARIABLES = {
     "server": "SELECT name FROM server ORDER BY 1",
-    "class": "SELECT DISTINCT class FROM client_profile WHERE class IS NOT NULL ORDER BY 1",
-    "network": "SELECT DISTINCT coalesce(n.network, s.network)"
-    " FROM stream s LEFT JOIN network_period n ON n.code = s.network"
-    " WHERE s.network IS NOT NULL ORDER BY 1",
-    "station": "SELECT DISTINCT station FROM stream WHERE station IS NOT NULL ORDER BY 1",
+    "class": f"SELECT DISTINCT coalesce(class, {UNKNOWN}) FROM client_profile ORDER BY 1",
+    "network": f"SELECT DISTINCT coalesce(n.network, s.network, {UNKNOWN})"
+    " FROM stream s LEFT JOIN network_period n ON n.code = s.network ORDER BY 1",
+    "station": f"SELECT DISTINCT coalesce(station, {UNKNOWN}) FROM stream ORDER BY 1",
     "country": f"SELECT DISTINCT coalesce(country, {UNKNOWN}) FROM client_profile ORDER BY 1",
     "agent": "SELECT DISTINCT family FROM agent ORDER BY 1",
 }
