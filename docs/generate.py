@@ -165,7 +165,7 @@ def _condition(one: Filter) -> str:
 
 def _measures() -> str:
     rows = [
-        (f"`{one.name}`", one.help, _TABLES[kind], _code(sql))
+        (f"`{one.name}`", one.help, _TABLES[kind], _code(sql.replace("{is_covered}", "covered")))
         for one in MEASURES.values()
         for kind, sql in one.sql.items()
     ]

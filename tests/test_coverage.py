@@ -1,7 +1,9 @@
 """Which days are covered: no log is not zero."""
 
 import gzip
+import itertools
 import json
+import math
 import random
 import tempfile
 import time
@@ -33,12 +35,14 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage, gap_ranges
+from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Server, Store
 
 Log = Callable[..., Path]
 SENT = {"direction": ("TX",)}
+ONE_DAY = timedelta(days=1)
 DAY = "20260630T0000-20260701T0000"
 
 
@@ -431,7 +435,7 @@ def test_means_are_over_covered_days_and_add_up_over_servers(gappy: Store) -> No
     none = mean(first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=())
     assert none == [{"bytes": 730, "bytes-per-day": 30}]
     no_rows = Query(filters={"network": ("ZZ",)}, measures=("bytes", "bytes-per-day"))
-    assert run_query(gappy, no_rows).to_pylist() == [{"bytes": 0, "bytes-per-day": None}]
+    assert run_query(gappy, no_rows).to_pylist() == [{"bytes": 0, "bytes-per-day": 0}]
     only = mean(
         first=date(2026, 6, 3), last=date(2026, 6, 3), dimensions=("server",), sort="server"
     )
@@ -473,6 +477,94 @@ def test_means_divide_by_the_covered_days_of_their_group(
         for row in run_query(store, query).to_pylist()
     }
     assert means == {group: round(mean) for group, mean in expected.items() if mean}
+
+
+BY = (
+    *((), ("server",), ("network",), ("month",), ("day",), ("weekday", "network")),
+    *(("server", "network"), ("quarter", "server"), ("direction", "protocol"), ("week", "country")),
+)
+
+
+@pytest.mark.of_both
+@pytest.mark.parametrize("seed", rest_in_soak(range(10)))
+def test_a_mean_of_nothing_sent_is_zero_and_of_nothing_covered_empty(
+    store: Store, log: Log, seed: int
+) -> None:
+    """Against a count; which rows there are does not depend on the measures."""
+    rng = random.Random(seed)
+    sent, covered = [], []
+    for server, number in itertools.product(("a", "b"), range(7)):
+        day = date(2026, 6, 27) + timedelta(days=number)
+        network, size = rng.choice(("FR", "G")), rng.choice((0, 300, 2**62 + number))
+        kind = rng.choice(("complete", "incomplete", "missing"))
+        if kind == "missing":
+            continue
+        transfers = ((f"{network}_CIEL_00_HHZ/MSEED", size, 1),)
+        text = block(log_time=at(5, f"{day}"), transfers=transfers) if size else ""
+        end = f"{day:%Y%m%d}T1200" if kind == "incomplete" else f"{day + ONE_DAY:%Y%m%d}T0000"
+        read_into(store, log(text, f"txlog-{day:%Y%m%d}T0000-{end}"), server=server)
+        if kind == "complete":
+            covered.append((server, day))
+        if size:
+            sent.append((server, day, network, size))
+    for by in BY:
+        rows, means = (
+            run_query(store, Query(dimensions=by, filters=SENT, measures=measures)).to_pylist()
+            for measures in (("bytes",), ("bytes-per-day",))
+        )
+        both = run_query(
+            store, Query(dimensions=by, filters=SENT, measures=("bytes-per-day", "bytes"))
+        ).to_pylist()
+        keys = {tuple(row[name] for name in by) for row in rows}
+        assert {tuple(row[name] for name in by) for row in means} == keys
+        found = {tuple(row[name] for name in by): row["bytes-per-day"] for row in both}
+        assert found == {tuple(row[n] for n in by): row["bytes-per-day"] for row in means}
+        assert found == {key: _mean(dict(zip(by, key, strict=True)), sent, covered) for key in keys}
+
+
+def _mean(
+    labels: dict[str, str],
+    sent: list[tuple[str, date, str, int]],
+    covered: list[tuple[str, date]],
+) -> int | None:
+    """The mean bytes of the covered days of one group."""
+
+    def fits(server: str, day: date) -> bool:
+        of_day = {time: label_of(day, time) for time in ("day", "week", "month", "quarter")}
+        known = {**of_day, "server": server, "weekday": f"{day:%A}"}
+        return all(known.get(name, label) == label for name, label in labels.items())
+
+    days = [(server, day) for server, day in covered if fits(server, day)]
+    if not days:
+        return None
+    of_server = Counter(server for server, _ in days)
+    mean = sum(
+        (
+            Fraction(size, of_server[server])
+            for server, day, network, size in sent
+            if (server, day) in days and labels.get("network", network) == network
+        ),
+        Fraction(0),
+    )
+    return math.floor(mean + Fraction(1, 2))
+
+
+@pytest.mark.of_both
+def test_large_means_are_exact(store: Store, log: Log) -> None:
+    largest = 2**63 - 1
+    name = "txlog-20260601T0000-20260602T0000"
+    blocks = (
+        block(
+            log_time=at(hour, "2026-06-01"),
+            transfers=(("FR_CIEL_00_HHZ/MSEED", largest - hour, 1),),
+        )
+        for hour in range(5)
+    )
+    read_into(store, log("".join(blocks), name))
+    read_into(store, log("", "txlog-20260602T0000-20260603T0000"))
+    query = Query(filters=SENT, measures=("bytes-per-day",))
+    total = sum(largest - hour for hour in range(5))
+    assert totals(store, query) == {"bytes-per-day": (total + 1) // 2}
 
 
 def test_means_by_weekday_and_hour_leave_out_incomplete_days(

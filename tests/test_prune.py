@@ -163,6 +163,9 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     assert told(dimensions=("year",)) == [(most, True)]
     assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
     assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
+    for by in ((), ("year",)):  # March is the only month with data
+        alone = Query(dimensions=by, last=date(2026, 5, 31), measures=("clients",))
+        assert [row["at-most"] for row in run_query(read, alone).to_pylist()] == [False]
     weeks = run_query(read, Query(dimensions=("week",), measures=("clients",))).to_pylist()
     bounds = {row["week"]: row["at-most"] for row in weeks}
     assert bounds.get("2026-W27", True)  # 29 June to 5 July

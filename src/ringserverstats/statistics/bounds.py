@@ -13,6 +13,10 @@ from ringserverstats.store.rollups import month_of
 AT_MOST = "at-most"
 #: Measures that do not add up over months.
 DISTINCT = frozenset({"clients", "connections"})
+_DATA_DAYS = """
+SELECT min(day) AS first, max(day) AS last FROM connection_by_day
+ WHERE day BETWEEN $1::date AND $2::date
+"""
 _MONTHS = "SELECT month, has_late_logs FROM pruned_month ORDER BY month"
 
 
@@ -32,6 +36,14 @@ def _within(months: dict[date, bool], first: date, last: date) -> dict[date, boo
         for month, has_late_logs in months.items()
         if first <= month_of(month)[1] and month <= last
     }
+
+
+def _has_several_months(ask: Ask, first: date, last: date) -> bool:
+    """Return True if a period has data of several months."""
+    if month_of(first) == month_of(last):
+        return False
+    days = ask(_DATA_DAYS, [first.isoformat(), last.isoformat()]).to_pylist()[0]
+    return days["first"] is not None and month_of(days["first"]) != month_of(days["last"])
 
 
 def with_bounds(
@@ -56,7 +68,7 @@ def with_bounds(
         begins, ends = zip(period, *map(days_of, labels), strict=True)
         begin, end = max(begins), min(ends)
         months = _within(pruned, begin, end).values()
-        return any(months) or (bool(months) and month_of(begin) != month_of(end))
+        return any(months) or (bool(months) and _has_several_months(ask, begin, end))
 
     if times:
         columns = [result[name].to_pylist() for name in times]

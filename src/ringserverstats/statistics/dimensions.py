@@ -7,7 +7,8 @@ resolved), ``o`` is ``client_profile``, ``a`` is ``agent``. Named fields of the 
 - ``{codes}``: the alias that has the codes of a stream, ``s`` (table ``stream``) or ``f``;
 - ``{key}``: the key by which a dimension is grouped. Its label is looked up for the rows of the
   result only;
-- ``{condition}``: the condition on the column of a filter.
+- ``{condition}``: the condition on the column of a filter;
+- ``{is_covered}``: logs cover days of the row.
 """
 
 from dataclasses import dataclass, field
@@ -344,21 +345,19 @@ FILTERS = {
     )
 }
 
-_LARGEST_MEAN = 2.0**63 - 1024  # the largest double below 2^63
-
 
 def _mean(column: str, unit: str) -> Measure:
     """Return the measure of a mean per covered day.
 
     ``f.days`` is the number of covered days of the server and direction in the period, or in the
-    year, month, ... if that is a dimension. The addends are ordered, as the last digit of a sum of
-    fractions depends on their order.
+    year, month, ... if that is a dimension. Whole numbers are added up apart from fractions, so
+    that large means are exact. Fractions are ordered, as the last digit of their sum depends on
+    their order.
     """
-    addend = f"f.{column}::double precision / f.days"
-    mean = f"floor(sum({addend} ORDER BY {addend}) + 0.5)"
-    largest = f"{_LARGEST_MEAN:.0f}"
-    cases = f"WHEN {mean} < {largest} THEN {mean} WHEN {mean} >= {largest} THEN {largest}"
-    sql = {"means": f"(CASE {cases} END)::bigint"}
+    whole = f"floor(f.{column}::double precision / f.days)::decimal(38, 0)"
+    rest = f"(f.{column} - {whole} * f.days)::double precision / f.days"
+    mean = f"sum({whole}) + floor(sum({rest} ORDER BY {rest}) + 0.5)::decimal(38, 0)"
+    sql = {"means": f"CASE WHEN {{is_covered}} THEN coalesce({mean}, 0) END"}
     return Measure(f"{column}-per-day", f"mean {column} of a covered day", sql, column, unit)
 
 

@@ -1,6 +1,6 @@
 """The SELECT of a plan. Only declared columns are in its text; values are parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from ringserverstats.enrich.networks import is_temporary
@@ -23,6 +23,10 @@ from ringserverstats.statistics.wildcards import like, matches, matches_any
 _IS_HOURLY = (
     "NOT EXISTS (SELECT 1 FROM log_interval l WHERE l.server = f.server"
     " AND l.direction = f.direction AND l.day = f.day AND l.last_minute - l.first_minute > 60)"
+)
+_COVERED_JOIN = (
+    " LEFT JOIN covered_day d ON d.server = f.server AND d.direction = f.direction"
+    " AND d.day = f.day"
 )
 
 
@@ -50,6 +54,8 @@ def _subqueries(plan: Plan, parameters: list[object]) -> str:
     subqueries = []
     if plan.ranking:
         subqueries.append(f"largest AS ({_largest(plan.ranking, parameters)})")
+    if any(part.kind == "means" for part in plan.parts):
+        subqueries.append(f"covered_day AS ({_covered_days(plan.query, parameters)})")
     subqueries += [f"{part.kind} AS ({_part(plan, part, parameters)})" for part in plan.parts]
     return f"WITH {', '.join([*subqueries, f'all_measures AS ({_united(plan)})'])}"
 
@@ -170,46 +176,78 @@ def _order(query: Query) -> str:
 
 
 def _part(plan: Plan, part: Part, parameters: list[object]) -> str:
-    """Return the SELECT of the keys (``k0``, ``k1``, ...) and measures of a part."""
+    """Return the SELECT of the keys (`_key_columns`) and measures of a part."""
     codes = "f" if part.source.has_codes else "s"
-    key_of = {
-        name: DIMENSIONS[name].key_sql(codes=codes, resolved=bool(plan.network_names.spans))
-        for name in plan.query.dimensions
-    }
+    keys, ranks = _keys(plan, codes)
     rows = _rows(plan, part, parameters)
     where = _all(_filters(plan.query, plan.network_names, parameters, has_codes=codes == "f"))
-    amounts = [f"sum(f.{name}) AS {name}" for name in part.amounts]
     if part.pre_aggregation:
         columns = _first_step_columns(plan, part.pre_aggregation)
+        amounts = [f"sum(f.{name}) AS {name}" for name in part.amounts]
         rows = (
             f"(SELECT {', '.join([*columns, *amounts])} FROM {rows}"
             f" WHERE {where}{_group_by(columns)}) f"
         )
         where = "true"
-    joins = " ".join(JOINS[name].format(codes=codes) for name in part.joins)
-    keys = [key for name, key in key_of.items() if name not in plan.query.ranked]
-    if plan.query.ranked:
-        tests = [
-            f"largest.k{number} IS NOT DISTINCT FROM {key_of[name]}"
-            for number, name in enumerate(plan.query.ranked)
-        ]
-        joins += f" LEFT JOIN largest ON {_all(tests)}"
-        keys.append("largest.rank")
-    names = _key_columns(plan.query)
-    named_keys = [f"{key} AS {name}" for key, name in zip(keys, names, strict=True)]
+    joins = "".join(f" {JOINS[name].format(codes=codes)}" for name in part.joins) + ranks
     if part.kind == "means":
-        columns = [*named_keys, "d.days", *amounts]
-        rows = (
-            f"(SELECT {', '.join(columns)} FROM {rows} {joins} {_covered_join(plan, parameters)}"
-            f" WHERE {where}{_group_by([*keys, 'd.days'])}) f"
-        )
-        named_keys = [f"f.{name} AS {name}" for name in names]
-        joins, where = "", "true"
-    measures = [f'{MEASURES[name].sql[part.kind]} AS "{name}"' for name in part.measures]
-    return (
-        f"SELECT {', '.join([*named_keys, *measures])} FROM {rows} {joins}"
-        f" WHERE {where}{_group_by(keys)}"
-    )
+        return _means(plan.query, part, keys, f"{rows}{_COVERED_JOIN}{joins} WHERE {where}")
+    measures = {f'"{name}"': MEASURES[name].sql[part.kind] for name in part.measures}
+    return _aggregated(keys, measures, f"{rows}{joins} WHERE {where}")
+
+
+def _aggregated(keys: Mapping[str, str], values: Mapping[str, str], rows: str) -> str:
+    """Return the SELECT of ``values`` by ``keys``, each SQL by its name, from ``rows``."""
+    columns = [f"{sql} AS {name}" for name, sql in {**keys, **values}.items()]
+    return f"SELECT {', '.join(columns)} FROM {rows}{_group_by([*keys])}"
+
+
+def _keys(plan: Plan, codes: str) -> tuple[dict[str, str], str]:
+    """Return the SQL of each of `_key_columns`, and the join that ranks need."""
+    query = plan.query
+    sql = {
+        name: DIMENSIONS[name].key_sql(codes=codes, resolved=bool(plan.network_names.spans))
+        for name in query.dimensions
+    }
+    keys = [key for name, key in sql.items() if name not in query.ranked]
+    join = ""
+    if query.ranked:
+        tests = enumerate(sql[name] for name in query.ranked)
+        same = [f"largest.k{number} IS NOT DISTINCT FROM {key}" for number, key in tests]
+        join = f" LEFT JOIN largest ON {_all(same)}"
+        keys.append("largest.rank")
+    return dict(zip(_key_columns(query), keys, strict=True)), join
+
+
+def _means(query: Query, part: Part, keys: Mapping[str, str], rows: str) -> str:
+    """Return the SELECT of means; without covered days they are NULL, without rows on them 0.
+
+    Args:
+        query: the query.
+        part: the part of its means.
+        keys: the SQL of the keys.
+        rows: rows of the period as ``f``, joined with covered days as ``d``.
+    """
+    of_server = {name: f"f.{name}" for name in query.dimensions if name in COVERAGE_FILTERS}
+    amounts = {name: f"sum(f.{name})" for name in part.amounts}
+    sums = _aggregated({**keys, **of_server, "days": "d.days"}, amounts, rows)
+    covered = dict(of_server)
+    for number, name in enumerate(query.dimensions):
+        if name in query.of_day:
+            covered[f"k{number}"] = DIMENSIONS[name].key_sql()
+    join, is_covered = "", "EXISTS (SELECT 1 FROM covered_day)"
+    if covered:
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in covered.items())
+        same = _all([f"c.{name} = f.{name}" for name in covered])
+        join = f" LEFT JOIN (SELECT DISTINCT {columns} FROM covered_day f) c ON {same}"
+        is_covered = f"bool_or(c.{next(iter(covered))} IS NOT NULL)"
+    if query.has_hours:
+        is_covered += f" AND f.k{query.dimensions.index('hour')} IS NOT NULL"
+    measures = {
+        f'"{name}"': MEASURES[name].sql[part.kind].format(is_covered=is_covered)
+        for name in part.measures
+    }
+    return _aggregated({name: f"f.{name}" for name in keys}, measures, f"({sums}) f{join}")
 
 
 def _first_step_columns(plan: Plan, first_step: PreAggregation) -> list[str]:
@@ -239,19 +277,16 @@ def _piece(plan: Plan, part: Part, piece: Piece, parameters: list[object]) -> st
     return f"SELECT {', '.join([f'{day} AS day', *columns])} FROM {piece.table} WHERE {where}"
 
 
-def _covered_join(plan: Plan, parameters: list[object]) -> str:
-    """Return the join of covered days, each with the number of days that its mean is over."""
-    query = plan.query
+def _covered_days(query: Query, parameters: list[object]) -> str:
+    """Return the SELECT of covered days, each with the number of days that its mean is over."""
     where = conditions(query.only(*COVERAGE_FILTERS), "f.day", parameters)
     if query.has_hours:
         where += f" AND {_IS_HOURLY}"
     means = ["f.server", "f.direction", *(DIMENSIONS[name].key_sql() for name in query.of_day)]
-    days = (
+    return (
         f"SELECT f.server, f.direction, f.day, count(*) OVER (PARTITION BY {', '.join(means)}) AS"
         f" days FROM complete_day f WHERE {where}"
     )
-    columns = ("server", "direction", "day")
-    return f"JOIN ({days}) d ON " + _all([f"d.{name} = f.{name}" for name in columns])
 
 
 def _period(day: str, first: date | None, last: date | None, parameters: list[object]) -> list[str]:

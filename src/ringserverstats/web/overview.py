@@ -239,8 +239,8 @@ def _kpis(
         Kpi(_direction_label(view), sent, _change(totals, previous, "bytes"), sparkline),
         count("clients"),
         Kpi("countries", f"{sum(len(code or '') == 2 for code in countries) or _NO_VALUE}"),
-        Kpi("networks", f"{_count_rows(results['networks'], 'network'):,}"),
-        Kpi("stations", f"{_count_rows(results['stations'], 'station'):,}"),
+        Kpi("networks", f"{_count_groups(results['networks'], 'network'):,}"),
+        Kpi("stations", f"{_count_groups(results['stations'], 'network', 'station'):,}"),
         count("connections")
         if "connections" in totals
         else Kpi("packets", packets, _change(totals, previous, "packets")),
@@ -253,9 +253,10 @@ def _direction_label(view: View) -> str:
     return "received" if view.is_received_only else "sent"
 
 
-def _count_rows(result: Result, dimension: str) -> int:
-    labels = result.rows[dimension].to_pylist()
-    return sum(label is not None and not is_combined(label) for label in labels)
+def _count_groups(result: Result, *dimensions: str) -> int:
+    """Return the number of groups; a network with two names in the registry is one."""
+    groups = {tuple(row[name] for name in dimensions) for row in result.rows.to_pylist()}
+    return sum(group[-1] is not None and not any(map(is_combined, group)) for group in groups)
 
 
 def _change(totals: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> str:
