@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -37,6 +37,7 @@ from ringserverstats.settings import Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS
 from ringserverstats.statistics.publish import Policy, operator_result, public_result
 from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -352,3 +353,24 @@ def test_pages_show_what_is_left_of_few_clients(sample: Store, everywhere: bool)
     assert all(row["clients"] >= 3 for row in rows[:-1])
     empty = web.get(f"/?{period}&city=Tokyo*", headers={"Accept": "text/html"}).text
     assert "it has fewer than 3 clients" in empty
+
+
+def test_a_client_of_several_pruned_months_is_one(store: Store, log: Callable[..., Path]) -> None:
+    """It counts once for each month there, but never as several clients."""
+    for month in (1, 2, 3):
+        begin = datetime(2025, month, 3, tzinfo=UTC)
+        hosts = {"rare/1": 1, "slink/1": 3}
+        blocks = [
+            block(address=f"198.51.100.{n}", agent=agent, log_time=int(begin.timestamp()) + 60 + n)
+            for agent, count in hosts.items()
+            for n in range(count)
+        ]
+        read_into(store, log("".join(blocks), f"txlog-{begin:%Y%m%d}T0000-{begin:%Y%m}04T0000"))
+    store.prune(date(2025, 4, 1), try_only=False)
+    query = Query(dimensions=("agent-family",), measures=("bytes", "clients"))
+    named = {row["agent-family"]: row["clients"] for row in run_query(store, query).to_pylist()}
+    assert named == {"rare": 3, "slink": 9}
+    result = public_result(store, query, Policy(min_clients=3))
+    assert [row["agent-family"] for row in result.rows.to_pylist()] == ["<3"]
+    rare = replace(query, filters={"agent-family": ("rare",)})
+    assert len(public_result(store, rare, Policy(min_clients=3)).rows) == 0

@@ -5,6 +5,7 @@ results leave out more. Several queries of periods or networks that differ a lit
 their difference; see docs/privacy.md.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -161,10 +162,12 @@ def public_result_in(
         raise UsageError(
             f"the result has more than {most_rows:,} rows. Use fewer dimensions or a shorter period"
         )
-    total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed).to_pylist()[0]
-    result = Result(cells, total if query.dimensions else None)
+    total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed)
+    result = Result(cells, total.to_pylist()[0] if query.dimensions else None)
     if policy.is_limited((*query.dimensions, *query.filters)):
-        result = _without_small_counts(result, query, policy, total[_CLIENTS])
+        clients = _least_clients(read, counted, policy, cells)
+        of_all = _least_clients(read, counted.ungrouped(), policy, total)[0].as_py()
+        result = _without_small_counts(result, query, policy, clients, of_all)
     names = [*query.dimensions, *query.shown]
     if AT_MOST in cells.column_names and DISTINCT & set(query.shown):
         names.append(AT_MOST)
@@ -188,17 +191,39 @@ def _with_clients(query: Query, policy: Policy, most_rows: int | None) -> Query:
     return replace(query, top=None, limit=limit, measures=measures)
 
 
-def _without_small_counts(result: Result, query: Query, policy: Policy, clients: int) -> Result:
+def _least_clients(read: Ask, query: Query, policy: Policy, rows: pa.Table) -> pa.ChunkedArray:
+    """Return how many clients each of ``rows``, the result of ``query``, has at least.
+
+    Over pruned months a client counts once for each. The least number is that of one month.
+    """
+    if AT_MOST not in rows.column_names or not pc.any(rows[AT_MOST]).as_py():
+        return rows[_CLIENTS]
+    dimensions = tuple(dict.fromkeys((*query.dimensions, "month")))
+    by_month = replace(query, dimensions=dimensions, measures=(_CLIENTS,), sort="", limit=None)
+    largest: Counter[tuple[str | None, ...]] = Counter()
+    for row in run_in(read, by_month, embargoed=policy.embargoed).to_pylist():
+        cell = tuple(row[name] for name in query.dimensions)
+        largest[cell] = max(largest[cell], 0 if row.get(AT_MOST) else row[_CLIENTS])
+    counts = [
+        largest[tuple(row[name] for name in query.dimensions)] if row[AT_MOST] else row[_CLIENTS]
+        for row in rows.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(counts, pa.int64())])
+
+
+def _without_small_counts(
+    result: Result, query: Query, policy: Policy, clients: pa.ChunkedArray, of_all: int
+) -> Result:
     """Return ``result`` with one row for the suppressed ones with the same other labels.
 
     Args:
-        result: a row for each cell, with its number of clients.
+        result: a row for each cell.
         query: its query.
         policy: what is withheld.
-        clients: number of clients of all rows.
+        clients: number of clients of each cell, and ``of_all`` that of all cells.
     """
     cells, least = result.rows, policy.min_clients
-    if policy.is_limited(query.filters) and clients < least:
+    if policy.is_limited(query.filters) and of_all < least:
         return Result(cells.slice(0, 0), None, [_TOO_FEW.format(least=least)])
     dimensions = [name for name in DIMENSIONS if name in query.dimensions]
     combined = dimensions  # also those that are public otherwise, as all rows are of a part
@@ -206,11 +231,11 @@ def _without_small_counts(result: Result, query: Query, policy: Policy, clients:
         combined = [name for name in dimensions if policy.is_limited((name,))]
     if not combined:
         return result
-    suppression = suppress(cells.select(dimensions), cells[_CLIENTS], combined, least)
+    suppression = suppress(cells.select(dimensions), clients, combined, least)
     if not suppression.cells.any():
         return result
     if combined == dimensions and suppression.cells.all() and len(cells) >= FEW:
-        suppression.is_safe[:] = clients >= least  # their sum is the total
+        suppression.is_safe[:] = of_all >= least  # their sum is the total
     rows = _with_combined_rows(cells, suppression, combined, f"<{least}")
     # A total minus the other rows would reveal a row without figures.
     total = result.total if suppression.is_safe.all() else None
