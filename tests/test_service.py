@@ -275,9 +275,9 @@ def test_kills_while_logs_are_posted_lose_and_double_nothing(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("is_operator", [False, True])
-def test_thousands_of_strange_requests(
+def test_a_thousand_strange_requests(
     running: CommandLine, tmp_path: Path, is_operator: bool
 ) -> None:
     token = add_token(running.store, "operator") if is_operator else ""
     headers = (f"Authorization: Bearer {token}",) if token else ()
-    assert _fuzz(running, tmp_path, examples=400, headers=headers) >= 3000
+    assert _fuzz(running, tmp_path, examples=60, headers=headers) >= 900

@@ -682,7 +682,7 @@ def test_the_first_page_after_a_start_is_computed_before(sample: Store, read_acc
     web = client_of(settings_of(sample, read_access=read_access))
     service = web.app.state.service
     service.chart_renderer.start = lambda: None
-    service.chart_renderer.svg = lambda specs: ["<svg></svg>"] * 2
+    service.chart_renderer.svg = lambda _: ["<svg></svg>"] * 2
     with web:
         wait_for(lambda: service.pages._entries)
         prepared = service.pages._entries.copy()
