@@ -199,8 +199,8 @@ def insert_log_status(
     (0 lines) has the id of an entry that is known, and is deleted when that is read again.
 
     Returns:
-        The number of rejected entries that were deleted, and the days that changed (None: rejects without a
-        day).
+        The number of rejected entries that were deleted, and the days that changed (None: rejects
+        without a day).
     """
     changed: set[date | None] = set()
     for table, statement in (
@@ -223,8 +223,8 @@ def insert_log_status(
     session.register("given", entries.select(["server", "entry"]))
     resolved = delete_rejects(
         session,
-        "EXISTS (SELECT 1 FROM given WHERE given.server = reject.server"
-        " AND given.entry = reject.digest)",
+        "EXISTS (SELECT 1 FROM given WHERE given.entry = reject.digest"
+        " AND (given.server = reject.server OR reject.lines = 0))",
     )
     return resolved, changed | ({None} if resolved else set())
 
