@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import pwd
 import re
 import resource
 import signal
@@ -704,3 +705,39 @@ def test_a_correction_of_nothing_does_not_disturb_a_reading(run: CommandLine) ->
     assert run("delete", "--server", "b", "--from", "2000", "--to", "2001", "--yes").returncode == 0
     assert run("server", "remove", "b").returncode == 0
     assert store.add_server("a", "UTC") == server
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither HOME nor an entry of passwd, as in containers: no folder `~` is made."""
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    del run.environment["HOME"]
+    for name in ("DATABASE_URI", "RINGSERVERSTATS_CONFIG_FOLDER"):
+        value = run.environment.pop(name)
+        refused = run("ingest", REAL)
+        assert refused.returncode == 2
+        assert "this user has no home folder. Set HOME" in refused.stderr
+        run.environment[name] = value
+    assert not (tmp_path / "~").exists()
+    assert run("ingest", REAL).returncode == 0
+
+
+def test_a_damaged_write_ahead_log_is_named(run: CommandLine) -> None:
+    assert run("ingest", REAL).returncode == 0
+    path = run.folder / "store.duckdb"
+    code = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
+        " c.execute('PRAGMA disable_checkpoint_on_shutdown');"
+        " c.execute('CREATE TABLE more AS SELECT range AS n FROM range(10000)'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+    log = Path(f"{path}.wal")
+    content = bytearray(log.read_bytes())
+    content[200:700] = b"\xff" * 500
+    log.write_bytes(content)
+    for command in (("info",), ("ingest", REAL)):
+        refused = run(*command)
+        assert refused.returncode == 3
+        assert f"the write-ahead log {log} is damaged" in refused.stderr

@@ -173,6 +173,12 @@ def test_a_wrong_password_is_called_that(server: Server, run: CommandLine) -> No
     server.execute("DROP ROLE secretive")
 
 
+def test_a_search_path_without_a_schema_is_named(server: Server, fresh: str) -> None:
+    uri = f"{server.uri(fresh)}?options=-csearch_path%3Dgone"
+    with pytest.raises(StoreError, match=r"no schema of the search_path .gone. exists"):
+        make_postgresql(uri, Path("/nowhere")).migrate()
+
+
 def test_a_user_may_be_called_like_an_address() -> None:
     """As in hosted databases. A password with an @ that is not escaped is still found."""
     info = conninfo_to_dict(connection_info("postgresql://me%40site:p%40ss@host/db"))

@@ -42,7 +42,7 @@ def open_store(
     secret = settings.secret
     options = Options(
         secret=read_secret(secret) if secret else None,
-        secrets=settings.config_folder.absolute(),
+        secrets=settings.secrets_folder,
         ipv6_prefix=settings.ipv6_prefix,
         lock_timeout=settings.lock_timeout,
         memory=settings.memory or (_QUERY_MEMORY if for_queries else _INGEST_MEMORY),

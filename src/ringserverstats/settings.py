@@ -24,6 +24,14 @@ DATABASE_VARIABLE = f"{_PREFIX}DATABASE"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 
 
+def _folder(find: Callable[[str], Path]) -> Path:
+    """Return a folder of the user; one in ``~``, which `_check_home` reports, without a home."""
+    try:
+        return find(_PROGRAM)
+    except RuntimeError:
+        return Path("~", _PROGRAM)
+
+
 class Secret(str):
     """A text that ``repr`` does not show."""
 
@@ -48,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The settings of one process."""
 
     database: Annotated[str, _setting(variable="DATABASE_URI")] = ""
-    config_folder: Path = msgspec.field(default_factory=lambda: user_config_path(_PROGRAM))
+    config_folder: Path = msgspec.field(default_factory=lambda: _folder(user_config_path))
     secret: Secret | None = None
     keep_hosts: bool = False
     ipv6_prefix: Annotated[int, _setting(ge=1, le=128)] = 64
@@ -92,15 +100,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.database.split("://", 1)[0] in _POSTGRESQL and "://" in self.database
 
     @property
+    def secrets_folder(self) -> Path:
+        """The folder of the secrets of stores, if ``secret`` does not have one.
+
+        Raises:
+            UsageError: it is in the home folder, and the user has none.
+        """
+        return (self.config_folder if self.secret else _check_home(self.config_folder)).absolute()
+
+    @property
     def database_path(self) -> Path:
         """The file of the DuckDB store.
 
         Raises:
-            UsageError: ``database`` is neither a DuckDB file nor a PostgreSQL URI.
+            UsageError: ``database`` is neither a DuckDB file nor a PostgreSQL URI, or the user has
+                no home folder for the default.
         """
         uri = self.database
         if not uri:
-            return user_data_path(_PROGRAM) / "ringserverstats.duckdb"
+            return _check_home(_folder(user_data_path)) / "ringserverstats.duckdb"
         if uri.startswith("duckdb://"):
             path = uri.removeprefix("duckdb://")
             if path.startswith("/") and path.strip("/"):
@@ -150,11 +168,25 @@ def load(*, database: str | None = None, warn: Callable[[str], None]) -> Setting
         ) from None
 
 
+def _check_home(path: Path) -> Path:
+    """Return ``path``.
+
+    Raises:
+        UsageError: it is in the home folder of a user who has none.
+    """
+    if path.parts[:1] == ("~",):
+        raise UsageError(
+            f"{path} cannot be used: this user has no home folder. Set HOME, or both DATABASE_URI "
+            f"and {_PREFIX}CONFIG_FOLDER"
+        )
+    return path
+
+
 def _config_file() -> Path:
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not os.path.isfile(named):
         raise UsageError(f"{CONFIG_VARIABLE} names {named}, which is not a file; correct it")
-    folder = os.environ.get(f"{_PREFIX}CONFIG_FOLDER") or user_config_path(_PROGRAM)
+    folder = os.environ.get(f"{_PREFIX}CONFIG_FOLDER") or _folder(user_config_path)
     return Path(named) if named else Path(folder) / "ringserverstats.toml"
 
 

@@ -33,6 +33,7 @@ _Result = TypeVar("_Result")
 _PAUSE = 0.01
 _NOTIFY_AFTER = 0.5
 _LOCKED = "Could not set lock"
+_DAMAGED_LOG = "replaying WAL"
 _FOLDING = "256MB"
 _LEFT_OVER = 3600  # seconds after which an unfinished copy is one of a killed process
 
@@ -107,6 +108,12 @@ def open_file(
         except duckdb.Error as error:
             if _LOCKED in str(error) and isinstance(error, duckdb.IOException):
                 raise _LockedError from None
+            if _DAMAGED_LOG in str(error):
+                raise StoreError(
+                    f"the write-ahead log {log_of(path)} is damaged ({first_line(error)}). Restore "
+                    "a backup. Or move that log away, without which the last batches are missing, "
+                    "and read their logs again."
+                ) from None
             raise StoreError(
                 f"{path} cannot be used as a store ({first_line(error)}); check the path and its "
                 "permissions, or choose another with --database"

@@ -139,8 +139,16 @@ def _check_database(connection: Connection) -> None:
             f"the database has the encoding {encoding}, in which not all texts can be kept; create "
             "one with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
-    privilege = "SELECT has_schema_privilege(current_schema(), 'CREATE'), current_user"
-    may_create, user = connection.execute(privilege).fetchall()[0]
+    privilege = (
+        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'), current_user"
+    )
+    schema, may_create, user = connection.execute(privilege).fetchall()[0]
+    if schema is None:
+        path = connection.execute("SHOW search_path").fetchall()[0][0]
+        raise StoreError(
+            f"no schema of the search_path ({printable(path)}) exists. Create one with CREATE "
+            "SCHEMA, or correct the search_path in DATABASE_URI or of the role."
+        )
     if not may_create:
         raise StoreError(
             f"the role {printable(user)} may make no tables in this database; migrate as the role "
