@@ -77,6 +77,8 @@ FILTERED = [
     {"geohash": ("g*",)},
     {"asn": ("AS209*",)},
     {"institution": ("Example*", "*operator)")},
+    {"user": ("*",)},
+    {"city": ("LOND*",), "network": ("fr",), "agent": ("SLARCHIVE*",)},
 ]
 RULES = Rules(
     (

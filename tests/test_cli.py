@@ -20,9 +20,11 @@ import pyarrow.parquet
 import pytest
 from conftest import DATA, LONG, CommandLine, make_store, wait_for
 from model import START, block
+from rich.console import Console
 
 from ringserverstats import __version__, settings
 from ringserverstats.cli import _COMMANDS, PROGRAM, cli
+from ringserverstats.cli.terminal import show, table
 from ringserverstats.settings import RENAMED
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.schema import NEWEST
@@ -152,6 +154,106 @@ def test_empty_answer_says_what_the_store_holds(run: CommandLine) -> None:
     done = run("stats", "--by", "day", "--year", "2001")
     assert "The store holds 2026-06-30 to 2026-07-01" in done.stdout
     assert done.returncode == 0
+
+
+def test_filters_match_without_regard_to_case(run: CommandLine) -> None:
+    run(REAL)
+
+    def sizes(*args: str) -> list[int]:
+        rows = run("stats", *args, "--measure", "bytes", "--format", "json").stdout
+        return [row["bytes"] for row in json.loads(rows)]
+
+    agent = json.loads(run("stats", "--by", "agent", "--format", "json").stdout)[0]["agent"]
+    for name, value in (
+        ("--network", "FR"),
+        ("--station", "CI*"),
+        ("--stream", "FR_*"),
+        ("--direction", "RX"),
+        ("--protocol", "DataLink"),
+        ("--agent", agent),
+    ):
+        assert sizes(name, value) == sizes(name, value.lower()) == sizes(name, value.upper())
+        assert sizes(name, value) != [0]
+    assert sizes("--by", "network", "--network", "f?,xx") == sizes("--network", "FR")
+    assert sizes("--by", "net,sta", "--sta", "ciel") == sizes("--station", "CIEL")
+    assert sizes("--by", "software") == sizes("--by", "agent-family")
+    assert sizes("--by", "organisation") == sizes("--by", "institution")
+
+
+def test_what_a_filter_may_have_meant(run: CommandLine) -> None:
+    run(REAL)
+    done = run("stats", "--network", "FRR,Q-9,--", "--station", "CIEL")
+    assert "no network matches 'FRR'. Did you mean FR?" in done.stdout
+    assert "no network matches 'Q-9'. The store has FR, G, XP" in done.stdout
+    assert "no station" not in done.stdout
+    assert "Did you mean FR?" in run("stats", "--network", "FRR", "--format", "csv").stderr
+    assert "Did you mean" not in run("stats", "--public", "--network", "FRR").stdout
+    for word, meant in (
+        ("FR", "--network FR"),
+        ("XP2014", "--network XP2014"),
+        ("CIEL", "--station CIEL"),
+        ("month", "--by month"),
+        ("2026-06", "--month 2026-06"),
+        ("30d", "--last 30d"),
+    ):
+        asked = run("stats", word)
+        assert asked.returncode == 2
+        assert f"unexpected argument {word!r}; did you mean {meant}?" in asked.stderr
+
+
+def test_users_are_pseudonyms_and_only_for_the_operator(run: CommandLine) -> None:
+    logs = sorted((DATA / "v4.5.3-jsonl").glob("txlog*"))
+    run(*logs)
+    rows = json.loads(run("stats", "--by", "user", "--format", "json").stdout)
+    assert all(row["user"] is None or re.fullmatch(r"\w{16,}", row["user"]) for row in rows)
+    refused = run("stats", "--by", "user", "--public")
+    assert refused.returncode == 2
+    assert "only the operator can query single clients. Leave out user" in refused.stderr
+
+
+def test_files_whose_names_imply_another_format_are_refused(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    run(REAL)
+    refused = run("stats", "-o", tmp_path / "x.xlsx")
+    assert refused.returncode == 2
+    assert "Name it .csv, .json, .parquet or .txt" in refused.stderr
+    assert not (tmp_path / "x.xlsx").exists()
+    assert run("stats", "-o", tmp_path / "x.dat", "--format", "csv").returncode == 0
+
+
+def test_missing_files(run: CommandLine) -> None:
+    for words in (("nosuch.log",), ("ingest", "nosuch.log"), ("logs/nosuch",)):
+        done = run(*words)
+        assert done.returncode == 2
+        assert "no such file or folder" in done.stderr
+
+
+def test_tables_fit_the_terminal_and_cut_no_number() -> None:
+    def lines(width: int) -> list[str]:
+        grid = table([("agent", False), ("bytes", True), ("packets", True)])
+        for number in (12_345_678_901, 1):
+            grid.add_row("slinktool/4.5 (a long description of an agent)", f"{number:,}", "1,234")
+        file = io.StringIO()
+        show(grid, Console(file=file, width=width, highlight=False))
+        return file.getvalue().splitlines()
+
+    for width in (80, 50, 10):
+        shown = lines(width)
+        assert shown[0].strip()
+        assert shown[-1].strip()
+        assert sum("12,345,678,901" in line for line in shown) == 1
+        assert width == 10 or max(map(len, shown)) <= width
+
+
+def test_delete_takes_a_list_of_servers(run: CommandLine) -> None:
+    for name in ("a", "b", "c"):
+        run("ingest", "--as", name, REAL)
+    days = ("--from", "2026", "--to", "2026")
+    assert run("delete", "--server", "a,nosuch", *days, "--yes").returncode == 2
+    done = run("delete", "--server", "a,b", *days, "--yes")
+    assert done.stdout.count("deleted 10 entries") == 2
+    assert json.loads(run("info", "--json").stdout)["entries"] == 10
 
 
 def test_csv_runs_no_formula(run: CommandLine, tmp_path: Path) -> None:
@@ -501,7 +603,7 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("stats", "--to", "9999-12"), 0, "541 kB"),
         (("stats", "--to", "9999-12", "--by", "network"), 0, "541 kB"),
         (("stats", "--month", "2026-06-30"), 2, "Write 2026-11"),
-        (("stats", "--direction", "tx"), 2, "Known: TX, RX"),
+        (("stats", "--direction", "t"), 2, "Known: TX, RX"),
         (("stats", "--direction", "?X"), 0, "sent and received"),
         (("stats", "--from", "2030"), 0, "No entries"),
         (("stats", "--from", "2030", "--format", "json"), 0, '"bytes": 0, "packets": 0'),
@@ -511,7 +613,7 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("ingest", "--strict", DATA.parents[1] / "docs"), 1, "no usage logs found"),
         (("stats", "--by", "mont"), 2, "Did you mean 'month'?"),
         (("stats", "--by", "month,", "--by", "network"), 0, "month     network"),
-        (("stats", "--by", "month,", "network"), 2, "lists without blanks"),
+        (("stats", "--by", "month,", "network"), 2, "Lists have no blanks"),
         (("stats", "--direction", "TX", "--direction", "RX"), 0, "sent and received"),
         (("--database", "duckdb://x.duckdb", "info"), 2, "three slashes"),
         (("--database", "duckdb:x.duckdb", "info"), 2, "three slashes"),
@@ -678,7 +780,7 @@ def test_service_and_removal_of_servers(run: CommandLine) -> None:
 def test_an_answer_is_not_written_over_a_store(run: CommandLine) -> None:
     run(REAL)
     path = run.folder / "store.duckdb"
-    done = run("stats", "-o", path)
+    done = run("stats", "--format", "csv", "-o", path)
     assert (done.returncode, "is a DuckDB file" in done.stderr) == (2, True)
     assert run("audit").returncode == 0
 

@@ -258,8 +258,8 @@ def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
     process = run("stats", "--by", "network")
-    assert " 1T2024 " in process.stdout
-    assert " 1T " not in process.stdout
+    assert "\n1T2024 " in process.stdout
+    assert "\n1T " not in process.stdout
     assert "count as the nearest network: 1T2024" in process.stdout
     assert "nearest" not in run("stats", "--by", "station").stdout
 

@@ -74,7 +74,7 @@ def facts(sample: DuckDBStore) -> pa.Table:
         " a.name AS agent, a.family AS agent_family, s.name AS stream, s.network, s.station,"
         " s.location, s.channel, s.type, t.bytes, t.packets, o.class, o.country,"
         ' o.country_name AS "country-name", o.city, o.geohash, o.asn, o.organisation,'
-        " o.institution, o.institution_source"
+        ' o.institution, o.institution_source, o.auth_user AS "user"'
         " FROM transfer t JOIN server v USING (server) JOIN client_profile o USING (client_profile)"
         " JOIN client c USING (client) JOIN agent a USING (agent) JOIN stream s USING (stream)"
         " WHERE t.day < '2026-09-04' OR t.day > '2026-09-28'",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringserverstats.cli.options import complete_server, database_option
+from ringserverstats.cli.options import complete_server, database_option, server_names
 from ringserverstats.cli.terminal import confirm, load_settings, open_store
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.sizes import counted, human_bytes
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     "  ringserverstats delete --server test --from 2000 --to 2100 --yes",
 )
 @click.option(
-    "--server", required=True, metavar="NAME", help="The server.", shell_complete=complete_server
+    "--server",
+    required=True,
+    metavar="LIST",
+    help="The servers, by name.",
+    shell_complete=complete_server,
 )
 @click.option("--from", "first", required=True, metavar="DATE", help="First day to delete.")
 @click.option("--to", "final", required=True, metavar="DATE", help="Last day to delete.")
@@ -33,8 +37,8 @@ if TYPE_CHECKING:
 def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> None:
     """Delete all data of days of a server: entries, rollups, coverage, rejects.
 
-    All of it is deleted in one transaction. The logs of these days can be read again afterwards.
-    Dates are written as for `ringserverstats stats`; days are the server's local dates.
+    The data of each server are deleted in one transaction. The logs of these days can be read again
+    afterwards. Dates are written as for `ringserverstats stats`; days are the server's local dates.
     """
     from ringserverstats.statistics.periods import first_day, last_day
 
@@ -42,18 +46,25 @@ def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> No
     if end < begin:
         raise UsageError(f"the period ends ({end}) before it starts ({begin})")
     store = open_store(load_settings(), for_queries=True, must_exist=True, changes=not dry_run)
-    place = f"of server {server!a}, {begin} to {end}"
+    names = server_names(store, (server,))
+
+    def delete(*, try_only: bool) -> list[str]:
+        return [
+            f"{_amounts(store.delete(name, begin, end, try_only=try_only))} of server {name!a},"
+            f" {begin} to {end}"
+            for name in names
+        ]
+
     if dry_run or not yes:
-        amounts = _amounts(store.delete(server, begin, end, try_only=True))
+        amounts = delete(try_only=True)
         if dry_run:
-            click.echo(f"would delete {amounts} {place}")
+            for text in amounts:
+                click.echo(f"would delete {text}")
             return
-        confirm(
-            f"Delete {amounts} {place}?",
-            otherwise=f"this would delete {amounts} {place}; add --yes to do it",
-        )
-    amounts = _amounts(store.delete(server, begin, end, try_only=False))
-    click.echo(f"deleted {amounts} {place}; their logs can be read again")
+        texts = "; ".join(amounts)
+        confirm(f"Delete {texts}?", otherwise=f"this would delete {texts}; add --yes to do it")
+    for text in delete(try_only=False):
+        click.echo(f"deleted {text}; their logs can be read again")
 
 
 def _amounts(removed: Removed) -> str:

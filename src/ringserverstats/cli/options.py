@@ -13,13 +13,14 @@ import click
 
 from ringserverstats.cli import DATABASE_HELP, remember_database
 from ringserverstats.errors import RingserverStatsError, UsageError
-from ringserverstats.statistics.dimensions import FILTERS
+from ringserverstats.statistics.dimensions import FILTERS, SYNONYMS
 from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
     from ringserverstats.store.base import Store
 
 FORMATS = ("table", "csv", "json", "parquet")
+_TEXTS = ("", "txt")  # endings of files with tables for people
 
 #: A function that becomes a command.
 Command = Callable[..., Any]
@@ -111,10 +112,21 @@ def output_options(command: Command) -> Command:
 
 
 def _format_of_output() -> str:
-    """Return the format that the name of the output implies, such as csv."""
+    """Return the format that the name of the output implies, such as csv.
+
+    Raises:
+        UsageError: the name implies another format.
+    """
     file = click.get_current_context().params.get("file")
     suffix = Path(file).suffix.lower().removeprefix(".") if isinstance(file, str) else ""
-    return suffix if suffix in FORMATS else FORMATS[0]
+    if suffix in _TEXTS:
+        return FORMATS[0]
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"{file!a} names no format that can be written. Name it .csv, .json, .parquet or .txt, "
+            "or choose with --format"
+        )
+    return suffix
 
 
 def period_options(command: Command) -> Command:
@@ -170,6 +182,8 @@ def filter_options(*names: str) -> Callable[[Command], Command]:
     options = {
         name.replace("-", "_"): click.option(
             f"--{name}",
+            *(f"--{other}" for other, meant in SYNONYMS.items() if meant == name),
+            name.replace("-", "_"),
             multiple=True,
             metavar="LIST",
             help=f"Only these {FILTERS[name].help}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -47,11 +48,13 @@ _DIRECTIONS: dict[tuple[str, ...], str] = {
 }
 
 
-def print_result(store: Store, query: Query, result: Result, on: Console) -> None:
-    """Print ``result`` with its total, marks at incomplete days, and footnotes."""
+def print_result(
+    store: Store, query: Query, result: Result, on: Console, hints: Sequence[str] = ()
+) -> None:
+    """Print ``result`` with its total, marks at incomplete days, footnotes and ``hints``."""
     view = _View(query, result, gaps(store, query))
-    if _is_empty(query, result):
-        lines = [_no_entries(store, query), *view.footnotes(store)]
+    if is_empty(query, result):
+        lines = [_no_entries(store, query), *hints, *view.footnotes(store)]
     else:
         grid = view.table(has_bars=bool(query.dimensions))
         if width(grid, on) > on.width:
@@ -73,7 +76,7 @@ def notes(store: Store, query: Query, result: Result) -> list[str]:
     return [*running, *view.footnotes(store), *_result_notes(result)]
 
 
-def _is_empty(query: Query, result: Result) -> bool:
+def is_empty(query: Query, result: Result) -> bool:
     """Return True if the result has no rows. Suppressed rows count as rows."""
     if result.suppressed:
         return False

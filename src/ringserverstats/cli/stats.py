@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from ringserverstats.cli.options import (
 from ringserverstats.cli.terminal import load_settings, open_store, print_note, print_warning
 from ringserverstats.errors import UsageError
 from ringserverstats.opening import public_policy
-from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES, SYNONYMS
 
 if TYPE_CHECKING:
     from ringserverstats.statistics.publish import Policy
@@ -115,9 +116,7 @@ def command(others: tuple[str, ...], query: Query, public: bool, sql: bool, outp
     --direction is given.
     """
     if others:
-        raise UsageError(
-            f"{others[0]!a} is not an option; write lists without blanks: month,network"
-        )
+        raise UsageError(f"unexpected argument {others[0]!a}{_meant(others[0])}")
     if sql and public:
         raise UsageError("--sql and --public exclude one another; take one")
     settings = load_settings()
@@ -128,6 +127,23 @@ def command(others: tuple[str, ...], query: Query, public: bool, sql: bool, outp
     if "server" in query.filters:
         server_names(store, query.filters["server"])
     _write_result(store, query, public_policy(settings) if public else None, output)
+
+
+def _meant(word: str) -> str:
+    """Return a question for the option that ``word`` may be the value of."""
+    name = word.lower().strip(",")
+    options = {
+        rf"{'|'.join([*DIMENSIONS, *SYNONYMS])}": "--by",
+        r"\d{4}": "--year",
+        r"\d{4}-\d\d": "--month",
+        r"\d{4}-q[1-4]": "--quarter",
+        r"\d+[dwmqy]": "--last",
+        r"[a-z0-9]{1,2}|[0-9x-z][a-z0-9]\d{4}": "--network",
+        r"[a-z0-9]{3,5}": "--station",
+    }
+    option = next((option for form, option in options.items() if re.fullmatch(form, name)), "")
+    question = f"; did you mean {option} {word}?" if option else "."
+    return f"{question} Lists have no blanks" if option in ("", "--by") else question
 
 
 def _print_sql(store: Store, query: Query) -> None:
@@ -142,9 +158,10 @@ def _print_sql(store: Store, query: Query) -> None:
 def _write_result(store: Store, query: Query, policy: Policy | None, output: Output) -> None:
     """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
     from ringserverstats.cli.output import write
-    from ringserverstats.cli.result_table import notes, print_result
+    from ringserverstats.cli.result_table import is_empty, notes, print_result
     from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.statistics.publish import operator_result, public_query, public_result
+    from ringserverstats.statistics.suggestions import suggestions
 
     if policy:
         for pattern in unmatched_patterns(store, policy.embargoed):
@@ -156,7 +173,8 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
         result = public_result(store, query, policy)
     else:
         result = operator_result(store, query)
-    write(result.rows, output, lambda on: print_result(store, query, result, on))
+    hints = suggestions(store, query) if is_empty(query, result) and not policy else []
+    write(result.rows, output, lambda on: print_result(store, query, result, on, hints))
     if output.format != "table":
-        for note in notes(store, query, result):
+        for note in [*notes(store, query, result), *hints]:
             print_note(note)

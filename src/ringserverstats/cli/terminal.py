@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -203,11 +203,18 @@ def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Tab
     from rich.table import Table
 
     grid = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
     )
     grid.caption_justify = "left"
     for heading, is_number in headings:
-        grid.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+        # Only texts are wrapped: a number that is cut is a wrong number.
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        grid.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
     return grid
 
 
@@ -225,8 +232,11 @@ def width(grid: Table, on: Console) -> int:
 
 
 def show(grid: Table, on: Console) -> None:
-    """Print ``grid`` without cutting it; a terminal breaks lines that are too long."""
-    on.width = max(on.width, width(grid, on))
+    """Print ``grid`` in the width of ``on``, or its least width if that is larger."""
+    from rich.measure import Measurement
+
+    least = Measurement.get(on, on.options.update(max_width=_UNLIMITED), grid).minimum
+    on.width = max(on.width, least)
     on.print(grid)
 
 

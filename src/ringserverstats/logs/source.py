@@ -231,7 +231,9 @@ def _check(path: str) -> None:
     try:
         os.stat(path)
     except OSError as error:
-        raise SourceError(f"{ascii(path)[1:-1]}: {error.strerror}; check the path") from None
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file or folder" if missing else error.strerror
+        raise SourceError(f"{ascii(path)[1:-1]}: {reason}; check the path") from None
     if not os.access(path, os.R_OK):
         raise SourceError(f"{ascii(path)[1:-1]}: Permission denied; check its permissions")
 

@@ -165,6 +165,23 @@ _CLIENT_COLUMNS = {
         "autonomous systems, such as AS559*",
     ),
     "institution": (_INSTITUTION, "institution of the client, if known", "institutions"),
+    "user": (
+        "o.auth_user",
+        "pseudonym of the user name with which the client logged in",
+        "users, by pseudonym",
+    ),
+}
+#: Dimensions and filters of single persons, which only the operator may use.
+PERSONAL = frozenset({"client", "user"})
+#: Other names of dimensions and filters: FDSN web services' short forms, and everyday words.
+SYNONYMS = {
+    "net": "network",
+    "sta": "station",
+    "loc": "location",
+    "cha": "channel",
+    "software": "agent-family",
+    "organisation": "institution",
+    "organization": "institution",
 }
 _IDENTIFYING = frozenset({"city", "geohash", "asn", "institution", "agent", "agent-family"})
 #: Dimensions and filters that come from the GeoIP database.

@@ -18,7 +18,7 @@ from ringserverstats.statistics.sizes import counted
 from ringserverstats.store.base import Readable
 
 #: Dimensions and filters that pruning deletes.
-_PRUNED = frozenset({"client", "city", "geohash", "asn", "institution", "agent"})
+_PRUNED = frozenset({"client", "user", "city", "geohash", "asn", "institution", "agent"})
 #: How the footnotes on incomplete and missing days, and on rejected entries, begin.
 GAPS, REJECTED = "server days", "rejected"
 _DBIP = "DBIP"  # the types of its databases start so; its licence requires attribution

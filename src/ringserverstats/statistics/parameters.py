@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics import periods
-from ringserverstats.statistics.dimensions import FILTERS
+from ringserverstats.statistics.dimensions import FILTERS, SYNONYMS
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.query import Query
 from ringserverstats.store.rollups import month_of
@@ -76,13 +76,14 @@ def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
     Raises:
         UsageError: a parameter is unknown, is repeated, or has a wrong value.
     """
+    parameters = _canonical(parameters)
     for name, texts in parameters.items():
         if name not in PARAMETERS:
             raise UsageError(f"unknown parameter {name!a}. Known: {', '.join(PARAMETERS)}")
         if name in _SINGLE and len(texts) > 1:
             raise UsageError(f"{name} is repeated. Name it once")
     single = {name: parameters[name][0] for name in _SINGLE if parameters.get(name)}
-    dimensions = listed(parameters.get("by", ()))
+    dimensions = _names(parameters.get("by", ()))
     first, last = period(single, today, dimensions)
     filters = {name: listed(parameters[name]) or ("",) for name in FILTERS if name in parameters}
     return Query(
@@ -91,9 +92,21 @@ def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
         last=last,
         filters={"direction": _SENT, **filters},
         measures=listed(parameters.get("measure", ())),
-        sort=single.get("sort", ""),
+        sort=SYNONYMS.get(single.get("sort", ""), single.get("sort", "")),
         top=_row_count(single["top"]) if "top" in single else None,
     )
+
+
+def _canonical(parameters: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return ``parameters`` with `SYNONYMS` replaced by the names they stand for."""
+    result: dict[str, list[str]] = {}
+    for name, texts in parameters.items():
+        result.setdefault(SYNONYMS.get(name, name), []).extend(texts)
+    return result
+
+
+def _names(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(SYNONYMS.get(name, name) for name in listed(texts))
 
 
 def _row_count(text: str) -> int:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS
+from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, PERSONAL
 from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks
 from ringserverstats.statistics.query import Query
@@ -134,8 +134,10 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     Raises:
         UsageError: the query is of single clients, or the result has too many rows.
     """
-    if "client" in (*query.dimensions, *query.filters):
-        raise UsageError("only the operator can query single clients. Leave out client")
+    personal = PERSONAL & {*query.dimensions, *query.filters}
+    if personal:
+        names = " and ".join(sorted(personal))
+        raise UsageError(f"only the operator can query single clients. Leave out {names}")
     check_retention(store, public_query(query, policy))
     with store.reading(limited=True) as read:  # one snapshot for all that is compared
         return public_result_in(read, query, policy, most_rows=_MOST_ROWS)

@@ -121,8 +121,9 @@ def _bind(parameters: list[object], value: object, type_: str) -> str:
     return f"${len(parameters)}::{type_}"
 
 
-def _bind_like(parameters: list[object], pattern: str) -> str:
-    return f"LIKE {_bind(parameters, like(pattern), 'text')} ESCAPE '\\'"
+def _bind_like(parameters: list[object], pattern: str, of_case: str = "{}") -> str:
+    placeholder = of_case.format(_bind(parameters, like(pattern), "text"))
+    return f"LIKE {placeholder} ESCAPE '\\'"
 
 
 def _all(texts: Sequence[str]) -> str:
@@ -320,11 +321,14 @@ def _filters(
 def _pattern_filter(
     filter_: Filter, values: tuple[str, ...], parameters: list[object], *, has_codes: bool
 ) -> str:
-    is_direct = has_codes and filter_.of_stream
-    column = f"f.{filter_.column}" if is_direct else filter_.column
+    """Return the condition of a filter. All but server names match without regard to case."""
+    of_case = "{}" if filter_.name in COVERAGE_FILTERS else "upper({})"
+    column = of_case.format(filter_.column)
     patterns = ("" if value == filter_.empty else value for value in values)
-    test = _any([f"{column} {_bind_like(parameters, pattern)}" for pattern in patterns])
-    return test if is_direct else filter_.sql.format(condition=test)
+    tests = [f"{column} {_bind_like(parameters, pattern, of_case)}" for pattern in patterns]
+    if has_codes and filter_.of_stream:
+        return f"f.{filter_.column} IN (SELECT {filter_.column} FROM stream WHERE {_any(tests)})"
+    return filter_.sql.format(condition=_any(tests))
 
 
 def _of_codes(template: str, *, has_codes: bool) -> str:
@@ -369,7 +373,7 @@ def _is_network(
             if matches_network(code, code, (pattern,)) and not matches(code, pattern)
         ]
         for span in names.spans:
-            if matches(span.network, pattern) and not matches(span.code, pattern):
+            if matches_any(span.network, (pattern,)) and not matches(span.code, pattern):
                 test, first, last = (
                     is_code(span.code),
                     _bind(parameters, span.first_day, "date"),

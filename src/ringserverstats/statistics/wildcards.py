@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def matches(word: str, pattern: str) -> bool:
-    """Return True if ``pattern`` matches the whole of ``word``.
+    """Return True if ``pattern`` matches the whole of ``word`` exactly.
 
     Backtracks to the last ``*`` only, so that no pattern takes exponential time.
     """
@@ -27,8 +27,8 @@ def matches(word: str, pattern: str) -> bool:
 
 
 def matches_any(word: str, patterns: Iterable[str]) -> bool:
-    """Return True if one of ``patterns`` matches ``word``."""
-    return any(matches(word, pattern) for pattern in patterns)
+    """Return True if one of ``patterns`` matches ``word``, without regard to case."""
+    return any(matches(word.upper(), pattern.upper()) for pattern in patterns)
 
 
 def like(pattern: str) -> str:
