@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -254,6 +254,30 @@ def test_delete_takes_a_list_of_servers(run: CommandLine) -> None:
     done = run("delete", "--server", "a,b", *days, "--yes")
     assert done.stdout.count("deleted 10 entries") == 2
     assert json.loads(run("info", "--json").stdout)["entries"] == 10
+
+
+def test_packets_that_were_not_logged_are_a_lower_bound(
+    run: CommandLine, log: Callable[..., Path]
+) -> None:
+    """ringserver v2012.125 to v2013.284 wrote 0 packets for all that SeedLink sent."""
+    for day, packets, protocol in ((30, 0, "SeedLink"), (31, 3, "SeedLink"), (31, 2, "DataLink")):
+        text = block(
+            log_time=START - 86_400 * (31 - day),
+            transfers=(("FR_CIEL_00_HHZ/MSEED", 1536, packets),),
+            protocol=protocol,
+        )
+        run("ingest", log(text, f"txlog-202601{day}T0000-202601{day}T2300"))
+    shown = run("stats", "--by", "day", "--measure", "bytes,packets,packets-per-day").stdout
+    assert "≥ 0" in shown
+    assert "≥ 5" in shown  # the total
+    (last,) = (line for line in shown.splitlines() if line.startswith("2026-01-31"))
+    assert "≥" not in last
+    note = "packets are a lower bound: on 1 day (2026-01-30 to 2026-01-30) logs have bytes without"
+    assert note in shown
+    assert note in run("stats", "--format", "csv").stderr
+    for words in (("--from", "2026-01-31"), ("--protocol", "DataLink"), ("--measure", "bytes")):
+        assert "lower bound" not in run("stats", *words).stdout
+    assert "≥" not in run("stats", "--by", "day", "--from", "2026-01-31").stdout
 
 
 def test_csv_runs_no_formula(run: CommandLine, tmp_path: Path) -> None:

@@ -16,10 +16,16 @@ from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import (
     GAPS,
     REJECTED,
+    bound_footnotes,
     client_footnotes,
     log_footnotes,
     network_footnotes,
     running_footnotes,
+)
+from ringserverstats.statistics.packets import (
+    OF_PACKETS,
+    days_without_packets,
+    is_lower_bound,
 )
 from ringserverstats.statistics.publish import Result, Row
 from ringserverstats.statistics.query import Query
@@ -39,6 +45,7 @@ _RUNNING = " (running)"
 _REJECTS_MARK = " †"
 _NO_LOG = "no log"
 _BOUND = "≤ "
+_LOWER_BOUND = "≥ "
 _BOUND_NOTE = (
     f"{_BOUND}upper bound: pruned months no longer show which clients were in several of them"
 )
@@ -52,7 +59,7 @@ def print_result(
     store: Store, query: Query, result: Result, on: Console, hints: Sequence[str] = ()
 ) -> None:
     """Print ``result`` with its total, marks at incomplete days, footnotes and ``hints``."""
-    view = _View(query, result, gaps(store, query))
+    view = _view(store, query, result)
     if is_empty(query, result):
         lines = [_no_entries(store, query), *hints, *view.footnotes(store)]
     else:
@@ -71,7 +78,7 @@ def print_result(
 
 def notes(store: Store, query: Query, result: Result) -> list[str]:
     """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
-    view = _View(query, result, gaps(store, query))
+    view = _view(store, query, result)
     running = map(str, running_footnotes(view.running))
     return [*running, *view.footnotes(store), *_result_notes(result)]
 
@@ -88,6 +95,10 @@ def _result_notes(result: Result) -> list[str]:
     return [*map(str, network_footnotes(result.nearest)), *result.notes, *result.suppressed]
 
 
+def _view(store: Store, query: Query, result: Result) -> _View:
+    return _View(query, result, gaps(store, query), days_without_packets(store, query))
+
+
 def _with_mark(footnote: str, marks: set[str]) -> str:
     """Return ``footnote`` with the mark of the rows that it explains."""
     mark = {GAPS: _MARK, REJECTED: _REJECTS_MARK}.get(footnote.split(":")[0], "")
@@ -96,11 +107,12 @@ def _with_mark(footnote: str, marks: set[str]) -> str:
 
 @dataclass(frozen=True)
 class _View:
-    """A result and the gaps of its period, by time (None: of the whole period)."""
+    """A result, the gaps of its period by time (None: of all), its days of unknown packets."""
 
     query: Query
     result: Result
     gaps: dict[str | None, Gaps]
+    days_without_packets: Sequence[date]
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -120,7 +132,8 @@ class _View:
         """Return footnotes about logs and clients."""
         with_rejects = not self.result.is_public  # they may be of embargoed networks
         logs = log_footnotes(store, self.query, self.gaps, with_rejects=with_rejects)
-        return [str(note) for note in (*logs, *client_footnotes(store, self.query))]
+        bounds = bound_footnotes(self.query, self.days_without_packets)
+        return [str(note) for note in (*logs, *bounds, *client_footnotes(store, self.query))]
 
     def table(self, *, has_bars: bool) -> Table:
         """Return the rows and their total; ``has_bars`` adds bars of the measure sorted by."""
@@ -181,7 +194,11 @@ class _View:
         return list(labels.values())
 
     def _numbers(self, row: Row) -> list[str]:
-        return [_number(name, row) for name in self.query.shown]
+        times = [row[name] for name in self.query.times if name in row]  # a total has none
+        sign = _LOWER_BOUND if is_lower_bound(self.days_without_packets, times) else ""
+        return [
+            (sign if name in OF_PACKETS else "") + _number(name, row) for name in self.query.shown
+        ]
 
 
 def _label(name: str, value: str | None) -> str:

@@ -403,7 +403,8 @@ MEASURES = {
         ),
         Measure(
             "connections",
-            "distinct connections (server, client, connect time)",
+            "distinct connections (server, client, connect time); a lower bound, as those of one"
+            " client that begin in the same second count once",
             dict.fromkeys(("connections", "transfers"), "count(DISTINCT f.connection)"),
         ),
         *(_mean(name, unit) for name, unit in (("bytes", "B"), ("packets", ""), ("transfers", ""))),

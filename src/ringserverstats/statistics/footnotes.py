@@ -1,8 +1,9 @@
 """Footnotes for a result: incomplete days, rejected entries, pruned months, classes, sources."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -57,6 +58,30 @@ def log_footnotes(
         footnotes.append(Footnote(text, _command("coverage", query)))
     if with_rejects and (text := rejected_text(rejects(store, query, COVERAGE_FILTERS))):
         footnotes.append(Footnote(f"{REJECTED}: {text}", _command("rejects", query)))
+    return footnotes
+
+
+def bound_footnotes(query: Query, days: Sequence[date]) -> list[Footnote]:
+    """Return footnotes on measures that are lower bounds.
+
+    Args:
+        query: the query of the result.
+        days: the days of its period of which packets are unknown.
+    """
+    footnotes = []
+    if days:
+        text = (
+            f"packets are a lower bound: on {counted(len(days), 'day')} ({days[0]} to {days[-1]}) "
+            "logs have bytes without packets, as ringserver until v2013.284 and release 0.17 "
+            "recorded none"
+        )
+        footnotes.append(Footnote(text))
+    if "connections" in query.measures:
+        text = (
+            "connections are a lower bound: those of one client that begin in the same second "
+            "count once"
+        )
+        footnotes.append(Footnote(text))
     return footnotes
 
 

@@ -15,11 +15,13 @@ from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, FILTERS, MEASURES
 from ringserverstats.statistics.footnotes import (
+    bound_footnotes,
     client_footnotes,
     log_footnotes,
     network_footnotes,
     running_footnotes,
 )
+from ringserverstats.statistics.packets import days_without_packets
 from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
 from ringserverstats.statistics.reject_list import rejects
@@ -55,6 +57,7 @@ def stats(service: Service, request: Request) -> Response:
     notes = [
         *running_footnotes(running_time(query, result.rows, today())),
         *log_footnotes(store, query, gaps(store, query), with_rejects=role.is_operator),
+        *bound_footnotes(query, days_without_packets(store, query)),
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),
     ]

@@ -16,11 +16,13 @@ from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage, gap_ranges
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER, WEEKDAYS
 from ringserverstats.statistics.footnotes import (
+    bound_footnotes,
     client_footnotes,
     network_footnotes,
     range_text,
     rejected_text,
 )
+from ringserverstats.statistics.packets import days_without_packets
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.plan import needs_transfers
 from ringserverstats.statistics.publish import Policy, Result, Role, result_for
@@ -41,6 +43,7 @@ from ringserverstats.web.view import View, today
 _MAX_SERIES = 7
 _MAX_MAP_POINTS = 300
 _MAX_RANGES = 10
+_FEW_PACKETS = "packets are a lower bound"
 _MAX_STRIP_DAYS = 92  # days of a coverage strip
 _MAX_UNCOVERED = 0.05  # share of days without logs up to which periods are compared
 _NO_VALUE = "–"
@@ -156,8 +159,16 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     previous = _totals(context, view.previous()).rows.to_pylist() if days.are_comparable else []
     series = _series(context, view, days)
     map_points, unlocated_bytes = _map_points(context, view, results["countries"])
+    packets = view.query(measures=("packets",))
+    bounds = bound_footnotes(packets, days_without_packets(context.store, packets))
     return Overview(
-        kpis=_kpis(view, totals, previous[0] if previous else {}, results, series),
+        kpis=_kpis(
+            view,
+            totals | {_FEW_PACKETS: bool(bounds)},
+            previous[0] if previous else {},
+            results,
+            series,
+        ),
         series=series,
         tables={
             name: table_data(tables[name], view, result, PAGE_ROWS, context.role)
@@ -170,7 +181,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
         gaps=gaps,
         unused_stations=_unused_stations(context, view, results["stations"]),
         client_changes=_client_changes(context, view),
-        notes=_notes(context, view, results),
+        notes=[*(note.text for note in bounds), *_notes(context, view, results)],
         rejected=_rejected(context, view),
     )
 
@@ -233,7 +244,6 @@ def _kpis(
 
     sparkline = _sparkline(_bytes_by_time(series))
     sent = human_bytes(totals["bytes"] or 0)
-    packets = human_count(totals["packets"] or 0)
     countries = results["countries"].rows["country"].to_pylist()
     return [
         Kpi(_direction_label(view), sent, _change(totals, previous, "bytes"), sparkline),
@@ -241,10 +251,15 @@ def _kpis(
         Kpi("countries", f"{sum(len(code or '') == 2 for code in countries) or _NO_VALUE}"),
         Kpi("networks", f"{_count_groups(results['networks'], 'network'):,}"),
         Kpi("stations", f"{_count_groups(results['stations'], 'network', 'station'):,}"),
-        count("connections")
-        if "connections" in totals
-        else Kpi("packets", packets, _change(totals, previous, "packets")),
+        count("connections") if "connections" in totals else _packets(totals, previous),
     ]
+
+
+def _packets(totals: Mapping[str, Any], previous: Mapping[str, Any]) -> Kpi:
+    text = human_count(totals["packets"] or 0)
+    if totals[_FEW_PACKETS]:
+        return Kpi("packets", f"≥ {text}", "")
+    return Kpi("packets", text, _change(totals, previous, "packets"))
 
 
 def _direction_label(view: View) -> str:
