@@ -387,11 +387,17 @@ def test_whoever_asked_the_table_of_0_17_asks_the_view(server: Server, fresh: st
     server.execute(
         "CREATE TABLE ringserver_events (time timestamp, bytes bigint, client text)",
         "GRANT SELECT ON ringserver_events TO grafana",
+        "INSERT INTO ringserver_events VALUES ('2020-01-01', 7, 'x.example.org')",
+        "CREATE VIEW per_day AS SELECT time::date AS day, sum(e.bytes) AS bytes"
+        " FROM ringserver_events e GROUP BY 1",
+        "CREATE VIEW of_clients AS SELECT client, bytes FROM ringserver_events",
+        "GRANT SELECT ON per_day, of_clients TO grafana",
         database=fresh,
     )
     make_postgresql(server.uri(fresh), Path("/nowhere")).migrate()
     with psycopg.connect(server.uri(fresh, "grafana")) as connection:
-        assert connection.execute("SELECT count(*) FROM ringserver_events").fetchall() == [(0,)]
+        for view in ("ringserver_events", "per_day", "of_clients"):
+            assert connection.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT client FROM ringserver_events_0_17")
     server.execute("DROP OWNED BY grafana", database=fresh)

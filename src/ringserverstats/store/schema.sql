@@ -181,18 +181,40 @@ SELECT greatest(
            f.day::timestamp,
            least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
        ) AS time,
-       f.bytes, s.network, s.station, s.location, s.channel,
+       f.bytes, s.network COLLATE "default" AS network, s.station COLLATE "default" AS station,
+       s.location COLLATE "default" AS location, s.channel COLLATE "default" AS channel,
        CASE WHEN o.city NOT IN ('unknown', 'private network') THEN o.city END
            COLLATE "default" AS city,
        CASE WHEN o.country NOT IN ('unknown', 'private network') THEN o.country END
            COLLATE "default" AS country,
-       a.name AS agent, nullif(o.geohash, '') COLLATE "default" AS geohash, c.pseudonym AS client
+       a.name COLLATE "default" AS agent, nullif(o.geohash, '') COLLATE "default" AS geohash,
+       c.pseudonym COLLATE "default" AS client
   FROM logged_transfer f
   JOIN stream s ON s.stream = f.stream
   JOIN client_profile o ON o.client_profile = f.client_profile
   JOIN agent a ON a.agent = o.agent
   JOIN client c ON c.client = o.client
  WHERE f.direction = 'TX';
+
+-- A site's own views on the old table read the new view.
+DO $do$
+DECLARE
+    own record;
+BEGIN
+    FOR own IN
+        SELECT DISTINCT c.oid::regclass AS name, pg_get_viewdef(c.oid) AS definition
+          FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class
+         WHERE d.classid = 'pg_rewrite'::regclass AND c.relkind = 'v'
+           AND d.refobjid = to_regclass('ringserver_events_0_17')
+    LOOP
+        BEGIN
+            EXECUTE format('CREATE OR REPLACE VIEW %s AS %s', own.name,
+                replace(own.definition, 'ringserver_events_0_17', 'ringserver_events'));
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'the view % still reads ringserver_events_0_17: %', own.name, SQLERRM;
+        END;
+    END LOOP;
+END $do$;
 
 -- Roles that could read the old table can read the view; host names are for its owner alone.
 DO $do$
