@@ -633,7 +633,7 @@ def test_the_last_day_of_a_whole_month_counts_once(store: Store, log: Log) -> No
 def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
     run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
     shown = run("stats", "--by", "day", "--server", "a", "--to", "2026-06-04").stdout
-    lines = [line.split() for line in shown.splitlines() if line.startswith(" 2026")]
+    lines = [line.split() for line in shown.splitlines() if line.startswith("2026")]
     assert [line[:3] for line in lines] == [
         ["2026-06-01", "100", "B"],
         ["2026-06-02", "0", "B"],  # no client, and that is known
@@ -645,7 +645,11 @@ def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
         assert "2026-06 *" in run("stats", "--by", by, "--month", "2026-06").stdout
     assert "server days" not in run("stats", "--by", "day", "--server", "b").stdout
     rows = run("stats", "--by", "day", "--server", "a", "--format", "csv").stdout.splitlines()
-    assert len(rows) == 3  # programs get what is there
+    assert [row.split(",")[1] for row in rows[1:]] == ["100", "0", "700", ""]  # no log is not zero
+    total = run("stats", "--server", "a", "--month", "2026-05", "--format", "json").stdout
+    assert set(json.loads(total)[0].values()) == {None}
+    total = run("stats", "--server", "a", "--from", "2026-06-02", "--to", "2026-06-02").stdout
+    assert "No entries match" in total
 
 
 def test_the_time_that_is_not_over_is_marked(run: CommandLine, log: Log) -> None:

@@ -1,8 +1,10 @@
 """The query of each panel of Grafana with real databases: its columns and totals."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
+from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from ringserverstats.enrich.rules import load
 from ringserverstats.exports.influxdb.client import open_influxdb
 from ringserverstats.exports.influxdb.exporter import InfluxExporter
 from ringserverstats.exports.influxdb.points import PointOptions
+from ringserverstats.statistics.periods import month_after
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
@@ -252,13 +255,25 @@ def test_totals_with_timescaledb(timescale: Filled, choice: str) -> None:
     _same_totals(timescale, choice)
 
 
+def test_without_logs_a_total_is_empty_and_without_entries_zero(plain: Filled) -> None:
+    future = copy(plain)
+    future.first, future.last = date(2030, 1, 1), date(2030, 1, 31)
+    for name in ("TOTAL", "CLIENTS", "COUNTRIES", "STATIONS"):
+        assert future.rows(name)[1] == [(None,)]
+        assert plain.rows(name, network=["none"])[1] == [(0,)]
+
+
 def _same_totals(filled: Filled, choice: str) -> None:
     chosen = CHOICES[choice]
     whole = filled.wanted(**chosen)[0]["bytes"]
     assert filled.rows("TOTAL", **chosen)[1] == [(whole,)]
     for name in ("ACTIVITY", "BY_MONTH", "STATIONS_BY_DAY"):
         _, rows = filled.rows(name, **chosen)
-        assert sum(row[-1] for row in rows) == whole, name
+        assert sum(row[-1] or 0 for row in rows) == whole, name
+    months = [
+        date.fromisoformat(f"{month}-01") for month, _ in filled.rows("BY_MONTH", **chosen)[1]
+    ]
+    assert all(after == month_after(before, 1) for before, after in itertools.pairwise(months))
     clients = filled.wanted(measure="clients", **chosen)[0]["clients"]
     assert filled.rows("CLIENTS", **chosen)[1] == [(clients,)]
     by_day = filled.wanted("day", measure="clients", **chosen)

@@ -45,3 +45,56 @@ def test_a_network_with_two_names_is_one_network(store: Store, log: Log) -> None
     assert page.tables["networks"].row_count == 2
     tiles = {kpi.name: kpi.text for kpi in page.kpis}
     assert (tiles["networks"], tiles["stations"]) == ("1", "1")
+
+
+def test_days_without_logs_and_the_future_are_gaps(store: Store, log: Log) -> None:
+    for day, size in ((1, 1000), (2, 0), (4, 500), (6, 1000)):
+        read_day(store, log, day, size)
+    page = overview(store, **{"from": "2026-06-01", "to": "2026-06-06"})
+    line = page.kpis[0].sparkline
+    # Day 2 is zero, and days 3 and 5 are gaps.
+    assert line == "M0.0,2.0L0.0,2.0L20.0,22.0M60.0,12.0L60.0,12.0M100.0,2.0L100.0,2.0"
+    month = overview(store, month="2026-06").kpis[0].sparkline
+    assert month.count(",") == 7  # nothing after the last log
+    series = overview(store, **{"from": "2026-06-04", "to": "2026-06-06"}).series
+    assert series is not None
+    assert list(series.before) == [1000, 0, None]
+
+
+def test_periods_are_compared_by_covered_days(store: Store, log: Log) -> None:
+    """Each day has the same amount, so that no comparison shows a change."""
+    for day in range(1, 29):
+        if day != 28:
+            read_day(store, log, day)
+    span = {"from": "2026-06-22", "to": "2026-06-28"}
+    assert [kpi.change for kpi in overview(store, **span).kpis[:2]] == ["", ""]
+    span = {"from": "2026-06-15", "to": "2026-06-28"}  # the last day is not in
+    changes = {kpi.name: kpi.change for kpi in overview(store, **span).kpis}
+    assert changes["sent"] in ("", "unchanged")
+    assert changes["clients"] == changes["connections"] == ""
+    span = {"from": "2026-06-14", "to": "2026-06-26"}
+    assert overview(store, **span).kpis[0].change == "unchanged"
+    assert overview(store, **span).kpis[1].change == "unchanged"
+
+
+def test_why_there_are_no_hours(store: Store, log: Log) -> None:
+    read_day(store, log, 1)
+    assert "no data of this period are of such logs" in overview(store, month="2026-06").no_hours
+    time = int(datetime(2026, 6, 2, 5, 30, tzinfo=UTC).timestamp())
+    path = log(block(log_time=time), "txlog-20260602T0500-20260602T0600")
+    read_into(store, path, server="node-a")
+    assert "complete days" in overview(store, month="2026-06").no_hours
+    few = overview(store, Role(), 5, month="2026-06").no_hours
+    assert "fewer than 5 clients" in few
+
+
+def test_a_token_is_told_which_networks_it_does_not_see(store: Store, log: Log) -> None:
+    read_day(store, log, 1)
+    read_day(store, log, 2, name="G_CAN")
+    owner = Role(networks=("FR",))
+    page = overview(store, owner, network="G", month="2026-06")
+    assert page.is_empty
+    assert list(page.notes) == ["this token shows FR, not G"]
+    both = overview(store, owner, network="G,FR", month="2026-06")
+    assert "this token shows FR, not G" in both.notes
+    assert not any("token" in note for note in overview(store, owner, month="2026-06").notes)

@@ -20,6 +20,7 @@ POSTGRESQL, INFLUXDB = "grafana-postgresql-datasource", "influxdb"
 TAGS = ["ringserverstats"]
 _WIDTH = 24
 _BYTES = "decbytes"
+_MORE_THAN_A_DAY = 25 * 3_600_000  # milliseconds
 #: Kinds of panels with rows other than a time and a number.
 _TABLES = ("table", "latest", "map", "stat", "categories")
 
@@ -256,7 +257,8 @@ def _stat(panel: Panel, _: str) -> Any:
 
 
 def _lines(panel: Panel, _: str) -> Any:
-    return series.Panel().unit(panel.unit).line_width(1).min(0)
+    # A line has a gap where a day is missing.
+    return series.Panel().unit(panel.unit).line_width(1).min(0).insert_nulls(_MORE_THAN_A_DAY)
 
 
 def _bars(panel: Panel, source: str) -> Any:

@@ -111,11 +111,22 @@ _TOP = 20
 _SERIES = 9
 _CLIENTS = "count(DISTINCT o.client)"
 
-TOTAL = f'SELECT coalesce(sum(bytes), 0)::float8 AS "Sent" FROM {all_clients()}'
-CLIENTS = f'SELECT {_CLIENTS} AS "Clients" FROM {by_client()}'
-COUNTRIES = f'SELECT count(DISTINCT o.country) AS "Countries" FROM {by_client()}'
+# Nothing is zero only if there are logs of the period.
+_ZERO = (
+    "CASE WHEN EXISTS (SELECT 1 FROM log_interval f WHERE $__timeFilter(f.day) AND f.direction ="
+    f" ${{direction:sqlstring}}::direction AND {_SELECTED_SERVERS}) THEN 0 END"
+)
+
+
+def _count(expression: str) -> str:
+    return f"coalesce(nullif({expression}, 0), {_ZERO})"
+
+
+TOTAL = f'SELECT coalesce(sum(bytes), {_ZERO})::float8 AS "Sent" FROM {all_clients()}'
+CLIENTS = f'SELECT {_count(_CLIENTS)} AS "Clients" FROM {by_client()}'
+COUNTRIES = f'SELECT {_count("count(DISTINCT o.country)")} AS "Countries" FROM {by_client()}'
 STATIONS = (
-    'SELECT count(*) AS "Stations" FROM'
+    f'SELECT {_count("count(*)")} AS "Stations" FROM'
     f" (SELECT 1 FROM {all_clients('station')} GROUP BY network, station) s"
 )
 
@@ -142,9 +153,15 @@ BY_DAY = f"""
 SELECT $__timeGroup(r.day::timestamp, '1d') AS time, {_CLIENTS} AS "Clients"
   FROM {by_client()} GROUP BY 1 ORDER BY 1
 """
+# Months without logs are empty, not left out.
 BY_MONTH = f"""
-SELECT to_char(date_trunc('month', r.day), 'YYYY-MM') AS month, sum(bytes)::float8 AS "Sent"
-  FROM {all_clients()} GROUP BY 1 ORDER BY 1
+WITH rows AS (
+    SELECT date_trunc('month', r.day)::date AS month, sum(bytes)::float8 AS bytes
+      FROM {all_clients()} GROUP BY 1
+)
+SELECT to_char(m.month, 'YYYY-MM') AS month, rows.bytes AS "Sent"
+  FROM (SELECT generate_series(min(month), max(month), interval '1 month')::date AS month
+          FROM rows) m LEFT JOIN rows ON rows.month = m.month ORDER BY 1
 """
 MAP = f"""
 SELECT o.geohash, min(coalesce(o.country_name, {UNKNOWN})) AS country,
@@ -189,7 +206,8 @@ SELECT $__timeGroup(f.day::timestamp, '1d') AS time,
   FROM network_by_day f {_PERIOD_JOIN} {_WHERE_CLIENT} GROUP BY 1, 2 ORDER BY 1, 2
 """
 CLIENT_TOTAL = (
-    f'SELECT coalesce(sum(f.bytes), 0)::float8 AS "Sent" FROM connection_by_day f {_WHERE_CLIENT}'
+    f'SELECT coalesce(sum(f.bytes), {_ZERO})::float8 AS "Sent"'
+    f" FROM connection_by_day f {_WHERE_CLIENT}"
 )
 CLIENT_CONNECTIONS = f"""
 SELECT $__timeGroup(f.day::timestamp, '1d') AS time,

@@ -116,16 +116,8 @@ class _View:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows; grouped by a time alone, also a row for each time without entries."""
+        """The rows of the result."""
         rows: list[dict[str, Any]] = self.result.rows.to_pylist()
-        names = self.query.dimensions
-        is_series = len(names) == 1 and DIMENSIONS[names[0]].is_time and self.query.top is None
-        if is_series and not self.result.suppressed:
-            name = names[0]
-            times = {row[name] for row in rows}
-            rows += [{name: time} for time in self.gaps if time not in times]
-            if self.query.sort in ("", name):
-                rows.sort(key=lambda row: row[name])
         return rows
 
     def footnotes(self, store: Store) -> list[str]:
@@ -148,7 +140,7 @@ class _View:
         )
         largest = max((row.get(barred) or 0 for row in rows), default=0) or 1
         for row in rows:
-            if barred not in row and self._has_no_log(row):
+            if row[barred] is None and self._has_no_log(row):
                 grid.add_row(*self._labels(row), _NO_LOG)
                 continue
             size = round(_BAR_WIDTH * (row.get(barred) or 0) / largest)

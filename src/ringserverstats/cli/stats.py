@@ -159,8 +159,10 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
     """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
     from ringserverstats.cli.output import write
     from ringserverstats.cli.result_table import is_empty, notes, print_result
+    from ringserverstats.statistics.coverage import gaps
     from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.statistics.publish import operator_result, public_query, public_result
+    from ringserverstats.statistics.series import with_all_times
     from ringserverstats.statistics.suggestions import suggestions
 
     if policy:
@@ -173,6 +175,7 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
         result = public_result(store, query, policy)
     else:
         result = operator_result(store, query)
+    result = with_all_times(query, result, gaps(store, query))
     hints = suggestions(store, query) if is_empty(query, result) and not policy else []
     write(result.rows, output, lambda on: print_result(store, query, result, on, hints))
     if output.format != "table":

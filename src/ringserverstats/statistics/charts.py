@@ -53,6 +53,7 @@ class Series:
         amounts: bytes by time and name.
         gaps: by time, a text on missing or incomplete logs, or that it is not over.
         before: total bytes by time in the period before, None if unknown; empty: no comparison.
+        known: times with logs; without amounts they are zero, other times are unknown.
     """
 
     times: Sequence[str]
@@ -60,6 +61,7 @@ class Series:
     amounts: Mapping[tuple[str, str], int]
     gaps: Mapping[str, str]
     before: Sequence[int | None] = ()
+    known: frozenset[str] | set[str] = frozenset()
 
 
 def coloured(names: Sequence[str], order: Sequence[str]) -> dict[str, str]:

@@ -147,6 +147,11 @@ def matching_networks(
     return tuple(sorted(networks)) or ("",)
 
 
+def unseen_patterns(ask: Ask, allowed: Sequence[str], requested: Sequence[str]) -> list[str]:
+    """Return those of ``requested`` that match no network of the store that ``allowed`` match."""
+    return [name for name in requested if matching_networks(ask, allowed, (name,)) == ("",)]
+
+
 def unmatched_patterns(store: Readable, patterns: Sequence[str]) -> list[str]:
     """Return those of ``patterns`` that match no network of the store."""
     pairs = code_networks(store.ask)

@@ -17,7 +17,7 @@ from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
 from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, PERSONAL
 from ringserverstats.statistics.largest import with_largest
-from ringserverstats.statistics.network_names import matching_networks
+from ringserverstats.statistics.network_names import matching_networks, unseen_patterns
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import check_retention, network_names_for, run_in
 from ringserverstats.statistics.suppression import FEW, Suppression, suppress
@@ -104,8 +104,13 @@ def result_for(role: Role, store: Readable, query: Query, policy: Policy) -> Res
     with store.reading(limited=True) as read:
         requested = query.filters.get("network", ())
         networks = matching_networks(read, role.networks, requested)
+        hidden = unseen_patterns(read, role.networks, requested)
     limited = replace(query, filters={**query.filters, "network": networks})
-    return public_result(store, limited, replace(policy, embargoed=()))
+    result = public_result(store, limited, replace(policy, embargoed=()))
+    if not hidden:
+        return result
+    note = f"this token shows {', '.join(role.networks)}, not {', '.join(hidden)}"
+    return replace(result, notes=[*result.notes, note])
 
 
 def operator_result(store: Readable, query: Query) -> Result:

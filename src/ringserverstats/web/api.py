@@ -26,7 +26,7 @@ from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
-from ringserverstats.statistics.series import running_time
+from ringserverstats.statistics.series import running_time, with_all_times
 from ringserverstats.web.endpoint import Access, Endpoint
 from ringserverstats.web.metrics import metrics_text, read_metrics
 from ringserverstats.web.responses import json_response
@@ -53,10 +53,11 @@ def stats(service: Service, request: Request) -> Response:
     parameters, _, format_ = _parameters(request)
     query = query_of(parameters, today())
     store = service.existing_store()  # no snapshot: it would be held while rows are sent
-    result = result_for(role, store, query, service.policy)
+    period_gaps = gaps(store, query)
+    result = with_all_times(query, result_for(role, store, query, service.policy), period_gaps)
     notes = [
         *running_footnotes(running_time(query, result.rows, today())),
-        *log_footnotes(store, query, gaps(store, query), with_rejects=role.is_operator),
+        *log_footnotes(store, query, period_gaps, with_rejects=role.is_operator),
         *bound_footnotes(query, days_without_packets(store, query)),
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),

@@ -38,7 +38,7 @@ def chart_file(service: Service, request: Request) -> Response:
         else:
             spec, title = _bars(service, role, table, view), table.title
         if spec is None:
-            raise HTTPException(404, "there are no data for this chart in this period")
+            raise HTTPException(404, "this chart has nothing to show in this period")
         whole = charts.for_file(spec, f"{service.settings.title}: {title}", _subtitle(view))
         if format_ == "png":
             return service.chart_renderer.png(whole)

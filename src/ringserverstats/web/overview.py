@@ -52,6 +52,12 @@ _FEW_CLIENTS = "few clients"
 _NO_LOG = "no log"
 _INCOMPLETE = "incomplete logs"
 _RUNNING = "not over"
+_MEANS = ("bytes-per-day", "packets-per-day")
+_NO_HOURS = (
+    "Hours are known only for servers with hourly logs (TransferLogInterval 1), and no data of this"
+    " period are of such logs"
+)
+_NO_COMPLETE_DAYS = "Means by hour need complete days with hourly logs. This period has none"
 _FILTERS_OF_FEEDS = ("server", "network", "station")  # that do not choose among clients
 
 
@@ -72,6 +78,7 @@ class Overview:
     Args:
         unlocated_bytes: bytes of clients at unknown locations.
         hours: mean bytes by weekday (1 is Monday) and hour.
+        no_hours: why there are none.
         coverage: by server and direction: number of days by state, and the state of each day.
         gaps: texts on ranges of incomplete and missing days.
         unused_stations: network and station of those that are received but not sent.
@@ -86,6 +93,7 @@ class Overview:
     map_points: Sequence[MapPoint] = ()
     unlocated_bytes: int = 0
     hours: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    no_hours: str = ""
     coverage: Sequence[Mapping[str, Any]] = ()
     unused_stations: Sequence[tuple[str, str]] = ()
     client_changes: str = ""
@@ -140,8 +148,17 @@ class _Days:
 
     @property
     def are_comparable(self) -> bool:
+        """Whether means of a covered day can be compared."""
         shares = (_uncovered_share(self.current), _uncovered_share(self.previous))
         return max(shares) <= _MAX_UNCOVERED
+
+    def are_covered(self, view: View) -> bool:
+        """Return whether logs cover all days, so that distinct clients can be compared."""
+        pairs = ((self.current, view), (self.previous, view.previous()))
+        return all(
+            _uncovered_share(rows) == 0 and len({row["day"] for row in rows}) == period.days
+            for rows, period in pairs
+        )
 
 
 def read_overview(context: QueryContext, view: View) -> Overview:
@@ -152,20 +169,21 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     by_server = _coverage(view, days.current, is_operator=context.role.is_operator)
     gaps = _gap_texts(context, view)
     if not (totals["bytes"] or totals["clients"]):
-        notes = result.suppressed
+        notes = [*result.suppressed, *(result.notes if context.role.networks else ())]
         return Overview(coverage=by_server, gaps=gaps, notes=notes, is_empty=True)
     tables = page_tables_for(context.role, len(profile_values(context.store).classes), days.servers)
     results = {name: context.result(table.query(view)) for name, table in tables.items()}
     previous = _totals(context, view.previous()).rows.to_pylist() if days.are_comparable else []
     series = _series(context, view, days)
     map_points, unlocated_bytes = _map_points(context, view, results["countries"])
+    hours, no_hours = _hours(context, view)
     packets = view.query(measures=("packets",))
     bounds = bound_footnotes(packets, days_without_packets(context.store, packets))
     return Overview(
         kpis=_kpis(
             view,
             totals | {_FEW_PACKETS: bool(bounds)},
-            previous[0] if previous else {},
+            _comparable(previous[0] if previous else {}, are_covered=days.are_covered(view)),
             results,
             series,
         ),
@@ -176,11 +194,12 @@ def read_overview(context: QueryContext, view: View) -> Overview:
         },
         map_points=map_points,
         unlocated_bytes=unlocated_bytes,
-        hours=_hours(context, view),
+        hours=hours,
+        no_hours=no_hours,
         coverage=by_server,
         gaps=gaps,
         unused_stations=_unused_stations(context, view, results["stations"]),
-        client_changes=_client_changes(context, view),
+        client_changes=_client_changes(context, view) if days.are_covered(view) else "",
         notes=[*(note.text for note in bounds), *_notes(context, view, results)],
         rejected=_rejected(context, view),
     )
@@ -223,12 +242,18 @@ def networks_by_size(context: QueryContext) -> list[str]:
 
 
 def _totals(context: QueryContext, view: View) -> Result:
-    measures = ["bytes", "packets", "clients"]
+    measures = ["bytes", "packets", "clients", *_MEANS]
     query = view.query(measures=tuple(measures))
     # Connections of single streams would need all transfers.
     if context.sees_all_networks and not query.has_stream_columns:
         query = view.query(measures=(*measures, "connections"))
     return context.result(query)
+
+
+def _comparable(previous: Mapping[str, Any], *, are_covered: bool) -> Mapping[str, Any]:
+    """Return the totals of the previous period that can be compared: means, or all."""
+    names = previous if are_covered else {*_MEANS, AT_MOST} & previous.keys()
+    return {name: previous[name] for name in names}
 
 
 def _kpis(
@@ -246,7 +271,7 @@ def _kpis(
     sent = human_bytes(totals["bytes"] or 0)
     countries = results["countries"].rows["country"].to_pylist()
     return [
-        Kpi(_direction_label(view), sent, _change(totals, previous, "bytes"), sparkline),
+        Kpi(_direction_label(view), sent, _change(totals, previous, "bytes-per-day"), sparkline),
         count("clients"),
         Kpi("countries", f"{sum(len(code or '') == 2 for code in countries) or _NO_VALUE}"),
         Kpi("networks", f"{_count_groups(results['networks'], 'network'):,}"),
@@ -259,7 +284,7 @@ def _packets(totals: Mapping[str, Any], previous: Mapping[str, Any]) -> Kpi:
     text = human_count(totals["packets"] or 0)
     if totals[_FEW_PACKETS]:
         return Kpi("packets", f"≥ {text}", "")
-    return Kpi("packets", text, _change(totals, previous, "packets"))
+    return Kpi("packets", text, _change(totals, previous, "packets-per-day"))
 
 
 def _direction_label(view: View) -> str:
@@ -286,23 +311,29 @@ def _change(totals: Mapping[str, Any], previous: Mapping[str, Any], name: str) -
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _bytes_by_time(series: Series) -> list[int]:
-    totals = dict.fromkeys(series.times, 0)
+def _bytes_by_time(series: Series) -> list[int | None]:
+    """Return bytes by time, None where they are unknown: without logs, and in the future."""
+    totals: dict[str, int | None] = {
+        time: 0 if time in series.known else None for time in series.times
+    }
     for (time, _), amount in series.amounts.items():
-        totals[time] += amount
+        totals[time] = (totals[time] or 0) + amount
     return list(totals.values())
 
 
-def _sparkline(amounts: Sequence[int]) -> str:
-    """Return the points of an SVG polyline, 100 wide and 24 high."""
-    largest = max(amounts, default=0)
+def _sparkline(amounts: Sequence[int | None]) -> str:
+    """Return an SVG path with a gap at each None, 100 wide and 24 high."""
+    largest = max((amount or 0 for amount in amounts), default=0)
     if len(amounts) < 2 or not largest:
         return ""
     step = 100 / (len(amounts) - 1)
-    return " ".join(
-        f"{number * step:.1f},{22 - 20 * amount / largest:.1f}"
-        for number, amount in enumerate(amounts)
-    )
+    parts = []
+    for number, (before, amount) in enumerate(zip([None, *amounts], amounts, strict=False)):
+        if amount is not None:
+            # A point without neighbours is a line of no length, with round ends.
+            point = f"{number * step:.1f},{22 - 20 * amount / largest:.1f}"
+            parts.append(f"M{point}L{point}" if before is None else f"L{point}")
+    return "".join(parts)
 
 
 def _series(context: QueryContext, view: View, days: _Days) -> Series:
@@ -331,7 +362,12 @@ def _series(context: QueryContext, view: View, days: _Days) -> Series:
     if len(rows) < len(result):
         suppressed = set(times) - {time for time, _, _ in rows}
         gaps = dict.fromkeys(suppressed, _FEW_CLIENTS) | gaps
-    return Series(times, names, amounts, gaps, _previous_bytes(context, view, days))
+    known = {
+        label_of(date.fromisoformat(row["day"]), view.step)
+        for row in days.current
+        if row["state"] != "missing"
+    } - {time for time, text in gaps.items() if text == _FEW_CLIENTS}
+    return Series(times, names, amounts, gaps, _previous_bytes(context, view, days), known)
 
 
 def _dates(view: View) -> list[date]:
@@ -349,7 +385,8 @@ def _previous_bytes(context: QueryContext, view: View, days: _Days) -> list[int 
     if any(map(is_combined, by_day)):
         gaps |= {f"{day}": _FEW_CLIENTS for day in _dates(previous) if f"{day}" not in by_day}
     dates = (day.isoformat() for day in _dates(previous))
-    amounts = [None if day in gaps else by_day.get(day, 0) for day in dates]
+    covered = {row["day"] for row in days.previous} - gaps.keys()
+    amounts = [by_day.get(day, 0) if day in covered else None for day in dates]
     return amounts if any(amounts) else []
 
 
@@ -389,19 +426,27 @@ def _located_rows(
     ]
 
 
-def _hours(context: QueryContext, view: View) -> dict[tuple[int, int], int]:
-    """Return mean bytes by weekday and hour, of servers with hourly logs."""
+def _hours(context: QueryContext, view: View) -> tuple[dict[tuple[int, int], int], str]:
+    """Return mean bytes by weekday and hour, or why there are none."""
     query = view.query("weekday", "hour", measures=("bytes-per-day",))
     kept_since = context.store.kept_since
     if needs_transfers(query) and kept_since is not None and kept_since > view.first:
-        return {}
-    return {
+        return {}, f"Hours of these filters are kept since {kept_since}"
+    result = context.result(query)
+    rows = result.rows.to_pylist()
+    means = {
         (WEEKDAYS.index(row["weekday"]) + 1, int(row["hour"])): row["bytes-per-day"]
-        for row in context.rows(query)
+        for row in rows
         # Else the hour is unknown, the count small, or no such day is complete.
         if row["hour"] is not None and row["hour"].isdigit() and row["bytes-per-day"] is not None
         if row["weekday"] in WEEKDAYS
     }
+    if means:
+        return means, ""
+    if result.suppressed:
+        return means, "; ".join(result.suppressed)
+    has_hours = any(row["hour"] is not None for row in rows)
+    return means, _NO_COMPLETE_DAYS if has_hours else _NO_HOURS
 
 
 def _gap_texts(context: QueryContext, view: View) -> list[str]:

@@ -115,9 +115,10 @@ def _check_known(store: Readable, context: QueryContext, fixed: Filters) -> None
     filters = {"direction": DIRECTIONS, **fixed}
     rows = context.rows(Query(filters=filters, measures=("transfers",)))
     if not any(row["transfers"] != 0 for row in rows):
-        raise HTTPException(
-            404, f"there are no data of {' '.join(code for (code,) in fixed.values())}"
-        )
+        asked = " ".join(code for (code,) in fixed.values())
+        networks = ", ".join(context.role.networks)
+        of_token = f" among the networks of your token: {networks}" if networks else ""
+        raise HTTPException(404, f"there are no data of {asked}{of_token}")
 
 
 def _registered(store: Readable, code: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ _templates = Environment(
 )
 _templates.globals.update(version=__version__, doi="https://doi.org/", pattern=pattern_of)
 _templates.filters["bytes"] = human_bytes
+_templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:] + "."
 _templates.filters["segment"] = lambda text: quote(text, safe="")
 
 
