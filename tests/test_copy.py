@@ -485,7 +485,7 @@ def test_targets_that_are_refused(
         refused(bare, 3, "was written by a newer program", "upgrade")
     finally:
         server.execute("DROP DATABASE copy_bare WITH (FORCE)")
-    refused(f"{bare}_is_not_there", 3, "cannot be reached")
+    refused(f"{bare}_is_not_there", 3, "does not exist")
     run.environment["RINGSERVERSTATS_SECRET"] = bytes(32).hex()
     refused(f"duckdb://{tmp_path}/new.duckdb", 3, "another secret")
     assert not (tmp_path / "new.duckdb").exists()

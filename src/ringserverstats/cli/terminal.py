@@ -201,11 +201,11 @@ def table(headings: Iterable[tuple[str, bool]], title: str | None = None) -> Tab
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(
-        title=title,
+        title=title and Text(title, "bold", no_wrap=True, overflow="ignore"),
         title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
