@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.coverage import Gaps, finest_time, gaps
+from ringserverstats.statistics.coverage import Gaps, finest_time
 from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import (
     GAPS,
@@ -55,11 +55,14 @@ _DIRECTIONS: dict[tuple[str, ...], str] = {
 }
 
 
+_Gaps = dict[str | None, Gaps]  # as `coverage.gaps` returns them
+
+
 def print_result(
-    store: Store, query: Query, result: Result, on: Console, hints: Sequence[str] = ()
+    store: Store, query: Query, result: Result, gaps: _Gaps, on: Console, hints: Sequence[str]
 ) -> None:
     """Print ``result`` with its total, marks at incomplete days, footnotes and ``hints``."""
-    view = _view(store, query, result)
+    view = _View(query, result, gaps, days_without_packets(store, query))
     if is_empty(query, result):
         lines = [_no_entries(store, query), *hints, *view.footnotes(store)]
     else:
@@ -76,9 +79,9 @@ def print_result(
         on.print(line, soft_wrap=True)
 
 
-def notes(store: Store, query: Query, result: Result) -> list[str]:
+def notes(store: Store, query: Query, result: Result, gaps: _Gaps) -> list[str]:
     """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
-    view = _view(store, query, result)
+    view = _View(query, result, gaps, days_without_packets(store, query))
     running = map(str, running_footnotes(view.running))
     return [*running, *view.footnotes(store), *_result_notes(result)]
 
@@ -95,10 +98,6 @@ def _result_notes(result: Result) -> list[str]:
     return [*map(str, network_footnotes(result.nearest)), *result.notes, *result.suppressed]
 
 
-def _view(store: Store, query: Query, result: Result) -> _View:
-    return _View(query, result, gaps(store, query), days_without_packets(store, query))
-
-
 def _with_mark(footnote: str, marks: set[str]) -> str:
     """Return ``footnote`` with the mark of the rows that it explains."""
     mark = {GAPS: _MARK, REJECTED: _REJECTS_MARK}.get(footnote.split(":")[0], "")
@@ -111,7 +110,7 @@ class _View:
 
     query: Query
     result: Result
-    gaps: dict[str | None, Gaps]
+    gaps: _Gaps
     days_without_packets: Sequence[date]
 
     @cached_property

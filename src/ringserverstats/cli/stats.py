@@ -175,9 +175,10 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
         result = public_result(store, query, policy)
     else:
         result = operator_result(store, query)
-    result = with_all_times(query, result, gaps(store, query))
+    missing = gaps(store, query)
+    result = with_all_times(query, result, missing)
     hints = suggestions(store, query) if is_empty(query, result) and not policy else []
-    write(result.rows, output, lambda on: print_result(store, query, result, on, hints))
+    write(result.rows, output, lambda on: print_result(store, query, result, missing, on, hints))
     if output.format != "table":
-        for note in [*notes(store, query, result), *hints]:
+        for note in [*notes(store, query, result, missing), *hints]:
             print_note(note)
