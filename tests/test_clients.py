@@ -401,7 +401,7 @@ def test_a_database_of_dbip_is_named_with_its_places(
     monkeypatch.setattr(geoip._city, "kind", "DBIP-City-Lite")
     read_into(store, TEXT, geoip=geoip)
     queries = [Query(dimensions=by) for by in BY]
-    footnotes = [notes(store, query, operator_result(store, query)) for query in queries]
+    footnotes = [notes(store, query, operator_result(store, query), {}) for query in queries]
     named = [any("DB-IP" in note for note in of_query) for of_query in footnotes]
     assert named == [True, True, False]
 

@@ -644,7 +644,7 @@ def test_the_view_of_0_17_agrees_on_days(
     asked = run("stats", "--by", "day", "--direction", "TX", "--format", "json")
     assert asked.returncode == 0, asked.stderr
     groups = json.loads(asked.stdout)
-    assert {row["day"]: row["bytes"] for row in groups} == {
+    assert {row["day"]: row["bytes"] for row in groups if row["bytes"]} == {
         day: size for day, (size, _) in told.items()
     }
     # Where a log time is within its day, it is told as it is.

@@ -181,14 +181,12 @@ SELECT greatest(
            f.day::timestamp,
            least(f.log_time, f.day + interval '23 hours 59 minutes 59 seconds')
        ) AS time,
-       f.bytes, s.network COLLATE "default" AS network, s.station COLLATE "default" AS station,
-       s.location COLLATE "default" AS location, s.channel COLLATE "default" AS channel,
+       f.bytes, s.network, s.station, s.location, s.channel,
        CASE WHEN o.city NOT IN ('unknown', 'private network') THEN o.city END
            COLLATE "default" AS city,
        CASE WHEN o.country NOT IN ('unknown', 'private network') THEN o.country END
            COLLATE "default" AS country,
-       a.name COLLATE "default" AS agent, nullif(o.geohash, '') COLLATE "default" AS geohash,
-       c.pseudonym COLLATE "default" AS client
+       a.name AS agent, nullif(o.geohash, '') COLLATE "default" AS geohash, c.pseudonym AS client
   FROM logged_transfer f
   JOIN stream s ON s.stream = f.stream
   JOIN client_profile o ON o.client_profile = f.client_profile
@@ -196,20 +194,25 @@ SELECT greatest(
   JOIN client c ON c.client = o.client
  WHERE f.direction = 'TX';
 
--- A site's own views on the old table read the new view.
+-- A site's own views on the old table read the new view. Their columns keep types and collations.
 DO $do$
 DECLARE
     own record;
 BEGIN
     FOR own IN
-        SELECT DISTINCT c.oid::regclass AS name, pg_get_viewdef(c.oid) AS definition
+        SELECT DISTINCT c.oid::regclass AS name, rtrim(pg_get_viewdef(c.oid), ';') AS definition,
+               (SELECT string_agg(format('own.%I::%s', a.attname,
+                                         format_type(a.atttypid, a.atttypmod))
+                           || coalesce(' COLLATE ' || nullif(a.attcollation, 0)::regcollation, '')
+                           || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
+                  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) AS columns
           FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class
          WHERE d.classid = 'pg_rewrite'::regclass AND c.relkind = 'v'
            AND d.refobjid = to_regclass('ringserver_events_0_17')
     LOOP
         BEGIN
-            EXECUTE format('CREATE OR REPLACE VIEW %s AS %s', own.name,
-                replace(own.definition, 'ringserver_events_0_17', 'ringserver_events'));
+            EXECUTE format('CREATE OR REPLACE VIEW %s AS SELECT %s FROM (%s) own', own.name,
+                own.columns, replace(own.definition, 'ringserver_events_0_17', 'ringserver_events'));
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'the view % still reads ringserver_events_0_17: %', own.name, SQLERRM;
         END;
