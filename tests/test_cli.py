@@ -174,6 +174,7 @@ def test_filters_match_without_regard_to_case(run: CommandLine) -> None:
     ):
         assert sizes(name, value) == sizes(name, value.lower()) == sizes(name, value.upper())
         assert sizes(name, value) != [0]
+    assert "sent to clients (TX)" in run("stats", "--direction", "tx").stdout
     assert sizes("--by", "network", "--network", "f?,xx") == sizes("--network", "FR")
     assert sizes("--by", "net,sta", "--sta", "ciel") == sizes("--station", "CIEL")
     assert sizes("--by", "software") == sizes("--by", "agent-family")
@@ -209,6 +210,17 @@ def test_users_are_pseudonyms_and_only_for_the_operator(run: CommandLine) -> Non
     refused = run("stats", "--by", "user", "--public")
     assert refused.returncode == 2
     assert "only the operator can query single clients. Leave out user" in refused.stderr
+
+
+def test_sums_of_other_groups_exceed_64_bits(run: CommandLine, log: Callable[..., Path]) -> None:
+    size = 2**62
+    transfers = (("FR_CIEL_00_HHZ/MSEED", size, 1),)
+    run(log("".join(block(agent=agent, transfers=transfers) for agent in "abcd")))
+    run.environment["RINGSERVERSTATS_MIN_CLIENTS"] = "0"
+    query = ("stats", "--by", "month,agent", "--measure", "bytes", "--top", "1")
+    for public in ((), ("--public",)):
+        rows = json.loads(run(*query, *public, "--format", "json").stdout)
+        assert [row["bytes"] for row in rows] == [size, 3 * size]
 
 
 def test_files_whose_names_imply_another_format_are_refused(
@@ -250,8 +262,10 @@ def test_delete_takes_a_list_of_servers(run: CommandLine) -> None:
     for name in ("a", "b", "c"):
         run("ingest", "--as", name, REAL)
     days = ("--from", "2026", "--to", "2026")
-    assert run("delete", "--server", "a,nosuch", *days, "--yes").returncode == 2
-    done = run("delete", "--server", "a,b", *days, "--yes")
+    for names in ("a,nosuch", "a,n*"):
+        assert run("delete", "--server", names, *days, "--yes").returncode == 2
+    assert json.loads(run("info", "--json").stdout)["entries"] == 30
+    done = run("delete", "--server", "a,b,a", *days, "--yes")
     assert done.stdout.count("deleted 10 entries") == 2
     assert json.loads(run("info", "--json").stdout)["entries"] == 10
 

@@ -393,6 +393,15 @@ def test_answers_tell_which_classes_they_hold(run: CommandLine) -> None:
     assert "clients of class: external" in exported.stderr
 
 
+@pytest.mark.of_both
+def test_filters_match_letters_beyond_ascii(store: Store, log: Log) -> None:
+    """PostgreSQL's columns of text have the collation C, its parameters have another."""
+    read_into(store, log(block(agent="Zürich/1") + block(agent="other", log_time=START + 1)))
+    for pattern in ("Zürich/1", "zürich*", "Zü*"):
+        query = Query(filters={"agent": (pattern,)}, measures=("entries",))
+        assert run_query(store, query).to_pylist() == [{"entries": 1}]
+
+
 def test_a_database_of_dbip_is_named_with_its_places(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

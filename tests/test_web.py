@@ -213,6 +213,9 @@ def test_a_post_without_a_server_is_not_counted_beside_that_servers_log(
     assert totals_of(store) == before
     assert len(store.servers()) == 1
     web.post("/", content=blocks(range(4, 14)))  # as every night
+    web.post(
+        f"/?server=node-a&{interval}", content=blocks(range(10))
+    )  # not those that were refused
     metrics = web.get("/metrics").text
     assert 'ringserverstats_rejects{server="node-a"} 10.0' in metrics
     (reject,) = json.loads(run("rejects", "--format", "json").stdout)
@@ -369,12 +372,13 @@ def test_a_token_posts_logs_of_its_servers_only(store: Store, settings: Settings
         ("/?server=other", both, 403),
         ("/", both, 403),  # which of the two?
         ("/?name=other-txlog-20260630T0000-20260701T0000", both, 403),
+        ("/?name=other-txlog-20260630T0000-20260701T0000", single, 403),
     ):
         refused = web.post(path, content=blocks(range(10)), headers=token)
         assert refused.status_code == status
         assert "this token can post logs of server node-a" in refused.json()["error"]
     assert store.servers() == []
-    for path in ("/", "/?server=node-a", "/?name=other-txlog-20260630T0000-20260701T0000"):
+    for path in ("/", "/?server=node-a", "/?name=txlog-20260630T0000-20260701T0000"):
         assert web.post(path, content=blocks(range(10)), headers=single).status_code in (200, 201)
     posted = web.post("/?server=node-b", content=blocks(range(10)), headers=both)
     assert posted.json()["entries"] == 10
@@ -922,9 +926,10 @@ def test_who_writes_may_serve_and_who_reads_shows_pages(
             server.execute(f"DROP ROLE serving_{name}", f"DROP ROLE ringserverstats_{name}")
 
 
-def test_probes_do_not_wait_for_readers(sample: Store) -> None:
+def test_neither_probes_nor_others_wait_for_the_readers_of_one_address(sample: Store) -> None:
     free = threading.Event()
     web = client_of(settings_of(sample))
+    other = TestClient(web.app, base_url="http://localhost:8000", client=("127.0.0.2", 1))
     service = web.app.state.service
     with start_blocking_portal() as web.portal, ThreadPoolExecutor(20) as pool:
         with service.snapshot() as store:
@@ -933,7 +938,9 @@ def test_probes_do_not_wait_for_readers(sample: Store) -> None:
         wait_for(lambda: "metrics" in service.metrics._computations)
         try:
             readers = [pool.submit(web.get, "/metrics") for _ in range(12)]
-            wait_for(lambda: service.metrics._computations["metrics"].threads == 9)
+            wait_for(lambda: service.metrics._computations["metrics"].threads == 7)
+            other.portal = web.portal
+            assert pool.submit(other.get, "/api/v1/servers").result(LONG).status_code == 200
             for path in ("/livez", "/healthz", "/readyz"):
                 assert pool.submit(web.get, path).result(LONG).status_code == 200
             assert not any(reader.done() for reader in readers)

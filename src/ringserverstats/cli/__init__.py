@@ -99,7 +99,7 @@ class _Commands(click.Group):
 
 def _unknown_command(word: str) -> str:
     if "/" in word or "." in word:
-        return f"no such file or folder: {word!a}"
+        return f"{ascii(word)[1:-1]}: no such file or folder; check the path"
     similar = difflib.get_close_matches(word, _COMMANDS, n=1)
     hint = f"; did you mean {similar[0]!r}?" if similar else ""
     return f"{word!a} is neither a command ({', '.join(_COMMANDS)}) nor a file{hint}"

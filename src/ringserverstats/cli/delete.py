@@ -46,7 +46,9 @@ def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> No
     if end < begin:
         raise UsageError(f"the period ends ({end}) before it starts ({begin})")
     store = open_store(load_settings(), for_queries=True, must_exist=True, changes=not dry_run)
-    names = server_names(store, (server,))
+    names = dict.fromkeys(server_names(store, (server,)))
+    if any(set("*?") & set(name) for name in names):
+        raise UsageError("name each server whose days are to be deleted, without * and ?")
 
     def delete(*, try_only: bool) -> list[str]:
         return [

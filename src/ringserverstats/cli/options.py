@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +225,15 @@ def server_names(store: Store, texts: tuple[str, ...]) -> tuple[str, ...]:
         if not set("*?") & set(name) and not any(server.name == name for server in servers):
             renamed = next((server.name for server in servers if server.is_called(name)), None)
             known = ", ".join(server.name for server in servers) or "none"
-            hint = f"it is called {renamed!r} now" if renamed else f"known: {known}"
+            near = {server.name.lower(): server.name for server in servers}
+            similar = get_close_matches(name.lower(), near, n=1)
+            hint = f"known: {known}"
+            if renamed or similar:
+                hint = (
+                    f"it is called {renamed!r} now"
+                    if renamed
+                    else f"did you mean {near[similar[0]]!r}?"
+                )
             raise UsageError(f"there is no server {name!r} ({hint})")
     return names
 

@@ -62,6 +62,7 @@ def _print(rows: pa.Table, on: Console) -> None:
     grid = table(
         [
             ("server", False),
+            ("", False),
             ("day", False),
             ("entries", True),
             ("line", True),
@@ -75,6 +76,7 @@ def _print(rows: pa.Table, on: Console) -> None:
     for row in rows.slice(0, _MAX_SHOWN).to_pylist():
         grid.add_row(
             row["server"],
+            row["direction"] or "",
             row["day"] or "–",
             f"{row['entries']:,}",
             f"{row['line']:,}",

@@ -8,6 +8,7 @@ from ringserverstats.statistics import periods
 from ringserverstats.statistics.dimensions import FILTERS, SYNONYMS
 from ringserverstats.statistics.periods import listed
 from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.wildcards import matches_any
 from ringserverstats.store.rollups import month_of
 
 #: Parameters of a period that have the value ``yes``.
@@ -85,7 +86,11 @@ def query_of(parameters: Mapping[str, Sequence[str]], today: date) -> Query:
     single = {name: parameters[name][0] for name in _SINGLE if parameters.get(name)}
     dimensions = _names(parameters.get("by", ()))
     first, last = period(single, today, dimensions)
-    filters = {name: listed(parameters[name]) or ("",) for name in FILTERS if name in parameters}
+    filters = {
+        name: _values(name, listed(parameters[name])) or ("",)
+        for name in FILTERS
+        if name in parameters
+    }
     return Query(
         dimensions=dimensions,
         first=first,
@@ -107,6 +112,16 @@ def _canonical(parameters: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def _names(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(SYNONYMS.get(name, name) for name in listed(texts))
+
+
+def _values(name: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values of a filter; of one with few values those that are meant: tx is TX."""
+    meant = tuple(word for word in FILTERS[name].values if matches_any(word, given))
+    return (
+        meant
+        if meant and all(any(matches_any(word, (one,)) for word in meant) for one in given)
+        else given
+    )
 
 
 def _row_count(text: str) -> int:

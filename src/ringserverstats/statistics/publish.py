@@ -182,7 +182,10 @@ def public_result_in(
     if query.ranked:
         ranking = public_result_in(read, replace(query.ranking(), top=None), policy)
         largest = with_largest(query, rows.to_pylist(), ranking.rows.to_pylist())
-        rows = pa.Table.from_pylist(largest, rows.schema)
+        fields = (
+            field.with_type(_LARGE) if field.name in ADDITIVE else field for field in rows.schema
+        )
+        rows = with_integers(pa.Table.from_pylist(largest, pa.schema(fields)))
     else:
         rows = rows.slice(0, query.top)
     notes = [_EMBARGO] if policy.embargoed else []

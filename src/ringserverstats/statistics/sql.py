@@ -121,9 +121,8 @@ def _bind(parameters: list[object], value: object, type_: str) -> str:
     return f"${len(parameters)}::{type_}"
 
 
-def _bind_like(parameters: list[object], pattern: str, of_case: str = "{}") -> str:
-    placeholder = of_case.format(_bind(parameters, like(pattern), "text"))
-    return f"LIKE {placeholder} ESCAPE '\\'"
+def _bind_like(parameters: list[object], pattern: str, operator: str = "LIKE") -> str:
+    return f"{operator} {_bind(parameters, like(pattern), 'text')} ESCAPE '\\'"
 
 
 def _all(texts: Sequence[str]) -> str:
@@ -322,10 +321,11 @@ def _pattern_filter(
     filter_: Filter, values: tuple[str, ...], parameters: list[object], *, has_codes: bool
 ) -> str:
     """Return the condition of a filter. All but server names match without regard to case."""
-    of_case = "{}" if filter_.name in COVERAGE_FILTERS else "upper({})"
-    column = of_case.format(filter_.column)
+    operator = "LIKE" if filter_.name in COVERAGE_FILTERS else "ILIKE"
     patterns = ("" if value == filter_.empty else value for value in values)
-    tests = [f"{column} {_bind_like(parameters, pattern, of_case)}" for pattern in patterns]
+    tests = [
+        f"{filter_.column} {_bind_like(parameters, pattern, operator)}" for pattern in patterns
+    ]
     if has_codes and filter_.of_stream:
         return f"f.{filter_.column} IN (SELECT {filter_.column} FROM stream WHERE {_any(tests)})"
     return filter_.sql.format(condition=_any(tests))

@@ -25,7 +25,7 @@ def suggestions(store: Readable, query: Query) -> list[str]:
 
 def _existing(store: Readable, name: str) -> list[str]:
     rows = run_query(store, Query(dimensions=(name,), measures=("bytes",)))
-    labels = [label for label in rows[name].to_pylist() if label]
+    labels = [label for label in rows[name].to_pylist() if label is not None]
     codes = filter(None, map(short_of, labels)) if name == "network" else ()
     return sorted({*labels, *codes})
 
@@ -34,12 +34,15 @@ def _unmatched(name: str, values: tuple[str, ...], existing: list[str]) -> list[
     missing = (
         value
         for value in values
-        if value != FILTERS[name].empty and not any(matches_any(one, (value,)) for one in existing)
+        if not any(
+            matches_any(one, ("" if value == FILTERS[name].empty else value,)) for one in existing
+        )
     )
     return [f"no {name} matches {value!a}. {_hint(value, existing)}" for value in missing]
 
 
 def _hint(value: str, existing: list[str]) -> str:
+    existing = list(filter(None, existing))
     by_capitals = {one.upper(): one for one in existing}
     near = get_close_matches(value.upper(), by_capitals, n=1, cutoff=_LEAST_SIMILARITY)
     if near:

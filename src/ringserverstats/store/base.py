@@ -113,7 +113,7 @@ class CountedElsewhere:
     Args:
         server: the number of that server.
         entries: their number.
-        entry: the id of one of them.
+        entry: the id of a new entry that no server has, if there is one; else of one of them.
     """
 
     server: int

@@ -112,15 +112,23 @@ def find_new(
     new[matches.filter(matches["known"])["row"].to_numpy()] = False
     others = matches.filter(pc.invert(matches["known"]))
     elsewhere += len(pc.unique(others["row"]))
-    return new, elsewhere, _counted_elsewhere(entries, others.filter(pa.array(new[others["row"]])))
+    return new, elsewhere, _counted_elsewhere(entries, others, new)
 
 
-def _counted_elsewhere(entries: pa.Table, matches: pa.Table) -> tuple[CountedElsewhere, ...]:
-    """Return the rows of ``entries`` in ``matches`` (columns row and server), by server."""
-    servers = matches.group_by("server").aggregate([("row", "count"), ("row", "min")])
+def _counted_elsewhere(
+    entries: pa.Table, matches: pa.Table, new: npt.NDArray[np.bool_]
+) -> tuple[CountedElsewhere, ...]:
+    """Return the ``new`` rows of ``entries`` in ``matches`` (columns row and server), by server."""
+    counted = matches.filter(pa.array(new[matches["row"]]))
+    if not len(counted):
+        return ()
+    uncounted = np.setdiff1d(np.flatnonzero(new), counted["row"].to_numpy())
+    row = uncounted[0] if len(uncounted) else counted["row"][0].as_py()
+    entry = entries["entry"][int(row)].as_py().bytes
+    servers = counted.group_by("server").aggregate([("row", "count")])
     return tuple(
-        CountedElsewhere(server, count, entries["entry"][row].as_py().bytes)
-        for server, count, row in zip(*(column.to_pylist() for column in servers), strict=True)
+        CountedElsewhere(server, count, entry)
+        for server, count in zip(*(column.to_pylist() for column in servers), strict=True)
     )
 
 

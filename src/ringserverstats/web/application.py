@@ -2,12 +2,14 @@
 
 import inspect
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, create_task_group, to_thread
 from starlette.applications import Starlette
@@ -46,6 +48,7 @@ _HEADERS = {
 _TWO_LENGTHS = "the request has both Content-Length and Transfer-Encoding"
 _THREADS = 40
 _READER_THREADS = 8  # handlers that run at the same time; others wait without a thread
+_READER_THREADS_OF_SENDER = 6  # so that others are answered meanwhile
 _PROBE_THREADS = 4  # of each handler without authentication, which does not wait for readers
 
 log = logging.getLogger("ringserverstats.web")
@@ -104,6 +107,7 @@ def create(settings: Settings) -> Starlette:
 
 def _routes(service: Service) -> Iterator[BaseRoute]:
     limiter = CapacityLimiter(_READER_THREADS)
+    senders = WeakValueDictionary[str, CapacityLimiter]()
 
     def authentication(*, is_optional: bool) -> list[Middleware]:
         backend = TokenBackend(service.tokens, service.settings, limiter, is_optional=is_optional)
@@ -122,6 +126,7 @@ def _routes(service: Service) -> Iterator[BaseRoute]:
                     endpoint,
                     service,
                     CapacityLimiter(_PROBE_THREADS) if endpoint.access is Access.NONE else limiter,
+                    senders if endpoint.access is not Access.NONE else WeakValueDictionary(),
                 ),
                 methods=list(endpoint.methods),
                 middleware=middleware.get(endpoint.access),
@@ -129,14 +134,30 @@ def _routes(service: Service) -> Iterator[BaseRoute]:
 
 
 def _request_handler(
-    endpoint: Endpoint, service: Service, limiter: CapacityLimiter
+    endpoint: Endpoint,
+    service: Service,
+    limiter: CapacityLimiter,
+    senders: WeakValueDictionary[str, CapacityLimiter],
 ) -> Callable[[Request], Awaitable[Response]]:
-    handler = endpoint.handler
+    """Return the function that answers requests of ``endpoint``.
+
+    Args:
+        endpoint: the endpoint.
+        service: the service.
+        limiter: limits handlers that run at the same time.
+        senders: limits those of each address.
+    """
+    handler, unlimited = endpoint.handler, CapacityLimiter(math.inf)
 
     async def handle(request: Request) -> Response:
         if inspect.iscoroutinefunction(handler):
             return cast(Response, await handler(service, request))
-        response = await to_thread.run_sync(handler, service, request, limiter=limiter)
+        address = request.client.host if request.client else ""
+        of_sender = senders.setdefault(address, CapacityLimiter(_READER_THREADS_OF_SENDER))
+        async with of_sender, limiter:
+            if await request.is_disconnected():  # while it waited
+                return Response(status_code=499)
+            response = await to_thread.run_sync(handler, service, request, limiter=unlimited)
         return cast(Response, response)
 
     return handle

@@ -1,5 +1,6 @@
 """Pages with statistics: dashboard, one network, one station, all rows of a table."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ from ringserverstats.web.view import (
     today,
 )
 
+log = logging.getLogger("ringserverstats.web")
 _MAX_CODE = 100  # characters
 Filters = Mapping[str, tuple[str, ...]]
 
@@ -102,6 +104,8 @@ def prepare_dashboard(service: Service) -> None:
         _content(service, role, view, version)
     except (HTTPException, RingserverStatsError):
         return  # there is no store yet, or it is unavailable: readers get the reason
+    except Exception:  # the service goes on: a reader gets an error page
+        log.exception("the dashboard was not prepared")
 
 
 def _check_known(store: Readable, context: QueryContext, fixed: Filters) -> None:

@@ -108,7 +108,7 @@ class LogReceiver:
         tokens = await to_thread.run_sync(self.tokens.get)
         token = check_ingest(request, tokens, self.settings)
         server, name = _server_and_name(request)
-        if token and len(token.servers) == 1:
+        if token and len(token.servers) == 1 and not name.prefix:
             server = server or token.servers[0]
         expected = _expected_format(request)
         _check_size(int(request.headers.get("content-length") or 0), limit)

@@ -70,7 +70,7 @@ _RETRY_PAUSE = 0.2
 # By their words, as libpq gives no code of a failed connection. Servers that speak another language
 # are not waited for.
 _FULL = re.compile("too many (clients|connections)|remaining connection slots|no more connections")
-_REFUSED = re.compile("FATAL:|password")
+_REFUSED = re.compile("FATAL:(?!.*(starting up|shutting down|recovery))|password")
 
 
 class PostgreSQLStore(SQLStore):
