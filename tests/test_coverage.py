@@ -462,13 +462,15 @@ def test_means_divide_by_the_covered_days_of_their_group(
     for server in ("a", "b"):
         sums.clear()
         covered.clear()
+        logs = []
         for day in rng.sample(days, 13):
             size = rng.choice((0, 0, 700, 7 * 10**6))
             text = block(log_time=at(5, f"{day}"), transfers=(("FR_CIEL_00_HHZ/MSEED", size, 1),))
             name = f"txlog-{day:%Y%m%d}T0000-{day + timedelta(days=1):%Y%m%d}T0000"
-            read_into(store, log(text if size else "", name), server=server)
+            logs.append(log(text if size else "", name))
             sums[key(day)] += size
             covered[key(day)] += 1
+        read_into(store, *logs, server=server)
         for group in sums:
             expected[group] += Fraction(sums[group], covered[group])
     query = Query(dimensions=dimensions, filters=SENT, measures=("bytes-per-day",))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import make_store
+from conftest import make_store, rest_in_soak
 
 import examples
 import generate
@@ -38,7 +38,10 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> examples.Homes:
     return homes
 
 
-@pytest.mark.parametrize("path", examples.with_examples(), ids=lambda path: path.stem)
+_WITH_EXAMPLES = sorted(examples.with_examples(), key=lambda path: path.stem != "README")
+
+
+@pytest.mark.parametrize("path", rest_in_soak(_WITH_EXAMPLES), ids=lambda path: path.stem)
 def test_examples_print_what_they_show(path: Path, homes: examples.Homes) -> None:
     home = homes.make(path.stem, is_read=examples.is_read_first(PAGES[path]))
     assert examples.run_page(PAGES[path], home, homes) == PAGES[path], "run: make docs"

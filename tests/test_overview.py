@@ -19,12 +19,16 @@ OPERATOR = Role(is_operator=True)
 DATA_PERIOD = DataPeriod(date(2026, 6, 1), date(2026, 6, 30))
 
 
-def read_day(store: Store, log: Log, day: int, size: int = 1000, name: str = "FR_CIEL") -> None:
-    """Read the whole log of a day of June."""
+def log_of_day(log: Log, day: int, size: int = 1000, name: str = "FR_CIEL") -> Path:
+    """Write the whole log of a day of June."""
     time = int(datetime(2026, 6, day, 5, 30, tzinfo=UTC).timestamp())
     text = block(log_time=time, transfers=((f"{name}_00_HHZ/MSEED", size, 1),)) if size else ""
-    file_name = f"txlog-202606{day:02}T0000-202606{day + 1:02}T0000"
-    read_into(store, log(text, file_name), server="node-a")
+    return log(text, f"txlog-202606{day:02}T0000-202606{day + 1:02}T0000")
+
+
+def read_day(store: Store, log: Log, day: int, size: int = 1000, name: str = "FR_CIEL") -> None:
+    """Read the whole log of a day of June."""
+    read_into(store, log_of_day(log, day, size, name), server="node-a")
 
 
 def overview(store: Store, role: Role = OPERATOR, least: int = 0, **words: str) -> Overview:
@@ -63,9 +67,7 @@ def test_days_without_logs_and_the_future_are_gaps(store: Store, log: Log) -> No
 
 def test_periods_are_compared_by_covered_days(store: Store, log: Log) -> None:
     """Each day has the same amount, so that no comparison shows a change."""
-    for day in range(1, 29):
-        if day != 28:
-            read_day(store, log, day)
+    read_into(store, *(log_of_day(log, day) for day in range(1, 28)), server="node-a")
     span = {"from": "2026-06-22", "to": "2026-06-28"}
     assert [kpi.change for kpi in overview(store, **span).kpis[:2]] == ["", ""]
     span = {"from": "2026-06-15", "to": "2026-06-28"}  # the last day is not in

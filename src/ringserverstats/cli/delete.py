@@ -48,7 +48,7 @@ def command(server: str, first: str, final: str, dry_run: bool, yes: bool) -> No
     store = open_store(load_settings(), for_queries=True, must_exist=True, changes=not dry_run)
     names = dict.fromkeys(server_names(store, (server,)))
     if any(set("*?") & set(name) for name in names):
-        raise UsageError("name each server whose days are to be deleted, without * and ?")
+        raise UsageError("name each server in full, without * and ?")
 
     def delete(*, try_only: bool) -> list[str]:
         return [
