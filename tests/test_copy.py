@@ -173,6 +173,7 @@ def test_sums_over_64_bits(
     assert dump(back) == dump(source)
 
 
+@pytest.mark.soak
 def test_a_copy_has_the_secret_of_the_store(
     source: DuckDBStore, database: str, tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_copy_made_again_brings_what_came_since(
     assert "lutece" in {one.name for one in target.servers()}
 
 
+@pytest.mark.soak
 def test_days_that_are_no_longer_whole_are_not_in_the_copy(tmp_path: Path) -> None:
     """Another time zone was told: the logs' days are in doubt."""
     source, target = make_store(tmp_path / "source.duckdb"), make_store(tmp_path / "target.duckdb")
@@ -345,6 +347,7 @@ def test_kills(run: CommandLine, source: DuckDBStore, database: str, log: Log) -
     assert_copied(source, target)
 
 
+@pytest.mark.soak
 def test_a_store_whose_transfers_were_lost_is_not_copied(
     source: DuckDBStore, tmp_path: Path, run: CommandLine
 ) -> None:
@@ -492,6 +495,7 @@ def test_targets_that_are_refused(
     assert dump(store) == before
 
 
+@pytest.mark.soak
 def test_a_store_whose_servers_were_merged_since_is_not_copied_over(
     source: DuckDBStore, tmp_path: Path
 ) -> None:
@@ -504,6 +508,7 @@ def test_a_store_whose_servers_were_merged_since_is_not_copied_over(
     assert dump(target) == held
 
 
+@pytest.mark.soak
 def test_a_copy_that_has_entries_on_other_days_is_told(tmp_path: Path) -> None:
     """A log that was deleted and read again in another time zone: the ids are the same."""
     source, target = (make_store(tmp_path / f"{name}.duckdb") for name in ("here", "there"))

@@ -117,6 +117,7 @@ def test_delete_takes_rejects_and_coverage_of_its_days_and_names_nobody_uses(
     assert_whole(store)
 
 
+@pytest.mark.soak
 def test_trying_and_failing_change_nothing(read: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store, before = read, dump(read)
     would = store.delete("default", *ALL, try_only=True)

@@ -268,6 +268,7 @@ def database() -> Iterator[Server]:
         made.remove()
 
 
+@pytest.mark.soak
 def test_roles_of_compose_may_what_they_need(database: Server, tmp_path: Path) -> None:
     """Each command as the role that runs it there, with a password from the environment."""
     services = COMPOSE["services"]

@@ -224,6 +224,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
 
 
 @pytest.mark.of_both
+@pytest.mark.soak
 def test_sums_stay_right_in_many_small_batches(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -587,6 +587,7 @@ def test_an_empty_table(make: Make) -> None:
     assert bring(store) == Imported017()
 
 
+@pytest.mark.soak
 def test_a_copy_has_the_history_too(make: Make, tmp_path: Path) -> None:
     store = make(ALL)
     bring(store, until=DAYS[1])

@@ -299,6 +299,7 @@ def test_names_of_strangers_are_escaped(
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30))
+@pytest.mark.soak
 def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -> None:
     column = pa.chunked_array([pa.array(names, pa.string())])
     rows = {TAGS[name]: pa.array([""] * len(names)) for name in TAGS}
@@ -478,6 +479,7 @@ def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
         assert b",city=" in lines
 
 
+@pytest.mark.soak
 def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
     """Else days would stand there twice, and tell what they may tell no more."""
     assert run("ingest", "--as", "a", DATA).returncode == 0
@@ -575,6 +577,7 @@ def test_a_day_that_cannot_be_asked_keeps_no_other_back(
 
 
 @pytest.mark.of_duckdb
+@pytest.mark.soak
 def test_posted_logs_go_there_too(store: Store, influxd: Influxd, db: str) -> None:
     log = next(path for path in sorted(REAL.glob("txlog*")))
     url = Secret(f"{influxd.url}?db={db}")

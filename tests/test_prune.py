@@ -480,6 +480,7 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
 
 
 @pytest.mark.of_both
+@pytest.mark.soak
 def test_the_audit_finds_who_could_be_followed(read: Store) -> None:
     read.prune(BEFORE, try_only=False)
     keys = read.open(create=False).keys
