@@ -708,7 +708,7 @@ def gap(servers: str, first: str, last: str = "", *, days: int = 1, reason: str 
 
 
 @pytest.mark.usefixtures("gappy")
-def test_calendar_on_the_terminal(run: CommandLine) -> None:
+def test_calendar_on_the_terminal(run: CommandLine, log: Log) -> None:
     shown = run("coverage", "--to", "2026-06-05").stdout
     assert "2026-06   █▁▒··" in shown
     assert "2 of 5" in shown
@@ -728,6 +728,8 @@ def test_calendar_on_the_terminal(run: CommandLine) -> None:
         "rejects": 0,
     }
     assert run("coverage", "--direction", "RX").stdout == "No logs match.\n"
+    run("ingest", log("", "feeds-rxlog-20260601T0000-20260602T0000"))
+    assert "--direction RX" in run("coverage", "--server", "feeds").stdout
 
 
 def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(

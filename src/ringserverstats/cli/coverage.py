@@ -29,6 +29,7 @@ _COLOURS = {"complete": "green", "empty": "cyan", "incomplete": "yellow", "missi
 _NOT_IN_PERIOD = " "
 _MAX_RANGES = 15
 _NO_LOGS = "No logs match."
+_NO_SENT_LOGS = "No logs of what was sent (TX) match. For what was received: --direction RX"
 
 
 @click.command(
@@ -83,6 +84,9 @@ def command(
     ranges = gap_ranges(store, query)
 
     def print_all(on: Console) -> None:
+        if not len(rows):
+            on.print(_NO_LOGS if "direction" in filters else _NO_SENT_LOGS, soft_wrap=True)
+            return
         print_rows(rows, on)
         _print_ranges(ranges, on)
 
@@ -96,9 +100,6 @@ def _print_days(rows: pa.Table, on: Console) -> None:
     """Print a calendar: a line per month, a block per day."""
     from rich.text import Text
 
-    if not len(rows):
-        on.print(_NO_LOGS)
-        return
     for (server, direction), days in groupby(
         rows.to_pylist(), lambda row: (row["server"], row["direction"])
     ):
@@ -146,9 +147,6 @@ def _month_cells(days: list[dict[str, Any]]) -> tuple[Text, str, str]:
 
 
 def _print_months(rows: pa.Table, on: Console) -> None:
-    if not len(rows):
-        on.print(_NO_LOGS)
-        return
     texts = ("server", "direction", "month")
     grid = table([(name, name not in texts) for name in rows.column_names])
     for row in rows.to_pylist():
