@@ -728,6 +728,7 @@ def test_calendar_on_the_terminal(run: CommandLine, log: Log) -> None:
         "rejects": 0,
     }
     assert run("coverage", "--direction", "RX").stdout == "No logs match.\n"
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
     run("ingest", log("", "feeds-rxlog-20260601T0000-20260602T0000"))
     assert "--direction RX" in run("coverage", "--server", "feeds").stdout
 
