@@ -149,7 +149,12 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
 
 
 def public_result_in(
-    read: Ask, query: Query, policy: Policy, *, most_rows: int | None = None
+    read: Ask,
+    query: Query,
+    policy: Policy,
+    *,
+    most_rows: int | None = None,
+    total: pa.Table | None = None,
 ) -> Result:
     """Return the result for the public within one snapshot of a store.
 
@@ -158,6 +163,7 @@ def public_result_in(
         query: the query, not of single clients.
         policy: what is withheld.
         most_rows: the largest number of rows; None: any.
+        total: the total of all rows, if it is known.
 
     Raises:
         UsageError: the result has too many rows.
@@ -169,7 +175,8 @@ def public_result_in(
         raise UsageError(
             f"the result has more than {most_rows:,} rows. Use fewer dimensions or a shorter period"
         )
-    total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed)
+    if total is None:
+        total = run_in(read, counted.ungrouped(), embargoed=policy.embargoed)
     result = Result(cells, total.to_pylist()[0] if query.dimensions else None)
     if policy.is_limited((*query.dimensions, *query.filters)):
         clients = _least_clients(read, counted, policy, cells)
@@ -180,7 +187,7 @@ def public_result_in(
         names.append(AT_MOST)
     rows = result.rows.select(names)
     if query.ranked:
-        ranking = public_result_in(read, replace(query.ranking(), top=None), policy)
+        ranking = public_result_in(read, replace(query.ranking(), top=None), policy, total=total)
         largest = with_largest(query, rows.to_pylist(), ranking.rows.to_pylist())
         fields = (
             field.with_type(_LARGE) if field.name in ADDITIVE else field for field in rows.schema
