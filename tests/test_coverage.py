@@ -742,6 +742,8 @@ def test_nameless_and_named_copies_in_one_reading_leave_their_days_incomplete(
     report = read_into(store, *sorted(tmp_path.glob("plain-*")), *logs)
     assert report.misdated == 4
     assert set(states(store).values()) == {"incomplete"}
+    reasons = coverage(store, Query(filters=SENT))["reason"].to_pylist()
+    assert set(reasons) - {None} == {"a log must be read again"}
 
 
 def test_a_service_that_goes_on_asks_for_no_day_to_come(store: Store) -> None:

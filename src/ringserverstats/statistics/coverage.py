@@ -102,7 +102,7 @@ CASE WHEN d.state <> 'incomplete' THEN NULL
      WHEN d.minutes = 0 THEN 'a log was read without its name'
      WHEN t.times IS NOT NULL THEN 'no log of ' || t.times
      WHEN d.has_rejects AND d.entries = 0 THEN 'all entries were rejected'
-     ELSE 'a log was not read to its end' END
+     ELSE 'a log must be read again' END
 """
 _BY_DAY = f"""
 SELECT v.name AS server, d.direction::text AS direction, d.day::text AS day, d.state AS state,
