@@ -27,8 +27,9 @@ from ringserverstats.copy import copy
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.rules import Rule, Rules
 from ringserverstats.logs.source import find
-from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
+from ringserverstats.statistics.coverage import PERIODS, coverage
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
+from ringserverstats.statistics.gaps import gaps
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.run import run_query

@@ -35,6 +35,7 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.logs.intervals import Piece, is_over, pieces
 from ringserverstats.logs.names import read_name
 from ringserverstats.statistics.coverage import coverage, gap_ranges
+from ringserverstats.statistics.gaps import Gaps, gap_dimensions, gaps, gaps_of_rows
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
@@ -643,7 +644,7 @@ def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
         ["2026-06-04", "*", "no"],  # log
     ]
     assert "* server days: 1 incomplete, 1 missing of 4: ringserverstats coverage --to" in shown
-    for by in ("month,server", "server,month"):  # the mark stands at the time
+    for by in ("month,server", "server,month", "month,network"):  # the mark stands at the time
         assert "2026-06 *" in run("stats", "--by", by, "--month", "2026-06").stdout
     assert "server days" not in run("stats", "--by", "day", "--server", "b").stdout
     rows = run("stats", "--by", "day", "--server", "a", "--format", "csv").stdout.splitlines()
@@ -652,6 +653,119 @@ def test_tables_mark_what_is_not_covered(run: CommandLine) -> None:
     assert set(json.loads(total)[0].values()) == {None}
     total = run("stats", "--server", "a", "--from", "2026-06-02", "--to", "2026-06-02").stdout
     assert "No entries match" in total
+
+
+@pytest.mark.usefixtures("gappy")
+def test_a_row_has_the_gaps_of_its_own_servers(run: CommandLine, log: Log) -> None:
+    """Server a has gaps, b has none, c has no log of June, d has logs but sent nothing."""
+    run.environment["RINGSERVERSTATS_SECRET"] = bytes(range(32)).hex()
+    day = "2026-05-31"
+    run("ingest", log(block(log_time=at(5, day)), "c-txlog-20260531T0000-20260601T0000"))
+    for number in range(1, 5):
+        name = f"d-txlog-202606{number:02d}T0000-202606{number + 1:02d}T0000"
+        run("ingest", log("", name))
+    june = ("--from", "2026-06-01", "--to", "2026-06-04", "--measure", "bytes")
+
+    def rows(by: str, *options: str) -> list[list[str]]:
+        lines = run("stats", "--by", by, *june, *options).stdout.splitlines()
+        rows = itertools.takewhile(lambda line: line.strip(), lines[2:])
+        return [[part for part in row.split() if not set(part) <= {"█", "▏"}] for row in rows]
+
+    assert rows("server") == [
+        ["a", "*", "800", "B"],
+        ["b", "100", "B"],
+        ["d", "0", "B"],  # has logs, which is known
+        ["c", "*", "no", "log"],
+    ]
+    assert rows("server,month") == [
+        ["a", "2026-06", "*", "800", "B"],
+        ["b", "2026-06", "100", "B"],
+        ["c", "2026-06", "*", "no", "log"],
+        ["d", "2026-06", "0", "B"],
+    ]
+    assert rows("day,server", "--server", "a,b") == [
+        ["2026-06-01", "a", "100", "B"],
+        ["2026-06-01", "b", "10", "B"],
+        ["2026-06-02", "a", "0", "B"],
+        ["2026-06-02", "b", "20", "B"],
+        ["2026-06-03", "*", "a", "700", "B"],
+        ["2026-06-03", "b", "30", "B"],
+        ["2026-06-04", "*", "a", "no", "log"],
+        ["2026-06-04", "b", "40", "B"],
+    ]
+    assert rows("server,network") == [
+        ["a", "*", "FR", "800", "B"],
+        ["b", "FR", "100", "B"],
+    ]
+    assert rows("month,server", "--top", "1") == [  # all others are b, c and d
+        ["2026-06", "*", "a", "800", "B"],
+        ["2026-06", "*", "other", "100", "B"],
+    ]
+    assert rows("month,server", "--top", "1", "--server", "a,b")[1] == [
+        *("2026-06", "other", "100", "B")
+    ]
+    csv = run("stats", "--by", "server", *june, "--format", "csv").stdout
+    assert csv.splitlines() == ['"server","bytes"', '"a",800', '"b",100', '"d",0', '"c",']
+
+
+GAP_DIMENSIONS = (
+    *((), ("server",), ("direction", "server"), ("day", "server"), ("week", "month")),
+    *(("quarter", "direction", "weekday"), ("network", "month", "server"), ("weekday", "country")),
+)
+
+
+@pytest.mark.of_both
+@pytest.mark.parametrize("seed", rest_in_soak(range(10)))
+def test_gaps_by_server_direction_and_time(store: Store, log: Log, seed: int) -> None:
+    """Against a count of the days."""
+    rng = random.Random(seed)
+    for server, direction in itertools.product(("a", "b", "c"), ("tx", "rx")):
+        for number in sorted(rng.sample(range(40), rng.choice((0, 3, 20)))):
+            day = date(2026, 5, 20) + timedelta(days=number)
+            end = f"{day:%Y%m%d}T1200" if rng.random() < 0.3 else f"{day + ONE_DAY:%Y%m%d}T0000"
+            read_into(store, log("", f"{direction}log-{day:%Y%m%d}T0000-{end}"), server=server)
+    both = {"direction": ("TX", "RX")}
+    for by, last in itertools.product(GAP_DIMENSIONS, (None, date(2026, 6, 15))):
+        query = Query(dimensions=by, last=last, filters=both)
+        expected: dict[tuple[str, ...], Gaps] = {} if gap_dimensions(query) else {(): Gaps()}
+        for row in coverage(store, query).to_pylist():
+            day = date.fromisoformat(row["day"])
+            labels = row | {name: label_of(day, name) for name in query.times}
+            labels |= {"weekday": f"{day:%A}"}
+            key = tuple(labels[name] for name in gap_dimensions(query))
+            state = row["state"]
+            gap = Gaps(state == "incomplete", state == "missing", 1)
+            expected[key] = expected.get(key, Gaps()) + gap
+        assert gaps(store, query) == expected
+
+
+def test_gaps_of_rows_of_several_groups() -> None:
+    """A row of all other servers, or of few clients, has the gaps of the groups without a row."""
+    groups = {
+        ("2026-06", "a"): Gaps(missing=1, days=30),
+        ("2026-06", "b"): Gaps(incomplete=2, days=30),
+        ("2026-06", "other"): Gaps(missing=4, days=30),
+        ("2026-07", "a"): Gaps(days=31),
+        ("2026-07", "b"): Gaps(missing=8, days=31),
+    }
+    by_server = Query(dimensions=("month", "server"), top=1)
+    rows = [
+        {"month": month, "server": server}
+        for month, server in itertools.product(("2026-06", "2026-07", "2026-08"), ("a", "other"))
+    ]
+    june, others, july, others_of_july, *of_no_days = gaps_of_rows(by_server, groups, rows)
+    assert (june, others) == (Gaps(missing=1, days=30), Gaps(2, 4, 60))
+    assert (july, others_of_july) == (Gaps(days=31), Gaps(missing=8, days=31))
+    assert of_no_days == [Gaps()] * 2
+    # Others may be of the same server.
+    by_both = Query(dimensions=("month", "server", "country"), top=1)
+    assert gaps_of_rows(by_both, groups, [row | {"country": "FR"} for row in rows])[1] == Gaps(
+        2, 5, 90
+    )
+    combined = {"month": "2026-07", "server": "<5"}
+    assert gaps_of_rows(replace(by_server, top=None), groups, [*rows[:1], combined])[1] == Gaps(
+        missing=8, days=62
+    )
 
 
 def test_the_time_that_is_not_over_is_marked(run: CommandLine, log: Log) -> None:

@@ -223,6 +223,11 @@ def test_a_day_with_rejects_is_complete_and_marked(run: CommandLine, log: Log) -
     shown = run("stats", "--by", "day", "--measure", "bytes,bytes-per-day").stdout
     assert "2026-01-31 †   3.07 kB         3.07 kB" in shown
     assert "† rejected: 1 entry (4 lines): ringserverstats rejects" in shown
+    by_server = run("stats", "--by", "server", "--measure", "bytes").stdout
+    assert "default †   3.07 kB" in by_server
+    public = run("stats", "--by", "day", "--public").stdout
+    assert "†" not in public  # the entry may be of an embargoed network
+    assert "3.07 kB" in public
     assert run("coverage", "--strict").returncode == 1
     run.environment["RINGSERVERSTATS_MAX_REJECTS"] = "1"
     assert run("coverage", "--strict").returncode == 0

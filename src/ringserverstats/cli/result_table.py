@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ringserverstats.cli.terminal import show, table, width
 from ringserverstats.errors import StoreError
 from ringserverstats.statistics.bounds import AT_MOST, DISTINCT
-from ringserverstats.statistics.coverage import Gaps, finest_time
 from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import (
     GAPS,
@@ -22,6 +21,13 @@ from ringserverstats.statistics.footnotes import (
     network_footnotes,
     running_footnotes,
 )
+from ringserverstats.statistics.gaps import (
+    Gaps,
+    GroupGaps,
+    gaps_of_rows,
+    marked_dimension,
+    running_time,
+)
 from ringserverstats.statistics.packets import (
     OF_PACKETS,
     days_without_packets,
@@ -30,7 +36,6 @@ from ringserverstats.statistics.packets import (
 from ringserverstats.statistics.publish import Result, Row
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
-from ringserverstats.statistics.series import running_time
 from ringserverstats.statistics.sizes import human_bytes
 from ringserverstats.store.base import Store
 
@@ -55,14 +60,11 @@ _DIRECTIONS: dict[tuple[str, ...], str] = {
 }
 
 
-_Gaps = dict[str | None, Gaps]  # as `coverage.gaps` returns them
-
-
 def print_result(
-    store: Store, query: Query, result: Result, gaps: _Gaps, on: Console, hints: Sequence[str]
+    store: Store, query: Query, result: Result, groups: GroupGaps, on: Console, hints: Sequence[str]
 ) -> None:
     """Print ``result`` with its total, marks at incomplete days, footnotes and ``hints``."""
-    view = _View(query, result, gaps, days_without_packets(store, query))
+    view = _View(query, result, groups, days_without_packets(store, query))
     if is_empty(query, result):
         lines = [_no_entries(store, query), *hints, *view.footnotes(store)]
     else:
@@ -71,7 +73,7 @@ def print_result(
             grid = view.table(has_bars=False)
         show(grid, on)
         lines = [_caption(query, has_total=result.total is not None), *view.footnotes(store)]
-        marks = {mark for row in view.rows for mark in view.marks(row)}
+        marks = {mark for gap in view.gaps for mark in view.marks(gap)}
         lines[1:] = [_with_mark(line, marks) for line in lines[1:]]
         if any(row.get(AT_MOST) for row in (*view.rows, result.total or {})):
             lines.append(_BOUND_NOTE)
@@ -79,9 +81,9 @@ def print_result(
         on.print(line, soft_wrap=True)
 
 
-def notes(store: Store, query: Query, result: Result, gaps: _Gaps) -> list[str]:
+def notes(store: Store, query: Query, result: Result, groups: GroupGaps) -> list[str]:
     """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
-    view = _View(query, result, gaps, days_without_packets(store, query))
+    view = _View(query, result, groups, days_without_packets(store, query))
     running = map(str, running_footnotes(view.running))
     return [*running, *view.footnotes(store), *_result_notes(result)]
 
@@ -106,11 +108,11 @@ def _with_mark(footnote: str, marks: set[str]) -> str:
 
 @dataclass(frozen=True)
 class _View:
-    """A result, the gaps of its period by time (None: of all), its days of unknown packets."""
+    """A result, the gaps of its groups, and its days of unknown packets."""
 
     query: Query
     result: Result
-    gaps: _Gaps
+    groups: GroupGaps
     days_without_packets: Sequence[date]
 
     @cached_property
@@ -119,10 +121,15 @@ class _View:
         rows: list[dict[str, Any]] = self.result.rows.to_pylist()
         return rows
 
+    @cached_property
+    def gaps(self) -> list[Gaps]:
+        """The gaps of each row."""
+        return gaps_of_rows(self.query, self.groups, self.rows)
+
     def footnotes(self, store: Store) -> list[str]:
         """Return footnotes about logs and clients."""
         with_rejects = not self.result.is_public  # they may be of embargoed networks
-        logs = log_footnotes(store, self.query, self.gaps, with_rejects=with_rejects)
+        logs = log_footnotes(store, self.query, self.groups, with_rejects=with_rejects)
         bounds = bound_footnotes(self.query, self.days_without_packets)
         return [str(note) for note in (*logs, *bounds, *client_footnotes(store, self.query))]
 
@@ -138,33 +145,26 @@ class _View:
             ]
         )
         largest = max((row.get(barred) or 0 for row in rows), default=0) or 1
-        for row in rows:
-            if row[barred] is None and self._has_no_log(row):
-                grid.add_row(*self._labels(row), _NO_LOG)
+        for row, gap in zip(rows, self.gaps, strict=True):
+            labels = self._labels(row, gap)
+            if row[barred] is None and self._marked and not gap.has_logs:
+                grid.add_row(*labels, _NO_LOG)
                 continue
             size = round(_BAR_WIDTH * (row.get(barred) or 0) / largest)
             bar = ["█" * size or "▏"] if has_bars else []
-            grid.add_row(*self._labels(row), *self._numbers(row), *bar)
+            grid.add_row(*labels, *self._numbers(row), *bar)
         if total:
             grid.add_section()
             labels = ["total", *[""] * (len(query.dimensions) - 1)]
             grid.add_row(*labels, *self._numbers(total))
         return grid
 
-    def marks(self, row: dict[str, Any]) -> list[str]:
-        """Return the marks of ``row``: days incomplete or missing, entries rejected."""
-        gap = self._gap(row)
-        if gap is None:
+    def marks(self, gap: Gaps) -> list[str]:
+        """Return the marks of a row: days incomplete or missing, entries rejected."""
+        if not self._marked:
             return []
-        return [_MARK] * bool(gap) + [_REJECTS_MARK] * bool(gap.rejects)
-
-    def _has_no_log(self, row: dict[str, Any]) -> bool:
-        gap = self._gap(row)
-        return gap is not None and gap.missing == gap.days
-
-    def _gap(self, row: dict[str, Any]) -> Gaps | None:
-        """Return the gaps of the time of ``row``; None without gaps or a time."""
-        return self.gaps.get(row[self._marked]) if self._marked else None
+        has_rejects = gap.rejects and not self.result.is_public
+        return [_MARK] * bool(gap) + [_REJECTS_MARK] * bool(has_rejects)
 
     @cached_property
     def running(self) -> str:
@@ -173,15 +173,15 @@ class _View:
 
     @cached_property
     def _marked(self) -> str:
-        """The dimension of the marks and gaps; empty without a time."""
-        return finest_time(self.query)
+        """The dimension of the marks; empty without one."""
+        return marked_dimension(self.query)
 
-    def _labels(self, row: dict[str, Any]) -> list[str]:
+    def _labels(self, row: dict[str, Any], gap: Gaps) -> list[str]:
         labels = {name: _label(name, row[name]) for name in self.query.dimensions}
         if self.running and row[self._marked] == self.running:
             labels[self._marked] += _RUNNING
         if self._marked:
-            labels[self._marked] += "".join(self.marks(row))
+            labels[self._marked] += "".join(self.marks(gap))
         return list(labels.values())
 
     def _numbers(self, row: Row) -> list[str]:

@@ -159,10 +159,9 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
     """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
     from ringserverstats.cli.output import write
     from ringserverstats.cli.result_table import is_empty, notes, print_result
-    from ringserverstats.statistics.coverage import gaps
+    from ringserverstats.statistics.gaps import gaps, with_all_groups
     from ringserverstats.statistics.network_names import unmatched_patterns
     from ringserverstats.statistics.publish import operator_result, public_query, public_result
-    from ringserverstats.statistics.series import with_all_times
     from ringserverstats.statistics.suggestions import suggestions
 
     if policy:
@@ -175,10 +174,10 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
         result = public_result(store, query, policy)
     else:
         result = operator_result(store, query)
-    missing = gaps(store, query)
-    result = with_all_times(query, result, missing)
+    groups = gaps(store, query)
+    result = with_all_groups(query, result, groups)
     hints = suggestions(store, query) if is_empty(query, result) and not policy else []
-    write(result.rows, output, lambda on: print_result(store, query, result, missing, on, hints))
+    write(result.rows, output, lambda on: print_result(store, query, result, groups, on, hints))
     if output.format != "table":
-        for note in [*notes(store, query, result, missing), *hints]:
+        for note in [*notes(store, query, result, groups), *hints]:
             print_note(note)

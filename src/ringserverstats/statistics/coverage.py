@@ -5,20 +5,18 @@ if entries were rejected), *empty* (the same, and nothing was sent or received: 
 such logs when clients connect but receive nothing), *incomplete* (with a reason), or *missing*.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Readable
 
 STATES = ("complete", "empty", "incomplete", "missing")
 PERIODS = ("day", "month")
-_FINEST_FIRST = ("day", "week", "month", "quarter", "year")
 
 # One row for each day of a server and direction on which logs exist or are expected. {low} and
 # {high} are the period, or NULL. Logs are expected in a server's time of service. If it is not
@@ -70,7 +68,8 @@ WITH entry AS (
       FROM known
 )
 """
-_REJECTS = """
+#: SQL of the number of rejected entries of a day of ``dated d``.
+REJECTS = """
 (SELECT coalesce(sum(r.entries), 0)::bigint FROM reject r
   WHERE r.server = d.server AND r.direction = d.direction AND r.day = d.day)
 """
@@ -107,7 +106,7 @@ CASE WHEN d.state <> 'incomplete' THEN NULL
 _BY_DAY = f"""
 SELECT v.name AS server, d.direction::text AS direction, d.day::text AS day, d.state AS state,
        {_REASON} AS reason, d.minutes::bigint AS minutes, d.entries::bigint AS entries,
-       {_REJECTS} AS rejects
+       {REJECTS} AS rejects
   FROM dated d JOIN server v ON v.server = d.server
   LEFT JOIN ({_UNCOVERED_TIMES}) t
     ON t.server = d.server AND t.direction = d.direction AND t.day = d.day
@@ -135,28 +134,6 @@ SELECT server, direction, substr(day, 1, 7) AS month,
   FROM ({_BY_DAY}) d
  GROUP BY 1, 2, 3 ORDER BY server, direction DESC, month
 """
-_UNCOVERED = """
-SELECT {label} AS label, count(*) FILTER (WHERE d.state = 'incomplete') AS incomplete,
-       count(*) FILTER (WHERE d.state = 'missing') AS missing, count(*) AS days,
-       sum({rejects})::bigint AS rejects
-  FROM dated d GROUP BY 1
-"""
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """How many of ``days`` (of all servers and directions) are incomplete or missing.
-
-    ``rejects`` is the number of rejected entries of these days.
-    """
-
-    incomplete: int = 0
-    missing: int = 0
-    days: int = 0
-    rejects: int = 0
-
-    def __bool__(self) -> bool:
-        return self.incomplete + self.missing > 0
 
 
 def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
@@ -180,7 +157,7 @@ def coverage(store: Readable, query: Query, *, by: str = "day") -> pa.Table:
     """
     if by not in PERIODS:
         raise UsageError(f"unknown period {by!r} of coverage. Known: {', '.join(PERIODS)}")
-    return _select(store, query, _BY_DAY if by == "day" else _BY_MONTH)
+    return select_days(store, query, _BY_DAY if by == "day" else _BY_MONTH)
 
 
 def gap_ranges(store: Readable, query: Query) -> pa.Table:
@@ -190,27 +167,11 @@ def gap_ranges(store: Readable, query: Query) -> pa.Table:
         Columns servers (names, separated by commas), direction, state, reason, first_day, last_day,
         days, sorted by first_day.
     """
-    return _select(store, query, _RANGES)
+    return select_days(store, query, _RANGES)
 
 
-def gaps(store: Readable, query: Query) -> dict[str | None, Gaps]:
-    """Return the gaps in the period, servers and directions of ``query``.
-
-    Returns:
-        Gaps by the label of the finest time dimension of the query; by None if it has none.
-    """
-    time = DIMENSIONS.get(finest_time(query))
-    label = time.label.format(key=f"({time.key_sql(day='d.day')})") if time else "NULL"
-    rows = _select(store, query, _UNCOVERED.format(label=label, rejects=_REJECTS)).to_pylist()
-    return {row.pop("label"): Gaps(**row) for row in rows}
-
-
-def finest_time(query: Query) -> str:
-    """Return the shortest time among the dimensions of ``query``; empty without one."""
-    return next((name for name in _FINEST_FIRST if name in query.dimensions), "")
-
-
-def _select(store: Readable, query: Query, select: str) -> pa.Table:
+def select_days(store: Readable, query: Query, select: str) -> pa.Table:
+    """Return the result of ``select`` on ``dated``: the days of `coverage`, with their states."""
     parameters: list[object] = []
     filters = Query(filters=query.only(*COVERAGE_FILTERS).filters)
     where = conditions(filters, "f.day", parameters)

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from ringserverstats.statistics.bounds import pruned_months
 from ringserverstats.statistics.client_list import profile_values
-from ringserverstats.statistics.coverage import Gaps
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, LOCATION_DIMENSIONS
+from ringserverstats.statistics.gaps import GroupGaps, total_gaps
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import counted
@@ -37,24 +37,21 @@ class Footnote:
 
 
 def log_footnotes(
-    store: Readable, query: Query, gaps: Mapping[str | None, Gaps], *, with_rejects: bool
+    store: Readable, query: Query, groups: GroupGaps, *, with_rejects: bool
 ) -> list[Footnote]:
     """Return footnotes on incomplete and missing days and on rejected entries.
 
     Args:
         store: the store.
         query: the query of the result.
-        gaps: the days of its period, as `coverage.gaps` returns them.
+        groups: the gaps of its groups, by `gaps`.
         with_rejects: rejected entries are reported.
     """
     footnotes = []
-    incomplete = sum(gap.incomplete for gap in gaps.values())
-    missing = sum(gap.missing for gap in gaps.values())
-    if incomplete + missing:
-        days = sum(gap.days for gap in gaps.values())
-        states = ((incomplete, "incomplete"), (missing, "missing"))
+    if gap := total_gaps(groups):
+        states = ((gap.incomplete, "incomplete"), (gap.missing, "missing"))
         counts = ", ".join(f"{count} {state}" for count, state in states if count)
-        text = f"{GAPS}: {counts} of {days}"
+        text = f"{GAPS}: {counts} of {gap.days}"
         footnotes.append(Footnote(text, _command("coverage", query)))
     if with_rejects and (text := rejected_text(rejects(store, query, COVERAGE_FILTERS))):
         footnotes.append(Footnote(f"{REJECTED}: {text}", _command("rejects", query)))

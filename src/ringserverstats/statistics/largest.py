@@ -1,6 +1,6 @@
 """The largest groups of a public result by time, and all other groups together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ringserverstats.statistics.bounds import AT_MOST
@@ -33,7 +33,7 @@ def with_largest(query: Query, rows: Sequence[Row], ranking: Sequence[Row]) -> l
         shown = row if group in ranks or _is_combined(group) else row | other
         key = tuple(shown[name] for name in query.dimensions)
         result[key] = _added(query, result[key], shown) if key in result else shown
-    return sorted(result.values(), key=lambda row: _place(query, ranks, row))
+    return sorted(result.values(), key=lambda row: sort_key(query, row, ranks))
 
 
 def _group(query: Query, row: Row) -> tuple[str | None, ...]:
@@ -54,15 +54,25 @@ def _sum(count: int | None, other: int | None) -> int | None:
     return None if count is None or other is None else count + other
 
 
-def _place(query: Query, ranks: dict[tuple[str | None, ...], int], row: Row) -> tuple[Any, ...]:
-    """Return the sort key of ``row``: combined rows last, then as the query sorts."""
-    group, size = _group(query, row), row.get(query.sort)
-    is_by_measure = query.sort in query.shown
-    measure = (size is None, -(size or 0)) if is_by_measure else ()
+def sort_key(
+    query: Query, row: Row, ranks: Mapping[tuple[str | None, ...], int] | None = None
+) -> tuple[Any, ...]:
+    """Return the sort key of ``row``, in the order of `sql.select_sql`; combined rows are last.
+
+    Args:
+        query: the query of the result.
+        row: a row of it.
+        ranks: the rank of each of the largest groups, if they are ranked.
+    """
+    ranks = ranks or {}
+    group, first = _group(query, row), query.sort_column
+    size = row[first] if first in query.shown else 0
     rank = ranks.get(group, len(ranks))
-    labels = [(rank,) if name in query.ranked else _of_time(row[name]) for name in query.dimensions]
-    first = [_of_time(row[query.sort])] if query.sort in query.dimensions else []
-    return _is_combined(group), *measure, *first, *labels
+    labels = {
+        name: (rank,) if name in query.ranked else _of_time(row[name]) for name in query.dimensions
+    }
+    by_label = [_of_time(row[first])] if first in labels else []
+    return _is_combined(group), size is None, -(size or 0), *by_label, *labels.values()
 
 
 def _of_time(label: str | None) -> tuple[bool, int, str]:

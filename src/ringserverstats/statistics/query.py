@@ -97,6 +97,12 @@ class Query:
         """The dimensions that depend on the day alone."""
         return tuple(name for name in self.dimensions if DIMENSIONS[name].of_day)
 
+    @property
+    def sort_column(self) -> str:
+        """The column that rows are sorted by first; empty: the dimensions, in their order."""
+        has_ordered = any(DIMENSIONS[name].is_ordered for name in self.dimensions)
+        return self.sort or ("" if has_ordered else self.shown[0])
+
     def ungrouped(self) -> "Query":
         """Return the query of the total: the same measures without dimensions."""
         return replace(self, dimensions=(), measures=self.shown, sort="", top=None)

@@ -166,8 +166,7 @@ def _order(query: Query) -> str:
     for number, name in enumerate(query.dimensions):
         column = f"all_measures.k{number}" if DIMENSIONS[name].is_ordered else f'"{name}"'
         columns[name] = "all_measures.rank" if name in query.ranked else column
-    has_ordered = any(DIMENSIONS[name].is_ordered for name in query.dimensions)
-    first = query.sort or ("" if has_ordered else query.shown[0])
+    first = query.sort_column
     start = [f'all_measures."{first}" DESC'] if first in query.shown else []
     if first in columns:
         start.append(f'"{first}"' if first in query.ranked else columns[first])

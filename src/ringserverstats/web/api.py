@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from ringserverstats import __version__
 from ringserverstats.errors import RingserverStatsError, UsageError
 from ringserverstats.exports.eida import statistics_service
-from ringserverstats.statistics.coverage import PERIODS, coverage, gaps
+from ringserverstats.statistics.coverage import PERIODS, coverage
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, FILTERS, MEASURES
 from ringserverstats.statistics.footnotes import (
     bound_footnotes,
@@ -21,12 +21,12 @@ from ringserverstats.statistics.footnotes import (
     network_footnotes,
     running_footnotes,
 )
+from ringserverstats.statistics.gaps import gaps, running_time, with_all_groups
 from ringserverstats.statistics.packets import days_without_packets
 from ringserverstats.statistics.parameters import PERIOD, query_of
 from ringserverstats.statistics.publish import result_for
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
-from ringserverstats.statistics.series import running_time, with_all_times
 from ringserverstats.web.endpoint import Access, Endpoint
 from ringserverstats.web.metrics import metrics_text, read_metrics
 from ringserverstats.web.responses import json_response
@@ -53,11 +53,11 @@ def stats(service: Service, request: Request) -> Response:
     parameters, _, format_ = _parameters(request)
     query = query_of(parameters, today())
     store = service.existing_store()  # no snapshot: it would be held while rows are sent
-    period_gaps = gaps(store, query)
-    result = with_all_times(query, result_for(role, store, query, service.policy), period_gaps)
+    groups = gaps(store, query)
+    result = with_all_groups(query, result_for(role, store, query, service.policy), groups)
     notes = [
         *running_footnotes(running_time(query, result.rows, today())),
-        *log_footnotes(store, query, period_gaps, with_rejects=role.is_operator),
+        *log_footnotes(store, query, groups, with_rejects=role.is_operator),
         *bound_footnotes(query, days_without_packets(store, query)),
         *client_footnotes(store, query),
         *network_footnotes(result.nearest),
