@@ -174,6 +174,7 @@ BOTH = (
     "test_eida",
     "test_eida_service",
     "test_exactly_once",
+    "test_footnotes",
     "test_forget",
     "test_influxdb",
     "test_networks",

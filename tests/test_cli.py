@@ -292,6 +292,9 @@ def test_packets_that_were_not_logged_are_a_lower_bound(
     for words in (("--from", "2026-01-31"), ("--protocol", "DataLink"), ("--measure", "bytes")):
         assert "lower bound" not in run("stats", *words).stdout
     assert "≥" not in run("stats", "--by", "day", "--from", "2026-01-31").stdout
+    only = run("stats", "--to", "2026-01-30", "--measure", "packets").stdout
+    assert "≥ 0" in only
+    assert "No entries match" not in only
 
 
 def test_csv_runs_no_formula(run: CommandLine, tmp_path: Path) -> None:

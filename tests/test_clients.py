@@ -25,7 +25,7 @@ from ringserverstats.enrich.geoip import (
 )
 from ringserverstats.enrich.rules import Rule, Rules, domain_of, load
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.publish import operator_result
+from ringserverstats.statistics.publish import Policy, QueryContext, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
@@ -409,8 +409,9 @@ def test_a_database_of_dbip_is_named_with_its_places(
     geoip = GeoIP(CITY, ASN, precision=5)
     monkeypatch.setattr(geoip._city, "kind", "DBIP-City-Lite")
     read_into(store, TEXT, geoip=geoip)
+    context = QueryContext(store, Role(is_operator=True), Policy())
     queries = [Query(dimensions=by) for by in BY]
-    footnotes = [notes(store, query, operator_result(store, query), {}) for query in queries]
+    footnotes = [notes(context, query, context.result(query), {}) for query in queries]
     named = [any("DB-IP" in note for note in of_query) for of_query in footnotes]
     assert named == [True, True, False]
 

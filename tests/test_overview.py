@@ -8,9 +8,9 @@ from conftest import read_into
 from model import block
 
 from ringserverstats.enrich.networks import Network
-from ringserverstats.statistics.publish import Policy, Role
+from ringserverstats.statistics.publish import Policy, QueryContext, Role
 from ringserverstats.store.base import Store
-from ringserverstats.web.overview import Overview, QueryContext, read_overview
+from ringserverstats.web.overview import Overview, read_overview
 from ringserverstats.web.page_tables import SORTS
 from ringserverstats.web.view import DataPeriod, parse_view
 

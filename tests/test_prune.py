@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -295,8 +295,7 @@ def test_the_command(run: CommandLine) -> None:
     assert json.loads(run("stats", "--format", "json").stdout)[0]["at-most"] is True
     told = run("stats", "--by", "month,institution")
     kept_since = months_before("1mo", date.today())
-    last = kept_since - timedelta(days=1)
-    assert f"2026-03 to {last:%Y-%m} are pruned: of their clients" in told.stdout
+    assert "2026-03 to 2026-07 are pruned: of their clients" in told.stdout  # which have data
     assert "are pruned" not in run("stats", "--by", "month,country").stdout
     assert f"months before {kept_since}" in run("info").stdout
     for wrong in ("13", "0mo", "x", "-1mo"):

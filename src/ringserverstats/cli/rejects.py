@@ -16,6 +16,7 @@ from ringserverstats.cli.options import (
     server_names,
 )
 from ringserverstats.cli.terminal import load_settings, note_cut, open_store, show, table
+from ringserverstats.statistics.periods import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,9 +35,22 @@ _MAX_SHOWN = 100
 )
 @period_options
 @filter_options("server")
+@click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    metavar="LIST",
+    help="Only rejects of data sent (TX) or received (RX). Default: all, also of files without a"
+    " direction in their name.",
+)
 @output_options
 @database_option
-def command(period: Period, filters: dict[str, tuple[str, ...]], output: Output) -> None:
+def command(
+    period: Period,
+    filters: dict[str, tuple[str, ...]],
+    directions: tuple[str, ...],
+    output: Output,
+) -> None:
     """List rejected log entries: file, position, reason, and the version that rejected them.
 
     Each is listed once per server, however often its log was read. Their text is not stored,
@@ -50,6 +64,8 @@ def command(period: Period, filters: dict[str, tuple[str, ...]], output: Output)
 
     store = open_store(load_settings(), for_queries=True)
     values = {"server": server_names(store, filters["server"])} if filters else {}
+    if directions:
+        values["direction"] = listed(directions)
     query = Query(first=period.first, last=period.last, filters=values)
     rows = rejects(store, query)
     write(rows, output, lambda on: _print(rows, on))

@@ -15,10 +15,8 @@ from ringserverstats.statistics.dimensions import DIMENSIONS, MEASURES, OTHER
 from ringserverstats.statistics.footnotes import (
     GAPS,
     REJECTED,
-    bound_footnotes,
-    client_footnotes,
     log_footnotes,
-    network_footnotes,
+    result_footnotes,
     running_footnotes,
 )
 from ringserverstats.statistics.gaps import (
@@ -30,14 +28,14 @@ from ringserverstats.statistics.gaps import (
 )
 from ringserverstats.statistics.packets import (
     OF_PACKETS,
-    days_without_packets,
-    is_lower_bound,
+    PacketlessDays,
+    packetless_days,
 )
-from ringserverstats.statistics.publish import Result, Row
+from ringserverstats.statistics.publish import QueryContext, Result, Row
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
-from ringserverstats.store.base import Store
+from ringserverstats.store.base import Readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,43 +59,36 @@ _DIRECTIONS: dict[tuple[str, ...], str] = {
 
 
 def print_result(
-    store: Store, query: Query, result: Result, groups: GroupGaps, on: Console, hints: Sequence[str]
+    context: QueryContext,
+    query: Query,
+    result: Result,
+    groups: GroupGaps,
+    on: Console,
+    hints: Sequence[str],
 ) -> None:
     """Print ``result`` with its total, marks at incomplete days, footnotes and ``hints``."""
-    view = _View(query, result, groups, days_without_packets(store, query))
-    if is_empty(query, result):
-        lines = [_no_entries(store, query), *hints, *view.footnotes(store)]
+    view = _View(context, query, result, groups)
+    if result.is_empty(query) and not view.packetless.rows:
+        lines = [_no_entries(context.store, query), *hints, *view.footnotes()]
     else:
         grid = view.table(has_bars=bool(query.dimensions))
         if width(grid, on) > on.width:
             grid = view.table(has_bars=False)
         show(grid, on)
-        lines = [_caption(query, has_total=result.total is not None), *view.footnotes(store)]
+        lines = [_caption(query, has_total=result.total is not None), *view.footnotes()]
         marks = {mark for gap in view.gaps for mark in view.marks(gap)}
         lines[1:] = [_with_mark(line, marks) for line in lines[1:]]
         if any(row.get(AT_MOST) for row in (*view.rows, result.total or {})):
             lines.append(_BOUND_NOTE)
-    for line in [*lines, *_result_notes(result)]:
+    for line in [*lines, *result.notes, *result.suppressed]:
         on.print(line, soft_wrap=True)
 
 
-def notes(store: Store, query: Query, result: Result, groups: GroupGaps) -> list[str]:
+def notes(context: QueryContext, query: Query, result: Result, groups: GroupGaps) -> list[str]:
     """Return the footnotes of ``result``: incomplete days, rejected entries, suppressed rows."""
-    view = _View(query, result, groups, days_without_packets(store, query))
-    running = map(str, running_footnotes(view.running))
-    return [*running, *view.footnotes(store), *_result_notes(result)]
-
-
-def is_empty(query: Query, result: Result) -> bool:
-    """Return True if the result has no rows. Suppressed rows count as rows."""
-    if result.suppressed:
-        return False
-    rows = result.rows
-    return not len(rows) or (not query.dimensions and not any(rows.to_pylist()[0].values()))
-
-
-def _result_notes(result: Result) -> list[str]:
-    return [*map(str, network_footnotes(result.nearest)), *result.notes, *result.suppressed]
+    view = _View(context, query, result, groups)
+    running = map(str, running_footnotes(query, result.rows, date.today()))
+    return [*running, *view.footnotes(), *result.notes, *result.suppressed]
 
 
 def _with_mark(footnote: str, marks: set[str]) -> str:
@@ -108,12 +99,12 @@ def _with_mark(footnote: str, marks: set[str]) -> str:
 
 @dataclass(frozen=True)
 class _View:
-    """A result, the gaps of its groups, and its days of unknown packets."""
+    """A result with the gaps of its groups."""
 
+    context: QueryContext
     query: Query
     result: Result
     groups: GroupGaps
-    days_without_packets: Sequence[date]
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -126,12 +117,17 @@ class _View:
         """The gaps of each row."""
         return gaps_of_rows(self.query, self.groups, self.rows)
 
-    def footnotes(self, store: Store) -> list[str]:
-        """Return footnotes about logs and clients."""
-        with_rejects = not self.result.is_public  # they may be of embargoed networks
-        logs = log_footnotes(store, self.query, self.groups, with_rejects=with_rejects)
-        bounds = bound_footnotes(self.query, self.days_without_packets)
-        return [str(note) for note in (*logs, *bounds, *client_footnotes(store, self.query))]
+    @cached_property
+    def packetless(self) -> PacketlessDays:
+        """The days without packets."""
+        return packetless_days(self.context, self.query)
+
+    def footnotes(self) -> list[str]:
+        """Return footnotes about logs and rows."""
+        context, query = self.context, self.query
+        logs = log_footnotes(context, query, self.groups)
+        rows = result_footnotes(context, query, self.result, self.packetless)
+        return list(map(str, (*logs, *rows)))
 
     def table(self, *, has_bars: bool) -> Table:
         """Return the rows and their total; ``has_bars`` adds bars of the measure sorted by."""
@@ -163,7 +159,7 @@ class _View:
         """Return the marks of a row: days incomplete or missing, entries rejected."""
         if not self._marked:
             return []
-        has_rejects = gap.rejects and not self.result.is_public
+        has_rejects = gap.rejects and self.context.role.is_operator
         return [_MARK] * bool(gap) + [_REJECTS_MARK] * bool(has_rejects)
 
     @cached_property
@@ -185,8 +181,7 @@ class _View:
         return list(labels.values())
 
     def _numbers(self, row: Row) -> list[str]:
-        times = [row[name] for name in self.query.times if name in row]  # a total has none
-        sign = _LOWER_BOUND if is_lower_bound(self.days_without_packets, times) else ""
+        sign = _LOWER_BOUND if self.packetless.concern(row) else ""
         return [
             (sign if name in OF_PACKETS else "") + _number(name, row) for name in self.query.shown
         ]
@@ -220,7 +215,7 @@ def _caption(query: Query, *, has_total: bool = True) -> str:
     return "; ".join(parts)
 
 
-def _no_entries(store: Store, query: Query) -> str:
+def _no_entries(store: Readable, query: Query) -> str:
     """Return a message for an empty result.
 
     Raises:

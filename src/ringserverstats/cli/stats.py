@@ -158,10 +158,10 @@ def _print_sql(store: Store, query: Query) -> None:
 def _write_result(store: Store, query: Query, policy: Policy | None, output: Output) -> None:
     """Write the result of ``query``; ``policy`` says what is withheld, None: nothing."""
     from ringserverstats.cli.output import write
-    from ringserverstats.cli.result_table import is_empty, notes, print_result
+    from ringserverstats.cli.result_table import notes, print_result
     from ringserverstats.statistics.gaps import gaps, with_all_groups
     from ringserverstats.statistics.network_names import unmatched_patterns
-    from ringserverstats.statistics.publish import operator_result, public_query, public_result
+    from ringserverstats.statistics.publish import Policy, QueryContext, Role, public_query
     from ringserverstats.statistics.suggestions import suggestions
 
     if policy:
@@ -171,13 +171,11 @@ def _write_result(store: Store, query: Query, policy: Policy | None, output: Out
                 "ringserverstats networks list"
             )
         query = public_query(query, policy)
-        result = public_result(store, query, policy)
-    else:
-        result = operator_result(store, query)
+    context = QueryContext(store, Role(is_operator=policy is None), policy or Policy())
     groups = gaps(store, query)
-    result = with_all_groups(query, result, groups)
-    hints = suggestions(store, query) if is_empty(query, result) and not policy else []
-    write(result.rows, output, lambda on: print_result(store, query, result, groups, on, hints))
+    result = with_all_groups(query, context.result(query), groups)
+    hints = suggestions(store, query) if result.is_empty(query) and not policy else []
+    write(result.rows, output, lambda on: print_result(context, query, result, groups, on, hints))
     if output.format != "table":
-        for note in [*notes(store, query, result, groups), *hints]:
+        for note in [*notes(context, query, result, groups), *hints]:
             print_note(note)

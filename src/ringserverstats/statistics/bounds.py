@@ -1,5 +1,6 @@
 """Upper bounds: pruned months do not record which clients were in several of them."""
 
+from collections.abc import Callable
 from datetime import date
 from functools import cache
 
@@ -11,12 +12,11 @@ from ringserverstats.store.rollups import month_of
 
 #: The column that marks rows with upper bounds.
 AT_MOST = "at-most"
+#: The first and last day of a period; None is no limit.
+Period = tuple[date | None, date | None]
+DataDays = Callable[[date, date], Period]
 #: Measures that do not add up over months.
 DISTINCT = frozenset({"clients", "connections"})
-_DATA_DAYS = """
-SELECT min(day) AS first, max(day) AS last FROM connection_by_day
- WHERE day BETWEEN $1::date AND $2::date
-"""
 _MONTHS = "SELECT month, has_late_logs FROM pruned_month ORDER BY month"
 
 
@@ -38,16 +38,8 @@ def _within(months: dict[date, bool], first: date, last: date) -> dict[date, boo
     }
 
 
-def _has_several_months(ask: Ask, first: date, last: date) -> bool:
-    """Return True if a period has data of several months."""
-    if month_of(first) == month_of(last):
-        return False
-    days = ask(_DATA_DAYS, [first.isoformat(), last.isoformat()]).to_pylist()[0]
-    return days["first"] is not None and month_of(days["first"]) != month_of(days["last"])
-
-
 def with_bounds(
-    ask: Ask, result: pa.Table, times: tuple[str, ...], first: date | None, last: date | None
+    ask: Ask, result: pa.Table, times: tuple[str, ...], period: Period, data_days: DataDays
 ) -> pa.Table:
     """Return ``result`` with the column `AT_MOST` if its period has pruned months.
 
@@ -55,20 +47,28 @@ def with_bounds(
         ask: reads the store.
         result: the result of a query.
         times: its columns that are times.
-        first: first day of the period, and ``last`` its last day; None is no limit.
+        period: the first and last day of the query.
+        data_days: returns the first and last day with data that match the filters of the query.
     """
-    pruned = pruned_months(ask, first, last)
+    pruned = pruned_months(ask, *period)
     if not pruned:
         return result
+
+    def has_several_months(begin: date, end: date) -> bool:
+        """Return True if there are data of several months."""
+        if month_of(begin) == month_of(end):
+            return False
+        first, last = data_days(begin, end)
+        return bool(first and last and month_of(first) != month_of(last))
 
     @cache
     def is_bound(labels: tuple[str, ...]) -> bool:
         """Return True if a count is over several months, or over one with late logs."""
-        period = (first or date.min, last or date.max)
-        begins, ends = zip(period, *map(days_of, labels), strict=True)
+        limits = (period[0] or date.min, period[1] or date.max)
+        begins, ends = zip(limits, *map(days_of, labels), strict=True)
         begin, end = max(begins), min(ends)
         months = _within(pruned, begin, end).values()
-        return any(months) or (bool(months) and _has_several_months(ask, begin, end))
+        return any(months) or (bool(months) and has_several_months(begin, end))
 
     if times:
         columns = [result[name].to_pylist() for name in times]

@@ -14,12 +14,11 @@ import pyarrow as pa
 
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.coverage import REJECTS, select_days
-from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, OTHER
-from ringserverstats.statistics.largest import sort_key
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS
+from ringserverstats.statistics.largest import sort_key, stands_for_several
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.publish import Result
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.suppression import is_combined
 from ringserverstats.store.base import Readable
 
 _TIMES = ("day", "week", "month", "quarter", "year")  # the finest first
@@ -112,8 +111,7 @@ def gaps_of_rows(query: Query, groups: GroupGaps, rows: Sequence[Mapping[str, An
 
     def label(row: Mapping[str, Any], name: str) -> str | None:
         """Return the label of ``row``, None if it stands for several."""
-        is_other = name in query.ranked and row[name] == OTHER
-        return None if is_other or is_combined(row[name]) else row[name]
+        return None if stands_for_several(query, name, row[name]) else row[name]
 
     keys = [tuple(label(row, name) for name in names) for row in rows]
     named = set(keys) if len(names) == len(query.dimensions) else set()

@@ -54,6 +54,11 @@ def _sum(count: int | None, other: int | None) -> int | None:
     return None if count is None or other is None else count + other
 
 
+def stands_for_several(query: Query, dimension: str, label: str | None) -> bool:
+    """Return True if ``label`` of a result of ``query`` stands for several values."""
+    return is_combined(label) or (dimension in query.ranked and label == OTHER)
+
+
 def sort_key(
     query: Query, row: Row, ranks: Mapping[tuple[str | None, ...], int] | None = None
 ) -> tuple[Any, ...]:

@@ -18,12 +18,6 @@ _CODE_NETWORKS = """
 SELECT DISTINCT s.network AS code, coalesce(w.network, s.network) AS network
   FROM stream s LEFT JOIN network_period w ON w.code = s.network WHERE s.network IS NOT NULL
 """
-_NEAREST = """
-SELECT DISTINCT w.network FROM network_by_day f
-  JOIN network_period w ON w.code = f.network AND f.day BETWEEN w.first_day AND w.last_day
- WHERE w.is_nearest AND w.network <> w.code
-   AND f.day BETWEEN $1::date AND $2::date ORDER BY w.network
-"""
 _CODES = "SELECT DISTINCT network FROM stream WHERE network IS NOT NULL ORDER BY network"
 _ONE_DAY = timedelta(days=1)
 
@@ -66,16 +60,6 @@ class NetworkNames:
         days = [min(begin, last or self.last), *inner]
         firsts, lasts = [first, *inner], [*(day - _ONE_DAY for day in inner), last]
         return list(map(Segment, firsts, lasts, days))
-
-    def nearest(self, ask: Ask, first: date | None, last: date | None) -> list[str]:
-        """Return the networks that count for days of a period on which they did not operate."""
-        begin, end = first or self.first, last or self.last
-        nearest = (span for span in self.spans if span.is_nearest)
-        if not any(span.first_day <= end and span.last_day >= begin for span in nearest):
-            return []  # without reading all days
-        rows = ask(_NEAREST, [begin.isoformat(), end.isoformat()])
-        names: list[str] = rows["network"].to_pylist()
-        return names
 
 
 def load_network_names(

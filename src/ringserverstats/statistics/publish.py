@@ -19,7 +19,7 @@ from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, PERSONAL
 from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks, unseen_patterns
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.run import check_retention, network_names_for, run_in
+from ringserverstats.statistics.run import check_retention, run_in
 from ringserverstats.statistics.suppression import FEW, Suppression, suppress
 from ringserverstats.store.base import Ask, Readable
 from ringserverstats.store.integers import with_integers
@@ -32,10 +32,10 @@ _COMBINED = (
     "<{least}: rows with fewer than {least} clients are combined with the smallest other rows."
     " Their figures are shown only if that reveals no row of few clients"
 )
-_EMBARGO = (
-    "figures exclude embargoed networks, and streams without a source identifier, as they may be"
-    " embargoed"
-)
+# Whatever the filter: a note for some codes only would name those under embargo.
+_EMBARGO = "figures exclude embargoed networks"
+_NO_IDENTIFIER = f"{_EMBARGO}, and streams without a source identifier, as they may be embargoed"
+_ANY_NETWORK = {"network": ("*",)}  # that has a code
 _MOST_ROWS = 100_000  # of a result
 
 Row = dict[str, Any]
@@ -71,16 +71,20 @@ class Result:
         total: the measures over all rows; None: the query has no dimensions, or it is suppressed.
         suppressed: messages that say which rows or figures are suppressed.
         notes: messages that say what does not count.
-        nearest: networks that count for days on which they did not operate, for the operator.
-        is_public: it is what the public, or the owner of some networks, may see.
     """
 
     rows: pa.Table
     total: Row | None
     suppressed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    nearest: list[str] = field(default_factory=list)
-    is_public: bool = False
+
+    def is_empty(self, query: Query) -> bool:
+        """Return True if the result of ``query`` has no rows. Suppressed rows count as rows."""
+        if self.suppressed:
+            return False
+        rows = self.rows
+        has_figures = query.dimensions or any(any(rows[name].to_pylist()) for name in query.shown)
+        return not len(rows) or not has_figures
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,29 @@ class Role:
 
     is_operator: bool = False
     networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QueryContext:
+    """One state of a store, and the role that queries it."""
+
+    store: Readable
+    role: Role
+    policy: Policy
+
+    @property
+    def sees_all_networks(self) -> bool:
+        """Whether results for the role are not limited to some networks."""
+        return self.role.is_operator or not (self.role.networks or self.policy.embargoed)
+
+    def result(self, query: Query) -> Result:
+        """Return the result that the role may see."""
+        return result_for(self.role, self.store, query, self.policy)
+
+    def rows(self, query: Query) -> list[Row]:
+        """Return the rows of that result."""
+        rows: list[Row] = self.result(query).rows.to_pylist()
+        return rows
 
 
 def result_for(role: Role, store: Readable, query: Query, policy: Policy) -> Result:
@@ -119,8 +146,7 @@ def operator_result(store: Readable, query: Query) -> Result:
     with store.reading(limited=True) as read:
         rows = run_in(read, query)
         total = run_in(read, query.ungrouped()).to_pylist()[0] if query.dimensions else None
-        nearest = network_names_for(read, query).nearest(read, query.first, query.last)
-        return Result(rows, total, nearest=nearest)
+        return Result(rows, total)
 
 
 def public_query(query: Query, policy: Policy) -> Query:
@@ -130,7 +156,7 @@ def public_query(query: Query, policy: Policy) -> Query:
     """
     if not policy.embargoed:
         return query
-    return replace(query, filters={"network": ("*",), **query.filters})
+    return replace(query, filters={**_ANY_NETWORK, **query.filters})
 
 
 def public_result(store: Readable, query: Query, policy: Policy) -> Result:
@@ -195,8 +221,9 @@ def public_result_in(
         rows = with_integers(pa.Table.from_pylist(largest, pa.schema(fields)))
     else:
         rows = rows.slice(0, query.top)
-    notes = [_EMBARGO] if policy.embargoed else []
-    return replace(result, rows=rows, notes=notes, is_public=True)
+    has_filter = query.filters.get("network") != _ANY_NETWORK["network"]
+    notes = [_EMBARGO if has_filter else _NO_IDENTIFIER] if policy.embargoed else []
+    return replace(result, rows=rows, notes=notes)
 
 
 def _with_clients(query: Query, policy: Policy, most_rows: int | None) -> Query:

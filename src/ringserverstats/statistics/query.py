@@ -124,6 +124,10 @@ class Query:
         measure = self.rank_measure
         return replace(self, dimensions=self.ranked, measures=(measure,), sort=measure)
 
+    def of_entries(self) -> "Query":
+        """Return the query of the same period with only the filters of entries, not of streams."""
+        return self.only(*(name for name in self.filters if not FILTERS[name].of_stream))
+
     def only(self, *filters: str) -> "Query":
         """Return the query of the same period with only these of its ``filters``."""
         values = {name: self.filters[name] for name in filters if name in self.filters}

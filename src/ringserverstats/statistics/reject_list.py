@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from ringserverstats.statistics.dimensions import COVERAGE_FILTERS
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sql import conditions
 from ringserverstats.store.base import Readable
@@ -14,18 +15,18 @@ SELECT v.name AS server, f.direction::text AS direction, f.day::text AS day, f.e
 """
 
 
-def rejects(store: Readable, query: Query, filters: tuple[str, ...] = ("server",)) -> pa.Table:
-    """Return the log entries that were rejected in the period of ``query``.
+def rejects(store: Readable, query: Query) -> pa.Table:
+    """Return the log entries that were rejected.
 
     Args:
         store: the store.
-        query: its period and filters.
-        filters: the filters of ``query`` that apply.
+        query: its period and `COVERAGE_FILTERS` apply. Rejects without a day or direction match
+            none.
 
     Returns:
         Columns server, direction, day, entries, file, line, lines, position (offset in bytes of
         the decompressed input), reason, version.
     """
     parameters: list[object] = []
-    where = conditions(query.only(*filters), "f.day", parameters)
+    where = conditions(query.only(*COVERAGE_FILTERS), "f.day", parameters)
     return store.ask(_REJECTED.format(where=where), parameters)

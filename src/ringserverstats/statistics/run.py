@@ -1,15 +1,23 @@
 """Running queries: from a store and a query to a table."""
 
+from dataclasses import replace
+from datetime import date
+from functools import partial
+
 import pyarrow as pa
 
 from ringserverstats.errors import UsageError
-from ringserverstats.statistics.bounds import DISTINCT, with_bounds
+from ringserverstats.statistics.bounds import DISTINCT, Period, with_bounds
 from ringserverstats.statistics.dimensions import NETWORK_DIMENSIONS
 from ringserverstats.statistics.network_names import NetworkNames, load_network_names
 from ringserverstats.statistics.plan import measures_by_kind, needs_transfers, plan_query
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.sql import select_sql
+from ringserverstats.statistics.sql import conditions, select_sql
 from ringserverstats.store.base import Ask, Readable
+
+_DATA_DAYS = """
+SELECT min(f.day) AS first, max(f.day) AS last FROM connection_by_day f WHERE {where}
+"""
 
 
 def run_query(store: Readable, query: Query) -> pa.Table:
@@ -38,7 +46,16 @@ def run_in(read: Ask, query: Query, *, embargoed: tuple[str, ...] = ()) -> pa.Ta
     result = read(*select_for(read, query, embargoed))
     if not DISTINCT & set(query.shown):
         return result
-    return with_bounds(read, result, query.times, query.first, query.last)
+    data_days = partial(_data_days, read, query)
+    return with_bounds(read, result, query.times, (query.first, query.last), data_days)
+
+
+def _data_days(read: Ask, query: Query, first: date, last: date) -> Period:
+    """Return the first and last day with data that match the filters of ``query`` on entries."""
+    parameters: list[object] = []
+    of_period = replace(query.of_entries(), first=first, last=last)
+    rows = read(_DATA_DAYS.format(where=conditions(of_period, "f.day", parameters)), parameters)
+    return rows["first"][0].as_py(), rows["last"][0].as_py()
 
 
 def select_for(

@@ -15,16 +15,14 @@ from ringserverstats.exports.eida import statistics_service
 from ringserverstats.statistics.coverage import PERIODS, coverage
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, DIMENSIONS, FILTERS, MEASURES
 from ringserverstats.statistics.footnotes import (
-    bound_footnotes,
-    client_footnotes,
     log_footnotes,
-    network_footnotes,
+    result_footnotes,
     running_footnotes,
 )
-from ringserverstats.statistics.gaps import gaps, running_time, with_all_groups
-from ringserverstats.statistics.packets import days_without_packets
+from ringserverstats.statistics.gaps import gaps, with_all_groups
+from ringserverstats.statistics.packets import packetless_days
 from ringserverstats.statistics.parameters import PERIOD, query_of
-from ringserverstats.statistics.publish import result_for
+from ringserverstats.statistics.publish import QueryContext
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.serialize import FORMATS
 from ringserverstats.web.endpoint import Access, Endpoint
@@ -49,18 +47,16 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def stats(service: Service, request: Request) -> Response:
     """Return the result of any query."""
-    role = request.user.role
     parameters, _, format_ = _parameters(request)
     query = query_of(parameters, today())
-    store = service.existing_store()  # no snapshot: it would be held while rows are sent
-    groups = gaps(store, query)
-    result = with_all_groups(query, result_for(role, store, query, service.policy), groups)
+    # No snapshot: it would be held while rows are sent.
+    context = QueryContext(service.existing_store(), request.user.role, service.policy)
+    groups = gaps(context.store, query)
+    result = with_all_groups(query, context.result(query), groups)
     notes = [
-        *running_footnotes(running_time(query, result.rows, today())),
-        *log_footnotes(store, query, groups, with_rejects=role.is_operator),
-        *bound_footnotes(query, days_without_packets(store, query)),
-        *client_footnotes(store, query),
-        *network_footnotes(result.nearest),
+        *running_footnotes(query, result.rows, today()),
+        *log_footnotes(context, query, groups),
+        *result_footnotes(context, query, result, packetless_days(context, query)),
     ]
     texts = [*(note.text for note in notes), *result.notes, *result.suppressed]
     return _table_response(result.rows, format_, "stats", texts)
@@ -81,8 +77,9 @@ def reject_rows(service: Service, request: Request) -> Response:
     """Return rejected log entries; for the operator, as rows contain file names."""
     if not request.user.role.is_operator:
         raise HTTPException(403, "only the operator can see rejected log entries")
-    parameters, _, format_ = _parameters(request, allowed=(*PERIOD, "server"))
-    query = query_of(parameters, today())
+    parameters, _, format_ = _parameters(request, allowed=(*PERIOD, *COVERAGE_FILTERS))
+    filters = [name for name in COVERAGE_FILTERS if name in parameters]  # no default direction
+    query = query_of(parameters, today()).only(*filters)
     with service.snapshot() as store:
         rows = rejects(store, query)
     return _table_response(rows, format_, "rejects")
@@ -304,7 +301,12 @@ ENDPOINTS = (
         "/api/v1/rejects",
         reject_rows,
         "List rejected log entries, for the operator",
-        parameters=[*_PERIOD, _FILTERS["server"], _FORMAT],
+        parameters=[
+            *_PERIOD,
+            _FILTERS["server"],
+            _parameter("direction", "TX or RX; default: all, also without a direction", "TX"),
+            _FORMAT,
+        ],
         responses={"200": "Rejected log entries"},
     ),
     _table_endpoint("/api/v1/servers", servers, "List servers", parameters=[_FORMAT]),

@@ -7,9 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ringserverstats.statistics import charts
-from ringserverstats.statistics.publish import Role
+from ringserverstats.statistics.publish import QueryContext, Role
 from ringserverstats.web.endpoint import Endpoint
-from ringserverstats.web.overview import QueryContext
 from ringserverstats.web.page_content import CHARTS, chart_spec, overview_and_colours
 from ringserverstats.web.page_tables import SORTS, Table, find_table
 from ringserverstats.web.service import Service

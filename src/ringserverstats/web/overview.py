@@ -16,21 +16,22 @@ from ringserverstats.statistics.client_list import profile_values
 from ringserverstats.statistics.coverage import coverage, gap_ranges
 from ringserverstats.statistics.dimensions import COVERAGE_FILTERS, OTHER, WEEKDAYS
 from ringserverstats.statistics.footnotes import (
-    bound_footnotes,
-    client_footnotes,
+    class_footnotes,
+    location_footnotes,
     network_footnotes,
+    packet_footnotes,
+    pruned_footnotes,
     range_text,
     rejected_text,
 )
-from ringserverstats.statistics.packets import days_without_packets
+from ringserverstats.statistics.packets import packetless_days
 from ringserverstats.statistics.periods import label_of
 from ringserverstats.statistics.plan import needs_transfers
-from ringserverstats.statistics.publish import Policy, Result, Role, result_for
+from ringserverstats.statistics.publish import QueryContext, Result
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.reject_list import rejects
 from ringserverstats.statistics.sizes import human_bytes, human_count
 from ringserverstats.statistics.suppression import is_combined
-from ringserverstats.store.base import Readable
 from ringserverstats.web.page_tables import (
     PAGE_ROWS,
     TABLES,
@@ -113,29 +114,6 @@ class Content:
 
 
 @dataclass(frozen=True)
-class QueryContext:
-    """One state of a store, and the role that queries it."""
-
-    store: Readable
-    role: Role
-    policy: Policy
-
-    @property
-    def sees_all_networks(self) -> bool:
-        """Whether results for the role are not limited to some networks."""
-        return self.role.is_operator or not (self.role.networks or self.policy.embargoed)
-
-    def result(self, query: Query) -> Result:
-        """Return the result that the role may see."""
-        return result_for(self.role, self.store, query, self.policy)
-
-    def rows(self, query: Query) -> list[dict[str, Any]]:
-        """Return the rows of that result."""
-        rows: list[dict[str, Any]] = self.result(query).rows.to_pylist()
-        return rows
-
-
-@dataclass(frozen=True)
 class _Days:
     """Coverage rows of the period of a view, and of the previous period (empty: not compared)."""
 
@@ -178,7 +156,7 @@ def read_overview(context: QueryContext, view: View) -> Overview:
     map_points, unlocated_bytes = _map_points(context, view, results["countries"])
     hours, no_hours = _hours(context, view)
     packets = view.query(measures=("packets",))
-    bounds = bound_footnotes(packets, days_without_packets(context.store, packets))
+    bounds = packet_footnotes(packetless_days(context, packets))
     return Overview(
         kpis=_kpis(
             view,
@@ -534,13 +512,19 @@ def _rejected(context: QueryContext, view: View) -> str:
     """Return the numbers of rejected entries as text, for the operator."""
     if not context.role.is_operator:
         return ""
-    return rejected_text(rejects(context.store, view.query(), COVERAGE_FILTERS))
+    return rejected_text(rejects(context.store, view.query()))
 
 
 def _notes(context: QueryContext, view: View, results: Mapping[str, Result]) -> list[str]:
     dimensions = sorted({name for table in results for name in TABLES[table].by})
-    nearest = sorted({name for result in results.values() for name in result.nearest})
     suppressed = sorted({note for result in results.values() for note in result.suppressed})
     excluded = sorted({note for result in results.values() for note in result.notes})
-    notes = [*client_footnotes(context.store, view.query(*dimensions)), *network_footnotes(nearest)]
+    countries = view.query(*TABLES["countries"].by)
+    classes = results["classes"].rows["class"].to_pylist() if "classes" in results else []
+    notes = [
+        *pruned_footnotes(context, view.query(*dimensions)),
+        *class_footnotes(view.query(), classes),
+        *location_footnotes(context.store, countries, results["countries"].rows),
+        *network_footnotes(context, view.query("network")),
+    ]
     return [*(note.text for note in notes), *excluded, *suppressed]

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from ringserverstats.statistics import charts
-from ringserverstats.statistics.publish import Role
+from ringserverstats.statistics.publish import QueryContext, Role
 from ringserverstats.web.overview import (
     Content,
     Overview,
-    QueryContext,
     networks_by_size,
     read_overview,
 )

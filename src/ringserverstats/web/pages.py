@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from ringserverstats.errors import RingserverStatsError
 from ringserverstats.logs.constants import DIRECTIONS
-from ringserverstats.statistics.publish import Role
+from ringserverstats.statistics.publish import QueryContext, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.registry_list import registry
 from ringserverstats.store.base import Readable
 from ringserverstats.web.endpoint import Endpoint
-from ringserverstats.web.overview import Content, QueryContext
+from ringserverstats.web.overview import Content
 from ringserverstats.web.page_content import page_content
 from ringserverstats.web.page_tables import MAX_ROWS, SORTS, TABLES, find_table, table_data
 from ringserverstats.web.rendering import Heading, render
