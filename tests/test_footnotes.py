@@ -190,7 +190,7 @@ def test_pruned_months(various: Store) -> None:
         return has(footnotes(various, *by, **parts), "2026-05 to 2026-05 are pruned")
 
     assert noted("city")
-    assert noted(filters={"client": ("nobody",)})  # the reason why nothing matches
+    assert noted(filters={"client": ("unknown",)})  # the reason why nothing matches
     assert noted("month", filters={"network": ("FR",), "agent": ("x",)})
     for parts in (
         {"filters": {"server": ("b",)}},
