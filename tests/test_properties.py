@@ -1,8 +1,10 @@
 """Logs written from a random model are read back as the model, however they are cut and mixed."""
 
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from ringserverstats.logs.batch import Batch
 from ringserverstats.logs.constants import DIRECTIONS
 from ringserverstats.logs.duplicates import Duplicates
 from ringserverstats.logs.entries import ParseOptions
+from ringserverstats.logs.line_columns import numbers
 from ringserverstats.logs.reader import read
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb import store as embedded
@@ -208,6 +211,16 @@ def _assert_store_holds(store: Store, model: list[Entry]) -> None:
         assert (row["t"] or 0, row["b"] or 0, row["p"] or 0) == (transfers, size, packets)
     row = store.ask("SELECT sum(entries)::bigint AS n FROM connection_by_day", []).to_pylist()[0]
     assert (row["n"] or 0) == count
+
+
+@given(st.lists(st.integers(0, 10**21).map(str) | st.text("0189:/-x", max_size=21)))
+def test_numbers_are_those_of_python(texts: list[str]) -> None:
+    data = b"\n" * 8 + "".join(text + "\n" for text in texts).encode()
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)[7:]
+    values, is_number = numbers(data, ends[:-1] + 1, ends[1:])
+    valid = [re.fullmatch("[0-9]{1,19}", text) is not None for text in texts]
+    assert is_number.tolist() == valid
+    assert values[is_number].tolist() == [int(text) for text in compress(texts, valid)]
 
 
 @given(st.binary(max_size=200))

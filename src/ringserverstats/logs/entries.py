@@ -100,7 +100,7 @@ def build_batch(entries: ParsedEntries) -> Batch:
     is_valid = np.ones(len(counts), np.bool_)
     is_valid[list(row_reasons)] = False
     keep = is_valid & (counts > 0)
-    transfer_rows = np.repeat(keep, counts)
+    is_kept = slice(None) if keep.all() else np.repeat(keep, counts)
     return Batch(
         digest=entries.digest[keep],
         line=entries.line[keep],
@@ -112,10 +112,10 @@ def build_batch(entries: ParsedEntries) -> Batch:
         bytes=total_bytes[keep].astype(np.int64),
         packets=packets[keep].astype(np.int64),
         transfers=counts[keep].astype(np.int32),
-        entry=np.repeat(np.cumsum(keep) - 1, counts)[transfer_rows].astype(np.int32),
-        stream=entries.stream[transfer_rows],
-        stream_bytes=entries.bytes[transfer_rows].astype(np.int64),
-        stream_packets=entries.packets[transfer_rows].astype(np.int64),
+        entry=np.repeat(np.arange(keep.sum(), dtype=np.int32), counts[keep]),
+        stream=entries.stream[is_kept],
+        stream_bytes=entries.bytes[is_kept].view(np.int64),
+        stream_packets=entries.packets[is_kept].view(np.int64),
         peers=entries.peers,
         streams=entries.streams,
         rejects=[

@@ -7,15 +7,22 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 
 from ringserverstats.logs.addresses import address
 from ringserverstats.logs.batch import Int8s, Int32s, Int64s, Peer
+from ringserverstats.logs.caching import cache_short
 from ringserverstats.logs.constants import DIRECTIONS, PROTOCOLS
-from ringserverstats.logs.line_columns import Bools, gather, line_ends, matches, seconds, spans
+from ringserverstats.logs.line_columns import (
+    Bools,
+    Bytes,
+    UInt64s,
+    gather,
+    matches,
+    numbers,
+    seconds,
+    spans,
+)
 from ringserverstats.logs.reasons import BAD_LINE, LARGE
 
 START = b"START CLIENT "
@@ -31,8 +38,27 @@ _START_HEAD = re.compile(rb"START CLIENT (\S*) \[([^\]\s]+)\] \((\w*)\|?(.*)", r
 # END CLIENT host [2001:218::1] total TX bytes: 45568
 _END_HEAD = re.compile(rb"END CLIENT (\S*) \[([^\]\s]+)\] total (TX|RX) bytes: ", re.DOTALL)
 # FDSN:FR_CIEL_00_H_H_Z/MSEED 45568 89
-_TRANSFER = r"^(?P<stream>[^ ]+) 0*(?P<bytes>[0-9]{1,19}) 0*(?P<packets>[0-9]{1,19})\n$"
-_TRANSFER_OF_ANY_SIZE = re.compile(rb"[^ ]+ [0-9]+ [0-9]+\n")
+_TRANSFER = re.compile(rb"[^ ]+ [0-9]+ [0-9]+")  # of any size
+_LARGEST_TOTAL = np.iinfo(np.uint64).max
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of ``data``, which ends with a line end.
+
+    ``bounds`` are the offsets of the lines and of the end. ``blanks`` are the offsets of all spaces
+    and line ends, and ``final`` is the index there of the line end of each line.
+    """
+
+    data: bytes
+    bounds: Int64s
+    blanks: Int64s
+    final: Int64s
+
+    @property
+    def leading(self) -> Bytes:
+        """The first byte of each line."""
+        return np.frombuffer(self.data, np.uint8)[self.bounds[:-1]]
 
 
 @dataclass(frozen=True)
@@ -55,58 +81,72 @@ class StartLines:
 
 @dataclass(frozen=True)
 class EndLines:
-    """END lines: ``name`` and ``total`` (bytes), one row each.
+    """END lines, one row each; ``total`` is in bytes.
 
-    ``name`` is an index into ``names`` (host and address), ``direction`` and ``is_readable``, which
-    have one row per unique line start.
+    ``name`` is an index into ``names`` (host and address) and ``direction``, which have one row per
+    unique line start.
     """
 
     names: list[bytes]
     direction: Int8s
     is_readable: Bools
     name: Int32s
-    total: npt.NDArray[np.uint64]
+    total: UInt64s
 
 
 @dataclass(frozen=True)
 class TransferLines:
-    """Transfer lines, one row each; ``reasons`` are the invalid rows."""
+    """Transfer lines, one row each; ``reasons`` are the invalid rows, which have zeros."""
 
     streams: tuple[bytes, ...]
     stream: Int32s
-    bytes: npt.NDArray[np.uint64]
-    packets: npt.NDArray[np.uint64]
+    bytes: UInt64s
+    packets: UInt64s
     reasons: dict[int, str]
 
 
-def read_start_lines(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> StartLines:
-    """Read the START lines ``data[begin:end]``; times after ``latest`` are invalid."""
-    count = len(begins)
+def find_lines(data: bytes) -> Lines:
+    """Find the lines of ``data`` and the blanks in them."""
+    values = np.frombuffer(data, np.uint8)
+    blanks = np.flatnonzero(values <= ord(" "))
+    kinds = values[blanks]
+    is_blank = (kinds == ord("\n")) | (kinds == ord(" "))
+    if not is_blank.all():  # other control characters
+        blanks, kinds = blanks[is_blank], kinds[is_blank]
+    final = np.flatnonzero(kinds == ord("\n"))
+    bounds = np.concatenate([np.zeros(1, np.int64), blanks[final] + 1])
+    return Lines(data, bounds, blanks, final)
+
+
+def read_start_lines(lines: Lines, rows: Int64s, latest: int) -> StartLines:
+    """Read the START lines in ``rows``; times after ``latest`` are invalid."""
+    data, begins, ends = lines.data, lines.bounds[rows], lines.bounds[rows + 1] - 1
+    count = len(rows)
     is_readable, is_dated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     log_time, connect_time = np.zeros(count, np.int64), np.zeros(count, np.int64)
     head_end = begins.copy()
     for tail in _START_TAILS:
         start = ends - len(tail) - len("TX")
-        rows = np.flatnonzero(start >= begins + len(START))
-        rows = rows[matches(gather(data, start[rows], len(tail)), tail)]
+        fits = np.flatnonzero(start >= begins + len(START))
+        texts = gather(data, start[fits], len(tail))
+        is_tail = matches(texts, tail)
+        fits, texts = fits[is_tail], texts[is_tail]
         log, connect = tail.index(b"0000"), tail.rindex(b"0000")
-        log_time[rows], is_log = seconds(gather(data, start[rows] + log, 19), latest=latest)
+        log_time[fits], is_log = seconds(texts[:, log : log + 19], latest=latest)
         # A clock that was not set when the client connected: the day of the entry is known.
-        connect_time[rows], is_connect = seconds(
-            gather(data, start[rows] + connect, 19), latest=None
-        )
-        is_dated[rows] = is_log & is_connect
-        is_readable[rows] = True
-        head_end[rows] = start[rows]
+        connect_time[fits], is_connect = seconds(texts[:, connect : connect + 19], latest=None)
+        is_dated[fits] = is_log & is_connect
+        is_readable[fits] = True
+        head_end[fits] = start[fits]
     directions = gather(data, ends - 2, 2)
     is_readable &= np.isin(directions[:, 0], (ord("T"), ord("R"))) & (directions[:, 1] == ord("X"))
     heads = spans(data, begins, head_end).dictionary_encode()
-    matched = [_START_HEAD.fullmatch(head) for head in heads.dictionary.to_pylist()]
-    peer = heads.indices.to_numpy().astype(np.int32)
-    is_readable &= np.array([match is not None for match in matched], np.bool_)[peer]
+    parsed = [_parse_start(head) for head in heads.dictionary.to_pylist()]
+    peer = heads.indices.to_numpy()
+    is_readable &= np.array([name != b"" for name, _ in parsed], np.bool_)[peer]
     return StartLines(
-        peers=tuple(match and _peer(match) for match in matched),
-        names=[match[1] + b" " + match[2] if match else b"" for match in matched],
+        peers=tuple(client for _, client in parsed),
+        names=[name for name, _ in parsed],
         peer=peer,
         direction=(directions[:, 0] == ord("R")).astype(np.int8),
         log_time=log_time,
@@ -116,113 +156,89 @@ def read_start_lines(data: bytes, begins: Int64s, ends: Int64s, latest: int) -> 
     )
 
 
-def _peer(match: re.Match[bytes]) -> Peer | None:
+@cache_short
+def _parse_start(head: bytes) -> tuple[bytes, Peer | None]:
+    """Return host and address as text, and the peer, from a START line up to its times.
+
+    The text is empty if the line is invalid; the peer is None if the address is.
+    """
+    match = _START_HEAD.fullmatch(head)
+    if match is None:
+        return b"", None
+    host, ip, mode, agent = match.groups()
+    return b"%b %b" % (host, ip), _peer(host, ip, mode.decode("ascii", "replace"), agent)
+
+
+def _peer(host: bytes, ip: bytes, mode: str, agent: bytes) -> Peer | None:
     try:
-        client_address = address(match[2])
+        client_address = address(ip)
     except ValueError:
         return None
-    mode = match[3].decode("ascii", "replace")
     return Peer(
         address=client_address,
-        host=match[1].decode("utf-8", "backslashreplace"),
+        host=host.decode("utf-8", "backslashreplace"),
         protocol=mode if mode in PROTOCOLS else PROTOCOLS[0],
-        agent=match[4],
+        agent=agent,
     )
 
 
-def read_end_lines(data: bytes, begins: Int64s, ends: Int64s) -> EndLines:
-    """Read the END lines ``data[begin:end]``."""
-    width = 20  # digits of 2^64
-    digits = gather(data, ends - width, width) - np.uint8(ord("0"))
-    digits = digits[:, ::-1]
-    is_digit = np.logical_and.accumulate(digits < 10, axis=1)
-    total = np.zeros(len(begins), np.uint64)
-    for power in range(width - 1):
-        total += np.where(is_digit[:, power], digits[:, power], 0) * np.uint64(10**power)
-    total[is_digit[:, -1]] = np.iinfo(np.uint64).max
-    heads = spans(data, begins, ends - is_digit.sum(axis=1)).dictionary_encode()
-    matched = [_END_HEAD.fullmatch(head) for head in heads.dictionary.to_pylist()]
+def read_end_lines(lines: Lines, rows: Int64s) -> EndLines:
+    """Read the END lines in ``rows``."""
+    data, begins, ends = lines.data, lines.bounds[rows], lines.bounds[rows + 1] - 1
+    total_begins = lines.blanks[lines.final[rows] - 1] + 1
+    total, is_readable = numbers(data, total_begins, ends)
+    for row in np.flatnonzero(~is_readable).tolist():
+        digits = data[total_begins[row] : ends[row]]
+        is_readable[row] = not digits or digits.isdigit()
+        total[row] = _LARGEST_TOTAL if digits else 0
+    heads = spans(data, begins, total_begins).dictionary_encode()
+    parsed = [_parse_end(head) for head in heads.dictionary.to_pylist()]
+    name = heads.indices.to_numpy()
+    is_readable &= np.array([text != b"" for text, _ in parsed], np.bool_)[name]
     return EndLines(
-        names=[match[1] + b" " + match[2] if match else b"" for match in matched],
-        direction=np.array(
-            [DIRECTIONS.index(match[3].decode()) if match else -1 for match in matched], np.int8
-        ),
-        is_readable=np.array([match is not None for match in matched], np.bool_),
-        name=heads.indices.to_numpy().astype(np.int32),
+        names=[text for text, _ in parsed],
+        direction=np.array([direction for _, direction in parsed], np.int8),
+        is_readable=is_readable,
+        name=name,
         total=total,
     )
 
 
-def read_transfer_lines(
-    data: bytes, begins: Int64s, ends: Int64s, rows: int, *, is_plain: bool
-) -> TransferLines:
-    """Read the lines ``stream bytes packets`` in ``data[begin:end]``, ``rows`` in all.
+@cache_short
+def _parse_end(head: bytes) -> tuple[bytes, int]:
+    """Return host and address as text, and the direction, from an END line up to its total.
 
-    Args:
-        is_plain: the fast reader misreads nothing in ``data``.
+    The text is empty if the line is invalid.
     """
-    if not rows:
-        none = np.zeros(0, np.uint64)
-        return TransferLines((), np.zeros(0, np.int32), none, none, {})
-    text = spans(data, begins, ends).buffers()[2]
-    row_reasons: dict[int, str] = {}
-    table = _read_csv(text) if is_plain else None
-    if table is None or len(table) != rows:
-        # A lone carriage return is escaped like any control character.
-        table, row_reasons = _read_lines(text.to_pybytes().replace(b"\r", b"\x0b"))
-    streams = table["stream"].combine_chunks()
-    if not pa.types.is_dictionary(streams.type):
-        streams = streams.dictionary_encode()
+    match = _END_HEAD.fullmatch(head)
+    if match is None:
+        return b"", -1
+    host, ip, direction = match.groups()
+    return b"%b %b" % (host, ip), DIRECTIONS.index(direction.decode())
+
+
+def read_transfer_lines(lines: Lines, is_transfer: Bools) -> TransferLines:
+    """Read the lines ``stream bytes packets`` that ``is_transfer`` selects."""
+    data, blanks, final = lines.data, lines.blanks, lines.final[is_transfer]
+    begins = lines.bounds[:-1][is_transfer]
+    first, second, ends = blanks[final - 2], blanks[final - 1], blanks[final]
+    amounts, is_amount = numbers(data, first + 1, second)
+    packets, is_count = numbers(data, second + 1, ends)
+    has_two_spaces = (np.diff(lines.final, prepend=-1) == 3)[is_transfer]
+    is_valid = is_amount & is_count & has_two_spaces & (first > begins)
+    invalid = np.flatnonzero(~is_valid)
+    first[invalid] = begins[invalid]
+    amounts[invalid] = packets[invalid] = 0
+    streams = spans(data, begins, first).dictionary_encode()
+    # A lone carriage return is escaped like any control character.
+    names = pc.replace_substring(streams.dictionary, pattern=b"\r", replacement=b"\x0b")
     return TransferLines(
-        streams=tuple(streams.dictionary.to_pylist()),
+        streams=tuple(names.to_pylist()),
         stream=streams.indices.to_numpy(),
-        bytes=table["bytes"].to_numpy(),
-        packets=table["packets"].to_numpy(),
-        reasons=row_reasons,
+        bytes=amounts,
+        packets=packets,
+        reasons={
+            row: LARGE if _TRANSFER.fullmatch(data, begins[row], ends[row]) else BAD_LINE
+            for row in invalid.tolist()
+        },
     )
-
-
-def _read_csv(text: pa.Buffer) -> pa.Table | None:
-    """Read transfer lines fast; None if any of them is invalid."""
-    try:
-        return pa_csv.read_csv(
-            pa.BufferReader(text),
-            read_options=pa_csv.ReadOptions(
-                column_names=["stream", "bytes", "packets"], block_size=1 << 20
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=" ", quote_char=False, ignore_empty_lines=False
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types={
-                    "stream": pa.dictionary(pa.int32(), pa.binary()),
-                    "bytes": pa.uint64(),
-                    "packets": pa.uint64(),
-                },
-                null_values=[],
-                check_utf8=False,
-            ),
-        ).unify_dictionaries()
-    except pa.ArrowInvalid:
-        return None
-
-
-def _read_lines(text: bytes) -> tuple[pa.Table, dict[int, str]]:
-    """Read transfer lines of which some are invalid: these become zeros.
-
-    Returns:
-        The table, and the reasons of the invalid rows.
-    """
-    ends = line_ends(text)
-    lines = spans(text, np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]), ends + 1)
-    fields = pc.extract_regex(lines, _TRANSFER)
-    invalid = np.flatnonzero(np.asarray(pc.is_null(fields), np.bool_))
-    row_reasons = {
-        row: LARGE if _TRANSFER_OF_ANY_SIZE.fullmatch(lines[row].as_py()) else BAD_LINE
-        for row in invalid.tolist()
-    }
-    columns = {"stream": pc.fill_null(pc.struct_field(fields, "stream"), b"")}
-    for name in ("bytes", "packets"):
-        digits = pc.fill_null(pc.struct_field(fields, name), b"0")
-        columns[name] = digits.cast(pa.string()).cast(pa.uint64())
-    return pa.table(columns), row_reasons

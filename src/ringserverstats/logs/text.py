@@ -25,34 +25,33 @@ from ringserverstats.logs.entries import (
     build_batch,
     unknown_peers,
 )
-from ringserverstats.logs.line_columns import BYTE_ORDER_MARK, Bools, Bytes, line_ends, spans
+from ringserverstats.logs.line_columns import Bools, line_ends, spans
 from ringserverstats.logs.lines import (
     END,
     START,
     EndLines,
+    Lines,
     StartLines,
+    find_lines,
     read_end_lines,
     read_start_lines,
     read_transfer_lines,
 )
 
 LONGEST_LINE = 1 << 20
-_LOWER = 0x20  # the bit that makes an ASCII letter lower case
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The lines of ``data`` and the blocks in it.
+    """The blocks in ``lines``: ``first`` and ``final`` are the rows of their START and END lines.
 
-    ``bounds`` are the offsets of the lines and of the end, ``leading`` the first byte of each line,
-    ``first`` and ``final`` the rows of each block's START and END line.
+    ``lengths`` are those of all lines, with their line ends.
     """
 
-    data: bytes
-    bounds: Int64s
-    leading: Bytes
+    lines: Lines
     first: Int64s
     final: Int64s
+    lengths: Int64s
 
     @property
     def transfers(self) -> Int64s:
@@ -60,9 +59,12 @@ class _Blocks:
         return self.final - self.first - 1
 
     @property
-    def is_long(self) -> Bools:
-        """Which lines are too long."""
-        return np.diff(self.bounds) > LONGEST_LINE
+    def is_transfer(self) -> Bools:
+        """Which lines are transfer lines of a block."""
+        change = np.zeros(len(self.lengths) + 1, np.int8)
+        change[self.first + 1] = 1
+        change[self.final] -= 1
+        return np.cumsum(change[:-1], dtype=np.int8).view(np.bool_)
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,9 @@ def _parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batc
     blocks = _blocks(data)
     batch = build_batch(_entries(blocks, options, line))
     outside, blank = _outside_blocks(blocks)
+    bounds = blocks.lines.bounds
     digests = options.digests(
-        data,
-        blocks.bounds[[part.first for part in outside]],
-        blocks.bounds[[part.end for part in outside]],
+        data, bounds[[part.first for part in outside]], bounds[[part.end for part in outside]]
     )
     rejects = [
         Reject(line + part.first, part.end - part.first, part.reason, digest.tobytes())
@@ -157,7 +158,7 @@ def _parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batc
         incomplete=1 if unfinished else 0,
         incomplete_lines=unfinished.count(b"\n") + (unfinished[-1:] not in (b"", b"\n")),
         blank=blank,
-        lines=len(blocks.leading),
+        lines=len(blocks.lengths),
     )
 
 
@@ -180,27 +181,25 @@ def _finished(data: bytes, options: ParseOptions) -> int:
 
 def _blocks(data: bytes) -> _Blocks:
     """Find each START line that an END line follows before another START line, and that END."""
-    bounds = np.concatenate([np.zeros(1, np.int64), line_ends(data) + 1])
-    leading = np.frombuffer(data, np.uint8)[bounds[:-1]]
+    lines = find_lines(data)
+    bounds, leading = lines.bounds, lines.leading
     candidates = np.flatnonzero((leading == ord("S")) | (leading == ord("E")))
     texts = spans(data, bounds[candidates], bounds[candidates + 1])
     is_start = np.asarray(pc.starts_with(texts, START), np.bool_)
     is_marker = is_start | np.asarray(pc.starts_with(texts, END), np.bool_)
     rows, is_start = candidates[is_marker], is_start[is_marker]
     whole = np.flatnonzero(is_start[:-1] & ~is_start[1:])
-    return _Blocks(data, bounds, leading, rows[whole], rows[whole + 1])
+    return _Blocks(lines, rows[whole], rows[whole + 1], np.diff(bounds))
 
 
 def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries:
     """Return the blocks as entries with their reasons of rejection."""
-    data, bounds, first, final = blocks.data, blocks.bounds, blocks.first, blocks.final
+    lines, first, final = blocks.lines, blocks.first, blocks.final
     counts = blocks.transfers
-    hashing = options.digests(data, bounds[first], bounds[final + 1])
-    starts = read_start_lines(data, bounds[first], bounds[first + 1] - 1, options.latest)
-    ends = read_end_lines(data, bounds[final], bounds[final + 1] - 1)
-    transfers = read_transfer_lines(
-        data, bounds[first + 1], bounds[final], counts.sum(), is_plain=_is_plain(blocks)
-    )
+    hashing = options.digests(lines.data, lines.bounds[first], lines.bounds[final + 1])
+    starts = read_start_lines(lines, first, options.latest)
+    ends = read_end_lines(lines, final)
+    transfers = read_transfer_lines(lines, blocks.is_transfer)
     row_reasons = _long_blocks(blocks)
     last_rows = np.cumsum(counts)
     for row, reason in transfers.reasons.items():
@@ -210,7 +209,7 @@ def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries
         (~starts.is_readable, reasons.BAD_START),
         (unknown_peers(starts.peers, starts.peer), reasons.BAD_ADDRESS),
         (~starts.is_dated, reasons.BAD_TIME),
-        (~ends.is_readable[ends.name], reasons.BAD_END),
+        (~ends.is_readable, reasons.BAD_END),
         (_differs(starts, ends), reasons.OTHER_END),
     )
     return ParsedEntries(
@@ -233,23 +232,9 @@ def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries
     )
 
 
-def _is_plain(blocks: _Blocks) -> bool:
-    """Return True if the CSV reader misreads nothing as a number, line end or blank."""
-    data = blocks.data
-    if (blocks.leading == ord(" ")).any() or b"\t" in data or b"\r" in data:
-        return False
-    # If the first byte occurs nowhere, the mark is ruled out much faster.
-    if BYTE_ORDER_MARK[:1] in data and BYTE_ORDER_MARK in data:
-        return False
-    values = np.frombuffer(data, np.uint8)
-    letters = np.flatnonzero(values | _LOWER == ord("x"))
-    is_hexadecimal = (values[letters - 1] == ord("0")) & (values[letters - 2] == ord(" "))
-    return not is_hexadecimal.any()
-
-
 def _long_blocks(blocks: _Blocks) -> dict[int, str]:
     """Return the blocks with a line that is too long, with that reason."""
-    long_rows = np.flatnonzero(blocks.is_long)
+    long_rows = np.flatnonzero(blocks.lengths > LONGEST_LINE)
     owners = np.searchsorted(blocks.first, long_rows, side="right") - 1
     return {
         block: reasons.TOO_LONG
@@ -269,19 +254,18 @@ def _differs(starts: StartLines, ends: EndLines) -> Bools:
 
 def _outside_blocks(blocks: _Blocks) -> tuple[list[_Outside], int]:
     """Return the lines outside of blocks, cut at each START, and the number of blank lines."""
-    data, bounds = blocks.data, blocks.bounds
-    lengths, is_long = np.diff(bounds), blocks.is_long
+    data, bounds, lengths = blocks.lines.data, blocks.lines.bounds, blocks.lengths
     begins = np.concatenate([np.zeros(1, np.int64), blocks.final + 1])
     ends = np.concatenate([blocks.first, np.array([len(lengths)])])
-    blanks_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths == 1)])
-    blanks = blanks_before[ends] - blanks_before[begins]
+    blank = np.flatnonzero(lengths == 1)
+    blanks = np.searchsorted(blank, ends) - np.searchsorted(blank, begins)
     is_filled = ends - begins > blanks
     outside: list[_Outside] = []
     for begin, end in zip(begins[is_filled].tolist(), ends[is_filled].tolist(), strict=True):
         starts = {row for row in range(begin, end) if data.startswith(START, bounds[row])}
         for low, high in itertools.pairwise(sorted({begin, *starts, end})):
             reason = reasons.NO_END if low in starts else reasons.NO_START
-            if is_long[low:high].any():
+            if (lengths[low:high] > LONGEST_LINE).any():
                 reason = reasons.TOO_LONG
             outside.append(_Outside(low, high, reason))
     return outside, int(blanks[~is_filled].sum())
