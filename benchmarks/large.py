@@ -29,7 +29,6 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
-from ringserverstats.store.rollups import FINEST_ROLLUP, ROLLUPS, Rollup, rollup_select
 from ringserverstats.store.sql_store import Options
 
 SECRET = b"k" * 32
@@ -79,6 +78,11 @@ SELECT {server}, day + 1, id, day, bytes, packets, transfers, (day + 1)::timesta
       SELECT entry AS number, sum(bytes)::bigint AS bytes, sum(packets)::bigint AS packets,
              count(*) AS transfers
         FROM transfer WHERE day BETWEEN {span} GROUP BY entry) USING (number) ORDER BY day, number
+"""
+SERVER_DAYS = """
+INSERT INTO server_day
+SELECT server, day, 1, 0, false, count(*), sum(transfers), sum(bytes), sum(packets), day + 1
+  FROM entry_ledger GROUP BY server, day
 """
 LOG_INTERVALS = f"""
 INSERT INTO log_interval
@@ -163,23 +167,6 @@ def subscribers(client_profiles: list[int], transfers: int, rng: random.Random) 
     )
 
 
-def summed(one: Rollup, span: str) -> str:
-    """SQL of the new rows of ``one``, in the order that logs which are read day by day give them.
-
-    A client profile has one entry a day, so its transfers are the rows of the finest rollup. The
-    rows of a month have no order.
-    """
-    columns = ", ".join([*one.keys, *one.values])
-    if one is FINEST_ROLLUP:
-        own = ", ".join(one.keys.values())
-        new = f"SELECT {own}, bytes, packets, 1 FROM transfer WHERE day BETWEEN {span}"
-    else:
-        new = rollup_select(one, f"f.day BETWEEN {span}")
-        order = ", ".join(name for name in ("day", "client_profile") if name in one.keys)
-        new += f" ORDER BY {order}" if one.time == "day" else ""
-    return f"INSERT INTO {one.table} ({columns}) {new}"
-
-
 def fill(path: Path, server: int, tables: dict[str, pa.Table], plan: pa.Table, kind: dict) -> None:
     """Write everything, month by month."""
     with duckdb.connect(path) as connection:
@@ -198,12 +185,11 @@ def fill(path: Path, server: int, tables: dict[str, pa.Table], plan: pa.Table, k
             connection.execute("BEGIN")
             for sql in (ENTRY, TRANSFER, SEEN):
                 connection.execute(sql.format(server=server, month=first, span=span, **kind))
-            for one in ROLLUPS:
-                connection.execute(summed(one, span))
             connection.execute("COMMIT")
             print(f"{first:%Y-%m}: {time.perf_counter() - begin:.1f} s", flush=True)
+        connection.execute(SERVER_DAYS)
         # A small store leaves streams that nobody takes; names are known of what was taken alone.
-        connection.execute("DELETE FROM stream WHERE stream NOT IN (SELECT stream FROM by_month)")
+        connection.execute("DELETE FROM stream WHERE stream NOT IN (SELECT stream FROM transfer)")
         connection.execute("CHECKPOINT")
         [count] = connection.execute("SELECT count(*) FROM transfer").fetchone() or (0,)
         print(f"{count:,} transfers")
@@ -229,6 +215,7 @@ def make(path: Path, transfers: int, kind: dict[str, str]) -> None:
     tables = names(keys, rng)
     plan = subscribers(tables["client_profile"]["client_profile"].to_pylist(), transfers, rng)
     fill(path, server, tables, plan, kind)
+    store.refresh()
     print(f"{time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1e6:,.0f} MB")
 
 

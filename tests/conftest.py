@@ -182,6 +182,7 @@ BOTH = (
     "test_published",
     "test_real_logs",
     "test_rejects",
+    "test_states",
     "test_store_contract",
 )
 

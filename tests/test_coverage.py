@@ -762,7 +762,7 @@ def test_gaps_of_rows_of_several_groups() -> None:
     assert gaps_of_rows(by_both, groups, [row | {"country": "FR"} for row in rows])[1] == Gaps(
         2, 5, 90
     )
-    combined = {"month": "2026-07", "server": "<5", "combined": True}
+    combined = {"month": "2026-07", "server": "<5"}
     assert gaps_of_rows(replace(by_server, top=None), groups, [*rows[:1], combined])[1] == Gaps(
         missing=8, days=62
     )

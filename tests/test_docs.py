@@ -19,6 +19,7 @@ from ringserverstats.logs import reasons
 from ringserverstats.settings import Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS, FILTERS, MEASURES
 from ringserverstats.store.audit import _CHECKS
+from ringserverstats.store.rollups import ROLLUPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -117,7 +118,12 @@ def test_every_table_and_column_is_in_the_manual(tmp_path: Path) -> None:
         [],
     ).to_pylist()
     assert len(rows) > 60
+    views = {rollup.table for rollup in ROLLUPS}
+    views |= {row["t"] for row in rows if row["t"].endswith(("_transfer", "_station", "_entry"))}
+    views |= {"entry_total"}  # they have columns of tables
     sections = re.split(r"^## ", MANUAL["tables"], flags=re.M)
+    assert all(f"`{view}`" in sections[-1] for view in views)
+    rows = [row for row in rows if row["t"] not in views]
     for row in rows:
         own = [one for one in sections if f"`{row['t']}`" in one]
         assert any(f"`{row['c']}`" in one for one in own), row

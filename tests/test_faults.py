@@ -317,7 +317,7 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
     "lock",
     rest_in_soak(
         [
-            "LOCK TABLE by_month_packed",
+            "LOCK TABLE transfer_packed",
             f"SELECT pg_advisory_xact_lock({LOCKS}, {ALL_SERVERS})",
             "LOCK TABLE entry_ledger",
             "LOCK TABLE store",
@@ -450,7 +450,7 @@ def test_question_ends_when_patience_does(
     hasty = command_line(tmp_path, database, RINGSERVERSTATS_QUERY_TIMEOUT="0.2")
     assert hasty("ingest", "--as", "a", logs[0]).returncode == 0
     with psycopg.connect(database) as other:
-        other.execute("LOCK TABLE connection_by_day IN ACCESS EXCLUSIVE MODE")
+        other.execute("LOCK TABLE connection_by_day_built IN ACCESS EXCLUSIVE MODE")
         process = Process(hasty, "ingest", long_log)
         wait_for(lambda: waits(database), process)
         assert_told(Process(hasty, "stats").end(), "raise RINGSERVERSTATS_QUERY_TIMEOUT")

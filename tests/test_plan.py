@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from ringserverstats.enrich.networks import Span
+from ringserverstats.statistics.built import BuiltRollups
 from ringserverstats.statistics.network_names import NetworkNames
 from ringserverstats.statistics.plan import (
     Part,
@@ -81,12 +82,12 @@ def test_tables_of_a_whole_month(
         ("2026-01-01", "2026-02-28", [("by_month", "2026-01-01", "2026-02-28")]),
         (None, None, [("by_month", None, None)]),
         ("2026-01-02", None, [
-            ("by_month", "2026-02-01", None), ("by_day", "2026-01-02", "2026-01-31")]),
+            ("by_day", "2026-01-02", "2026-01-31"), ("by_month", "2026-02-01", None)]),
         (None, "2026-01-30", [
             ("by_month", None, "2025-12-31"), ("by_day", "2026-01-01", "2026-01-30")]),
         ("2026-01-31", "2026-03-01", [
-            ("by_month", "2026-02-01", "2026-02-28"),
             ("by_day", "2026-01-31", "2026-01-31"),
+            ("by_month", "2026-02-01", "2026-02-28"),
             ("by_day", "2026-03-01", "2026-03-01")]),
         ("2026-01-20", "2026-02-10", [("by_day", "2026-01-20", "2026-02-10")]),
         ("2026-01-20", "2026-01-25", [("by_day", "2026-01-20", "2026-01-25")]),
@@ -104,6 +105,68 @@ def test_pieces_of_a_period(
     ] == expected
     assert [piece.is_monthly for piece in part.pieces] == [
         piece.table == "by_month" for piece in part.pieces
+    ]
+
+
+FIRST, SECOND, THIRD = (date(2026, 10, day) for day in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("dimension", "built", "expected"),
+    [
+        ("day", BuiltRollups((), {}, {}), [("network_by_day_built", 1, 5)]),
+        ("day", BuiltRollups((), {date(2026, 9, 30): True, date(2026, 10, 6): True}, {}), [
+            ("network_by_day_built", 1, 5)]),
+        ("day", BuiltRollups((), {SECOND: True, THIRD: True}, {}), [
+            ("network_by_day_built", 1, 1),
+            ("network_by_day", 2, 3),
+            ("network_by_day_built", 4, 5)]),
+        ("day", BuiltRollups((), {FIRST: False, SECOND: True}, {}), [
+            ("station_transfer", 1, 1),
+            ("network_by_day", 2, 2),
+            ("network_by_day_built", 3, 5)]),
+        ("day", BuiltRollups((), {date(2026, 10, day): False for day in range(1, 6)}, {}), [
+            ("station_transfer", 1, 5)]),
+        ("month", BuiltRollups((date(2026, 10, 1),), {}, {}), [("network_by_day_built", 1, 5)]),
+    ],
+)  # fmt: skip
+def test_only_what_is_not_built_is_read_from_transfers(
+    dimension: str, built: BuiltRollups, expected: list[tuple[str, int, int]]
+) -> None:
+    query = Query(
+        dimensions=("network", "country", dimension),
+        measures=BYTES,
+        first=FIRST,
+        last=date(2026, 10, 5),
+    )
+    [part] = plan_query(query, built=built).parts
+    found = [(piece.table, piece.first.day, piece.last.day) for piece in part.pieces]
+    assert found == expected
+
+
+def test_many_runs_of_days_are_read_as_one() -> None:
+    built = BuiltRollups((), {date(2026, 10, day): True for day in range(2, 31, 2)}, {})
+    [part] = plan_query(Query(dimensions=("day",), measures=BYTES, **OCTOBER), built=built).parts
+    assert [(piece.table, piece.first.day, piece.last.day) for piece in part.pieces] == [
+        ("connection_by_day_built", 1, 1),
+        ("connection_by_day", 2, 30),
+        ("connection_by_day_built", 31, 31),
+    ]
+
+
+def test_months_that_are_not_built_are_read_by_day() -> None:
+    stale = {date(2026, 11, 7): True}
+    built = BuiltRollups((date(2026, 9, 1), date(2026, 11, 1)), stale, {})
+    query = Query(dimensions=("station", "country"), measures=BYTES)
+    [part] = plan_query(query, built=built).parts
+    assert [(piece.table, str(piece.first), str(piece.last)) for piece in part.pieces] == [
+        ("station_by_month_built", "None", "2026-08-31"),
+        ("station_by_day_built", "2026-09-01", "2026-09-30"),
+        ("station_by_month_built", "2026-10-01", "2026-10-31"),
+        ("station_by_day_built", "2026-11-01", "2026-11-06"),
+        ("station_by_day", "2026-11-07", "2026-11-07"),
+        ("station_by_day_built", "2026-11-08", "2026-11-30"),
+        ("station_by_month_built", "2026-12-01", "None"),
     ]
 
 

@@ -179,7 +179,7 @@ def _assert_each_counts_once(model: list[Entry], format_: str, data: st.DataObje
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pipeline, "BATCH", 5)
             patch.setattr(source, "CHUNK", data.draw(st.integers(40, 2000)))
-            patch.setattr(embedded, "_BREATH", 0)  # nobody else waits for the file
+            patch.setattr(embedded, "_PAUSE", 0)  # nobody else waits for the file
             for size in sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=3))):
                 path.write_bytes(written[:size])
                 assert read_into(store, path).rejects == []

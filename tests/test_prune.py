@@ -209,12 +209,28 @@ def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Lo
 
 def test_what_needs_transfers_is_refused(read: Store, tmp_path: Path) -> None:
     read.prune(BEFORE, try_only=False)
-    with pytest.raises(StoreError, match="has data of pruned months"):
-        read.delete("default", date(2026, 3, 1), date(2026, 3, 31), try_only=False)
+    read_into(read, DATA / "v4.1.0-text", server="other")
+    with pytest.raises(StoreError, match="has data of days before"):
+        read.merge_servers("default", "other", once=False, try_only=False)
     from ringserverstats.copy import copy
 
     with pytest.raises(StoreError, match="cannot be copied whole"):
         copy(read, make_store(tmp_path / "copy.duckdb"))
+
+
+def test_days_of_pruned_months_can_be_deleted_and_read_again(read: Store) -> None:
+    read.prune(BEFORE, try_only=False)
+    query = Query(dimensions=("month", "network"), measures=("bytes", "packets", "transfers"))
+    before = run_query(read, query)
+    removed = read.delete("default", date(2026, 3, 1), date(2026, 3, 31), try_only=False)
+    assert removed.entries > 0
+    assert_whole(read)
+    months = run_query(read, query)["month"].to_pylist()
+    assert "2026-03" not in months
+    assert months
+    assert read_into(read, DATA).entries == removed.entries
+    assert run_query(read, query) == before
+    assert_whole(read)
 
 
 def test_rules_leave_pruned_months_alone(read: Store) -> None:

@@ -26,7 +26,7 @@ from conftest import (
     totals,
 )
 from model import block
-from service import ELSEWHERE, client_of, settings_of
+from service import client_of, settings_of
 
 from ringserverstats.enrich.geoip import GeoIP
 from ringserverstats.enrich.networks import Network
@@ -133,7 +133,6 @@ def test_groups_of_few_clients_are_not_told(sample: Store) -> None:
                 assert row["clients"] is None
             else:
                 assert row["clients"] >= 4
-                assert not row.pop("combined", False)
                 assert row in everything.rows.to_pylist()
         figures = [row["bytes"] for row in result.rows.to_pylist()]
         if None not in figures:  # else some rows are of few clients only
@@ -161,42 +160,9 @@ def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Pat
     for filters in ({}, {"agent": ("*",)}):
         query = Query(dimensions=("agent",), filters=filters, measures=("bytes", "clients"))
         [row] = public_result(store, query, policy).rows.to_pylist()
-        assert row == {"agent": "<5", "bytes": 36 * 1536, "clients": None, "combined": True}
+        assert row == {"agent": "<5", "bytes": 36 * 1536, "clients": None}
     odd = Query(dimensions=("agent",), filters={"agent": ("odd*",)}, measures=("bytes",))
     assert len(public_result(store, odd, policy).rows) == 0
-
-
-@pytest.mark.parametrize("top", [None, 1])
-def test_an_agent_that_has_the_name_of_combined_rows(
-    run: CommandLine, log: Callable[..., Path], top: int | None
-) -> None:
-    """Tables, files, the API and pages distinguish them; only the agent has a link."""
-    few = [block(address=f"203.0.113.{n}", agent=f"odd{n}/1") for n in range(3)]
-    many = [block(address=f"198.51.100.{n}", agent="<5") for n in range(40)]
-    more = [block(address=f"192.0.2.{n}", agent="slink/4") for n in range(6)]
-    run("ingest", log("".join(few + many + more)))
-    words = ("stats", "--public", "--by", "year,agent", "--measure", "transfers")
-    words += ("--top", str(top)) if top else ()
-    rows = json.loads(run(*words, "--format", "json").stdout)
-    assert [(row["agent"], row["transfers"], row["combined"]) for row in rows] == [
-        ("<5", 80, False),
-        ("<5", 18, True),
-    ]
-    assert run(*words, "--format", "csv").stdout.splitlines()[1:] == [
-        '"2026","<5",80,false',
-        '"2026","<5",18,true',
-    ]
-    shown = [line.split() for line in run(*words).stdout.splitlines() if line.startswith("2026")]
-    assert [(line[-3], line[-2]) for line in shown] == [('"<5"', "80"), ("<5", "18")]
-    own = run("stats", "--by", "agent", "--top", "1", "--measure", "transfers")
-    assert '\n"<5" ' in own.stdout
-    settings = settings_of(run.store)
-    api = client_of(settings, at=ELSEWHERE).get("/api/v1/stats?by=agent&measure=transfers")
-    assert [row["combined"] for row in api.json()] == [False, True]
-    page = client_of(settings, at=ELSEWHERE).get("/tables/agents?month=2026-06").text
-    assert page.count("&#34;&lt;5&#34;</a>") == 1
-    assert page.count("agent=%3C5") >= 1
-    assert ">&lt;5<" in page
 
 
 @pytest.mark.of_both

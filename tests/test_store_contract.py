@@ -312,7 +312,7 @@ def test_settle_rejects(read: Store) -> None:
     assert values(read, "digest", "reject") == []
 
 
-def test_compare_write_and_finish(read: Store, later: Path) -> None:
+def test_compare_write_and_refresh(read: Store, later: Path) -> None:
     rows = batch_of(read, later)
     nothing = rows.entries.slice(0, 0)
     would = read.compare(rows, nothing)
@@ -326,8 +326,21 @@ def test_compare_write_and_finish(read: Store, later: Path) -> None:
     assert totals(read) == after
     again = read.write(rows)
     assert (again.entries, again.known) == (0, 1)
-    read.finish()
+    read.refresh()
     assert totals(read) == after
+    assert_whole(read)
+
+
+def test_delete_transfers(read: Store) -> None:
+    before = totals(read)
+    count = len(values(read, "stream", "transfer"))
+    assert read.delete_transfers(MARCH, try_only=True) == 4
+    assert len(values(read, "stream", "transfer")) == count
+    assert read.delete_transfers(MARCH, try_only=False) == 4
+    assert len(values(read, "stream", "transfer")) == count - 4
+    assert read.kept_since == MARCH
+    assert totals(read) == before
+    assert read.delete_transfers(MARCH, try_only=False) == 0
     assert_whole(read)
 
 

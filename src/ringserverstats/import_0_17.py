@@ -138,7 +138,8 @@ def import_0_17(
         read += size
         progress(read, sum(counts.values()))
     result.refused_days = len(refused)
-    store.finish()
+    if not dry_run:
+        store.refresh()
     return result
 
 

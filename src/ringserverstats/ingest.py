@@ -45,10 +45,12 @@ class IngestOptions(EnrichOptions):
     Args:
         dry_run: count, but store nothing.
         retry_rejects: replace the stored rejects of these files by those found now.
+        refresh: build the rollups of the changed days at the end.
     """
 
     dry_run: bool = False
     retry_rejects: bool = False
+    refresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def ingest(
         store.mark_incomplete(writer.misdated_days)
     for file in pipeline.files_read:
         report.resolved += store.settle_rejects(file, try_only=options.dry_run)
-    if not options.dry_run:
-        store.finish()
+    if options.refresh and not options.dry_run:
+        store.refresh()
     report.connections = writer.count_connections()
     report.counted_elsewhere = writer.most_counted_elsewhere()
     report.notes += [

@@ -49,7 +49,6 @@ def open_store(
         notify=notify,
         query_timeout=settings.query_timeout,
         timescaledb=settings.timescaledb,
-        transfer_retention_days=settings.transfer_retention_days,
     )
     store: Store
     if settings.is_postgresql:

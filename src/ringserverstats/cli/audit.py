@@ -64,8 +64,8 @@ def command(output: Output) -> None:
         )
     if store.kept_since:
         print_note(
-            f"transfers are kept since {store.kept_since}; rollups of earlier days were not "
-            "compared with them"
+            f"transfers are kept since {store.kept_since}; rollups of earlier days were compared "
+            "with the ledger"
         )
     if differences:
         click.get_current_context().exit(1)

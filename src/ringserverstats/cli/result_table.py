@@ -35,7 +35,6 @@ from ringserverstats.statistics.publish import QueryContext, Result, Row
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.sizes import human_bytes
-from ringserverstats.statistics.suppression import shown_label
 from ringserverstats.store.base import Readable
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class _View:
         return marked_dimension(self.query)
 
     def _labels(self, row: dict[str, Any], gap: Gaps) -> list[str]:
-        labels = {name: _label(name, shown_label(row, name)) for name in self.query.dimensions}
+        labels = {name: _label(name, row[name]) for name in self.query.dimensions}
         if self.running and row[self._marked] == self.running:
             labels[self._marked] += _RUNNING
         if self._marked:

@@ -26,7 +26,6 @@ from ringserverstats.logs.days import NO_HOUR, Days
 _DAY = 86_400
 _MOST_CACHED = 50_000
 _MOST_BYTES = 1 << 24  # of stream names, which may be as long as a line
-_MOST_CELLS = 1 << 25
 _ROWS_OF_ENTRY = 10  # so that 200,000 clients fit into the 96 MB that DuckDB reads with
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = pa.dictionary(pa.int8(), pa.string())
@@ -46,7 +45,6 @@ ENTRIES = pa.schema(
         ("bytes", pa.int64()),
         ("packets", pa.int64()),
         ("transfers", pa.int32()),
-        ("repeats", pa.bool_()),  # has a stream twice, for example in two spellings
     ]
 )
 TRANSFERS = pa.schema(
@@ -213,7 +211,6 @@ class Enricher:
                 batch.bytes,
                 batch.packets,
                 batch.transfers,
-                _repeats(batch, stream_ids),
             ],
             schema=ENTRIES,
         )
@@ -302,26 +299,6 @@ class Enricher:
         stream = parse_stream(raw)
         codes = (stream.network, stream.station, stream.location, stream.channel)
         return stream_id(self._keys, stream.name), stream.name, *codes, stream.type
-
-
-def _repeats(batch: Batch, stream_ids: Int64s) -> npt.NDArray[np.bool_]:
-    """Return which entries of ``batch`` have a stream twice.
-
-    Args:
-        stream_ids: stream id of each transfer.
-    """
-    unique, code = np.unique(stream_ids, return_inverse=True)
-    repeats = np.zeros(len(batch), np.bool_)
-    cells = len(batch) * len(unique)
-    pairs = batch.entry * np.int64(len(unique)) + code
-    if cells <= _MOST_CELLS:  # ten times as fast as sorting
-        is_used = np.zeros(cells, np.bool_)
-        is_used[pairs] = True
-        if np.count_nonzero(is_used) == len(pairs):
-            return repeats
-    pairs.sort()
-    repeats[pairs[1:][pairs[1:] == pairs[:-1]] // len(unique)] = True
-    return repeats
 
 
 def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

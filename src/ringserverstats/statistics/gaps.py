@@ -111,7 +111,7 @@ def gaps_of_rows(query: Query, groups: GroupGaps, rows: Sequence[Mapping[str, An
 
     def label(row: Mapping[str, Any], name: str) -> str | None:
         """Return the label of ``row``, None if it stands for several."""
-        return None if stands_for_several(query, row, name) else row[name]
+        return None if stands_for_several(query, name, row[name]) else row[name]
 
     keys = [tuple(label(row, name) for name in names) for row in rows]
     named = set(keys) if len(names) == len(query.dimensions) else set()

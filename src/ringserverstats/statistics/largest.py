@@ -6,7 +6,7 @@ from typing import Any
 from ringserverstats.statistics.bounds import AT_MOST
 from ringserverstats.statistics.dimensions import ADDITIVE, OTHER, WEEKDAYS
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.suppression import COMBINED, is_combined
+from ringserverstats.statistics.suppression import is_combined
 
 Row = dict[str, Any]
 
@@ -22,23 +22,26 @@ def with_largest(query: Query, rows: Sequence[Row], ranking: Sequence[Row]) -> l
         rows: its public result.
         ranking: the public result of `Query.ranking`.
     """
-    groups = [_group(query, row) for row in ranking if not row.get(COMBINED)]
-    named = [group for group in groups if set(group) != {OTHER}]
+    groups = [_group(query, row) for row in ranking]
+    named = [group for group in groups if not _is_combined(group) and set(group) != {OTHER}]
     ranks = {group: rank for rank, group in enumerate(named[: query.top])}
-    result: dict[tuple[object, ...], Row] = {}
+    result: dict[tuple[str | None, ...], Row] = {}
     distinct = [name for name in query.shown if name not in ADDITIVE]
     other = dict.fromkeys(query.ranked, OTHER) | dict.fromkeys(distinct)
     for row in rows:
         group = _group(query, row)
-        is_shown = group in ranks or is_combined(row, *query.ranked)
-        shown = row if is_shown else row | other
-        key = (row.get(COMBINED), *(shown[name] for name in query.dimensions))
+        shown = row if group in ranks or _is_combined(group) else row | other
+        key = tuple(shown[name] for name in query.dimensions)
         result[key] = _added(query, result[key], shown) if key in result else shown
     return sorted(result.values(), key=lambda row: sort_key(query, row, ranks))
 
 
 def _group(query: Query, row: Row) -> tuple[str | None, ...]:
     return tuple(row[name] for name in query.ranked)
+
+
+def _is_combined(group: Sequence[str | None]) -> bool:
+    return any(map(is_combined, group))
 
 
 def _added(query: Query, row: Row, other: Row) -> Row:
@@ -51,9 +54,9 @@ def _sum(count: int | None, other: int | None) -> int | None:
     return None if count is None or other is None else count + other
 
 
-def stands_for_several(query: Query, row: Mapping[str, Any], name: str) -> bool:
-    """Return True if the label ``name`` of ``row`` stands for several values."""
-    return is_combined(row, name) or (name in query.ranked and row[name] == OTHER)
+def stands_for_several(query: Query, dimension: str, label: str | None) -> bool:
+    """Return True if ``label`` of a result of ``query`` stands for several values."""
+    return is_combined(label) or (dimension in query.ranked and label == OTHER)
 
 
 def sort_key(
@@ -74,7 +77,7 @@ def sort_key(
         name: (rank,) if name in query.ranked else _of_time(row[name]) for name in query.dimensions
     }
     by_label = [_of_time(row[first])] if first in labels else []
-    return is_combined(row, *query.ranked), size is None, -(size or 0), *by_label, *labels.values()
+    return _is_combined(group), size is None, -(size or 0), *by_label, *labels.values()
 
 
 def _of_time(label: str | None) -> tuple[bool, int, str]:

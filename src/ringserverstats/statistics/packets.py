@@ -50,7 +50,7 @@ class PacketlessDays:
             name
             for name in self.query.dimensions
             if name in (*_COLUMNS, *self.query.times) and name in row  # a total has none
-            if not stands_for_several(self.query, row, name)
+            if not stands_for_several(self.query, name, row[name])
         )
         return tuple(row[name] for name in names) in self._labels(names)
 

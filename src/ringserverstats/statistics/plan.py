@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from ringserverstats.statistics.built import BuiltRollups
 from ringserverstats.statistics.dimensions import DIMENSIONS, JOINS, MEASURES, NETWORK_DIMENSIONS
 from ringserverstats.statistics.network_names import NetworkNames
 from ringserverstats.statistics.query import Query
-from ringserverstats.store.rollups import month_of
+from ringserverstats.store.rollups import BY_NAME, month_of
 
 #: Columns of a log entry that every table has; a table of totals lacks the last one.
 ENTRY_COLUMNS = ("server", "direction", "protocol", "client_profile")
@@ -150,19 +151,25 @@ class Plan:
     ranking: "Plan | None" = None
 
 
-def plan_query(query: Query, network_names: NetworkNames | None = None) -> Plan:
+def plan_query(
+    query: Query,
+    network_names: NetworkNames | None = None,
+    built: BuiltRollups | None = None,
+) -> Plan:
     """Return the plan of ``query``.
 
     Args:
         query: the query.
         network_names: what codes resolve to; None: to themselves.
+        built: which rollups are built; None: unknown, so that views of all days are read.
     """
     names = network_names or NetworkNames()
     resolves = _resolves_networks(query, names)
     parts = tuple(
-        _part(query, names, kind, measures) for kind, measures in measures_by_kind(query).items()
+        _part(query, names, built, kind, measures)
+        for kind, measures in measures_by_kind(query).items()
     )
-    ranking = plan_query(query.ranking(), names) if query.ranked else None
+    ranking = plan_query(query.ranking(), names, built) if query.ranked else None
     return Plan(query, names, resolves, parts, ranking)
 
 
@@ -188,7 +195,13 @@ def needs_transfers(query: Query) -> bool:
     return _detail(query) == "stream and hour" or "transfers" in measures_by_kind(query)
 
 
-def _part(query: Query, names: NetworkNames, kind: str, measures: tuple[str, ...]) -> Part:
+def _part(
+    query: Query,
+    names: NetworkNames,
+    built: BuiltRollups | None,
+    kind: str,
+    measures: tuple[str, ...],
+) -> Part:
     source = _source(query, kind)
     joins = _joins(query, names, source, measures)
     # Rows of streams are many, and clients are counted faster when there are fewer of them.
@@ -203,7 +216,7 @@ def _part(query: Query, names: NetworkNames, kind: str, measures: tuple[str, ...
         kind,
         measures,
         source,
-        tuple(_pieces(query, names, source)),
+        tuple(_pieces(query, names, built, source)),
         tuple(name for name in JOINS if name in joins),
         tuple(name for name in SUMMED if name in amounts),
         first_step,
@@ -283,30 +296,37 @@ def _time_of_first_step(query: Query) -> str:
     return "day" if uses_day else ""
 
 
-def _pieces(query: Query, names: NetworkNames, source: Source) -> list[Piece]:
-    """Return the pieces of the period: by month for whole months, if that is fine enough."""
+def _pieces(
+    query: Query, names: NetworkNames, built: BuiltRollups | None, source: Source
+) -> Iterator[Piece]:
+    """Yield the pieces of the period: by month for whole months, if that is fine enough."""
     monthly = source.monthly
     if any(DIMENSIONS[name].needs_days for name in query.dimensions):
         monthly = None
-    return [
-        Piece(table or source.daily, table is not None, first, last, segment.day)
-        for segment in names.segments(query.first, query.last)
-        for table, first, last in _split(monthly, segment.first, segment.last)
-    ]
+    for segment in names.segments(query.first, query.last):
+        for months, first, last in _split(monthly, segment.first, segment.last, built):
+            tables = [(months or source.daily, first, last)]
+            if not months and built and source.daily in BY_NAME:
+                tables = built.tables(source.daily, first, last)
+            for table, start, end in tables:
+                yield Piece(table, months is not None, start, end, segment.day)
 
 
 def _split(
-    monthly: str | None, first: date | None, last: date | None
+    monthly: str | None, first: date | None, last: date | None, built: BuiltRollups | None
 ) -> Iterator[tuple[str | None, date | None, date | None]]:
     """Yield whole months with their table, and the days before and after them with None."""
     months = _whole_months(first, last) if monthly else None
-    if months is None:
+    if months is None or monthly is None:
         yield None, first, last
         return
     start, end = months
-    yield monthly, start, end
     if start and start != first:
         yield None, first, start - _ONE_DAY
+    if built:
+        yield from built.months(monthly, start, end)
+    else:
+        yield monthly, start, end
     if end and end != last:
         yield None, end + _ONE_DAY, last
 

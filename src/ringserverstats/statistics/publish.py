@@ -20,7 +20,7 @@ from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks, unseen_patterns
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import check_retention, run_in
-from ringserverstats.statistics.suppression import COMBINED, FEW, Suppression, suppress
+from ringserverstats.statistics.suppression import FEW, Suppression, suppress
 from ringserverstats.store.base import Ask, Readable
 from ringserverstats.store.integers import with_integers
 
@@ -211,8 +211,6 @@ def public_result_in(
     names = [*query.dimensions, *query.shown]
     if AT_MOST in cells.column_names and DISTINCT & set(query.shown):
         names.append(AT_MOST)
-    if COMBINED in result.rows.column_names:
-        names.append(COMBINED)
     rows = result.rows.select(names)
     if query.ranked:
         ranking = public_result_in(read, replace(query.ranking(), top=None), policy, total=total)
@@ -314,7 +312,5 @@ def _with_combined_rows(
     columns = dict.fromkeys(combined, pa.array([label] * len(sums)))
     columns |= {name: sums[f"{name}_min"] for name in labels}
     columns |= {name: pc.if_else(is_safe, sums[f"{name}_sum"], None) for name in amounts}
-    columns[COMBINED] = pa.array([True] * len(sums))
     shown = cells.filter(pa.array(~suppression.cells))
-    shown = shown.append_column(COMBINED, pa.array([False] * len(shown), pa.bool_()))
     return with_integers(pa.concat_tables([shown, pa.table(columns)], promote_options="default"))

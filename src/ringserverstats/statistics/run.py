@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ringserverstats.errors import UsageError
 from ringserverstats.statistics.bounds import DISTINCT, Period, with_bounds
+from ringserverstats.statistics.built import load_built
 from ringserverstats.statistics.dimensions import NETWORK_DIMENSIONS
 from ringserverstats.statistics.network_names import NetworkNames, load_network_names
 from ringserverstats.statistics.plan import measures_by_kind, needs_transfers, plan_query
@@ -62,7 +63,8 @@ def select_for(
     read: Ask, query: Query, embargoed: tuple[str, ...] = ()
 ) -> tuple[str, list[object]]:
     """Return the SELECT of ``query`` and its parameters; arguments as those of `run_in`."""
-    return select_sql(plan_query(query, network_names_for(read, query, embargoed)))
+    names = network_names_for(read, query, embargoed)
+    return select_sql(plan_query(query, names, load_built(read)))
 
 
 def network_names_for(read: Ask, query: Query, embargoed: tuple[str, ...] = ()) -> NetworkNames:

@@ -12,9 +12,8 @@ columns, nor on measures. The time is that of sorting.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,6 @@ import pyarrow.compute as pc
 
 _Numbers = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
-#: The column that marks rows of suppressed cells, if a result has any.
-COMBINED = "combined"
 #: The least number of suppressed cells in a sum; one alone would be the sum.
 FEW = 2
 
@@ -44,18 +41,8 @@ class Suppression:
     is_safe: _Mask
 
 
-def is_combined(row: Mapping[str, Any], *names: str) -> bool:
-    """Return whether one of the labels ``names`` of ``row`` stands for suppressed cells."""
-    return bool(row.get(COMBINED)) and any(_is_limit(row[name]) for name in names)
-
-
-def shown_label(row: Mapping[str, Any], name: str) -> str | None:
-    """Return the label ``name`` of ``row``; a client that calls itself ``<5`` is in quotes."""
-    label: str | None = row[name]
-    return f'"{label}"' if _is_limit(label) and not is_combined(row, name) else label
-
-
-def _is_limit(label: str | None) -> bool:
+def is_combined(label: str | None) -> bool:
+    """Return whether ``label`` stands for suppressed cells, such as ``<5``."""
     return label is not None and label[:1] == "<" and label[1:].isdigit()
 
 

@@ -21,7 +21,7 @@ from ringserverstats.keys import Keys
 from ringserverstats.logs.batch import LARGEST_NUMBER
 from ringserverstats.store.base import Ask, Store
 from ringserverstats.store.registry import networks_of
-from ringserverstats.store.rollups import ROLLUPS, Rollup, month_of, rollup_select
+from ringserverstats.store.rollups import BY_STREAM, MONTH, ROLLUPS, Rollup, month_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ _MONTHS = " UNION ".join(
     for table, time in [
         ("entry_ledger", "day"),
         ("transfer", "day"),
-        *((rollup.table, rollup.time) for rollup in ROLLUPS),
+        *((rollup.built, rollup.time) for rollup in ROLLUPS),
     ]
 )
 
@@ -62,11 +62,14 @@ WITH counted AS (
            min(direction) <> max(direction) OR min(protocol) <> max(protocol)
            OR min(client_profile) <> max(client_profile) OR min(connection) <> max(connection)
            OR min(hour) IS DISTINCT FROM max(hour) OR count(hour) NOT IN (0, count(*)) AS is_mixed
-      FROM transfer WHERE day BETWEEN $1::date AND $2::date GROUP BY server, day, entry
+      FROM transfer WHERE day BETWEEN $1::date AND $2::date
+       AND day >= (SELECT coalesce(max(kept_since), '0001-01-01') FROM store)
+     GROUP BY server, day, entry
 ), stored AS (
     SELECT server, day, entry_number(server, entry) AS entry, count(*) AS copies,
            sum(transfers) AS transfers, sum(bytes) AS bytes, sum(packets) AS packets
       FROM entry_ledger WHERE day BETWEEN $1::date AND $2::date
+       AND day >= (SELECT coalesce(max(kept_since), '0001-01-01') FROM store)
      GROUP BY server, day, entry_number(server, entry)
 )
 SELECT server, day::text AS period, count(*) AS rows,
@@ -78,6 +81,36 @@ SELECT server, day::text AS period, count(*) AS rows,
  GROUP BY server, day ORDER BY server, day
 """
 
+# The totals of each server and day, and on days without transfers those of each rollup by day.
+_SERVER_DAY = """
+SELECT server, period, 1 AS rows, coalesce(s.bytes, 0) AS stored, coalesce(c.bytes, 0) AS counted
+  FROM (SELECT server, day::text AS period, entries, transfers, bytes, packets FROM server_day
+         WHERE day BETWEEN $1::date AND $2::date) s
+  FULL JOIN (SELECT server, day::text AS period, count(*) AS entries, sum(transfers) AS transfers,
+                    sum(bytes) AS bytes, sum(packets) AS packets
+               FROM entry_ledger WHERE day BETWEEN $1::date AND $2::date GROUP BY server, day) c
+ USING (server, period)
+ WHERE (s.entries, s.transfers, s.bytes, s.packets)
+       IS DISTINCT FROM (c.entries, c.transfers, c.bytes, c.packets)
+ ORDER BY server, period
+"""
+_KEPT_SINCE = "(SELECT coalesce(max(kept_since), '0001-01-01') FROM store)"
+_LIMITS = "$1::date AND $2::date"
+_SPAN = f"day BETWEEN {_LIMITS}"
+_IN_MONTHS = f"(server, {MONTH}) IN (SELECT server, month FROM built_month)"
+_SEALED = f"""
+SELECT server, period, 1 AS rows, coalesce(s.bytes, 0) AS stored, coalesce(c.bytes, 0) AS counted
+  FROM (SELECT server, day::text AS period, sum(transfers) AS transfers, sum(bytes) AS bytes,
+               sum(packets) AS packets FROM {{table}} f
+         WHERE {_SPAN} AND day < {_KEPT_SINCE} GROUP BY server, day) s
+  FULL JOIN (SELECT server, day::text AS period, sum(transfers) AS transfers, sum(bytes) AS bytes,
+                    sum(packets) AS packets FROM entry_ledger f
+              WHERE {_SPAN} AND day < {_KEPT_SINCE} GROUP BY server, day) c
+ USING (server, period)
+ WHERE (s.transfers, s.bytes, s.packets) IS DISTINCT FROM (c.transfers, c.bytes, c.packets)
+ ORDER BY server, period
+"""
+
 _REFERENCES = (
     ("stream", "by_month"),
     ("client_profile", "by_month"),
@@ -86,7 +119,8 @@ _REFERENCES = (
 )
 _WITH_SERVER = (
     *("entry_ledger", "transfer", "log_interval", "reject", "imported_day"),
-    *(rollup.table for rollup in ROLLUPS),
+    *("server_day", "built_month"),
+    *(rollup.built for rollup in ROLLUPS),
 )
 #: Tables and the columns that identify their rows.
 _UNIQUE = {
@@ -94,6 +128,8 @@ _UNIQUE = {
     "log_interval": "server, direction, day, first_minute, last_minute, first_day, last_day",
     "reject": "server, digest",
     "imported_day": "server, day",
+    "server_day": "server, day",
+    "built_month": "server, month",
     "pruned_month": "month",
     "registry": "code, first_day, last_day, name, doi",
 }
@@ -155,6 +191,12 @@ _CHECKS = (
         " AND day BETWEEN first_day AND last_day)",
     ),
     (
+        "built_month",
+        "has a day that is not built",
+        "SELECT count(*) FROM built_month m WHERE EXISTS (SELECT 1 FROM server_day d"
+        f" WHERE d.server = m.server AND {MONTH} = m.month AND d.changed <> d.built)",
+    ),
+    (
         "imported_day",
         "no entry was counted on that day",
         "SELECT count(*) FROM imported_day i WHERE NOT EXISTS"
@@ -192,20 +234,17 @@ def audit(
 ) -> list[Difference]:
     """Return the inconsistencies of ``store``.
 
-    Of days without transfers only names and the ledger are checked.
-
     Args:
         keys: its keys. None: do not check ids.
         progress: called with the number of months done and in total.
     """
-    since = store.kept_since or date.min
     with store.reading() as ask:
         differences = [*_check_tables(ask), *_check_names(ask, keys)]
         months = sorted(ask(_MONTHS)["month"].to_pylist())
     for done, month in enumerate(months):
         progress(done, len(months))
         with store.reading() as ask:
-            differences += _check_month(ask, month, since)
+            differences += _check_month(ask, month)
     progress(len(months), len(months))
     return differences
 
@@ -217,22 +256,28 @@ def shared_entries(store: Store) -> list[tuple[str, str, int]]:
     return [(row["server"], row["other"], row["entries"]) for row in rows]
 
 
-def _check_month(ask: Ask, month: date, since: date) -> Iterator[Difference]:
-    """Compare the rollups and the ledger of a month, from the day ``since`` on, with transfers."""
-    span = [max(month, since), month_of(month)[1]]
-    if span[0] > span[1]:
-        return
+def _check_month(ask: Ask, month: date) -> Iterator[Difference]:
+    """Compare the tables of a month.
+
+    Rollups by day are compared with the transfers, or on days without these with the ledger, and
+    rollups by month with those by day.
+    """
+    span = [month, month_of(month)[1]]
     servers = {row["server"]: row["name"] for row in ask(_SERVERS).to_pylist()}
-    checks = [("entry_ledger", "bytes", _LEDGER)] + [
-        (rollup.table, _unit(rollup), _difference_select(rollup))
-        for rollup in ROLLUPS
-        if rollup.time == "day" or month >= since
+    checks = [
+        ("entry_ledger", "does not match the transfers", "bytes", _LEDGER),
+        ("server_day", "does not match the ledger", "bytes", _SERVER_DAY),
+        *(
+            (rollup.built, f"does not match {other}", rollup.values[0], sql)
+            for rollup in ROLLUPS
+            for other, sql in _rollup_checks(rollup)
+        ),
     ]
-    for table, unit, sql in checks:
+    for table, problem, unit, sql in checks:
         for row in ask(sql, span).to_pylist():
             yield Difference(
                 table=table,
-                problem="does not match the transfers",
+                problem=problem,
                 rows=row["rows"],
                 server=servers.get(row["server"], f"number {row['server']}"),
                 period=row["period"],
@@ -240,6 +285,21 @@ def _check_month(ask: Ask, month: date, since: date) -> Iterator[Difference]:
                 stored=int(row["stored"]),
                 counted=int(row["counted"]),
             )
+
+
+def _rollup_checks(rollup: Rollup) -> Iterator[tuple[str, str]]:
+    """Yield with what rows ``rollup`` is compared, and the SELECT of servers and periods."""
+    stored = f"SELECT {', '.join(rollup.columns)} FROM {rollup.built} f WHERE f.{_SPAN}"
+    if rollup.is_monthly:
+        counted = rollup.select(rollup.built_from, f"f.day BETWEEN {_LIMITS} AND {_IN_MONTHS}")
+        yield "the days", _difference_select(rollup, stored.replace("f.day", "f.month"), counted)
+        return
+    kept = f"f.day >= {_KEPT_SINCE}"
+    listed = " AND has_streams" if rollup is BY_STREAM else ""
+    days = f"(server, day) IN (SELECT server, day FROM server_day WHERE changed = built{listed})"
+    counted = rollup.select(rollup.source, f"f.{_SPAN} AND {kept} AND {days}")
+    yield "the transfers", _difference_select(rollup, f"{stored} AND {kept}", counted)
+    yield "the ledger", _SEALED.format(table=rollup.built)
 
 
 _SERVERS = "SELECT server, name FROM server"
@@ -253,13 +313,9 @@ SELECT v.name AS server, w.name AS other, count(*) AS entries
 """
 
 
-def _unit(rollup: Rollup) -> str:
-    return next(iter(rollup.values))
-
-
-def _difference_select(rollup: Rollup) -> str:
-    """Return the SELECT of the servers and periods in which ``rollup`` does not match transfers."""
-    keys, columns = ", ".join(rollup.keys), ", ".join(rollup.columns)
+def _difference_select(rollup: Rollup, stored: str, counted: str) -> str:
+    """Return the SELECT of the servers and periods in which two SELECTs of ``rollup`` differ."""
+    keys, columns, unit = ", ".join(rollup.keys), ", ".join(rollup.columns), rollup.values[0]
     sides = ("stored", "counted")
     values = ", ".join(
         f"coalesce(sum({name}) FILTER (WHERE side = '{side}'), -1) AS {side}_{name}"
@@ -267,13 +323,11 @@ def _difference_select(rollup: Rollup) -> str:
         for name in rollup.values
     )
     differs = " OR ".join(f"stored_{name} <> counted_{name}" for name in rollup.values)
-    totals = ", ".join(f"sum(greatest({side}_{_unit(rollup)}, 0)) AS {side}" for side in sides)
-    counted = rollup_select(rollup, "f.day BETWEEN $1::date AND $2::date")
+    totals = ", ".join(f"sum(greatest({side}_{unit}, 0)) AS {side}" for side in sides)
     return (
         f"SELECT server, {rollup.time}::text AS period, count(*) AS rows, {totals} FROM ("
         f"SELECT {keys}, {values}, count(*) FILTER (WHERE side = 'stored') AS copies FROM ("
-        f"SELECT 'stored' AS side, {columns} FROM {rollup.table}"
-        f" WHERE {rollup.time} BETWEEN $1::date AND $2::date"
+        f"SELECT 'stored' AS side, {columns} FROM ({stored}) s"
         f" UNION ALL SELECT 'counted', {columns} FROM ({counted}) c) both_sides"
         f" GROUP BY {keys}) compared WHERE {differs}"
         # PostgreSQL splits a sum of more than 64 bits over several rows.

@@ -403,6 +403,12 @@ class Store(Readable, Protocol):
             progress: called with the number of months done and in total.
         """
 
+    def delete_transfers(self, before: date, *, try_only: bool) -> int:
+        """Delete the transfers of all days before ``before``, and return their number.
+
+        Rollups and ledger stay. Each month has a transaction of its own.
+        """
+
     def vacuum(self) -> None:
         """Remove what `prune` and `forget` deleted from the database files, as far as possible.
 
@@ -445,8 +451,15 @@ class Store(Readable, Protocol):
     def set_log_status(self, rows: Rows) -> None:
         """Replace all log intervals, imported days and rejects by those of ``rows``."""
 
-    def finish(self) -> None:
-        """Refresh what `write` leaves outdated. What it wrote is already committed."""
+    def refresh(self, *, idle: timedelta = timedelta()) -> None:
+        """Build the rollups of stale days, and of months that are over. No result changes.
+
+        Args:
+            idle: leave out days that changed within this time.
+
+        Raises:
+            StoreError: the transfers of a day are not those of its ledger.
+        """
 
     def compare(self, rows: Rows, earlier: pa.Table) -> Written:
         """Return what `write` would return, without writing.

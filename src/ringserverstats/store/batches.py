@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.store.base import CountedElsewhere, Written
+from ringserverstats.store.refresh import add_to_sealed_days, mark_changed
 from ringserverstats.store.rejects import delete_rejects
 from ringserverstats.store.session import Session
 from ringserverstats.store.tables import TABLES
@@ -163,7 +164,10 @@ def write_summary(
 
 
 def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
-    """Insert the ``new`` entries of ``rows`` into the ledger, the transfers and all rollups."""
+    """Insert the ``new`` entries of ``rows`` into the ledger and the transfers.
+
+    Those of sealed days, which have no transfers, are added to the rollups.
+    """
     entries = _new_entries(rows.entries, new)
     transfers = _transfers_of(entries, rows.transfers)
     client_profiles = _used_rows(rows.client_profiles, "client_profile", entries["client_profile"])
@@ -175,7 +179,25 @@ def insert(session: Session, rows: Rows, new: npt.NDArray[np.bool_]) -> None:
     }
     for table, used in names.items():
         session.add_names(table, used)
-    session.add_entries(entries, transfers, names["stream"])
+    kept_since = session.rows("SELECT kept_since FROM store")[0][0] or date.min
+    is_kept = pc.greater_equal(entries["day"], pa.scalar(kept_since, pa.date32()))
+    kept, late = entries.filter(is_kept), entries.filter(pc.invert(is_kept))
+    if len(kept):
+        session.add_entries(kept, _transfers_of(kept, transfers))
+        mark_changed(session, kept)
+    if len(late):
+        session.add_to_ledger(late)
+        add_to_sealed_days(session, late, _joined(late, _transfers_of(late, transfers)))
+
+
+def _joined(entries: pa.Table, transfers: pa.Table) -> pa.Table:
+    """Return ``transfers``, which are in the order of ``entries``, with the columns of those."""
+    row = np.searchsorted(entries["row"].to_numpy(), transfers["row"].to_numpy())
+    of_entry = entries.drop_columns(["entry", "bytes", "packets"]).take(pa.array(row))
+    of_entry = of_entry.rename_columns({"number": "entry"})
+    columns = {name: of_entry[name] for name in of_entry.column_names}
+    columns |= {name: transfers[name] for name in ("stream", "bytes", "packets")}
+    return pa.table({name: columns[name] for name in TABLES["transfer"].names})
 
 
 def _transfers_of(entries: pa.Table, transfers: pa.Table) -> pa.Table:

@@ -1,7 +1,6 @@
 """Corrections: delete days of a server, merge two servers.
 
-They run within the transaction of the caller and rebuild the rollups of the affected months from
-the transfers.
+They run within the transaction of the caller. The affected days of a merge are stale afterwards.
 """
 
 from datetime import date
@@ -11,11 +10,12 @@ import pyarrow as pa
 from ringserverstats.enrich.rows import moved_connections
 from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.store.base import Removed, Server
+from ringserverstats.store.refresh import recount
 from ringserverstats.store.rejects import delete_rejects
-from ringserverstats.store.rollups import ROLLUPS, month_of
 from ringserverstats.store.session import Session
 
 _DAYS = "server = $1 AND day BETWEEN $2 AND $3"
+_SERVER_DAYS = "SELECT day FROM server_day WHERE server = $1"
 _AMOUNTS = (
     "SELECT count(DISTINCT day), count(*), coalesce(sum(transfers), 0),"
     " coalesce(sum(bytes), 0), coalesce(sum(packets), 0)"
@@ -27,8 +27,8 @@ _INTERVAL = "direction, day, first_minute, last_minute, first_day, last_day"
 def delete(session: Session, server: Server, first: date, last: date) -> Removed:
     """Delete the entries, log intervals and rejects of ``server`` from ``first`` to ``last``."""
     span = [server.number, first, last]
-    _check_transfers(session, server, first, last)
     amounts = session.rows(f"{_AMOUNTS} FROM entry_ledger WHERE {_DAYS}", span)[0]
+    days = session.rows(f"SELECT server, day FROM server_day WHERE {_DAYS}", span)
     for table in ("entry_ledger", *session.facts, "log_interval", "imported_day"):
         session.execute(f"DELETE FROM {table} WHERE {_DAYS}", span)
     # A log of several days may have entries of a deleted day on another day that it covers.
@@ -42,7 +42,7 @@ def delete(session: Session, server: Server, first: date, last: date) -> Removed
         f"({_DAYS}) OR (server = $1 AND server NOT IN (SELECT DISTINCT server FROM entry_ledger))",
         span,
     )
-    _rebuild_rollups(session, server.number, first, last)
+    recount(session, days)
     delete_unused(session)
     return Removed(*map(int, (*amounts, rejects)))
 
@@ -60,19 +60,15 @@ def merge(session: Session, source: Server, target: Server, *, once: bool) -> Re
         UsageError: both servers have some entries, and ``once`` is False.
     """
     both = [source.number, target.number]
-    first, last = session.rows(
-        "SELECT min(day), max(day) FROM entry_ledger WHERE server = $1", both[:1]
-    )[0]
-    if first is not None:
+    days = [day for (day,) in session.rows(_SERVER_DAYS, both[:1])]
+    if days:
         for server in (source, target):
-            _check_transfers(session, server, first, last)
+            _check_transfers(session, server, min(days), max(days))
     amounts = _delete_shared(session, source, target, once=once)
     _move_transfers(session, source.number, target.number)
     session.execute("UPDATE entry_ledger SET server = $2 WHERE server = $1", both)
     rejects = _move_log_status(session, both)
-    if first is not None:
-        for number in both:
-            _rebuild_rollups(session, number, first, last)
+    recount(session, [(number, day) for number in both for day in days])
     _merge_properties(session, source, target)
     return Removed(*map(int, (*amounts, rejects)))
 
@@ -149,7 +145,7 @@ def _check_transfers(session: Session, server: Server, first: date, last: date) 
     Raises:
         StoreError: some transfers are pruned or missing.
     """
-    span = [server.number, *_months(first, last)]
+    span = [server.number, first, last]
     ledger = session.rows(
         f"SELECT sum(transfers), sum(bytes) FROM entry_ledger WHERE {_DAYS}", span
     )
@@ -158,35 +154,16 @@ def _check_transfers(session: Session, server: Server, first: date, last: date) 
     )
     if ledger == transfers:
         return
-    if session.rows(_PRUNED, [server.number, span[2]])[0][0]:
+    kept_since = session.rows("SELECT kept_since FROM store")[0][0]
+    if kept_since and first < kept_since:
         raise StoreError(
-            f"server {server.name!r} has data of pruned months (before {span[2]}). Their transfers "
-            "are deleted, so that rollups cannot be rebuilt. Nothing was corrected."
+            f"server {server.name!r} has data of days before {kept_since}. Their transfers are "
+            "deleted, so that rollups cannot be rebuilt. Nothing was corrected."
         )
     raise StoreError(
         f"the transfers of server {server.name!r} from {span[1]} to {span[2]} are not those of its "
         "ledger. Some may have been dropped. Nothing was corrected. See: ringserverstats audit"
     )
-
-
-_PRUNED = """
-SELECT count(*) FROM pruned_month p WHERE p.month <= $2::date AND EXISTS (
-    SELECT 1 FROM entry_ledger e
-     WHERE e.server = $1 AND date_trunc('month', e.day)::date = p.month
-)
-"""
-
-
-def _months(first: date, last: date) -> tuple[date, date]:
-    """Return the first day of the month of ``first`` and the last of the month of ``last``."""
-    return month_of(first)[0], month_of(last)[1]
-
-
-def _rebuild_rollups(session: Session, server: int, first: date, last: date) -> None:
-    """Rebuild the rollups of a server for the months from ``first`` to ``last``."""
-    span = [server, *_months(first, last)]
-    for rollup in ROLLUPS:
-        session.rebuild_rollup(rollup, "server = $1 AND {time} BETWEEN $2 AND $3", span)
 
 
 def _move_transfers(session: Session, source: int, target: int) -> None:

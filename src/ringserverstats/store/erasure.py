@@ -8,6 +8,7 @@ from ringserverstats.enrich.pseudonyms import number
 from ringserverstats.enrich.rows import AS_READ, client_profile_id, moved_connections
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Removed
+from ringserverstats.store.rollups import ROLLUPS
 from ringserverstats.store.session import Session
 
 _AMOUNTS = """
@@ -56,7 +57,7 @@ def _replace_connections(session: Session, before: int, after: int) -> None:
     server, connection = (connections[name].to_numpy() for name in ("server", "connection"))
     becomes = moved_connections(connection, (server, before), (server, after))
     session.register("moved", connections.append_column("becomes", pa.array(becomes)))
-    for table in (*session.facts, "connection_by_day"):
+    for table in (*session.facts, "connection_by_day_built"):
         session.execute(
             f"UPDATE {table} SET connection = moved.becomes FROM moved"
             f" WHERE moved.connection = {table}.connection AND moved.server = {table}.server"
@@ -73,7 +74,8 @@ def _replace_profiles(session: Session, before: int, after: int, keys: Keys) -> 
         profile["becomes"] = client_profile_id(keys, [profile[name] for name in AS_READ])
         moved.append({name: profile[name] for name in _MOVED.names})
     session.register("moved", pa.Table.from_pylist(moved, _MOVED))
-    for table in (*session.facts, *session.profile_rollup_tables):
+    rollups = [session.stored(rollup) for rollup in ROLLUPS if rollup.has_client_profile]
+    for table in (*session.facts, *rollups):
         session.execute(
             f"UPDATE {table} SET client_profile = moved.becomes FROM moved"
             f" WHERE moved.client_profile = {table}.client_profile"

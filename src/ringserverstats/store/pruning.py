@@ -15,11 +15,11 @@ from ringserverstats.enrich.rows import Rows
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Pruned
 from ringserverstats.store.corrections import delete_unused
-from ringserverstats.store.rollups import ROLLUPS, Rollup, month_of
+from ringserverstats.store.refresh import build_days, delete_months, replace_rollup
+from ringserverstats.store.rollups import DAILY, Rollup, month_of
 from ringserverstats.store.session import Session
 
 _ONE_DAY = timedelta(days=1)
-_SPAN = "{time} BETWEEN '{first}' AND '{last}'"
 _PROFILES = """
 SELECT o.*, a.family FROM client_profile o JOIN agent a ON a.agent = o.agent
  WHERE o.month IS NULL AND o.client_profile IN (
@@ -42,6 +42,7 @@ _MARK_STORE = """
 UPDATE store SET vacuum_pending = true,
        kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 """
+_SERVER_DAYS = "SELECT server, day FROM server_day WHERE day BETWEEN $1::date AND $2::date"
 
 
 def months_to_prune(session: Session, before: date) -> list[date]:
@@ -50,20 +51,9 @@ def months_to_prune(session: Session, before: date) -> list[date]:
     return sorted(month for (month,) in session.rows(_UNPRUNED + with_transfers, [before]))
 
 
-def begin(session: Session, before: date) -> list[date]:
-    """Record in table ``store`` that the months before the day ``before`` are being pruned.
-
-    Returns:
-        These months. If there are none, nothing is recorded.
-    """
-    months = months_to_prune(session, before)
-    if months:
-        session.execute(_MARK_STORE, [before])
-    return months
-
-
 def end(session: Session, before: date) -> None:
     """Record that later entries of months before the day ``before`` are anonymised too."""
+    session.execute(_MARK_STORE, [before])
     _mark(session, (before - _ONE_DAY).replace(day=1), late=False)
 
 
@@ -74,19 +64,55 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
     for row in session.table(_PROFILES, span).to_pylist():
         anonymous.add(row, row["family"])
     transfers = session.rows(_TRANSFERS, span)[0][0]
-    for table in session.facts:
-        session.execute(f"DELETE FROM {table} WHERE day BETWEEN $1 AND $2", span)
+    days = session.rows(_SERVER_DAYS, span)
+    if days:
+        build_days(session, days, with_streams=True)
+        delete_months(session, days)
+    session.delete_transfers(span[1] + _ONE_DAY)
     if anonymous.replacements:
         for name, rows in anonymous.tables.items():
             session.add_names(name, rows)
         _register_moves(session, anonymous, span)
-        for rollup in ROLLUPS:
+        for rollup in DAILY:
             if rollup.has_client_profile:
-                where = _SPAN.format(time=rollup.time, first=span[0], last=span[1])
-                session.replace_rollup(rollup, where, _moved_select(rollup, where))
+                where = f"f.day BETWEEN '{span[0]}' AND '{span[1]}'"
+                replace_rollup(session, rollup, where, _moved_select(rollup, where))
         delete_unused(session)
+    session.execute(_MARK_STORE, [span[1] + _ONE_DAY])
     _mark(session, month, late=False)
     return Pruned(months=1, clients=len(anonymous.clients), transfers=int(transfers))
+
+
+def months_to_seal(session: Session, before: date) -> list[tuple[date, date]]:
+    """Return the periods of up to a month with transfers of days before ``before``, in order.
+
+    Each is its first day, and the day after its last one. The last one ends with ``before``.
+    """
+    kept_since = session.rows("SELECT kept_since FROM store")[0][0] or date.min
+    rows = session.rows(
+        "SELECT DISTINCT date_trunc('month', day)::date FROM server_day"
+        " WHERE day >= $1::date AND day < $2::date ORDER BY 1",
+        [kept_since, before],
+    )
+    months = [month for (month,) in rows]
+    ends = [*(month_of(month)[1] + _ONE_DAY for month in months[:-1]), before]
+    return [(max(month, kept_since), end) for month, end in zip(months, ends, strict=False)]
+
+
+def seal(session: Session, first: date, before: date) -> int:
+    """Delete the transfers from the day ``first`` to the day before ``before``; keep the rollups.
+
+    Returns:
+        The number of transfers.
+    """
+    span = [first, before - _ONE_DAY]
+    days = session.rows(_SERVER_DAYS, span)
+    if days:
+        build_days(session, days, with_streams=True)
+    transfers = session.rows(_TRANSFERS, span)[0][0]
+    session.delete_transfers(before)
+    session.execute(_MARK_STORE, [before])
+    return int(transfers)
 
 
 def coarse_rows(
@@ -144,4 +170,4 @@ def _moved_select(rollup: Rollup, where: str) -> str:
     keys = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
     values = ", ".join(f"sum(f.{name}) AS {name}" for name in rollup.values)
     group = ", ".join(str(number + 1) for number in range(len(columns)))
-    return f"SELECT {keys}, {values} FROM {rollup.table} f {joins} WHERE f.{where} GROUP BY {group}"
+    return f"SELECT {keys}, {values} FROM {rollup.built} f {joins} WHERE {where} GROUP BY {group}"

@@ -1,14 +1,22 @@
-"""The rollup tables: aggregates of the transfers, each declared once."""
+"""The rollups: aggregates of the transfers, each declared once.
+
+The stored rows of a rollup, ``Rollup.built``, are those of built days. The view ``Rollup.table``
+adds the transfers of all other days, so that its sums are right at any time. docs/architecture.md
+explains the states of a day.
+"""
 
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
 _ENTRY_COLUMNS = ("server", "direction", "protocol", "client_profile")
+_PERIODS = ("day", "month")
 #: Values whose sums may exceed 64 bits.
 AMOUNTS = ("bytes", "packets")
 #: The hour, in rollups, of logs whose interval is longer than an hour.
 NO_HOUR = -1
+#: The SQL of a month.
+MONTH = "date_trunc('month', day)::date"
 
 
 @dataclass(frozen=True)
@@ -16,30 +24,47 @@ class Rollup:
     """A table of aggregates.
 
     Args:
-        table: its name.
+        table: the view of all days.
         comment: one line for the documentation.
-        source: what is aggregated, a key of `SOURCES`.
-        keys: SQL of each key column over the source.
-        values: SQL of each aggregate over the source.
+        source: the view of transfers with its columns: see `SOURCES`.
+        keys: the key columns; the first one is ``day`` or ``month``.
+        values: the columns that are added up.
+        built_from: the rollup that it is built from; empty: ``source``.
         is_partitioned: PostgreSQL keeps each month in a partition.
     """
 
     table: str
     comment: str
     source: str
-    keys: dict[str, str]
-    values: dict[str, str]
+    keys: tuple[str, ...]
+    values: tuple[str, ...] = (*AMOUNTS, "transfers")
+    built_from: str = ""
     is_partitioned: bool = False
+
+    @property
+    def built(self) -> str:
+        """The name of the rows of built days."""
+        return f"{self.table}_built"
+
+    @property
+    def stored(self) -> str:
+        """The table of PostgreSQL that holds the rows of built days."""
+        return f"{self.table}_packed" if self.is_packed else self.built
 
     @property
     def time(self) -> str:
         """The key column that is a date: ``day`` or ``month``."""
-        return "month" if "month" in self.keys else "day"
+        return self.keys[0]
+
+    @property
+    def is_monthly(self) -> bool:
+        """Whether its rows are of months."""
+        return self.time == "month"
 
     @property
     def group_keys(self) -> tuple[str, ...]:
         """The key columns that a packed row holds once: the time and the columns of an entry."""
-        return (self.time, *(name for name in _ENTRY_COLUMNS if name in self.keys))
+        return tuple(name for name in self.keys if name in (*_PERIODS, *_ENTRY_COLUMNS))
 
     @property
     def item_keys(self) -> tuple[str, ...]:
@@ -59,7 +84,14 @@ class Rollup:
     @property
     def is_packed(self) -> bool:
         """Whether PostgreSQL keeps all rows with the same `group_keys` as arrays in one row."""
-        return self.source != "entries"
+        return self.source != "entry_total"
+
+    def select(self, source: str, where: str = "true") -> str:
+        """Return the SELECT that aggregates the rows of ``source`` for which ``where`` is true."""
+        keys = ", ".join(MONTH + " AS month" if name == "month" else name for name in self.keys)
+        values = ", ".join(f"sum({name}) AS {name}" for name in self.values)
+        group = ", ".join(str(number + 1) for number in range(len(self.keys)))
+        return f"SELECT {keys}, {values} FROM {source} f WHERE {where} GROUP BY {group}"
 
 
 def month_of(day: date) -> tuple[date, date]:
@@ -67,97 +99,97 @@ def month_of(day: date) -> tuple[date, date]:
     return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
 
 
-_PROFILE = {name: name for name in _ENTRY_COLUMNS}
-_ALL_CLIENTS = {name: name for name in _ENTRY_COLUMNS if name != "client_profile"}
-_DAY, _MONTH = {"day": "day"}, {"month": "date_trunc('month', day)::date"}
-_HOUR = {"hour": f"coalesce(hour, {NO_HOUR})"}
-_STREAM, _NETWORK = {"stream": "stream"}, {"network": "network"}
-_STATION = {**_NETWORK, "station": "station"}
-_OF_TRANSFERS = {"bytes": "sum(bytes)", "packets": "sum(packets)", "transfers": "sum(1)"}
-_OF_SUMS = {**_OF_TRANSFERS, "transfers": "sum(transfers)"}
-
-#: What is aggregated (``f``): all transfers, transfers with their station codes, or entries.
+#: Views of transfers, each with the view of those days that a rollup has no rows of.
 SOURCES = {
-    "transfers": "transfer f",
-    "stations": "(SELECT t.*, 1 AS transfers, s.network, s.station FROM transfer t"
-    " LEFT JOIN stream s ON s.stream = t.stream) f",
-    "entries": "(SELECT day, hour, server, direction, protocol, client_profile, connection, entry,"
-    " sum(bytes) AS bytes, sum(packets) AS packets, count(*) AS transfers FROM transfer"
-    " GROUP BY day, hour, server, direction, protocol, client_profile, connection, entry) f",
+    "stream_transfer": "unlisted_transfer",
+    "station_transfer": "unbuilt_station",
+    "entry_total": "unbuilt_entry",
 }
+_DAY, _MONTH = ("day", *_ENTRY_COLUMNS), ("month", *_ENTRY_COLUMNS)
 
+#: In the order in which they are built.
 ROLLUPS = (
     Rollup(
         "by_day",
         "Transfers by day and stream.",
-        "transfers",
-        {**_DAY, **_PROFILE, **_STREAM},
-        _OF_TRANSFERS,
+        "stream_transfer",
+        (*_DAY, "stream"),
         is_partitioned=True,
-    ),
-    Rollup(
-        "by_month",
-        "Transfers by month and stream.",
-        "transfers",
-        {**_MONTH, **_PROFILE, **_STREAM},
-        _OF_TRANSFERS,
     ),
     Rollup(
         "station_by_day",
         "Transfers by day and station.",
-        "stations",
-        {**_DAY, **_PROFILE, **_STATION},
-        _OF_SUMS,
+        "station_transfer",
+        (*_DAY, "network", "station"),
         is_partitioned=True,
-    ),
-    Rollup(
-        "station_by_month",
-        "Transfers by month and station.",
-        "stations",
-        {**_MONTH, **_PROFILE, **_STATION},
-        _OF_SUMS,
     ),
     Rollup(
         "station_total_by_day",
         "Transfers by day and station, of all clients together.",
-        "stations",
-        {**_DAY, **_ALL_CLIENTS, **_STATION},
-        _OF_SUMS,
+        "station_transfer",
+        ("day", "server", "direction", "protocol", "network", "station"),
+        built_from="station_by_day",
     ),
     Rollup(
         "network_by_day",
         "Transfers by day and network.",
-        "stations",
-        {**_DAY, **_PROFILE, **_NETWORK},
-        _OF_SUMS,
+        "station_transfer",
+        (*_DAY, "network"),
+        built_from="station_by_day",
         is_partitioned=True,
     ),
     Rollup(
         "connection_by_day",
         "Entries and transfers by day and connection, for queries without a stream.",
-        "entries",
-        {**_DAY, **_PROFILE, "connection": "connection"},
-        {**_OF_SUMS, "entries": "count(*)"},
+        "entry_total",
+        (*_DAY, "connection"),
+        values=(*AMOUNTS, "transfers", "entries"),
         is_partitioned=True,
     ),
     Rollup(
         "hour_by_day",
         "Transfers by day and hour.",
-        "entries",
-        {**_DAY, **_HOUR, **_PROFILE},
-        _OF_SUMS,
+        "entry_total",
+        ("day", "hour", *_ENTRY_COLUMNS),
+    ),
+    Rollup(
+        "by_month",
+        "Transfers by month and stream.",
+        "stream_transfer",
+        (*_MONTH, "stream"),
+        built_from="by_day",
+    ),
+    Rollup(
+        "station_by_month",
+        "Transfers by month and station.",
+        "station_transfer",
+        (*_MONTH, "network", "station"),
+        built_from="station_by_day",
     ),
 )
+BY_NAME = {rollup.table: rollup for rollup in ROLLUPS}
+DAILY = tuple(rollup for rollup in ROLLUPS if not rollup.is_monthly)
+MONTHLY = tuple(rollup for rollup in ROLLUPS if rollup.is_monthly)
+#: The rollup by stream, which is stored only for days with far fewer rows than transfers.
+BY_STREAM = ROLLUPS[0]
 
-#: Its rows of an entry that is alone with its keys equal the transfers. If a rollup with the same
-#: `group_keys` has rows of some keys, ``connection_by_day`` has too. So only that table is searched
-#: for known keys.
-FINEST_ROLLUP = ROLLUPS[0]
+
+def public_views() -> str:
+    """Return the SQL that creates the view `Rollup.table` of each rollup."""
+    return "".join(_public_view(rollup) for rollup in ROLLUPS)
 
 
-def rollup_select(rollup: Rollup, where: str) -> str:
-    """Return the SELECT that computes ``rollup`` from the transfers for which ``where`` is true."""
-    keys = ", ".join(f"{sql} AS {name}" for name, sql in rollup.keys.items())
-    values = ", ".join(f"{sql} AS {name}" for name, sql in rollup.values.items())
-    group = ", ".join(str(number + 1) for number in range(len(rollup.keys)))
-    return f"SELECT {keys}, {values} FROM {SOURCES[rollup.source]} WHERE {where} GROUP BY {group}"
+def _public_view(rollup: Rollup) -> str:
+    columns = ", ".join(rollup.columns)
+    other = f"SELECT {columns} FROM {SOURCES[rollup.source]}"
+    if rollup.is_monthly:
+        names = columns.replace("month", f"{MONTH} AS month")
+        other = (
+            f"SELECT {names} FROM {rollup.built_from}\n"
+            " WHERE day >= (SELECT min(day) FROM open_day)\n"
+            f"   AND (server, {MONTH}) NOT IN (SELECT server, month FROM built_month)"
+        )
+    return (
+        f"CREATE VIEW {rollup.table} AS\n"
+        f"SELECT {columns} FROM {rollup.built}\nUNION ALL\n{other};\n"
+    )

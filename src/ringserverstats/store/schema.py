@@ -7,12 +7,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from ringserverstats.errors import StoreError
+from ringserverstats.store.rollups import public_views
 from ringserverstats.store.tables import DUCKDB, LOGGED_TRANSFER, TABLES
 
 FOLDER = Path(str(files("ringserverstats.store") / "migrations"))
 PREFIX = "ringserverstats-"
 #: The schema number of this program.
-NEWEST = 15
+NEWEST = 16
 #: The oldest schema number that can be upgraded. Numbers differed between engines up to here.
 OLDEST = {"duckdb": 10, "postgresql": 9}
 
@@ -71,8 +72,11 @@ def new_schema(engine: str) -> str:
     partitioned = (f"'{table.stored}'" for table in TABLES.values() if table.is_partitioned)
     fields = {
         "{tables}": "".join(table.create(engine) for table in TABLES.values()),
+        "{rollups}": public_views(),
         "{partitioned}": ", ".join(partitioned),
-        "{logged_transfer}": TABLES["transfer"].unpacked(names=LOGGED_TRANSFER),
+        "{logged_transfer}": TABLES["transfer"].unpacked(
+            TABLES["transfer"].stored, names=LOGGED_TRANSFER
+        ),
     }
     for field, value in fields.items():
         text = text.replace(field, value)

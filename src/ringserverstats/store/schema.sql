@@ -26,6 +26,61 @@ CREATE VIEW complete_day AS
 SELECT server, direction, day FROM coverage
 WHERE complete AND minutes = 1440 AND first_day = last_day;
 
+-- The days that are not built, so that their transfers are read; those without rows by stream; and those
+-- of months that are not built.
+CREATE VIEW unbuilt_day AS SELECT server, day FROM server_day WHERE changed <> built;
+CREATE VIEW unlisted_day AS SELECT server, day FROM server_day WHERE changed <> built OR NOT has_streams;
+CREATE VIEW open_day AS
+SELECT d.server, d.day FROM server_day d LEFT JOIN built_month m
+    ON m.server = d.server AND m.month = date_trunc('month', d.day)::date
+ WHERE m.server IS NULL;
+
+-- Transfers with the columns that rollups are built from: of all days, and of the days above.
+--duckdb CREATE VIEW stream_transfer AS SELECT *, 1::bigint AS transfers FROM transfer;
+--duckdb CREATE VIEW unlisted_transfer AS
+--duckdb SELECT f.* FROM stream_transfer f JOIN unlisted_day d ON d.server = f.server AND d.day = f.day;
+--duckdb CREATE VIEW unbuilt_transfer AS
+--duckdb SELECT f.* FROM stream_transfer f JOIN unbuilt_day d ON d.server = f.server AND d.day = f.day;
+--duckdb CREATE VIEW entry_total AS
+--duckdb SELECT day, coalesce(hour, -1)::tinyint AS hour, server, direction, protocol, client_profile,
+--duckdb        connection, sum(bytes) AS bytes, sum(packets) AS packets, count(*) AS transfers,
+--duckdb        1::bigint AS entries
+--duckdb   FROM transfer
+--duckdb  GROUP BY day, hour, server, direction, protocol, client_profile, connection, entry;
+--duckdb CREATE VIEW unbuilt_entry AS
+--duckdb SELECT day, coalesce(hour, -1)::tinyint AS hour, server, direction, protocol, client_profile,
+--duckdb        connection, sum(bytes) AS bytes, sum(packets) AS packets, count(*) AS transfers,
+--duckdb        1::bigint AS entries
+--duckdb   FROM unbuilt_transfer
+--duckdb  GROUP BY day, hour, server, direction, protocol, client_profile, connection, entry;
+--postgresql
+CREATE VIEW stream_transfer AS SELECT *, 1::bigint AS transfers FROM transfer;
+CREATE VIEW unlisted_transfer AS
+SELECT f.server, f.day, f.hour, f.direction, f.protocol, f.client_profile, unnest(f.stream) AS stream,
+       f.entry, f.connection, unnest(f.bytes) AS bytes, unnest(f.packets) AS packets,
+       1::bigint AS transfers
+  FROM stored_transfer f JOIN unlisted_day d ON d.server = f.server AND d.day = f.day;
+CREATE VIEW unbuilt_transfer AS
+SELECT f.server, f.day, f.hour, f.direction, f.protocol, f.client_profile, unnest(f.stream) AS stream,
+       f.entry, f.connection, unnest(f.bytes) AS bytes, unnest(f.packets) AS packets,
+       1::bigint AS transfers
+  FROM stored_transfer f JOIN unbuilt_day d ON d.server = f.server AND d.day = f.day;
+CREATE VIEW entry_total AS
+SELECT day, coalesce(hour, -1::smallint) AS hour, server, direction, protocol, client_profile,
+       connection, (SELECT sum(b) FROM unnest(bytes) b) AS bytes,
+       (SELECT sum(p) FROM unnest(packets) p) AS packets, cardinality(stream)::bigint AS transfers,
+       1::bigint AS entries
+  FROM stored_transfer;
+CREATE VIEW unbuilt_entry AS
+SELECT f.* FROM entry_total f JOIN unbuilt_day d ON d.server = f.server AND d.day = f.day;
+--end
+CREATE VIEW station_transfer AS
+SELECT f.*, s.network, s.station FROM stream_transfer f LEFT JOIN stream s ON s.stream = f.stream;
+CREATE VIEW unbuilt_station AS
+SELECT f.*, s.network, s.station FROM unbuilt_transfer f LEFT JOIN stream s ON s.stream = f.stream;
+
+-- The rollups: rows of built days, and the transfers of all others.
+{rollups}
 -- Distinct client profiles per station or stream of a period: clients are counted from these.
 -- entry_number: transfer.entry of an entry of the ledger: the first eight bytes of its id, least
 -- significant first, mixed with its server, as the same block of two servers is two entries.
@@ -71,34 +126,55 @@ CREATE TYPE stream_profile AS (
     stream bigint
 );
 
--- Regular subscriptions have equal lists of stations day after day: DISTINCT before unnest.
+-- Regular subscriptions have equal lists of stations or streams day after day: DISTINCT before unnest.
 CREATE FUNCTION station_profiles_by_day(first_day date, last_day date)
 RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(network), unnest(station)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, network, station
-              FROM station_by_day_packed WHERE day BETWEEN first_day AND last_day) lists;
+              FROM station_by_day_packed WHERE day BETWEEN first_day AND last_day) lists
+    UNION ALL
+    SELECT lists.server, direction, protocol, client_profile, s.network, s.station
+      FROM (SELECT server, direction, protocol, client_profile, unnest(stream) AS stream
+              FROM (SELECT DISTINCT f.server, direction, protocol, client_profile, stream
+                      FROM stored_transfer f JOIN unbuilt_day d ON d.server = f.server AND d.day = f.day
+                     WHERE f.day BETWEEN first_day AND last_day) equal_lists) lists
+      LEFT JOIN stream s ON s.stream = lists.stream;
 END;
 CREATE FUNCTION station_profiles_by_month(first_day date, last_day date)
 RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(network), unnest(station)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, network, station
-              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+    UNION ALL
+    SELECT * FROM station_profiles_by_day(
+        coalesce((SELECT greatest(first_day, min(day)) FROM open_day HAVING count(*) > 0), last_day + 1),
+        last_day
+    );
 END;
 CREATE FUNCTION stream_profiles_by_day(first_day date, last_day date)
 RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(stream)
-      FROM (SELECT DISTINCT server, direction, protocol, client_profile, stream
-              FROM by_day_packed WHERE day BETWEEN first_day AND last_day) lists;
+      FROM (SELECT server, direction, protocol, client_profile, stream
+              FROM by_day_packed WHERE day BETWEEN first_day AND last_day
+            UNION
+            SELECT f.server, direction, protocol, client_profile, stream
+              FROM stored_transfer f JOIN unlisted_day d ON d.server = f.server AND d.day = f.day
+             WHERE f.day BETWEEN first_day AND last_day) lists;
 END;
 CREATE FUNCTION stream_profiles_by_month(first_day date, last_day date)
 RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(stream)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, stream
-              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+    UNION ALL
+    SELECT * FROM stream_profiles_by_day(
+        coalesce((SELECT greatest(first_day, min(day)) FROM open_day HAVING count(*) > 0), last_day + 1),
+        last_day
+    );
 END;
 
 CREATE FUNCTION xor(one bigint, other bigint) RETURNS bigint

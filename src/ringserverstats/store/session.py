@@ -1,6 +1,7 @@
 """The transaction of a store, in SQL that DuckDB and PostgreSQL both support."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -13,8 +14,6 @@ class Session(Protocol):
 
     #: Tables of transfers that can be updated. They also hold the columns of the entry.
     facts: tuple[str, ...]
-    #: Tables of rollups by client profile that can be updated.
-    profile_rollup_tables: tuple[str, ...]
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT or of a RETURNING clause."""
@@ -34,25 +33,22 @@ class Session(Protocol):
     def add_names(self, table: str, rows: pa.Table) -> None:
         """Insert the rows with a new key into ``table``, which is also the name of its key."""
 
-    def add_entries(self, entries: pa.Table, transfers: pa.Table, streams: pa.Table) -> None:
-        """Insert new entries into the ledger, the transfers and all rollups.
+    def add_entries(self, entries: pa.Table, transfers: pa.Table) -> None:
+        """Insert new entries into the ledger and the transfers.
 
         Args:
             entries: rows of schema `ENTRIES`, with ``row`` and ``number`` (``entry`` in transfers).
             transfers: their transfers, rows of schema `TRANSFERS`, in the order of the entries.
-            streams: rows of schema `STREAMS`, one for each stream of the transfers.
         """
 
-    def rebuild_rollup(self, rollup: Rollup, where: str, parameters: Sequence[object]) -> None:
-        """Compute those rows of ``rollup`` for which ``where`` holds from the transfers ``f``.
+    def add_to_ledger(self, entries: pa.Table) -> None:
+        """Insert new entries into the ledger; ``entries``: rows of schema `ENTRIES`."""
 
-        Args:
-            where: SQL with the field ``{time}`` for the column of the day or month.
-        """
+    def delete_transfers(self, before: date) -> None:
+        """Delete the transfers of all days before ``before``."""
 
-    def replace_rollup(self, rollup: Rollup, where: str, select: str) -> None:
-        """Replace the rows of ``rollup`` for which ``where`` holds by the result of ``select``.
+    def stored(self, rollup: Rollup) -> str:
+        """Return the name of the table that holds the rows of ``rollup`` of built days."""
 
-        Args:
-            select: SQL of keys and values. It may read the same rollup.
-        """
+    def insert_rollup(self, rollup: Rollup, select: str) -> None:
+        """Insert the result of ``select``, which has the columns of ``rollup``, as its rows."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -54,8 +54,22 @@ from ringserverstats.store.imported_days import (
     imported_days,
     in_imported_days,
 )
-from ringserverstats.store.pruning import begin, coarse_rows, end, months_to_prune, prune
+from ringserverstats.store.pruning import (
+    coarse_rows,
+    end,
+    months_to_prune,
+    months_to_seal,
+    prune,
+    seal,
+)
 from ringserverstats.store.reclassify import reclassify
+from ringserverstats.store.refresh import (
+    build_days,
+    build_months,
+    month_parts,
+    stale_parts,
+    stale_transfers,
+)
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.rejects import known_rejects, settle_rejects
 from ringserverstats.store.rollups import month_of
@@ -74,6 +88,10 @@ from ringserverstats.store.session import Session
 from ringserverstats.store.tokens import add_token, all_tokens, remove_token
 from ringserverstats.store.versions import days_of, raise_versions
 
+_PART = 1_000_000  # transfers of the days that one transaction builds
+_MOST_STALE = 5_000_000  # transfers that are read for queries instead of rollups, at most
+_ONE_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -88,7 +106,6 @@ class Options:
         notify: called with a message for the user, such as that another process is waited for.
         query_timeout: the maximum duration of a query in seconds. 0: no limit.
         timescaledb: whether to use TimescaleDB: auto (if it is available), yes, no.
-        transfer_retention_days: days for which TimescaleDB keeps transfers. 0: for ever.
     """
 
     secret: bytes | None
@@ -99,7 +116,6 @@ class Options:
     notify: Callable[[str], None]
     query_timeout: float = 0
     timescaledb: str = "auto"
-    transfer_retention_days: int = 0
 
 
 class SQLStore(ABC):
@@ -137,8 +153,20 @@ class SQLStore(ABC):
                 in the meantime. None: lock all.
         """
 
+    def _step(self, servers: set[int]) -> AbstractContextManager[Session]:
+        """Open a transaction that is one of many in a row, and writes data of ``servers``."""
+        return self._session(write=True, servers=servers)
+
     @abstractmethod
     def reading(self, *, limited: bool = False) -> AbstractContextManager[Ask]: ...
+
+    @property
+    def kept_since(self) -> date | None:
+        if not self.exists():
+            return None
+        with self._session() as session:
+            first: date | None = session.rows("SELECT max(kept_since) FROM store")[0][0]
+            return first
 
     @property
     def secret_place(self) -> str:
@@ -253,7 +281,9 @@ class SQLStore(ABC):
             days = days_of(session, "f.server = $1", [source.number])
             removed = merge(session, source, target, once=once or try_only)
             raise_versions(session, days, corrects=True)
-            return removed
+        if not try_only:
+            self.refresh()
+        return removed
 
     def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
         with self._session(write=True, undo=try_only) as session:
@@ -265,7 +295,9 @@ class SQLStore(ABC):
                 self._invalidate_lookups(session, source.number)
             # None: also days that only logs without entries covered.
             raise_versions(session, {None, *days}, corrects=True)
-            return removed
+        if not try_only:
+            self.refresh()
+        return removed
 
     def reclassify(self, rules: Rules, *, try_only: bool) -> Reclassified:
         keys = self.open(create=False).keys
@@ -300,8 +332,9 @@ class SQLStore(ABC):
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> Pruned:
         keys = self.open(create=False).keys
-        with self._session(write=True, undo=try_only) as session:
-            months = begin(session, before)
+        months = self.prunable(before)
+        if months and not try_only:
+            self._before_deletion(before)
         pruned = []
         for done, month in enumerate(months):
             progress(done, len(months))
@@ -312,11 +345,28 @@ class SQLStore(ABC):
                 days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
                 raise_versions(session, {None, *days}, corrects=True)
         progress(len(months), len(months))
+        if not try_only:
+            self.refresh()
         return Pruned(
             months=len(pruned),
             clients=sum(result.clients for result in pruned),
             transfers=sum(result.transfers for result in pruned),
         )
+
+    def delete_transfers(self, before: date, *, try_only: bool) -> int:
+        with self._session() as session:
+            parts = months_to_seal(session, before)
+        if parts and not try_only:
+            self._before_deletion(before)
+        deleted = 0
+        for first, end_ in parts:
+            with self._session(write=True, undo=try_only) as session:
+                deleted += seal(session, first, end_)
+                raise_versions(session)
+        return deleted
+
+    def _before_deletion(self, before: date) -> None:  # noqa: B027 - not all engines need it
+        """Prepare to delete the transfers of days before ``before``."""
 
     def vacuum(self) -> None:
         with self._session() as session:
@@ -367,7 +417,7 @@ class SQLStore(ABC):
 
     def write(self, rows: Rows) -> Written:
         servers = servers_of(rows)
-        with self._session(write=True, servers=servers) as session:
+        with self._step(servers) as session:
             self._check_unchanged(session, servers)
             days = imported_days(session)
             check_not_logged(session, rows)
@@ -381,9 +431,23 @@ class SQLStore(ABC):
                 insert(session, coarse, new)
             resolved, changed = insert_log_status(session, rows, new)
             raise_versions(session, changed)
-            return replace(
-                summary, resolved=resolved, misdated=misdated, misdated_days=misdated_days
-            )
+            stale = stale_transfers(session) if summary.entries else 0
+        if stale > _MOST_STALE:
+            self.refresh()
+        return replace(summary, resolved=resolved, misdated=misdated, misdated_days=misdated_days)
+
+    def refresh(self, *, idle: timedelta = timedelta()) -> None:
+        now = datetime.now(UTC)
+        with self._session() as session:
+            parts = list(stale_parts(session, now - idle, _PART))
+        for part in parts:
+            with self._step(part.servers) as session:
+                build_days(session, part.days)
+        with self._session() as session:
+            parts = list(month_parts(session, now.date() - _ONE_DAY, _PART))
+        for part in parts:
+            with self._step(part.servers) as session:
+                build_months(session, part.days)
 
     def set_log_status(self, rows: Rows) -> None:
         with self._session(write=True) as session:

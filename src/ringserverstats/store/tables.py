@@ -79,7 +79,10 @@ class Table:
         writer: what the role ringserverstats_writer may do, beside SELECT.
         is_readable: the roles of writer and reader may read the packed table itself.
         arrays: the columns that are arrays in PostgreSQL's packed table.
+        packed: the name of PostgreSQL's packed table, if it has ``arrays``.
+        packed_view: the view of all packed rows that others may read, if not ``packed`` itself.
         is_partitioned: PostgreSQL keeps each month in a partition.
+        index: columns of an index in PostgreSQL, and its condition.
     """
 
     name: str
@@ -91,7 +94,10 @@ class Table:
     writer: str = ""
     is_readable: bool = True
     arrays: tuple[str, ...] = ()
+    packed: str = ""
+    packed_view: str = ""
     is_partitioned: bool = False
+    index: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,7 +107,7 @@ class Table:
     @property
     def stored(self) -> str:
         """The name of the table that PostgreSQL stores the rows in."""
-        return f"{self.name}_packed" if self.arrays else self.name
+        return self.packed or self.name
 
     @property
     def packed_names(self) -> tuple[str, ...]:
@@ -143,24 +149,32 @@ class Table:
         sql = f"CREATE TABLE {self.stored} ({', '.join(lines)}){partition};\n"
         if "stream" in self.arrays:  # ids do not compress
             sql += f"ALTER TABLE {self.stored} ALTER stream SET STORAGE EXTERNAL;\n"
+        if self.index:
+            sql += f"CREATE INDEX ON {self.stored} {self.index};\n"
+        if self.packed_view:
+            sql += f"CREATE VIEW {self.packed_view} AS {self.packed_rows(self.stored)};\n"
         if self.arrays:
             sql += f"CREATE VIEW {self.name} AS {self.unpacked()};\n"
         return sql
 
+    def packed_rows(self, *tables: str) -> str:
+        """Return the SELECT of the packed rows of ``tables``."""
+        names = ", ".join(c.name for c in self._packed_columns if not c.is_stored_only)
+        return " UNION ALL ".join(f"SELECT {names} FROM {table}" for table in tables)
+
     def unpacked(self, *tables: str, names: tuple[str, ...] = ()) -> str:
-        """Return the SELECT of the rows of packed ``tables``, by default of `stored`.
+        """Return the SELECT of the unpacked rows.
 
         Args:
-            tables: tables with the columns of `stored`.
-            names: columns to select, by default all of `names`.
+            tables: packed tables; by default all of them.
+            names: columns to select; by default all of `names`.
         """
         words = ", ".join(
             f"unnest({name}) AS {name}" if name in self.arrays else name
             for name in names or self.names
         )
-        return " UNION ALL ".join(
-            f"SELECT {words} FROM {table}" for table in tables or (self.stored,)
-        )
+        packed = tables or (self.packed_view or self.stored,)
+        return " UNION ALL ".join(f"SELECT {words} FROM {table}" for table in packed)
 
 
 _SERVER = Column("server", "integer", "Number of the server.")
@@ -205,7 +219,10 @@ _TRANSFER = Table(
     writer="INSERT",
     is_readable=False,
     arrays=("stream", "bytes", "packets"),
+    packed="transfer_packed",
+    packed_view="stored_transfer",
     is_partitioned=True,
+    index="(day, server)",
 )
 _ROLLUP_COLUMNS = {
     **{column.name: column for column in _TRANSFER.columns},
@@ -224,14 +241,15 @@ _ROLLUP_COLUMNS = {
 
 def _rollup(rollup: Rollup) -> Table:
     """Return the table of ``rollup``."""
-    once = rollup.group_keys if rollup.is_packed else tuple(rollup.keys)
+    once = rollup.group_keys if rollup.is_packed else rollup.keys
     return Table(
-        rollup.table,
-        rollup.comment,
+        rollup.built,
+        f"{rollup.comment} Only built [days or months](rollups.md); `{rollup.table}` has all.",
         tuple(_ROLLUP_COLUMNS[name] for name in (*rollup.keys, *rollup.values)),
         key=tuple(name for name in _KEY_ORDER if name in once),
-        writer="INSERT, UPDATE",
+        writer="INSERT, DELETE",
         arrays=(*rollup.item_keys, *rollup.values) if rollup.is_packed else (),
+        packed=rollup.stored if rollup.is_packed else "",
         is_partitioned=rollup.is_partitioned,
     )
 
@@ -254,6 +272,33 @@ _ALL = (
         ),
         key=("server", "log_day", "entry"),
         writer="INSERT",
+    ),
+    Table(
+        "server_day",
+        "One row per server and day with entries: their totals, and whether its rollups are built.",
+        (
+            _SERVER,
+            _DAY,
+            Column("changed", "bigint", "Incremented by each change of the day's entries."),
+            Column("built", "bigint", "`changed` when the rollups of the day were built, or 0."),
+            Column("has_streams", "boolean", "`by_day_built` has rows of the day."),
+            Column("entries", "bigint", "Number of entries."),
+            Column("transfers", "bigint", "Number of transfers."),
+            replace(_ROLLUP_COLUMNS["bytes"], comment="Total of the transfers, in bytes."),
+            replace(_ROLLUP_COLUMNS["packets"], comment="Total of the transfers."),
+            Column("changed_at", "timestamp", "UTC time of the last change."),
+        ),
+        key=("server", "day"),
+        has_key_in_duckdb=True,
+        writer="INSERT, UPDATE, DELETE",
+        index="(day, server) WHERE changed <> built",
+    ),
+    Table(
+        "built_month",
+        "One row per server and month that is built.",
+        (_SERVER, _ROLLUP_COLUMNS["month"]),
+        key=("server", "month"),
+        writer="INSERT, DELETE",
     ),
     Table(
         "stream",

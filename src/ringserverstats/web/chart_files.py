@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from ringserverstats.statistics import charts
 from ringserverstats.statistics.publish import QueryContext, Role
-from ringserverstats.statistics.suppression import shown_label
 from ringserverstats.web.endpoint import Endpoint
 from ringserverstats.web.page_content import CHARTS, chart_spec, overview_and_colours
 from ringserverstats.web.page_tables import SORTS, Table, find_table
@@ -56,8 +55,7 @@ def _bars(service: Service, role: Role, table: Table, view: View) -> charts.Spec
     with service.snapshot() as store:
         rows = QueryContext(store, role, service.policy).rows(query)
     bars = [
-        (" ".join(shown_label(row, key) or "–" for key in table.keys), row["bytes"] or 0)
-        for row in rows
+        (" ".join(str(row[key] or "–") for key in table.keys), row["bytes"] or 0) for row in rows
     ]
     return charts.ranking(bars, width=charts.WIDE)
 

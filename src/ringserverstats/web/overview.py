@@ -273,12 +273,8 @@ def _direction_label(view: View) -> str:
 
 def _count_groups(result: Result, *dimensions: str) -> int:
     """Return the number of groups; a network with two names in the registry is one."""
-    groups = {
-        tuple(row[name] for name in dimensions)
-        for row in result.rows.to_pylist()
-        if not is_combined(row, *dimensions)
-    }
-    return sum(group[-1] is not None for group in groups)
+    groups = {tuple(row[name] for name in dimensions) for row in result.rows.to_pylist()}
+    return sum(group[-1] is not None and not any(map(is_combined, group)) for group in groups)
 
 
 def _change(totals: Mapping[str, Any], previous: Mapping[str, Any], name: str) -> str:
@@ -324,7 +320,7 @@ def _series(context: QueryContext, view: View, days: _Days) -> Series:
     rows = [
         (row[view.step], row[view.split] or UNKNOWN, row["bytes"] or 0)
         for row in result
-        if not is_combined(row, view.step)
+        if not is_combined(row[view.step])
     ]
     totals: Counter[str] = Counter()
     for _, name, size in rows:
@@ -362,9 +358,9 @@ def _previous_bytes(context: QueryContext, view: View, days: _Days) -> list[int 
     if not view.is_compared or view.step != "day" or previous.days != view.days:
         return []
     rows = context.rows(previous.query("day", measures=("bytes",)))
-    by_day = {row["day"]: row["bytes"] or 0 for row in rows if not is_combined(row, "day")}
+    by_day = {row["day"]: row["bytes"] or 0 for row in rows}
     gaps = _gaps(days.previous, "day")
-    if len(by_day) < len(rows):
+    if any(map(is_combined, by_day)):
         gaps |= {f"{day}": _FEW_CLIENTS for day in _dates(previous) if f"{day}" not in by_day}
     dates = (day.isoformat() for day in _dates(previous))
     covered = {row["day"] for row in days.previous} - gaps.keys()
@@ -404,7 +400,7 @@ def _located_rows(
     return [
         (centres.get(row["country"]), row["country-name"], row)
         for row in countries.rows.to_pylist()
-        if not is_combined(row, "country")
+        if not is_combined(row["country"])
     ]
 
 

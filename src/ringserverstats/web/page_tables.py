@@ -11,7 +11,7 @@ from ringserverstats.statistics.dimensions import MEASURES, OTHER
 from ringserverstats.statistics.publish import Result, Role
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.sizes import human_bytes
-from ringserverstats.statistics.suppression import is_combined, shown_label
+from ringserverstats.statistics.suppression import is_combined
 from ringserverstats.web.view import View
 
 _NO_VALUE = "–"
@@ -187,7 +187,7 @@ def table_data(table: Table, view: View, result: Result, limit: int, role: Role)
 
 def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -> TableRow:
     return TableRow(
-        tuple(shown_label(row, name) or _NO_VALUE for name in table.by if name != "network-doi"),
+        tuple(row[name] or _NO_VALUE for name in table.by if name != "network-doi"),
         tuple(_format_number(name, row[name]) for name in table.measures),
         (row[table.measures[0]] or 0) / largest,
         row.get("network-doi") or "",
@@ -198,7 +198,7 @@ def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -
 def _links(table: Table, view: View, row: Mapping[str, Any]) -> tuple[str, str]:
     """Return address and page of a row; empty for the rest and for groups of small counts."""
     keys = {name: row[name] for name in table.keys}
-    if is_combined(row, *keys) or any(not key or key == OTHER for key in keys.values()):
+    if any(not key or key == OTHER or is_combined(key) for key in keys.values()):
         return "", ""
     page = table.page.format(*(quote(key, safe="") for key in keys.values()))
     return view.address({name: pattern_of(key) for name, key in keys.items()}), page

@@ -140,6 +140,7 @@ class LogReceiver:
                 keep_hosts=settings.keep_hosts,
                 geoip=geoip,
                 rules=rules,
+                refresh=False,  # the service does that once the day does not change any more
             )
             # A log that is refused must not create a server.
             is_wanted = again or _names_server(source)

@@ -21,6 +21,7 @@ from ringserverstats.web.export_worker import ExportWorker
 from ringserverstats.web.metrics import StoreMetrics
 from ringserverstats.web.overview import Content
 from ringserverstats.web.receiver import LogReceiver
+from ringserverstats.web.refresh_worker import RefreshWorker
 from ringserverstats.web.view import DataPeriod, today
 
 _CACHED = 256  # entries of each cache
@@ -42,6 +43,7 @@ class Service:
         self.metrics: Cache[StoreMetrics] = Cache(1)
         self.chart_renderer = ChartRenderer()
         self.export_worker = ExportWorker(settings, self.open_store)
+        self.refresh_worker = RefreshWorker(self.open_store)
         self.log_receiver = LogReceiver(settings, self.open_store, self.tokens, self.export_worker)
 
     def open_store(self) -> Store:
@@ -75,9 +77,11 @@ class Service:
         except RingserverStatsError as error:
             log.error("the store is not ready: %s", error)
         self.export_worker.start()
+        self.refresh_worker.start()
 
     def stop(self) -> None:
         """Stop the workers."""
+        self.refresh_worker.stop()
         self.export_worker.stop()
         self.chart_renderer.stop()
 

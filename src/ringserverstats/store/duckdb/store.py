@@ -10,16 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import StoreError
 from ringserverstats.keys import derive, write_secret
-from ringserverstats.store.base import Ask, Identity, Written
+from ringserverstats.store.base import Ask, Identity
 from ringserverstats.store.duckdb.engine import NEW_FILE
 from ringserverstats.store.duckdb.file import (
     LockWait,
@@ -37,10 +35,11 @@ from ringserverstats.store.duckdb.rwlock import locked_among_threads
 from ringserverstats.store.duckdb.schema import check, migrate, schema_version
 from ringserverstats.store.duckdb.session import DuckDBSession
 from ringserverstats.store.servers import INSERT_IDENTITY, identity, new_generation
+from ringserverstats.store.session import Session
 from ringserverstats.store.sql_store import Options, SQLStore
 from ringserverstats.store.versions import days_of, raise_versions
 
-_BREATH = 0.03  # between two batches, a few times what others pause before they try again
+_PAUSE = 0.03  # seconds between two steps, a few times what others pause before they try again
 
 
 class DuckDBStore(SQLStore):
@@ -50,7 +49,7 @@ class DuckDBStore(SQLStore):
         super().__init__(options)
         self._label = str(path)
         self._path = Path(os.path.realpath(path))  # DuckDB's log lies beside the real file
-        self._written = 0.0
+        self._last_step = 0.0
 
     @property
     def label(self) -> str:
@@ -59,19 +58,8 @@ class DuckDBStore(SQLStore):
     def exists(self) -> bool:
         return os.path.exists(self._path)
 
-    @property
-    def kept_since(self) -> date | None:
-        if not self.exists():
-            return None
-        with self._session() as session:
-            first: date | None = session.rows("SELECT max(kept_since) FROM store")[0][0]
-            return first
-
     def features(self) -> dict[str, str]:
         return {"engine": f"DuckDB {duckdb.__version__}"}
-
-    def finish(self) -> None:
-        """Nothing waits for the end."""
 
     def size(self) -> int:
         log = Path(f"{self._path}.wal")
@@ -90,13 +78,15 @@ class DuckDBStore(SQLStore):
         with self._session(write=True):
             return before
 
-    def write(self, rows: Rows) -> Written:
-        # One batch right behind another would leave no moment for others who wait for the file.
-        time.sleep(max(0.0, self._written + _BREATH - time.monotonic()))
+    @contextmanager
+    def _step(self, servers: set[int]) -> Iterator[Session]:
+        # Without a pause between two steps, others that wait for the file would never find it free.
+        time.sleep(max(0.0, self._last_step + _PAUSE - time.monotonic()))
         try:
-            return super().write(rows)
+            with super()._step(servers) as session:
+                yield session
         finally:
-            self._written = time.monotonic()
+            self._last_step = time.monotonic()
 
     @contextmanager
     def reading(self, *, limited: bool = False) -> Iterator[Ask]:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors
 
 from ringserverstats.errors import StoreError
+from ringserverstats.store.rollups import ROLLUPS
 from ringserverstats.store.schema import NEWEST, Migration, check_version, next_script
 from ringserverstats.store.tables import POSTGRESQL, TABLES
 
@@ -22,7 +23,12 @@ LOCKS = 1381192532
 ALL_SERVERS, MIGRATION, SENDING = 0, -2, -5
 
 _WRITER, _READER = "ringserverstats_writer", "ringserverstats_reader"
-_VIEWS = ("migration", "coverage", "complete_day", "ringserver_events")
+_VIEWS = (
+    *("migration", "coverage", "complete_day", "ringserver_events", "unbuilt_day", "unlisted_day"),
+    *("open_day", "unlisted_transfer", "unbuilt_transfer", "unbuilt_entry", "unbuilt_station"),
+    *("stored_transfer", "stream_transfer", "station_transfer", "entry_total"),
+    *(rollup.table for rollup in ROLLUPS),
+)
 _TIMESCALEDB = ("transfers_by_day", "transfers_by_month")
 _YOYO = """
 CREATE TABLE IF NOT EXISTS yoyo_lock (

@@ -7,7 +7,7 @@ locks.
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ringserverstats.enrich.rows import Rows
 from ringserverstats.errors import BusyError, RoleError, StoreError, UsageError
-from ringserverstats.store.base import Ask, Identity, Pruned, Removed, Store, Written
+from ringserverstats.store.base import Ask, Identity, Store, Written
 from ringserverstats.store.postgresql import timescaledb
 from ringserverstats.store.postgresql.schema import (
     ALL_SERVERS,
@@ -43,7 +43,7 @@ from ringserverstats.store.sql_store import Options, SQLStore
 # Errors are reported once, by this program.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
-_ERASED_TABLES = ("client", "client_profile", "agent", "connection_by_day")
+_ERASED_TABLES = ("client", "client_profile", "agent", "connection_by_day_built")
 # Retried: two transactions that add the same row can also fail with a unique violation.
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 _ATTEMPTS = 5
@@ -80,7 +80,6 @@ class PostgreSQLStore(SQLStore):
         super().__init__(options)
         self._info = connection_info(uri)
         self._months: set[date] = set()
-        self._touched: set[date] = set()
 
     @property
     def label(self) -> str:
@@ -97,41 +96,18 @@ class PostgreSQLStore(SQLStore):
         self._make_months(rows)
         for attempt in range(_ATTEMPTS):
             try:
-                summary = super().write(rows)
-                if summary.entries:
-                    self._touched |= set(pc.unique(rows.entries["day"]).to_pylist())
-                return summary
+                return super().write(rows)
             except _ConflictError as error:  # the transaction was rolled back
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(str(error)) from None
                 time.sleep(_PAUSE * 2**attempt)
         raise AssertionError
 
-    def delete(self, server: str, first: date, last: date, *, try_only: bool) -> Removed:
-        removed = super().delete(server, first, last, try_only=try_only)
-        if not try_only:
-            self._refresh([(first, last)])
-        return removed
-
-    def merge_servers(self, name: str, into: str, *, once: bool, try_only: bool) -> Removed:
-        shared = super().merge_servers(name, into, once=once, try_only=try_only)
-        if not try_only:
-            self._refresh([(timescaledb.EARLIEST, _today())])
-        return shared
-
-    def prune(
-        self,
-        before: date,
-        *,
-        try_only: bool,
-        progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> Pruned:
-        if not try_only and self.prunable(before):
-            # Otherwise the continuous aggregates would lose the deleted transfers.
-            with self._connect() as connection:
-                timescaledb.refresh(connection, [(timescaledb.EARLIEST, before)], _today())
-                timescaledb.keep_aggregates(connection, before, _today())
-        return super().prune(before, try_only=try_only, progress=progress)
+    def _before_deletion(self, before: date) -> None:
+        with self._connect() as connection:
+            if timescaledb.version(connection):  # its aggregates have them first, and keep them
+                timescaledb.refresh(connection, before)
+                timescaledb.set_policies(connection, before, _today())
 
     def _vacuum(self) -> None:
         with self._connection() as connection:
@@ -142,26 +118,6 @@ class PostgreSQLStore(SQLStore):
             f"{self.label}: deleted rows stay in the server's files until VACUUM has run and other "
             "rows overwrite them. VACUUM (FULL, ANALYZE) removes them at once."
         )
-
-    def finish(self) -> None:
-        self._refresh(timescaledb.spans_of(self._touched))
-        self._touched = set()
-
-    def _refresh(self, spans: Iterable[tuple[date, date]]) -> None:
-        """Refresh the continuous aggregates, which only other programs query."""
-        periods = list(spans)
-        if not periods:
-            return
-        with self._connect() as connection:
-            try:
-                timescaledb.refresh(connection, periods, _today())
-            except errors.InsufficientPrivilege:
-                pass  # the owner's job refreshes them within the hour
-            except (psycopg.Error, StoreError) as error:
-                self.options.notify(
-                    "the data are stored, but TimescaleDB will refresh the continuous aggregates "
-                    f"later ({first_line(error)})"
-                )
 
     @contextmanager
     def reading(self, *, limited: bool = False) -> Iterator[Ask]:
@@ -197,23 +153,13 @@ class PostgreSQLStore(SQLStore):
 
         return DuckDBStore.made_like(self, path)
 
-    @property
-    def kept_since(self) -> date | None:
-        with self._connection(reads=True) as connection:
-            return timescaledb.kept_since(connection, _today()) if is_migrated(connection) else None
-
     def features(self) -> dict[str, str]:
         with self._connection(reads=True) as connection:
-            state = timescaledb.state(connection)
+            state = timescaledb.version(connection)
             version = connection.info.parameter_status("server_version") or ""
         if state is None:
             return {"server": f"PostgreSQL {version}", "timescaledb": "not used"}
-        retention = (
-            f"transfers are kept {state.transfer_retention_days} days"
-            if state.transfer_retention_days
-            else "all is kept"
-        )
-        return {"server": f"PostgreSQL {version}", "timescaledb": f"{state.version}, {retention}"}
+        return {"server": f"PostgreSQL {version}", "timescaledb": state}
 
     def schema_version(self) -> int:
         with self._connection(reads=True) as connection:
@@ -223,10 +169,9 @@ class PostgreSQLStore(SQLStore):
         before = self.schema_version()
         self._apply_migrations()
         with self._connect() as connection:
-            keep = self.options.transfer_retention_days or None
             # Before TimescaleDB, whose setup may fail, and again for its tables.
             grant(connection)
-            message = timescaledb.set_up(connection, self.options.timescaledb, keep, _today())
+            message = timescaledb.set_up(connection, self.options.timescaledb, _today())
             self.options.notify(message)
             grant(connection)
             connection.commit()

@@ -1,12 +1,10 @@
 """TimescaleDB, for a store in a PostgreSQL database that has the extension.
 
-Packed transfers are in a hypertable, which is compressed, and whose old rows are dropped if the
-operator configures that. Two continuous aggregates over it serve Grafana and queries in SQL. The
-rollups stay authoritative: the aggregates do not change for transfers that were dropped.
+Packed transfers are in a hypertable, which is compressed. Two continuous aggregates over it serve
+queries in SQL. TimescaleDB's own jobs refresh them, and nothing of this program reads them. They do
+not change for days whose transfers are deleted.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, TypeAlias
 
@@ -20,14 +18,8 @@ from ringserverstats.store.tables import LOGGED_TRANSFER, TABLES
 Connection: TypeAlias = psycopg.Connection[Any]
 
 YES, NO = "yes", "no"
-#: The first day of all entries.
-EARLIEST = date(2000, 1, 1)
-_BEFORE_ALL = date(1999, 12, 1)  # in any time zone
-_FUTURE = timedelta(days=366)  # later days, of wrong clocks, are left to the jobs
-_MONTH = 31
 _ONE_DAY = timedelta(days=1)
-_LEAST_DAYS = 63
-_REFRESH_MEMORY = "256MB"  # with less of it, it sorts where it could hash
+_BEFORE_ALL = date(1999, 12, 1)  # in any time zone
 _CHUNK = "7 days"
 _COMPRESS_AFTER = "14 days"  # by then, late logs have come
 _CATCH_UP = "1 hour"  # how often aggregates are refreshed that no ingest has refreshed
@@ -37,7 +29,7 @@ _COLUMNS = ", ".join((*_TRANSFER.packed_names, *_TRANSFER.arrays))
 _TABLE = "CREATE TABLE transfer_hypertable (LIKE transfer_packed INCLUDING ALL)"
 # Of both tables, as a query may see the state before transfers moved from one to the other.
 _BOTH = ("transfer_hypertable", _TRANSFER.stored)
-_VIEW = f"CREATE OR REPLACE VIEW transfer AS {_TRANSFER.unpacked(*_BOTH)}"
+_VIEW = f"CREATE OR REPLACE VIEW {_TRANSFER.packed_view} AS {_TRANSFER.packed_rows(*_BOTH)}"
 _LOGGED = (
     f"CREATE OR REPLACE VIEW logged_transfer AS {_TRANSFER.unpacked(*_BOTH, names=LOGGED_TRANSFER)}"
 )
@@ -72,49 +64,21 @@ _AGGREGATES = {"transfers_by_day": _BY_DAY, "transfers_by_month": _BY_MONTH}
 _MONTHLY = "transfers_by_month"
 
 
-@dataclass(frozen=True)
-class TimescaleDB:
-    """The version of the extension, and how many days transfers are kept (None: for ever)."""
-
-    version: str
-    transfer_retention_days: int | None
-
-
-def state(connection: Connection) -> TimescaleDB | None:
-    """Return the present configuration; None if TimescaleDB is not used."""
+def version(connection: Connection) -> str | None:
+    """Return the version of the extension; None if TimescaleDB is not used."""
     if _value(connection, "SELECT to_regclass('transfer_hypertable')::text") is None:
         return None
-    version = _value(
-        connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    return str(
+        _value(connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     )
-    after = _value(
-        connection,
-        "SELECT (config->>'drop_after')::interval FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_hypertable'"
-        " AND hypertable_schema = current_schema()",
-    )
-    return TimescaleDB(str(version), after.days if after else None)
 
 
-def kept_since(connection: Connection, today: date) -> date | None:
-    """Return the first day whose transfers are certainly kept; None: all are."""
-    present = state(connection)
-    recorded = _value(connection, "SELECT kept_since FROM store")
-    days = [recorded] if recorded else []
-    if present and present.transfer_retention_days:
-        days.append(today - timedelta(days=present.transfer_retention_days))
-    return max(days, default=None)
-
-
-def set_up(
-    connection: Connection, mode: str, transfer_retention_days: int | None, today: date
-) -> str:
+def set_up(connection: Connection, mode: str, today: date) -> str:
     """Configure TimescaleDB; may be repeated.
 
     Args:
         connection: of the owner of the tables; each step is committed.
         mode: "auto" (if available), "yes" or "no".
-        transfer_retention_days: drop transfers that are older; None: keep them.
         today: the date in UTC.
 
     Returns:
@@ -123,7 +87,7 @@ def set_up(
     Raises:
         StoreError: the extension is not available, but ``mode`` is "yes".
     """
-    is_used = state(connection) is not None
+    is_used = version(connection) is not None
     reason = "setting timescaledb = no" if mode == NO and not is_used else _missing(connection)
     if reason and mode == YES:
         raise StoreError(
@@ -132,69 +96,47 @@ def set_up(
             "or set timescaledb = auto."
         )
     if reason:
-        return _without(reason, is_used=is_used, retention=bool(transfer_retention_days))
-    if transfer_retention_days and transfer_retention_days < _LEAST_DAYS:
-        raise StoreError(
-            f"the setting transfer_retention_days is {transfer_retention_days}; it must be 0 or at"
-            f" least {_LEAST_DAYS}, so that the aggregate by month has complete months"
-        )
+        state = "its configuration is unchanged" if is_used else "not used"
+        return f"TimescaleDB: {state} ({reason})"
     _require_session(connection)
     connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
     connection.commit()
-    if state(connection) is None:
+    if not is_used:
         _make_hypertable(connection)
     _move(connection)
+    _remove_retention(connection, today)
     for name, sql in _AGGREGATES.items():
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
             _make_aggregate(connection, sql)
-    # Before a policy drops transfers that the aggregates may lack.
-    refresh(connection, [(EARLIEST, today + _FUTURE)], today)
-    _set_policies(connection, transfer_retention_days, today)
-    present = state(connection)
-    period = f"{transfer_retention_days} days" if transfer_retention_days else "for ever"
-    return f"TimescaleDB {present.version if present else ''}: transfers are kept {period}"
+    set_policies(connection, _value(connection, "SELECT max(kept_since) FROM store"), today)
+    return f"TimescaleDB {version(connection)}"
 
 
-def _without(reason: str, *, is_used: bool, retention: bool) -> str:
-    """Return the message that TimescaleDB cannot be configured."""
-    state = "its configuration is unchanged" if is_used else "not used"
-    unkept = (
-        "; the setting transfer_retention_days has no effect, prune deletes old transfers"
-        if retention and not is_used
-        else ""
-    )
-    return f"TimescaleDB: {state} ({reason}){unkept}"
-
-
-def refresh(connection: Connection, spans: Iterable[tuple[date, date]], today: date) -> None:
-    """Refresh the aggregates of some periods, except where transfers were dropped.
+def refresh(connection: Connection, before: date) -> None:
+    """Refresh the aggregates of days before ``before``, except those without transfers.
 
     Args:
         connection: of the owner of the aggregates.
-        spans: the first and last day of each period.
-        today: the date in UTC.
     """
-    if state(connection) is None:
-        return
     _require_session(connection)
-    since = kept_since(connection, today) or _BEFORE_ALL
+    since = _value(connection, "SELECT max(kept_since) FROM store") or _BEFORE_ALL
     connection.commit()
     connection.autocommit = True
-    connection.execute("SET jit = off")
-    connection.execute(f"SET work_mem = '{_REFRESH_MEMORY}'")
     for name in _AGGREGATES:
-        for first, last in spans:
-            last = min(last, today + _FUTURE)
-            begin, end = max(first, since), last + _ONE_DAY
-            if name == _MONTHLY:
-                begin, end = month_of(first)[0], month_of(last)[1] + _ONE_DAY
-                if begin < since:  # the first month whose transfers are all kept
-                    begin = month_of(since - _ONE_DAY)[1] + _ONE_DAY
-            if begin < end:
-                connection.execute(
-                    f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
-                )
+        begin, end = since, before
+        if name == _MONTHLY:
+            begin = _first_month(since)
+            end = month_of(before - _ONE_DAY)[1] + _ONE_DAY
+        if begin < end:
+            connection.execute(
+                f"CALL refresh_continuous_aggregate('{name}', '{begin}'::date, '{end}'::date)"
+            )
     connection.autocommit = False
+
+
+def _first_month(since: date) -> date:
+    """Return the first day of the first month with all its transfers, which are kept ``since``."""
+    return since if since.day == 1 else month_of(since)[1] + _ONE_DAY
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -212,29 +154,6 @@ def _require_session(connection: Connection) -> None:
             "TimescaleDB needs a direct connection, not one through a pooler such as PgBouncer. "
             "Name the server itself in DATABASE_URI or --database."
         )
-
-
-def keep_aggregates(connection: Connection, since: date, today: date) -> None:
-    """Exclude days before ``since``, whose transfers will be deleted, from later refreshes."""
-    present = state(connection)
-    if present is None:
-        return
-    connection.execute(
-        f"UPDATE store SET kept_since = greatest(coalesce(kept_since, '{since}'), '{since}')"
-    )
-    _set_policies(connection, present.transfer_retention_days, today)
-
-
-def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
-    """Yield the first and last day of each group of days with gaps of at most a month."""
-    group: list[date] = []
-    for day in sorted(days):
-        if group and (day - group[-1]).days > _MONTH:
-            yield group[0], group[-1]
-            group = []
-        group.append(day)
-    if group:
-        yield group[0], group[-1]
 
 
 def _missing(connection: Connection) -> str:
@@ -301,25 +220,39 @@ def _make_aggregate(connection: Connection, sql: str) -> None:
     connection.autocommit = False
 
 
-def _set_policies(connection: Connection, transfer_retention_days: int | None, today: date) -> None:
-    since = kept_since(connection, today)
-    if since:  # a longer retention does not bring back what was dropped
-        connection.execute(f"UPDATE store SET kept_since = '{since}'")
+def _remove_retention(connection: Connection, today: date) -> None:
+    """Remove the policy of earlier versions that dropped transfers, and record what it dropped."""
+    after = _value(
+        connection,
+        "SELECT (config->>'drop_after')::interval FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_hypertable'"
+        " AND hypertable_schema = current_schema()",
+    )
+    if after is None:
+        return
+    since = today - timedelta(days=after.days)
+    connection.execute(
+        f"UPDATE store SET kept_since = greatest(coalesce(kept_since, '{since}'), '{since}')"
+    )
+    connection.execute("SELECT remove_retention_policy('transfer_hypertable', if_exists => true)")
+    connection.commit()
+
+
+def set_policies(connection: Connection, since: date | None, today: date) -> None:
+    """Set the jobs that compress transfers and refresh the aggregates.
+
+    Args:
+        since: aggregates of earlier days, whose transfers are deleted, stay as they are.
+        today: the date in UTC.
+    """
     connection.execute(
         "SELECT add_compression_policy('transfer_hypertable', compress_after => INTERVAL"
         f" '{_COMPRESS_AFTER}', if_not_exists => true, {_LATER})"
     )
-    connection.execute("SELECT remove_retention_policy('transfer_hypertable', if_exists => true)")
-    if transfer_retention_days:
-        connection.execute(
-            "SELECT add_retention_policy('transfer_hypertable',"
-            f" INTERVAL '{int(transfer_retention_days)} days', {_LATER})"
-        )
-    since = kept_since(connection, today)
     for name in _AGGREGATES:
-        # A bucket that lost transfers must not be refreshed.
-        lost = _MONTH if name == _MONTHLY else 0
-        begin = f"INTERVAL '{max((today - since).days - 1 - lost, 1)} days'" if since else "NULL"
+        # A job refreshes whole buckets, so it begins with the day or month after this day.
+        first = since and (_first_month(since) if name == _MONTHLY else since)
+        begin = f"INTERVAL '{max((today - first).days + 1, 1)} days'" if first else "NULL"
         connection.execute(
             f"SELECT remove_continuous_aggregate_policy('{name}', if_exists => true)"
         )

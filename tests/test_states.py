@@ -1,0 +1,387 @@
+"""Every query is right, whether the rollups of a day are built, not built, or all that is left."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from conftest import (
+    SECRET,
+    another,
+    assert_whole,
+    empty,
+    execute,
+    held_open,
+    make_store,
+    read_into,
+)
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from model import Entry
+
+from ringserverstats.copy import copy
+from ringserverstats.enrich.pseudonyms import pseudonym
+from ringserverstats.enrich.rules import Rule, Rules
+from ringserverstats.errors import StoreError
+from ringserverstats.keys import derive
+from ringserverstats.statistics.coverage import coverage
+from ringserverstats.statistics.query import Query
+from ringserverstats.statistics.run import run_query
+from ringserverstats.statistics.summary import summary
+from ringserverstats.store import sql_store
+from ringserverstats.store.base import Store
+
+FEBRUARY = date(2026, 2, 1)
+DAYS = [date(2026, 1, 30) + timedelta(number) for number in range(5)]
+STREAMS = ("FR_CIEL_00_HHZ/MSEED", "FR_CIEL_00_HHN/MSEED", "G_SSB_10_BHZ/MSEED", "RAW/BINARY")
+CODES = {name: tuple(name.split("_")[:2]) if "_" in name else (None, None) for name in STREAMS}
+SUMMED = ("bytes", "packets", "transfers")
+QUERIES = (
+    ((), (*SUMMED, "clients", "connections", "entries")),
+    (("day",), (*SUMMED, "clients")),
+    (("month", "network"), (*SUMMED, "clients")),
+    (("server", "station"), SUMMED),
+    (("month", "stream"), SUMMED),
+    (("day", "hour"), SUMMED),
+)
+
+
+LATE = Entry(
+    host="h.example.org",
+    address="192.0.2.9",
+    protocol="SeedLink",
+    agent="late/1",
+    direction="TX",
+    log_time=int(datetime(2026, 1, 31, 5, 7, tzinfo=UTC).timestamp()),
+    connect_time=int(datetime(2026, 1, 31, 5, 0, tzinfo=UTC).timestamp()),
+    transfers=((STREAMS[0], 77, 1),),
+)
+
+
+@dataclass
+class Model:
+    """The transfers that a store should have, as (server, day, hour, entry, transfer)."""
+
+    rows: list[tuple[str, date, int | None, Entry, tuple[str, int, int]]] = field(
+        default_factory=list
+    )
+    is_pruned: bool = False
+
+    def query(self, query: Query) -> dict[tuple, tuple]:
+        """The result of ``query``, counted row by row."""
+        groups = defaultdict(list)
+        for row in self.rows:
+            if (query.first or date.min) <= row[1] <= (query.last or date.max):
+                groups[tuple(self.key(name, row) for name in query.dimensions)].append(row)
+        return {
+            key: tuple(self.measure(name, rows) for name in query.shown)
+            for key, rows in groups.items()
+        }
+
+    @staticmethod
+    def key(name: str, row: tuple) -> object:
+        server, day, hour, _, (stream, *_) = row
+        network, station = CODES[stream]
+        known = {
+            "server": server,
+            "day": str(day),
+            "month": str(day)[:7],
+            "hour": None if hour is None else f"{hour:02}",
+        }
+        return {**known, "network": network, "station": station, "stream": stream}[name]
+
+    @staticmethod
+    def measure(name: str, rows: list[tuple]) -> int:
+        if name in ("bytes", "packets"):
+            return sum(row[4][("bytes", "packets").index(name) + 1] for row in rows)
+        if name == "transfers":
+            return len(rows)
+        of_entries = {
+            "clients": lambda _, entry: entry.address,
+            "connections": lambda server, entry: (server, entry.address, entry.connect_time),
+            "entries": lambda server, entry: (server, entry),
+        }
+        return len({of_entries[name](row[0], row[3]) for row in rows})
+
+
+def as_rows(store: Store, query: Query) -> dict[tuple, tuple]:
+    found = run_query(store, query).to_pylist()
+    size = len(query.dimensions)
+    rows = [tuple(row.values())[: size + len(query.shown)] for row in found]
+    result = {tuple(_plain(one) for one in row[:size]): row[size:] for row in rows}
+    if not query.dimensions and not any(next(iter(result.values()))):
+        return {}
+    return result
+
+
+def _plain(label: object) -> object:
+    return None if label in ("", "(none)", "unknown") else label
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log of a server: of a day, or of one hour."""
+
+    server: str
+    day: date
+    hour: int | None
+    entries: tuple[Entry, ...]
+
+    def write(self, folder: Path) -> Path:
+        begin = datetime.combine(self.day, datetime.min.time()) + timedelta(hours=self.hour or 0)
+        end = begin + (timedelta(days=1) if self.hour is None else timedelta(hours=1))
+        path = folder / f"{self.server}-txlog-{begin:%Y%m%dT%H%M}-{end:%Y%m%dT%H%M}"
+        path.write_text("".join(entry.text() for entry in self.entries))
+        return path
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    day, hour = draw(st.sampled_from(DAYS)), draw(st.sampled_from([None, 0, 13]))
+    begin = int(datetime.combine(day, datetime.min.time(), UTC).timestamp()) + 3600 * (hour or 0)
+    found = []
+    for _ in range(draw(st.integers(1, 4))):
+        names = draw(st.lists(st.sampled_from(STREAMS), min_size=1, max_size=3))
+        large = draw(st.sampled_from([1, 2**62]))  # two of them exceed 63 bits
+        found.append(
+            Entry(
+                host="h.example.org",
+                address=f"192.0.2.{draw(st.integers(1, 3))}",
+                protocol="SeedLink",
+                agent=draw(st.sampled_from(["slarchive/4.1", "Client"])),
+                direction="TX",
+                log_time=begin + draw(st.integers(60, 3500)),
+                connect_time=begin - draw(st.sampled_from([0, 90_000])),
+                transfers=tuple(
+                    (name, 512 * number or large, number or large)
+                    for number, name in enumerate(names)
+                ),
+            )
+        )
+    return Log(draw(st.sampled_from("ab")), day, hour, tuple(dict.fromkeys(found)))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), logs(), st.booleans()),
+        st.tuples(st.just("refresh")),
+        st.tuples(st.just("delete"), st.sampled_from("ab"), st.sampled_from(DAYS)),
+        st.tuples(st.just("seal"), st.sampled_from(DAYS)),
+        st.tuples(st.just("prune")),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+def take(step: tuple, store: Store, model: Model, folder: Path) -> None:
+    """Do ``step`` with the store and the model."""
+    kind, *rest = step
+    if kind == "read":
+        log, refresh = rest
+        report = read_into(store, log.write(folder), refresh=refresh)
+        seen = {(row[0], row[3]) for row in model.rows}
+        new = [entry for entry in log.entries if (log.server, entry) not in seen]
+        assert report.entries == len(new)
+        for entry in new:
+            for transfer in entry.transfers:
+                model.rows.append((log.server, log.day, log.hour, entry, transfer))
+    elif kind == "refresh":
+        store.refresh()
+    elif kind == "delete" and rest[0] in {server.name for server in store.servers()}:
+        store.delete(rest[0], rest[1], rest[1], try_only=False)
+        model.rows = [row for row in model.rows if row[:2] != tuple(rest)]
+    elif kind == "seal":
+        store.delete_transfers(rest[0], try_only=False)
+    elif kind == "prune":
+        store.prune(FEBRUARY, try_only=False)
+        model.is_pruned = True
+
+
+def check(store: Store, model: Model) -> None:
+    """Compare queries over all and over some days with the model, and views with the plan."""
+    for dimensions, measures in QUERIES:
+        for first, last in ((None, None), (DAYS[1], DAYS[3])):
+            shown = tuple(name for name in measures if name in SUMMED or not model.is_pruned)
+            query = Query(dimensions=dimensions, measures=shown, first=first, last=last)
+            assert as_rows(store, query) == model.query(query), query
+
+
+def run_steps(steps: list[tuple], store: Store, folder: Path) -> None:
+    if store.exists():
+        empty(store)
+    store.open(create=True)
+    for name in "ab":
+        store.add_server(name, "UTC")
+    model = Model()
+    for step in steps:
+        take(step, store, model, folder)
+        with held_open(store):
+            check(store, model)
+    assert_whole(store)
+    store.refresh()
+    check(store, model)
+    assert_whole(store)
+
+
+def of_examples(number: int) -> Callable[[Callable], Callable]:
+    return settings(
+        max_examples=number,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),  # a smaller example takes minutes
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@of_examples(4)
+@given(steps=STEPS)
+def test_every_query_is_right(steps: list[tuple], store: Store, tmp_path: Path) -> None:
+    run_steps(steps, store, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.of_both
+@of_examples(60)
+@given(steps=STEPS)
+def test_many_steps(steps: list[tuple], store: Store, tmp_path: Path) -> None:
+    run_steps(steps, store, tmp_path)
+
+
+def fill(store: Store, folder: Path, *, refresh: bool) -> None:
+    """Logs of two servers, days and hours, over a change of the month."""
+    store.open(create=True)
+    for name in "ab":
+        store.add_server(name, "UTC")
+    for number, day in enumerate(DAYS):
+        begin = int(datetime.combine(day, datetime.min.time(), UTC).timestamp())
+        for server, hour in (("a", None), ("b", 13), ("b", 14)):
+            found = tuple(
+                Entry(
+                    host="h.example.org",
+                    address=f"192.0.2.{client}",
+                    protocol="SeedLink",
+                    agent="slarchive/4.1",
+                    direction="TX",
+                    log_time=begin + 3600 * (hour or 0) + 60 * client,
+                    connect_time=begin - 86_400 * number,
+                    transfers=tuple((name, 2**61 // client**9, client) for name in STREAMS[:2]),
+                )
+                for client in (1, 2)
+            )
+            read_into(store, Log(server, day, hour, found).write(folder), refresh=refresh)
+
+
+RULES = Rules((Rule(name="all", class_="feeder", direction="TX"),))
+COMMANDS: dict[str, Callable[[Store], object]] = {
+    "delete": lambda store: store.delete("a", DAYS[0], DAYS[2], try_only=False),
+    "merge": lambda store: store.merge_servers("a", "b", once=False, try_only=False),
+    "prune": lambda store: store.prune(FEBRUARY, try_only=False),
+    "seal": lambda store: store.delete_transfers(DAYS[2], try_only=False),
+    "reclassify": lambda store: store.reclassify(RULES, try_only=False),
+    "rename": lambda store: store.change_server("a", rename="c"),
+    "forget": lambda store: store.forget(
+        pseudonym(derive(SECRET).clients, "192.0.2.1"), try_only=False
+    ),
+}
+
+
+def everything(store: Store) -> list[object]:
+    """What all queries, the coverage and the list of clients give, without pseudonyms."""
+    queries = [Query(dimensions=by, measures=measures) for by, measures in QUERIES]
+    queries += [Query(dimensions=("day", "class", "server", "stream"), measures=("bytes",))]
+    days = coverage(store, Query(), by="day").to_pylist()
+    return [
+        days,
+        _counts(summary(store)),
+        *(run_query(store, query).to_pylist() for query in queries),
+    ]
+
+
+def _counts(of_store: object) -> dict[str, object]:
+    """What a summary counts, without sizes on disk and ids."""
+    counts = {name: value for name, value in vars(of_store).items() if isinstance(value, int)}
+    return {**counts, "size": 0}
+
+
+@pytest.mark.of_both
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_do_the_same_to_stale_days(name: str, store: Store, tmp_path: Path) -> None:
+    results = []
+    for refresh in (True, False):
+        if store.exists():
+            empty(store)
+        fill(store, tmp_path, refresh=refresh)
+        COMMANDS[name](store)
+        results.append(everything(store))
+        store.refresh()
+        results.append(everything(store))
+        assert_whole(store)
+    assert results[1:] == [results[0]] * 3
+
+
+@pytest.mark.of_both
+def test_a_copy_of_stale_days_is_whole(store: Store, tmp_path: Path) -> None:
+    fill(store, tmp_path, refresh=False)
+    target = make_store(tmp_path / "copy.duckdb")
+    copy(store, target)
+    assert everything(target) == everything(store)
+    assert_whole(target)
+
+
+def test_a_late_log_of_a_sealed_day_survives_a_restore(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store.duckdb")
+    fill(store, tmp_path, refresh=True)
+    store.prune(FEBRUARY, try_only=False)
+    late = Log("a", DAYS[1], 5, (LATE,))
+    assert read_into(store, late.write(tmp_path), refresh=False).entries == 1
+    with_late = everything(store)
+    store.backup(tmp_path / "backup")
+    store.delete("a", DAYS[1], DAYS[1], try_only=False)
+    store.restore(tmp_path / "backup", ask=None)
+    assert everything(store) == with_late
+    store.refresh()
+    assert everything(store) == with_late
+    assert read_into(store, late.write(tmp_path)).known == 1
+    assert_whole(store)
+
+
+@pytest.mark.of_both
+def test_a_day_is_not_built_from_other_transfers_than_its_ledger_has(
+    store: Store, tmp_path: Path
+) -> None:
+    fill(store, tmp_path, refresh=False)
+    table = "transfer" if type(store).__name__ == "DuckDBStore" else "transfer_packed"
+    execute(store, f"DELETE FROM {table} WHERE day = '{DAYS[2]}' AND server = 1")
+    with pytest.raises(StoreError, match=f"of server 'a' of {DAYS[2]} are not those of its ledger"):
+        store.refresh()
+
+
+@pytest.mark.of_both
+def test_what_is_written_while_rollups_are_built_is_not_lost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, tmp_path, refresh=False)
+    late = Log("a", DAYS[1], 5, (LATE,)).write(tmp_path)
+    build, threads = sql_store.build_days, list[threading.Thread]()
+
+    def build_and_write(*args: object) -> None:
+        build(*args)
+        writing = threading.Thread(target=lambda: read_into(another(store), late, refresh=False))
+        writing.start()
+        writing.join(0.3)  # it waits for the lock, or has written before this ends
+        threads.append(writing)
+
+    monkeypatch.setattr(sql_store, "build_days", build_and_write)
+    store.refresh()
+    monkeypatch.undo()
+    for thread in threads:
+        thread.join()
+    found = run_query(store, Query(dimensions=("hour",), measures=("bytes",)))
+    assert found.filter(pc.equal(found["hour"], "05"))["bytes"].to_pylist() == [LATE.total]
+    assert_whole(store)
+    store.refresh()
+    assert_whole(store)
