@@ -274,7 +274,7 @@ def test_a_period_is_split_only_at_days_of_the_store(store: Store) -> None:
     store.set_registry(many)
     sql, parameters = select_for(store.ask, Query(dimensions=("network",)))
     assert len(parameters) < 5
-    assert sql.count("UNION ALL") == 0
+    assert sql.count("UNION ALL") <= 2  # days of a month that is not over, and months around it
     assert "station_by_month" in sql
 
 
