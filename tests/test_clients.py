@@ -314,6 +314,8 @@ def block_of_user(user: str) -> str:
         ("a" * 101 + ".com", "203.0.113.5", None),
         ("été.fr", "203.0.113.5", None),
         ("xn--t-9fab.fr", "203.0.113.5", "xn--t-9fab.fr"),
+        ("a.b.xn--55qx5d.cn", "203.0.113.5", "b.xn--55qx5d.cn"),
+        ("a.xn--t-9fab.xn--55qx5d.cn", "203.0.113.5", "xn--t-9fab.xn--55qx5d.cn"),
         ("host-203-0-113-5.lan", "203.0.113.5", None),
         ("203.0.113.5", "203.0.113.5", None),
         ("localhost", "127.0.0.1", None),

@@ -165,8 +165,12 @@ def domain_of(host: str, address: Address | None) -> str | None:
     None if there is no registered one, or if it contains the address: a client chooses its own
     reverse name.
     """
-    domain: str | None = _suffixes().privatesuffix(host.rstrip(".").lower())
-    if domain is None or not _DOMAIN.fullmatch(domain):
+    labels = host.rstrip(".").lower().split(".")
+    found = _suffixes().privatesuffix(".".join(map(_decoded, labels)))
+    if found is None:
+        return None
+    domain = ".".join(labels[-found.count(".") - 1 :])
+    if not _DOMAIN.fullmatch(domain):
         return None
     if address is None or not any(map(str.isdigit, domain)):
         return domain
@@ -176,8 +180,19 @@ def domain_of(host: str, address: Address | None) -> str | None:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    """Only suffixes of registries: names from hosting companies may contain an address."""
-    return PublicSuffixList(accept_unknown=False, only_icann=True)
+    """Only suffixes of registries: names from hosting companies may contain an address.
+
+    Encoding its suffixes in other scripts would take three times as long as reading the list.
+    """
+    return PublicSuffixList(accept_unknown=False, only_icann=True, accept_encoded_idn=False)
+
+
+def _decoded(label: str) -> str:
+    """Return a label of a domain in its own script (``xn--55qx5d`` is ``公司``)."""
+    try:
+        return label.encode().decode("idna") if label.startswith("xn--") else label
+    except UnicodeError:
+        return label
 
 
 def _is_in(address: Address | None, networks: list[IPv4Network | IPv6Network]) -> bool:
