@@ -34,6 +34,7 @@ from servers import Server
 from service import ELSEWHERE, add_token, bearer, client_of, served, settings_of
 from starlette.testclient import TestClient
 
+from ringserverstats import ingest
 from ringserverstats.errors import StoreError
 from ringserverstats.settings import Secret, Settings
 from ringserverstats.statistics.dimensions import DIMENSIONS, PERSONAL
@@ -255,6 +256,32 @@ def test_a_post_without_a_server_warns_and_can_be_counted_again(
     assert named.status_code == 201
     for wrong in ("again=no", "again=", "server=", "name="):
         assert web.post(f"/?{wrong}", content=blocks([1])).status_code == 400
+    assert_whole(store)
+
+
+@pytest.mark.parametrize("batch", [10**6, 20])
+def test_a_post_without_a_server_is_parsed_once(
+    web: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Its rows, also those of many batches, wait in a file until they are confirmed."""
+    web.post("/?server=node-a", content=blocks(range(10)))
+    web.post("/?server=default", content=blocks([500]))
+    before = dump(store)
+    parsed: list[object] = []
+    chunks_of = ingest.chunks
+    monkeypatch.setattr(ingest, "BATCH", batch)
+    monkeypatch.setattr(ingest, "chunks", lambda source: parsed.append(1) or chunks_of(source))
+    assert web.post("/", content=blocks(range(4, 14))).status_code == 409
+    assert len(parsed) == 1
+    tables = dump(store)
+    assert len(tables.pop("reject")) == 1
+    assert tables == {name: rows for name, rows in before.items() if name != "reject"}
+    other = web.post("/", content=blocks(range(100, 190)))
+    assert (other.status_code, other.json()["entries"], other.json()["known"]) == (201, 90, 0)
+    assert len(parsed) == 2
+    again = web.post("/", content=blocks(range(100, 191)))
+    assert (again.status_code, again.json()["entries"], again.json()["known"]) == (201, 1, 90)
+    assert web.post("/", content=b"nothing to read\n").status_code == 400
     assert_whole(store)
 
 
@@ -941,7 +968,7 @@ def test_neither_probes_nor_others_wait_for_the_readers_of_one_address(sample: S
             wait_for(lambda: service.metrics._computations["metrics"].threads == 7)
             other.portal = web.portal
             assert pool.submit(other.get, "/api/v1/servers").result(LONG).status_code == 200
-            for path in ("/livez", "/healthz", "/readyz"):
+            for path in ("/healthz", "/readyz"):
                 assert pool.submit(web.get, path).result(LONG).status_code == 200
             assert not any(reader.done() for reader in readers)
         finally:
@@ -958,7 +985,7 @@ def test_suppressed_rows_are_noted(sample: Store) -> None:
 
 @pytest.mark.parametrize("asked", ["", " ", "a\r\nX-Evil: 1", "\x00", "é "])
 def test_what_was_asked_makes_no_header_of_its_own(sample: Store, asked: str) -> None:
-    answer = client_of(settings_of(sample)).get("/api/v1/stats", params={"class": asked})
+    answer = client_of(settings_of(sample)).get("/api/v1/stats", params={"class": f"*,{asked}"})
     assert answer.status_code == 200
     notes = answer.headers["x-notes"]
     assert notes.isascii()

@@ -1,5 +1,6 @@
 """The ingest pipeline: reads logs in batches, writes them into a store, and reports the counts."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from ringserverstats.enrich.log_status import (
     plain_name,
     reject_rows,
 )
-from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join
+from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join, load, save
 from ringserverstats.import_report import ImportReport, count_notes, time_zone_note
 from ringserverstats.logs.batch import Batch, Int64s, Reject
 from ringserverstats.logs.copies import IntervalCopies
@@ -67,8 +68,16 @@ def ingest(
     options: IngestOptions,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
+    confirm: Callable[[ImportReport], None] | None = None,
 ) -> ImportReport:
     """Count each entry of ``sources`` that is not in ``store`` yet.
+
+    Args:
+        sources: the logs.
+        store: the store.
+        options: how logs are read.
+        progress: called while they are read.
+        confirm: called with the counts before anything is stored. What it raises ends the ingest.
 
     Raises:
         StoreError: the store cannot be used. Earlier batches stay counted.
@@ -78,7 +87,12 @@ def ingest(
         copies = IntervalCopies(sources)
         pipeline = _Pipeline(store, options, pool, report, progress, copies)
         writer = _Writer(_Comparison(store) if options.dry_run else store.write, pool, report)
-        for rows in _batches(pipeline.parts(sources), BATCH):
+        batches = _batches(pipeline.parts(sources), BATCH)
+        if confirm:
+            batches = _confirmed(
+                batches, _Writer(_Comparison(store), pool, ImportReport()), confirm
+            )
+        for rows in batches:
             writer.submit(rows)
             del rows  # so that its memory is freed once it is written
         writer.wait()
@@ -110,6 +124,24 @@ def _batches(parts: Iterator[Rows], size: int) -> Iterator[Rows]:
             pending, rows = [], 0
     if pending:
         yield join(pending)
+
+
+def _confirmed(
+    batches: Iterator[Rows], trial: "_Writer", confirm: Callable[[ImportReport], None]
+) -> Iterator[Rows]:
+    """Yield ``batches`` after ``confirm`` got their counts. They wait in a temporary file."""
+    with tempfile.TemporaryFile() as file:
+        count = 0
+        for rows in batches:
+            trial.submit(rows)
+            save(rows, file)
+            count += 1
+        trial.wait()
+        trial.report.counted_elsewhere = trial.most_counted_elsewhere()
+        confirm(trial.report)
+        file.seek(0)
+        for _ in range(count):
+            yield load(file)
 
 
 @dataclass

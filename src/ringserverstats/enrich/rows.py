@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,19 @@ def join(parts: list[Rows]) -> Rows:
         if table.name != "transfers"
     }
     return Rows(transfers=pa.concat_tables(transfers), **tables)
+
+
+def save(rows: Rows, file: IO[bytes]) -> None:
+    """Write ``rows`` into ``file``, for `load`."""
+    for field_ in fields(Rows):
+        table = getattr(rows, field_.name)
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+
+
+def load(file: IO[bytes]) -> Rows:
+    """Return the rows that `save` wrote at the position of ``file``."""
+    return Rows(**{field_.name: pa.ipc.open_stream(file).read_all() for field_ in fields(Rows)})
 
 
 @dataclass(frozen=True)

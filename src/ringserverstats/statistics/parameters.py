@@ -1,5 +1,6 @@
 """Queries from text: options of the command line, or parameters of a URL."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 
@@ -48,15 +49,24 @@ def period(
         if name in given:
             return _day_or_month_before(name, given[name], today)
     for name in _FORMS.keys() & given.keys():
-        if len(given[name]) != len(_FORMS[name]) or ("Q" in given[name]) != ("Q" in _FORMS[name]):
-            raise UsageError(f"{name} {given[name]!r} has another form. Write {_FORMS[name]}")
-    whole = next((given[name] for name in _FORMS if name in given), None)
-    begin, end = given.get("from", whole), given.get("to", whole)
-    first = periods.first_day(begin) if begin else None
-    last = periods.last_day(end) if end else None
+        return _whole(name, given[name])
+    first = periods.first_day(given["from"]) if "from" in given else None
+    last = periods.last_day(given["to"]) if "to" in given else None
     if first and last and last < first:
         raise UsageError(f"the period ends ({last}) before it starts ({first})")
     return first, last
+
+
+def _whole(name: str, text: str) -> tuple[date, date]:
+    """Return the first and last day of a month, quarter or year."""
+    form = _FORMS[name]
+    shape, of_text = (re.sub("[0-9]", "0", word) for word in (form, text))
+    try:
+        if of_text != shape:
+            raise UsageError
+        return periods.first_day(text), periods.last_day(text)
+    except UsageError:
+        raise UsageError(f"{text!r} is not a {name}. Write {form}") from None
 
 
 def _day_or_month_before(name: str, text: str, today: date) -> tuple[date, date]:

@@ -10,7 +10,7 @@ from ringserverstats.errors import UsageError
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _QUARTER = re.compile(r"(\d{4})-Q([1-4])", re.ASCII)
 _LAST = re.compile(r"(\d{1,5})(d|w|mo?|q|y)", re.ASCII)
-_LENGTHS = "Write 30d, 4w, 6m, 4q or 1y"
+_LENGTHS = "Write 30d (days), 4w (weeks), 6m (months), 4q (quarters) or 1y (years)"
 _DAYS = {"d": 1, "w": 7}
 _MONTHS = {"m": 1, "q": 3, "y": 12}
 #: Periods until today that the pages offer.

@@ -331,7 +331,6 @@ ENDPOINTS = (
     ),
     Endpoint("/eidaws/statistics/1/health", health, "Check EIDA's service", access=Access.NONE),
     Endpoint("/metrics", metrics, "Metrics for Prometheus", media_types=["text/plain"]),
-    Endpoint("/livez", health, "Check that the process runs", access=Access.NONE),
     Endpoint("/healthz", health, "Check that the process runs", access=Access.NONE),
     Endpoint(
         "/readyz",

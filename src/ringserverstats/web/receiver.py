@@ -142,13 +142,12 @@ class LogReceiver:
                 rules=rules,
                 refresh=False,  # the service does that once the day does not change any more
             )
+            check = partial(_check_counted_elsewhere, source, store)
+            confirm = None if again or _names_server(source) else check
             # A log that is refused must not create a server.
-            is_wanted = again or _names_server(source)
-            is_trial = not _check_server(source, store, token) or not is_wanted
-            report = ingest([source], store, replace(options, dry_run=is_trial))
+            is_trial = not _check_server(source, store, token)
+            report = ingest([source], store, replace(options, dry_run=is_trial), confirm=confirm)
             if is_trial and _status_of(report) != 400:
-                if not is_wanted:
-                    _check_counted_elsewhere(report, source, store)
                 report = ingest([source], store, options)
         except RoleError as error:
             log.warning("log not imported: %s", error)
@@ -293,11 +292,13 @@ def _names_server(source: Source) -> bool:
     return bool(source.server or source.name.prefix)
 
 
-def _check_counted_elsewhere(report: ImportReport, source: Source, store: Store) -> None:
+def _check_counted_elsewhere(source: Source, store: Store, report: ImportReport) -> None:
     """Check that a log that names no server is not the log of another server.
 
     Args:
-        report: of a dry run.
+        source: the log.
+        store: the store.
+        report: the counts before anything is stored.
 
     Raises:
         HTTPException: over half of its new entries are counted for one other server. It is listed
