@@ -163,6 +163,22 @@ def test_a_database_of_another_kind_is_reported(run: CommandLine) -> None:
             assert ("without network operators" in words) == (asn == CITY)
 
 
+@pytest.mark.of_both
+def test_no_database_is_reported_by_the_first_ingest(
+    run: CommandLine, log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geoip_module, "FOLDERS", ())
+    monkeypatch.setattr(geoip_module, "_packaged", lambda: None)
+    assert "GeoIP" not in run("ingest", log("")).stderr  # no client
+    first = run("ingest", log(block())).stderr
+    assert first.count("Note: no GeoIP database is configured") == 1
+    assert "Set geoip_city" in first
+    assert "GeoIP" not in run("ingest", log(block(agent="new"))).stderr
+    run.environment["RINGSERVERSTATS_GEOIP_CITY"] = str(CITY)
+    run.environment["DATABASE_URI"] = f"duckdb://{run.folder}/other.duckdb"
+    assert "GeoIP" not in run("ingest", log(block())).stderr
+
+
 @pytest.mark.parametrize("latitude", [951.5142, -90.01, float("nan"), float("inf")])
 def test_impossible_coordinates_are_unknown(tmp_path: Path, latitude: float) -> None:
     path = tmp_path / "city.mmdb"
