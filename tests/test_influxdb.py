@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -551,6 +552,38 @@ def test_a_refused_piece_does_not_keep_the_others_back(
         sent = exporter.export_pending(store)
     assert (sent.pending, sent.days) == (1, 1)
     assert len(there(influxd, db)) == len(wanted(store)) - 1
+    assert exporter.export_pending(store).pending == 0
+    assert there(influxd, db) == wanted(store)
+
+
+@pytest.mark.of_both
+@pytest.mark.parametrize("sends_too", [False, True])
+def test_a_day_that_changes_while_it_is_sent_is_sent_again(
+    store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch, *, sends_too: bool
+) -> None:
+    """Also if another process sends the newer state first, as it can through a pooler."""
+    read_into(store, REAL, server="a")
+    exporter = exporter_of(f"{influxd.url}?db={db}", store)
+    write = influxdb._InfluxDB1.write
+    monkeypatch.setattr(type(store), "sending", lambda _: nullcontext())
+    is_first = iter([True])
+
+    def write_late(self: object, lines: bytes) -> None:
+        if next(is_first, False):
+            store.delete("a", date(2026, 6, 30), date(2026, 6, 30), try_only=False)
+            for path in sorted(REAL.glob("txlog-20260630*"))[:2]:
+                read_into(store, path, server="b")
+            if sends_too:
+                assert exporter.export_pending(store).pending == 0
+                assert there(influxd, db) == wanted(store)
+        write(self, lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influxdb._InfluxDB1, "write", write_late)
+        sent = exporter.export_pending(store)
+    assert sent.problems == []
+    assert sent.pending >= 1
+    assert there(influxd, db) != wanted(store)
     assert exporter.export_pending(store).pending == 0
     assert there(influxd, db) == wanted(store)
 

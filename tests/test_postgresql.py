@@ -124,7 +124,7 @@ def test_a_pooler_keeps_no_lock_and_no_setting(server: Server, fresh: str, tmp_p
         assert read_into(store, REAL).entries == 10
         with store.sending(), psycopg.connect(server.uri(fresh)) as direct:
             locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-            assert direct.execute(locks).fetchall() == [(1,)]
+            assert direct.execute(locks).fetchall() == [(0,)]
         with psycopg.connect(uri(fresh)) as session:
             assert session.execute(locks).fetchall() == [(0,)]
             assert timescaledb.is_pooled(session)

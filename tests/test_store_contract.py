@@ -34,7 +34,8 @@ from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.keys import derive
 from ringserverstats.store import sql_store as common
 from ringserverstats.store.base import FileRead, Store, Token
-from ringserverstats.store.export_queue import due, pending_export
+from ringserverstats.store.export_queue import day_state, due, pending_export
+from ringserverstats.store.postgresql.store import PostgreSQLStore
 from ringserverstats.store.schema import NEWEST
 from ringserverstats.store.versions import raise_versions
 
@@ -269,12 +270,10 @@ def test_exporters(read: Store) -> None:
         (JANUARY, False),
         (MARCH, False),
     ]
-    versions = {
-        row["day"]: row["version"]
-        for row in read.ask("SELECT day, version FROM day_version").to_pylist()
-    }
-    for day in (JANUARY, MARCH):
-        read.mark_exported("there", day, versions[day])
+    states = {day: day_state(read.ask, "there", day) for day in (JANUARY, MARCH)}
+    assert {state.exported for state in states.values()} == {0}
+    for state in states.values():
+        assert read.mark_exported("there", state)
     assert due(read.ask, "there") == []
     months = [JANUARY.replace(day=1), MARCH.replace(day=1)]
     assert pending_export(read.ask, "there") == months
@@ -292,12 +291,35 @@ def test_exporters(read: Store) -> None:
     assert [one.corrected for one in due(read.ask, "there")] == [True, True]
 
 
+def test_a_day_that_changed_while_it_was_sent_stays_due(read: Store) -> None:
+    read.register_exporter("there", "by day", all_due=True)
+    before = day_state(read.ask, "there", MARCH)
+    read.delete("a", MARCH, MARCH, try_only=False)
+    assert not read.mark_exported("there", before)
+    assert [(one.day, one.corrected) for one in due(read.ask, "there")][1:] == [(MARCH, True)]
+    state = day_state(read.ask, "there", MARCH)
+    assert state.version > before.version
+    # Two processes send it: which one wrote last is unknown.
+    assert read.mark_exported("there", state)
+    assert not read.mark_exported("there", state)
+    assert [one.day for one in due(read.ask, "there")] == [JANUARY, MARCH]
+    assert read.mark_exported("there", day_state(read.ask, "there", MARCH))
+    # Another one began to send a period.
+    state = day_state(read.ask, "there", MARCH)
+    read.mark_unexported("there", MARCH, MARCH)
+    assert not read.mark_exported("there", state)
+    assert [one.day for one in due(read.ask, "there")] == [JANUARY, MARCH]
+
+
 def test_sending(read: Store) -> None:
     other = another(read, lock_timeout=0.1)
     with read.sending(), pytest.raises(BusyError), other.sending():
         pass
     with other.sending():
-        pass
+        if isinstance(read, PostgreSQLStore):
+            opened = "SELECT count(*) AS n FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+            assert read.ask(opened)["n"].to_pylist() == [0]
+        read.mark_unexported("there", JANUARY, JANUARY)
 
 
 def test_settle_rejects(read: Store) -> None:

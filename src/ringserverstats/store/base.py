@@ -251,6 +251,15 @@ class Token:
 
 
 @dataclass(frozen=True)
+class DayState:
+    """The versions of ``day``: the current one, and the one that an exporter exported (0: none)."""
+
+    day: date
+    version: int
+    exported: int
+
+
+@dataclass(frozen=True)
 class PendingDay:
     """A day that is to be exported.
 
@@ -426,8 +435,12 @@ class Store(Readable, Protocol):
             True if the exporter is new.
         """
 
-    def mark_exported(self, exporter: str, day: date, version: int) -> None:
-        """Record that ``exporter`` has exported a day in its state ``version``."""
+    def mark_exported(self, exporter: str, state: DayState) -> bool:
+        """Record that ``exporter`` has exported a day in ``state``.
+
+        Returns:
+            True if it still has that state. If not, it stays pending.
+        """
 
     def mark_unexported(self, exporter: str, first: date, last: date) -> None:
         """Record that exported days from ``first`` to ``last`` may be missing or incomplete."""
@@ -436,7 +449,9 @@ class Store(Readable, Protocol):
         """Record that the exported totals of ``month`` equal those of its days again."""
 
     def sending(self) -> AbstractContextManager[None]:
-        """Hold the lock that lets only one process export.
+        """Hold the lock that lets only one process export. No transaction is open meanwhile.
+
+        Through a pooler of PostgreSQL there is no such lock. `mark_exported` notices other exports.
 
         Raises:
             BusyError: another process held it longer than the setting ``lock_timeout``.

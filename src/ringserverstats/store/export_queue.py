@@ -1,14 +1,15 @@
 """The days that an exporter has to export: those whose version is newer than the exported one.
 
 A change of a day increments its version in the same transaction (`versions`), and an exporter
-records the version that it exported. So no change is lost when a process is killed.
+records the version that it exported. So no change is lost when a process is killed. No transaction
+is open while days are sent: a day that changed, or that another process sent, meanwhile stays due.
 """
 
 from datetime import date, timedelta
 
 import pyarrow as pa
 
-from ringserverstats.store.base import Ask, PendingDay
+from ringserverstats.store.base import Ask, DayState, PendingDay
 from ringserverstats.store.rollups import month_of
 from ringserverstats.store.session import Session
 from ringserverstats.store.tables import TABLES
@@ -30,9 +31,20 @@ SELECT v.day,
  WHERE v.day <> '{ALL}' AND v.version > coalesce(s.version, 0)
  ORDER BY v.day
 """
+_EXPORTED_VERSION = """
+SELECT coalesce(max(version), 0) AS version FROM exported_day WHERE exporter = $1 AND day = $2::date
+"""
+_DAY_VERSION = "SELECT coalesce(max(version), 0) AS version FROM day_version WHERE day = $1::date"
+# Only if neither version has changed.
 _EXPORTED = """
-INSERT INTO exported_day (exporter, day, version) VALUES ($1, $2::date, $3)
-ON CONFLICT (exporter, day) DO UPDATE SET version = greatest(exported_day.version, excluded.version)
+INSERT INTO exported_day (exporter, day, version) SELECT $1, $2::date, $3
+ WHERE $3 = coalesce((SELECT version FROM day_version WHERE day = $2::date), 0)
+   AND $4 = coalesce((SELECT version FROM exported_day WHERE exporter = $1 AND day = $2::date), 0)
+ON CONFLICT (exporter, day) DO UPDATE SET version = excluded.version
+ WHERE exported_day.version = $4
+"""
+_SENT_BY_ANOTHER = """
+DELETE FROM exported_day WHERE exporter = $1 AND day = $2::date AND version <> $3
 """
 _UNEXPORTED = "DELETE FROM exported_day WHERE exporter = $1 AND day BETWEEN $2::date AND $3::date"
 _ADD_MONTHS = """
@@ -66,10 +78,35 @@ def due(ask: Ask, exporter: str) -> list[PendingDay]:
     return [PendingDay(**row) for row in ask(_PENDING_DAYS, [exporter]).to_pylist()]
 
 
-def mark_exported(session: Session, exporter: str, day: date, version: int) -> None:
-    """Record that a day was exported, and that its month has to be aggregated again there."""
-    session.execute(_EXPORTED, [exporter, day, version])
+def day_state(ask: Ask, exporter: str, day: date) -> DayState:
+    """Return the version of a day, and the one that ``exporter`` exported."""
+    version, exported = (
+        ask(sql, parameters)["version"][0].as_py()
+        for sql, parameters in ((_DAY_VERSION, [day]), (_EXPORTED_VERSION, [exporter, day]))
+    )
+    return DayState(day, int(version), int(exported))
+
+
+def mark_exported(session: Session, exporter: str, state: DayState) -> bool:
+    """Record that a day was exported, and that its month has to be aggregated again there.
+
+    If another process exported it meanwhile, the day is due again, as the older one of their
+    versions may be at the destination.
+
+    Args:
+        session: the transaction.
+        exporter: the name of the exporter.
+        state: `day_state` from before the day was sent.
+
+    Returns:
+        Whether the state is the same. If not, the day stays due.
+    """
+    day = state.day
+    is_same = session.execute(_EXPORTED, [exporter, day, state.version, state.exported]) == 1
+    if not is_same:
+        session.execute(_SENT_BY_ANOTHER, [exporter, day, state.exported])
     _mark_pending(session, exporter, day, day)
+    return is_same
 
 
 def mark_unexported(session: Session, exporter: str, first: date, last: date) -> None:

@@ -21,6 +21,7 @@ from ringserverstats.errors import StoreError, UsageError
 from ringserverstats.keys import Keys, derive, load_secret, make_secret
 from ringserverstats.store.base import (
     Ask,
+    DayState,
     FileRead,
     Identity,
     Opened,
@@ -382,9 +383,9 @@ class SQLStore(ABC):
         with self._session(write=True, servers=set()) as session:
             return register_exporter(session, exporter, definition, all_due=all_due)
 
-    def mark_exported(self, exporter: str, day: date, version: int) -> None:
+    def mark_exported(self, exporter: str, state: DayState) -> bool:
         with self._session(write=True, servers=set()) as session:
-            mark_exported(session, exporter, day, version)
+            return mark_exported(session, exporter, state)
 
     def mark_unexported(self, exporter: str, first: date, last: date) -> None:
         with self._session(write=True, servers=set()) as session:

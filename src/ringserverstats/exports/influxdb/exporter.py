@@ -8,7 +8,7 @@ from ringserverstats.errors import ExportError, StoreError
 from ringserverstats.exports.influxdb.client import InfluxDB
 from ringserverstats.exports.influxdb.points import NO_POINTS, PointOptions, Points, points_of
 from ringserverstats.store.base import PendingDay, Readable, Store
-from ringserverstats.store.export_queue import due, pending_export
+from ringserverstats.store.export_queue import day_state, due, pending_export
 from ringserverstats.store.rollups import month_of
 from ringserverstats.store.snapshot import snapshot
 
@@ -17,7 +17,6 @@ SELECT DISTINCT day FROM connection_by_day
  WHERE day >= coalesce($1::date, '1970-01-02') AND day <= coalesce($2::date, '9999-12-31')
  ORDER BY day
 """
-_VERSION = "SELECT coalesce(max(version), 0) AS version FROM day_version WHERE day = $1::date"
 _ONE_DAY = timedelta(days=1)
 #: Called with the number of days done and to do.
 Progress = Callable[[int, int], None]
@@ -32,12 +31,14 @@ class ExportReport:
         points: how many points these have.
         pending: how many days are still pending.
         problems: what failed, and why.
+        months: the first days of the months of the exported days.
     """
 
     days: int = 0
     points: int = 0
     pending: int = 0
     problems: list[str] = field(default_factory=list)
+    months: set[date] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class InfluxExporter:
                     progress(number, len(days))
                     if self._export_day(store, pending.day, report, clear=pending.corrected):
                         report.pending -= 1
-                self._export_months(store)
+                self._export_months(store, report)
             except ExportError as error:
                 later = f"; {report.pending:,} days stay pending" if report.pending else ""
                 report.problems.append(f"{error}{later}")
@@ -122,7 +123,7 @@ class InfluxExporter:
                 self._export_day(store, day, report, clear=True)
             if begin <= last:
                 self.database.delete(begin, last)
-            self._export_months(store)
+            self._export_months(store, report)
         return report
 
     def _export_day(self, store: Store, day: date, report: ExportReport, *, clear: bool) -> bool:
@@ -140,7 +141,7 @@ class InfluxExporter:
         is_kept = self.database.is_kept(day)
         try:
             with snapshot(store, limited=False) as state:
-                version = int(state.ask(_VERSION, [day])["version"][0].as_py())
+                versions = day_state(state.ask, self.database.name, day)
                 points = points_of(state, day, self.options) if is_kept else NO_POINTS
         except StoreError as error:  # other days may succeed
             report.problems.append(f"{day}: {error}")
@@ -160,7 +161,9 @@ class InfluxExporter:
             report.problems.append(
                 f"{day}: {points.too_large} points with totals over 2^63-1 are left out"
             )
-        store.mark_exported(self.database.name, day, version)
+        report.months.add(day.replace(day=1))
+        if not store.mark_exported(self.database.name, versions):
+            return False
         report.days += 1
         report.points += points.count
         return True
@@ -177,8 +180,10 @@ class InfluxExporter:
                 refused.append(error)
         return refused
 
-    def _export_months(self, store: Store) -> None:
+    def _export_months(self, store: Store, report: ExportReport) -> None:
         """Rebuild the longer totals of months with exported days."""
-        for month in pending_export(store.ask, self.database.name):
+        # Also those that another process has marked as complete meanwhile.
+        months = {*pending_export(store.ask, self.database.name), *report.months}
+        for month in sorted(months):
             self.database.rebuild_totals(month, month_of(month)[1])
             store.mark_months_complete(self.database.name, month)

@@ -275,11 +275,14 @@ class PostgreSQLStore(SQLStore):
     @contextmanager
     def sending(self) -> Iterator[None]:
         with self._connect(is_session=False) as connection:
-            # A transaction holds the lock, as a pooler may give each one another session.
-            values = {"lock_timeout": self._wait, "idle_in_transaction_session_timeout": 0}
-            _set(connection, values, "LOCAL")
-            connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {SENDING})")
-            yield
+            if not timescaledb.is_pooled(connection):
+                connection.rollback()
+                connection.autocommit = True
+                _set(connection, {"lock_timeout": self._wait, "idle_session_timeout": 0}, "SESSION")
+                connection.execute(f"SELECT pg_advisory_lock({LOCKS}, {SENDING})")
+                yield
+                return
+        yield  # the lock of a session would stay with the pooler
 
     @contextmanager
     def _connect(self, *, is_session: bool = True) -> Iterator[psycopg.Connection[Any]]:
