@@ -190,9 +190,8 @@ def build_days(session: Session, days: Sequence[ServerDay], *, with_streams: boo
         f"SELECT server, day FROM server_day f WHERE {chosen} AND changed <> built"
     )
     where = where_days(stale)
-    for rollup in DAILY:
-        if stale and rollup is not BY_STREAM:
-            _build(session, rollup, where)
+    if stale:
+        session.build_rollups([rollup for rollup in DAILY if rollup is not BY_STREAM], where)
     counted = {row[:2]: row[2:] for row in session.rows(_COUNTED.format(where=where))}
     for *day, entries, transfers, size, packets in session.rows(_EXPECTED.format(where=where)):
         if counted.get(tuple(day), ())[:-1] != (entries, transfers, size, packets):
@@ -207,7 +206,7 @@ def build_days(session: Session, days: Sequence[ServerDay], *, with_streams: boo
         unlisted = [day for day in unlisted if day in counted and _repeats_streams(*counted[day])]
     if unlisted:
         where = where_days(unlisted)
-        _build(session, BY_STREAM, where)
+        session.build_rollups([BY_STREAM], where)
         session.execute(f"UPDATE server_day AS f SET has_streams = true WHERE {where}")
 
 
@@ -217,8 +216,7 @@ def build_months(session: Session, months: Sequence[ServerDay]) -> None:
     months = [month for month in months if month in ready]
     if not months:
         return
-    for rollup in MONTHLY:
-        session.insert_rollup(rollup, rollup.select(rollup.built_from, _in_months(months)))
+    session.build_rollups(MONTHLY, _in_months(months))
     session.register("given", _table(months, "month"))
     session.execute("INSERT INTO built_month (server, month) SELECT server, month FROM given")
 
@@ -287,11 +285,6 @@ def _delete_months(session: Session) -> None:
 def _delete(session: Session, rollups: Iterable[Rollup], where: str) -> None:
     for rollup in rollups:
         session.execute(f"DELETE FROM {session.stored(rollup)} AS f WHERE {where}")
-
-
-def _build(session: Session, rollup: Rollup, where: str) -> None:
-    source = rollup.built_from and f"{rollup.built_from}_built"
-    session.insert_rollup(rollup, rollup.select(source or rollup.source, where))
 
 
 def _repeats_streams(entries: int, *others: int) -> bool:

@@ -86,6 +86,12 @@ class Rollup:
         """Whether PostgreSQL keeps all rows with the same `group_keys` as arrays in one row."""
         return self.source != "entry_total"
 
+    def build_select(self, where: str) -> str:
+        """Return the SELECT of the rows to build, from rows for which ``where`` is true."""
+        # A month is built from the view, as some days may have no rows by stream.
+        of_days = self.built_from if self.is_monthly else f"{self.built_from}_built"
+        return self.select(of_days if self.built_from else self.source, where)
+
     def select(self, source: str, where: str = "true") -> str:
         """Return the SELECT that aggregates the rows of ``source`` for which ``where`` is true."""
         keys = ", ".join(MONTH + " AS month" if name == "month" else name for name in self.keys)

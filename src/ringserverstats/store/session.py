@@ -50,5 +50,11 @@ class Session(Protocol):
     def stored(self, rollup: Rollup) -> str:
         """Return the name of the table that holds the rows of ``rollup`` of built days."""
 
+    def build_rollups(self, rollups: Sequence[Rollup], where: str) -> None:
+        """Build the rows of ``rollups`` of the days ``f`` for which ``where`` holds.
+
+        The days or months have no rows yet.
+        """
+
     def insert_rollup(self, rollup: Rollup, select: str) -> None:
         """Insert the result of ``select``, which has the columns of ``rollup``, as its rows."""

@@ -73,5 +73,9 @@ class DuckDBSession:
     def stored(self, rollup: Rollup) -> str:
         return rollup.built
 
+    def build_rollups(self, rollups: Sequence[Rollup], where: str) -> None:
+        for rollup in rollups:
+            self.insert_rollup(rollup, rollup.build_select(where))
+
     def insert_rollup(self, rollup: Rollup, select: str) -> None:
         self.execute(f"INSERT INTO {rollup.built} ({', '.join(rollup.columns)}) {select}")

@@ -6,8 +6,10 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ringserverstats.store.integers import with_integers
+from ringserverstats.store.postgresql.building import PACKED_TRANSFERS, build, unpack
 from ringserverstats.store.postgresql.copy_binary import encode_table
 from ringserverstats.store.postgresql.packing import pack_select, pack_transfers
 from ringserverstats.store.rollups import Rollup
@@ -39,6 +41,14 @@ _COLUMNS = {
     1114: pa.timestamp("us"),
     1700: pa.decimal128(38, 0),
 }
+# Entries with transfers of some days, all their transfers, and whether days without transfers are
+# among them.
+_SIZE = """
+SELECT (SELECT count(*) FROM stored_transfer f WHERE {where}), coalesce(sum(transfers), 0),
+       coalesce(bool_or(day < (SELECT kept_since FROM store)), false)
+  FROM server_day f WHERE {where}
+"""
+_MOST_TRANSFERS = 3_000_000  # that fit into the memory of this process
 # Keeps arrays in their row: from a TOAST table they would be fetched one by one.
 _WHOLE_ROWS = "WITH (toast_tuple_target = 8160)"
 
@@ -108,6 +118,24 @@ class PostgreSQLSession:
 
     def stored(self, rollup: Rollup) -> str:
         return rollup.stored
+
+    def build_rollups(self, rollups: Sequence[Rollup], where: str) -> None:
+        kept, count, are_sealed = self.rows(_SIZE.format(where=where))[0]
+        if are_sealed or count > _MOST_TRANSFERS:
+            for rollup in rollups:
+                self.insert_rollup(rollup, rollup.build_select(where))
+            return
+        if not kept:
+            return
+        cursor = psycopg.RawCursor(self._connection)
+        rows = cursor.execute(PACKED_TRANSFERS.format(where=where), binary=True).fetchall()
+        transfers = unpack(rows)
+        self.register("given", pa.table({"stream": pc.unique(transfers["stream"])}))
+        streams = self.table(
+            "SELECT s.stream, s.name, s.network, s.station FROM stream s JOIN given USING (stream)"
+        )
+        for rollup, built in build(rollups, transfers, streams):
+            self.copy(rollup.stored, built)
 
     def insert_rollup(self, rollup: Rollup, select: str) -> None:
         columns = rollup.columns
