@@ -49,15 +49,15 @@ def stats(service: Service, request: Request) -> Response:
     """Return the result of any query."""
     parameters, _, format_ = _parameters(request)
     query = query_of(parameters, today())
-    # No snapshot: it would be held while rows are sent.
-    context = QueryContext(service.existing_store(), request.user.role, service.policy)
-    groups = gaps(context.store, query)
-    result = with_all_groups(query, context.result(query), groups)
-    notes = [
-        *running_footnotes(query, result.rows, today()),
-        *log_footnotes(context, query, groups),
-        *result_footnotes(context, query, result, packetless_days(context, query)),
-    ]
+    with service.snapshot() as store:
+        context = QueryContext(store, request.user.role, service.policy)
+        groups = gaps(store, query)
+        result = with_all_groups(query, context.result(query), groups)
+        notes = [
+            *running_footnotes(query, result.rows, today()),
+            *log_footnotes(context, query, groups),
+            *result_footnotes(context, query, result, packetless_days(context, query)),
+        ]
     texts = [*(note.text for note in notes), *result.notes, *result.suppressed]
     return _table_response(result.rows, format_, "stats", texts)
 
