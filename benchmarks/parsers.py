@@ -1,35 +1,38 @@
-"""Three ways to read a text log to checked columns, measured on the same file.
+"""Ways to read a text log, measured in turn on the same file.
 
-Each finds the blocks, reads their headers and transfers and compares sums with totals; none makes
-fingerprints. NumPy with PyArrow is what `ringserverstats.logs.text` does (its fingerprints
-included). Polars is not a dependency: pip install polars.
+Ours reads it to checked columns, with a fingerprint of each block. Two check the same and make no
+fingerprints. Two only split the lines and sum bytes and packets by stream.
+Polars and ClickHouse in process (chdb) are no dependencies: pip install '.[benchmarks]'.
 """
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+
+from ringserverstats import memory
 
 LATEST = 2_000_000_000
+ROUNDS = 5
 HEAD = (
     r"^START CLIENT (\S+) \[([^\]\s]+)\] \((\w+)\|(.*)\) @ (\S+[ T]\S+)"
     r" \(connected (\S+[ T]\S+)\) (TX|RX)$"
 )
 
 
-def with_pyarrow(path: Path) -> int:
-    """NumPy for line ends, PyArrow's CSV reader for the transfers: this project's reader."""
+def ours(path: Path) -> int:
+    """NumPy and PyArrow: this project's reader, on one core."""
     from ringserverstats.logs.entries import ParseOptions
     from ringserverstats.logs.reader import read
     from ringserverstats.logs.source import chunks, find
 
     source = find([str(path)]).sources[0]
-    with ThreadPoolExecutor(1) as pool:
-        options = ParseOptions(key=b"k" * 32, latest=LATEST, pool=pool)
-        return sum(len(batch.entry) for chunk in chunks(source) for batch in read(chunk, options))
+    options = ParseOptions(key=b"k" * 32, latest=LATEST)
+    return sum(len(batch.entry) for chunk in chunks(source) for batch in read(chunk, options))
 
 
-def with_polars(path: Path) -> int:
+def checked_by_polars(path: Path) -> int:
     """Lines as one column; splitting, block numbers and sums by expressions."""
     import polars as pl
 
@@ -59,7 +62,7 @@ def with_polars(path: Path) -> int:
     return len(transfers)
 
 
-def with_duckdb(path: Path) -> int:
+def checked_by_duckdb(path: Path) -> int:
     """Lines as one column; a window counts the blocks."""
     import duckdb
 
@@ -94,13 +97,62 @@ def with_duckdb(path: Path) -> int:
     return int(connection.execute("SELECT count(*) FROM transfers").fetchall()[0][0])
 
 
+def sums_by_polars(path: Path) -> int:
+    """The lines as one column, split at spaces, and grouped."""
+    import polars as pl
+
+    line = pl.col("line")
+    transfers = (
+        pl.scan_csv(path, has_header=False, separator="\x01", quote_char=None, new_columns=["line"])
+        .filter(~line.str.starts_with("START CLIENT ") & ~line.str.starts_with("END CLIENT "))
+        .select(line.str.split_exact(" ", 2).struct.unnest())
+    )
+    sums = transfers.group_by("field_0").agg(
+        pl.col("field_1").cast(pl.UInt64).sum(), pl.col("field_2").cast(pl.UInt64).sum(), pl.len()
+    )
+    return int(sums.collect()["len"].sum())
+
+
+def sums_by_clickhouse(path: Path) -> int:
+    """The same in SQL."""
+    import chdb
+
+    groups = (
+        "SELECT fields[1] AS stream, sum(toUInt64(fields[2])) AS bytes,"
+        " sum(toUInt64(fields[3])) AS packets, count() AS transfers"
+        " FROM (SELECT splitByChar(' ', line) AS fields"
+        f" FROM file('{path}', 'LineAsString', 'line String')"
+        " WHERE NOT startsWith(line, 'START CLIENT ') AND NOT startsWith(line, 'END CLIENT '))"
+        " GROUP BY stream"
+    )
+    answer = chdb.query(
+        f"SELECT sum(transfers), sum(bytes), sum(packets) FROM ({groups})", "TabSeparated"
+    )
+    return int(answer.bytes().split()[0])
+
+
+WAYS = (ours, checked_by_polars, checked_by_duckdb, sums_by_polars, sums_by_clickhouse)
+
+
+def measure(path: Path) -> None:
+    """Print the medians of each way."""
+    runs: dict[Callable[[Path], int], list[tuple[float, float]]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS + 1):
+        for way, times in runs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            count = way(path)
+            times.append((time.perf_counter() - wall, time.process_time() - processor))
+    medians = {
+        way: [median(kind) for kind in zip(*times[1:], strict=True)] for way, times in runs.items()
+    }
+    for way, (wall, processor) in medians.items():
+        print(
+            f"{way.__name__:20} {wall:6.2f} s, {processor:6.2f} s of CPU:"
+            f" {processor / count * 1e6:.2f} s a million transfers,"
+            f" ours {medians[ours][1] / processor:.2f} times that"
+        )
+
+
 if __name__ == "__main__":
-    log = Path(sys.argv[1])
-    for way in (with_pyarrow, with_polars, with_duckdb):
-        durations = []
-        for _ in range(4):  # the first one warms up
-            begin = time.perf_counter()
-            count = way(log)
-            durations.append(time.perf_counter() - begin)
-        best = sorted(durations[1:])[1]
-        print(f"{way.__name__:14} {best:6.2f} s  {count / best / 1e6:5.2f} million transfers/s")
+    memory.share()  # as the commands do
+    measure(Path(sys.argv[1]).absolute())

@@ -42,12 +42,13 @@ old.register_events(old.parse_ringserver_log(sys.argv[1]), sys.argv[2])
 """
 NEW_READ = """
 import sys, time
-from concurrent.futures import ThreadPoolExecutor
+from ringserverstats import memory
+memory.share()
 from ringserverstats.logs.entries import ParseOptions
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import chunks, find
 begin = time.perf_counter()
-options = ParseOptions(key=b"k" * 32, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
+options = ParseOptions(key=b"k" * 32, latest=2_000_000_000)
 for chunk in chunks(find([sys.argv[1]]).sources[0]):
     for batch in read(chunk, options):
         assert not batch.rejects

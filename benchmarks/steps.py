@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -49,7 +48,7 @@ with tempfile.TemporaryDirectory() as folder:
     source = find([sys.argv[1]]).sources[0]
     enricher = Enricher(keys, EnrichOptions(ipv6_prefix=64))
     duplicates = Duplicates(keys.entries)
-    options = ParseOptions(keys.entries, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
+    options = ParseOptions(keys.entries, latest=2_000_000_000)
     parts = []
     pieces = chunks(source)
     while True:

@@ -5,7 +5,6 @@ import gzip
 import lzma
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ from ringserverstats.store.duckdb.store import DuckDBStore
 GOOD = block()
 OTHER = block(address="192.0.2.18", log_time=START + 70)
 Log = Callable[..., Path]
-OPTIONS = ParseOptions(b"k" * 32, latest=START + 10**6, pool=ThreadPoolExecutor(1))
+OPTIONS = ParseOptions(b"k" * 32, latest=START + 10**6)
 
 
 def would_read(store: DuckDBStore, path: Path) -> ImportReport:

@@ -3,7 +3,6 @@
 import random
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import DATA, rest_in_soak
@@ -15,7 +14,7 @@ from ringserverstats.logs.jsonl import OBJECT
 from ringserverstats.logs.reader import read
 from ringserverstats.logs.source import Chunk
 
-OPTIONS = ParseOptions(b"k" * 32, latest=2_000_000_000, pool=ThreadPoolExecutor(1))
+OPTIONS = ParseOptions(b"k" * 32, latest=2_000_000_000)
 _GLUED_OBJECT = re.compile(rb"(?<=[^\n])" + re.escape(OBJECT))
 _GLUED = re.compile(rb"^[^\n]+START CLIENT ", re.MULTILINE)
 LOGS = {path: path.read_bytes() for path in sorted(DATA.glob("*/*[rt]xlog-*"))}

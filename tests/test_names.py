@@ -1,6 +1,5 @@
 """Streams, agents, file names and days, one by one."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -15,7 +14,7 @@ from ringserverstats.logs.names import read_name
 from ringserverstats.logs.text import parse
 
 PARIS = ZoneInfo("Europe/Paris")
-OPTIONS = ParseOptions(b"k", latest=2_000_000_000, pool=ThreadPoolExecutor(1))
+OPTIONS = ParseOptions(b"k", latest=2_000_000_000)
 
 
 @pytest.mark.parametrize(

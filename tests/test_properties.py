@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from itertools import compress
 from pathlib import Path
@@ -27,7 +26,7 @@ from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb import store as embedded
 
 KEY = b"k" * 32
-OPTIONS = ParseOptions(KEY, latest=START + 10 * 86_400, pool=ThreadPoolExecutor(1))
+OPTIONS = ParseOptions(KEY, latest=START + 10 * 86_400)
 FORMATS = {
     "old text": lambda entry: entry.text(old=True),
     "text": lambda entry: entry.text(),

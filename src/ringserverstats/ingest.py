@@ -36,7 +36,7 @@ BATCH = 1_000_000
 MOST_REJECTS = 10_000
 _TWO_DAYS = 2 * 86_400
 _PROVISIONAL = 2**31 - 1  # and below: numbers of new servers in a dry run
-_WORKERS = 4  # one writes, one parses, which both may wait for the others
+_WORKERS = 2  # one writes, one parses
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class _Pipeline:
         self._progress = progress
         self._key = opened.keys.entries
         self._enricher = Enricher(opened.keys, options)
-        self._parse_options = ParseOptions(self._key, int(time.time()) + _TWO_DAYS, pool)
+        self._parse_options = ParseOptions(self._key, int(time.time()) + _TWO_DAYS)
         self._damaged: dict[tuple[int, str], list[str]] = {}
         for (server, file), is_damaged in opened.rejected.items():
             if is_damaged:

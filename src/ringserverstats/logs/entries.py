@@ -1,6 +1,5 @@
 """Parsed entries of any format, with the checks and the columns that all formats share."""
 
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from ringserverstats.logs.batch import (
     Peer,
     Reject,
 )
-from ringserverstats.logs.line_columns import Bools, fingerprints, overflows, sums
+from ringserverstats.logs.line_columns import Bools, overflows, sums
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -31,16 +30,10 @@ class ParseOptions:
     Args:
         key: key of the digests.
         latest: last second since 1970 that a time may have; later times are rejected.
-        pool: hashes while the caller parses; hashing releases the interpreter lock.
     """
 
     key: bytes
     latest: int
-    pool: Executor
-
-    def digests(self, data: bytes, begins: Int64s, ends: Int64s) -> Future[Ids]:
-        """Start to hash each piece ``data[begin:end]``."""
-        return self.pool.submit(fingerprints, data, begins, ends, self.key)
 
 
 @dataclass(frozen=True)

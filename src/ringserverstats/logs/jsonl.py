@@ -30,7 +30,15 @@ from ringserverstats.logs.entries import (
     build_batch,
     unknown_peers,
 )
-from ringserverstats.logs.line_columns import Bools, Bytes, line_ends, matches, seconds, unique_rows
+from ringserverstats.logs.line_columns import (
+    Bools,
+    Bytes,
+    fingerprints,
+    line_ends,
+    matches,
+    seconds,
+    unique_rows,
+)
 
 #: A line is a whole entry, and 100,000 streams of 100 bytes are 10 MB.
 LONGEST_LINE = 16 << 20
@@ -65,9 +73,8 @@ def parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batch
     line_begins, begins, ends = _records(data)
     numbers = line + np.searchsorted(line_begins, begins, side="right") - 1
     filled = np.flatnonzero(ends > begins)
-    hashing = options.digests(data, begins, ends)
+    digest = fingerprints(data, begins, ends, options.key)
     table = _read(data, begins[filled], ends[filled])
-    digest = hashing.result()
     rejects: list[Reject] = []
     if table is None:
         filled, table, line_reasons = _read_one_by_one(data, begins, ends, filled)

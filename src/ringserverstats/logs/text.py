@@ -25,7 +25,7 @@ from ringserverstats.logs.entries import (
     build_batch,
     unknown_peers,
 )
-from ringserverstats.logs.line_columns import Bools, line_ends, spans
+from ringserverstats.logs.line_columns import Bools, fingerprints, line_ends, spans
 from ringserverstats.logs.lines import (
     END,
     START,
@@ -145,12 +145,15 @@ def _parse(data: bytes, options: ParseOptions, *, line: int, last: bool) -> Batc
     batch = build_batch(_entries(blocks, options, line))
     outside, blank = _outside_blocks(blocks)
     bounds = blocks.lines.bounds
-    digests = options.digests(
-        data, bounds[[part.first for part in outside]], bounds[[part.end for part in outside]]
+    digests = fingerprints(
+        data,
+        bounds[[part.first for part in outside]],
+        bounds[[part.end for part in outside]],
+        options.key,
     )
     rejects = [
         Reject(line + part.first, part.end - part.first, part.reason, digest.tobytes())
-        for part, digest in zip(outside, digests.result(), strict=True)
+        for part, digest in zip(outside, digests, strict=True)
     ]
     return replace(
         batch,
@@ -196,7 +199,6 @@ def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries
     """Return the blocks as entries with their reasons of rejection."""
     lines, first, final = blocks.lines, blocks.first, blocks.final
     counts = blocks.transfers
-    hashing = options.digests(lines.data, lines.bounds[first], lines.bounds[final + 1])
     starts = read_start_lines(lines, first, options.latest)
     ends = read_end_lines(lines, final)
     transfers = read_transfer_lines(lines, blocks.is_transfer)
@@ -213,7 +215,7 @@ def _entries(blocks: _Blocks, options: ParseOptions, line: int) -> ParsedEntries
         (_differs(starts, ends), reasons.OTHER_END),
     )
     return ParsedEntries(
-        digest=hashing.result(),
+        digest=fingerprints(lines.data, lines.bounds[first], lines.bounds[final + 1], options.key),
         line=line + first,
         lines=counts + 2,
         log_time=starts.log_time,
