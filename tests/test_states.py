@@ -2,8 +2,8 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from conftest import (
 )
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from model import Entry
+from model import ENTRY, Entry
 
 from ringserverstats.copy import copy
 from ringserverstats.enrich.pseudonyms import pseudonym
@@ -50,12 +50,10 @@ QUERIES = (
 )
 
 
-LATE = Entry(
-    host="h.example.org",
+LATE = replace(
+    ENTRY,
     address="192.0.2.9",
-    protocol="SeedLink",
     agent="late/1",
-    direction="TX",
     log_time=int(datetime(2026, 1, 31, 5, 7, tzinfo=UTC).timestamp()),
     connect_time=int(datetime(2026, 1, 31, 5, 0, tzinfo=UTC).timestamp()),
     transfers=((STREAMS[0], 77, 1),),
@@ -251,12 +249,17 @@ def test_many_steps(steps: list[tuple], store: Store, tmp_path: Path) -> None:
     run_steps(steps, store, tmp_path)
 
 
-def fill(store: Store, folder: Path, *, refresh: bool) -> None:
+def late_on(*day: int) -> Entry:
+    begin = int(datetime(*day, tzinfo=UTC).timestamp()) + 5 * 3600
+    return replace(LATE, log_time=begin + 60, connect_time=begin)
+
+
+def fill(store: Store, folder: Path, *, refresh: bool, days: Sequence[date] = tuple(DAYS)) -> None:
     """Logs of two servers, days and hours, over a change of the month."""
     store.open(create=True)
     for name in "ab":
         store.add_server(name, "UTC")
-    for number, day in enumerate(DAYS):
+    for number, day in enumerate(days):
         begin = int(datetime.combine(day, datetime.min.time(), UTC).timestamp())
         for server, hour in (("a", None), ("b", 13), ("b", 14)):
             found = tuple(
@@ -356,8 +359,49 @@ def test_a_day_is_not_built_from_other_transfers_than_its_ledger_has(
     fill(store, tmp_path, refresh=False)
     table = "transfer" if type(store).__name__ == "DuckDBStore" else "transfer_packed"
     execute(store, f"DELETE FROM {table} WHERE day = '{DAYS[2]}' AND server = 1")
-    with pytest.raises(StoreError, match=f"of server 'a' of {DAYS[2]} are not those of its ledger"):
+    text = f"of server 'a' of {DAYS[2]} are not those of its ledger"
+    with pytest.raises(StoreError, match=text):
         store.refresh()
+    # All others are built.
+    stale = store.ask("SELECT server, day FROM server_day WHERE changed <> built").to_pylist()
+    assert stale == [{"server": 1, "day": DAYS[2]}]
+    with pytest.raises(StoreError, match=text):
+        store.delete_transfers(DAYS[4], try_only=False)
+    assert store.kept_since == DAYS[1].replace(day=1) + timedelta(31)
+
+
+@pytest.mark.of_both
+@pytest.mark.parametrize("command", ["prune", "delete_transfers"])
+def test_logs_that_come_while_transfers_are_deleted_are_counted(
+    store: Store, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of days before those that the command has listed, and of days that it has done."""
+    days = [date(2026, month, 10) for month in (1, 3)]
+    fill(store, tmp_path, refresh=True, days=days)
+    between = [Log("a", date(2026, month, 12), 5, (late_on(2026, month, 12),)) for month in (1, 2)]
+    written = []
+
+    def write(*_: object) -> None:
+        for log in between[len(written) :]:
+            written.append(read_into(another(store), log.write(tmp_path), refresh=False).entries)
+
+    before = date(2026, 4, 1)
+    if command == "prune":
+        store.prune(before, try_only=False, progress=write)
+    else:
+        monkeypatch.setattr(store, "_before_deletion", write)
+        store.delete_transfers(before, try_only=False)
+    assert written == [1, 1]
+    query = Query(dimensions=("month", "server"), measures=("entries",))
+    expected = {("2026-01", "a"): 3, ("2026-01", "b"): 4, ("2026-02", "a"): 1}
+    expected |= {("2026-03", "a"): 2, ("2026-03", "b"): 4}
+    assert {key: entries for key, (entries,) in as_rows(store, query).items()} == expected
+    assert store.ask("SELECT 1 FROM transfer").num_rows == 0
+    assert_whole(store)
+    for log in between:  # once more, sealed
+        late = Log("a", log.day, 6, (replace(log.entries[0], agent="later/1"),))
+        assert read_into(store, late.write(tmp_path)).entries == 1
+    assert_whole(store)
 
 
 @pytest.mark.of_both
@@ -368,12 +412,13 @@ def test_what_is_written_while_rollups_are_built_is_not_lost(
     late = Log("a", DAYS[1], 5, (LATE,)).write(tmp_path)
     build, threads = sql_store.build_days, list[threading.Thread]()
 
-    def build_and_write(*args: object) -> None:
-        build(*args)
+    def build_and_write(*args: object) -> object:
+        bad = build(*args)
         writing = threading.Thread(target=lambda: read_into(another(store), late, refresh=False))
         writing.start()
         writing.join(0.3)  # it waits for the lock, or has written before this ends
         threads.append(writing)
+        return bad
 
     monkeypatch.setattr(sql_store, "build_days", build_and_write)
     store.refresh()

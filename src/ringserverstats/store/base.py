@@ -134,6 +134,7 @@ class Written:
         misdated_days: the servers and days of misdated entries.
         imported: entries that were not counted because their day was imported.
         counted_elsewhere: new entries that another server has, by that server.
+        stale: the number of transfers of all days without rollups.
     """
 
     known: int
@@ -148,6 +149,7 @@ class Written:
     misdated_days: frozenset[tuple[int, date]] = frozenset()
     imported: int = 0
     counted_elsewhere: tuple[CountedElsewhere, ...] = ()
+    stale: int = 0
 
 
 @dataclass(frozen=True)

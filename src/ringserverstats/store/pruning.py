@@ -15,7 +15,12 @@ from ringserverstats.enrich.rows import Rows
 from ringserverstats.keys import Keys
 from ringserverstats.store.base import Pruned
 from ringserverstats.store.corrections import delete_unused
-from ringserverstats.store.refresh import build_days, delete_months, replace_rollup
+from ringserverstats.store.refresh import (
+    build_days,
+    delete_months,
+    replace_rollup,
+    unlike_ledger,
+)
 from ringserverstats.store.rollups import DAILY, Rollup, month_of
 from ringserverstats.store.session import Session
 
@@ -43,6 +48,10 @@ UPDATE store SET vacuum_pending = true,
        kept_since = greatest(coalesce(kept_since, $1::date), $1::date)
 """
 _SERVER_DAYS = "SELECT server, day FROM server_day WHERE day BETWEEN $1::date AND $2::date"
+_UNSEALED = """
+SELECT server, day FROM server_day
+ WHERE day < $1::date AND (changed <> built OR NOT has_streams) ORDER BY day, server
+"""
 
 
 def months_to_prune(session: Session, before: date) -> list[date]:
@@ -53,7 +62,7 @@ def months_to_prune(session: Session, before: date) -> list[date]:
 
 def end(session: Session, before: date) -> None:
     """Record that later entries of months before the day ``before`` are anonymised too."""
-    session.execute(_MARK_STORE, [before])
+    seal(session, before)
     _mark(session, (before - _ONE_DAY).replace(day=1), late=False)
 
 
@@ -64,11 +73,8 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
     for row in session.table(_PROFILES, span).to_pylist():
         anonymous.add(row, row["family"])
     transfers = session.rows(_TRANSFERS, span)[0][0]
-    days = session.rows(_SERVER_DAYS, span)
-    if days:
-        build_days(session, days, with_streams=True)
-        delete_months(session, days)
-    session.delete_transfers(span[1] + _ONE_DAY)
+    seal(session, span[1] + _ONE_DAY)
+    delete_months(session, session.rows(_SERVER_DAYS, span))
     if anonymous.replacements:
         for name, rows in anonymous.tables.items():
             session.add_names(name, rows)
@@ -78,15 +84,14 @@ def prune(session: Session, month: date, keys: Keys) -> Pruned:
                 where = f"f.day BETWEEN '{span[0]}' AND '{span[1]}'"
                 replace_rollup(session, rollup, where, _moved_select(rollup, where))
         delete_unused(session)
-    session.execute(_MARK_STORE, [span[1] + _ONE_DAY])
     _mark(session, month, late=False)
     return Pruned(months=1, clients=len(anonymous.clients), transfers=int(transfers))
 
 
-def months_to_seal(session: Session, before: date) -> list[tuple[date, date]]:
-    """Return the periods of up to a month with transfers of days before ``before``, in order.
+def days_to_seal(session: Session, before: date) -> list[date]:
+    """Return the first day after each month with transfers of days before ``before``, in order.
 
-    Each is its first day, and the day after its last one. The last one ends with ``before``.
+    The last one is ``before``.
     """
     kept_since = session.rows("SELECT kept_since FROM store")[0][0] or date.min
     rows = session.rows(
@@ -94,22 +99,23 @@ def months_to_seal(session: Session, before: date) -> list[tuple[date, date]]:
         " WHERE day >= $1::date AND day < $2::date ORDER BY 1",
         [kept_since, before],
     )
-    months = [month for (month,) in rows]
-    ends = [*(month_of(month)[1] + _ONE_DAY for month in months[:-1]), before]
-    return [(max(month, kept_since), end) for month, end in zip(months, ends, strict=False)]
+    return [*(month_of(month)[1] + _ONE_DAY for (month,) in rows[:-1]), *([before] if rows else [])]
 
 
-def seal(session: Session, first: date, before: date) -> int:
-    """Delete the transfers from the day ``first`` to the day before ``before``; keep the rollups.
+def seal(session: Session, before: date) -> int:
+    """Delete the transfers of all days before ``before``. Their rollups are built first.
 
     Returns:
         The number of transfers.
+
+    Raises:
+        StoreError: the transfers of a day are not those of its ledger.
     """
-    span = [first, before - _ONE_DAY]
-    days = session.rows(_SERVER_DAYS, span)
-    if days:
-        build_days(session, days, with_streams=True)
-    transfers = session.rows(_TRANSFERS, span)[0][0]
+    # All of them: a log of an earlier day may have come since the caller listed the days.
+    bad = build_days(session, session.rows(_UNSEALED, [before]), with_streams=True)
+    if bad:
+        raise unlike_ledger(session, bad)
+    transfers = session.rows("SELECT count(*) FROM transfer WHERE day < $1::date", [before])[0][0]
     session.delete_transfers(before)
     session.execute(_MARK_STORE, [before])
     return int(transfers)

@@ -6,7 +6,6 @@ transfers are deleted, and its rollups are the truth. Table ``server_day`` has t
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -27,6 +26,7 @@ from ringserverstats.store.session import Session
 #: A server's number and a day, or the first day of a month.
 ServerDay = tuple[int, date]
 
+_PART = 1_000_000  # transfers of the days that one transaction builds
 _DECIMAL = pa.decimal128(38, 0)
 _TOTALS = ("entries", "transfers", "bytes", "packets")
 _MARK_CHANGED = f"""
@@ -93,18 +93,6 @@ _LATE = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """Days or months of servers to build in one transaction."""
-
-    days: tuple[ServerDay, ...]
-
-    @property
-    def servers(self) -> set[int]:
-        """The servers."""
-        return {server for server, _ in self.days}
-
-
 def where_days(days: Iterable[ServerDay], time: str = "day") -> str:
     """Return the SQL condition of some days of servers; ``time``: the column of the date."""
     by_server: dict[int, list[date]] = {}
@@ -129,31 +117,27 @@ def stale_transfers(session: Session) -> int:
     return int(session.rows(_STALE_TRANSFERS)[0][0])
 
 
-def stale_parts(session: Session, before: datetime, size: int) -> Iterator[Part]:
-    """Yield the stale days that were last changed until ``before``, in parts of some ``size``.
-
-    Args:
-        size: the number of transfers of a part.
-    """
-    return _parts(session.rows(_STALE, [before.replace(tzinfo=None)]), size)
+def stale_days(session: Session, before: datetime) -> list[list[ServerDay]]:
+    """Return the stale days that were last changed until ``before``, in parts to build at once."""
+    return list(_parts(session.rows(_STALE, [before.replace(tzinfo=None)])))
 
 
-def month_parts(session: Session, today: date, size: int) -> Iterator[Part]:
-    """Yield the months before that of ``today`` with built days only, in parts of some ``size``."""
-    return _parts(session.rows(_OPEN_MONTHS, [today]), size)
+def months_to_build(session: Session, today: date) -> list[list[ServerDay]]:
+    """Return the months before that of ``today`` with built days only, in such parts."""
+    return list(_parts(session.rows(_OPEN_MONTHS, [today])))
 
 
-def _parts(rows: Iterable[Sequence[Any]], size: int) -> Iterator[Part]:
+def _parts(rows: Iterable[Sequence[Any]]) -> Iterator[list[ServerDay]]:
     days: list[ServerDay] = []
     total = 0
     for server, day, transfers in rows:
-        if days and total + transfers > size:
-            yield Part(tuple(days))
+        if days and total + transfers > _PART:
+            yield days
             days, total = [], 0
         days.append((server, day))
         total += transfers
     if days:
-        yield Part(tuple(days))
+        yield days
 
 
 def mark_changed(session: Session, entries: pa.Table) -> None:
@@ -175,15 +159,17 @@ def delete_rollups(session: Session) -> None:
     _delete_months(session)
 
 
-def build_days(session: Session, days: Sequence[ServerDay], *, with_streams: bool = False) -> None:
+def build_days(
+    session: Session, days: Sequence[ServerDay], *, with_streams: bool = False
+) -> list[ServerDay]:
     """Build the rollups of those ``days`` that are stale.
 
     Args:
         with_streams: also by stream. By default only where that has under half as many rows as
             there are transfers, as estimated by the entries per client profile.
 
-    Raises:
-        StoreError: the transfers of a day are not those of its ledger.
+    Returns:
+        The days that were not built, as their transfers are not those of the ledger.
     """
     chosen = where_days(days)
     stale = session.rows(
@@ -193,14 +179,20 @@ def build_days(session: Session, days: Sequence[ServerDay], *, with_streams: boo
     if stale:
         session.build_rollups([rollup for rollup in DAILY if rollup is not BY_STREAM], where)
     counted = {row[:2]: row[2:] for row in session.rows(_COUNTED.format(where=where))}
-    for *day, entries, transfers, size, packets in session.rows(_EXPECTED.format(where=where)):
-        if counted.get(tuple(day), ())[:-1] != (entries, transfers, size, packets):
-            raise _unlike_ledger(session, *day)
+    bad = [
+        (server, day)
+        for server, day, *totals in session.rows(_EXPECTED.format(where=where))
+        if counted.get((server, day), ())[:-1] != tuple(totals)
+    ]
+    if bad:
+        _delete(session, DAILY, where_days(bad))
+        where = where_days(set(stale).difference(bad))
     session.execute(
         f"UPDATE server_day AS f SET built = changed, has_streams = false WHERE {where}"
     )
     unlisted: list[ServerDay] = session.rows(
-        f"SELECT server, day FROM server_day f WHERE {chosen} AND NOT has_streams"
+        f"SELECT server, day FROM server_day f WHERE {chosen} AND changed = built"
+        " AND NOT has_streams"
     )
     if not with_streams:
         unlisted = [day for day in unlisted if day in counted and _repeats_streams(*counted[day])]
@@ -208,6 +200,7 @@ def build_days(session: Session, days: Sequence[ServerDay], *, with_streams: boo
         where = where_days(unlisted)
         session.build_rollups([BY_STREAM], where)
         session.execute(f"UPDATE server_day AS f SET has_streams = true WHERE {where}")
+    return bad
 
 
 def build_months(session: Session, months: Sequence[ServerDay]) -> None:
@@ -227,10 +220,19 @@ def add_to_sealed_days(session: Session, entries: pa.Table, transfers: pa.Table)
     Args:
         entries: rows of schema `ENTRIES`.
         transfers: their transfers, rows with the columns of table ``transfer``.
+
+    Raises:
+        StoreError: a day was sealed without rollups.
     """
     totals = _totals(entries)
     days = [(row["server"], row["day"]) for row in totals.select(["server", "day"]).to_pylist()]
     where = where_days(days)
+    bad = session.rows(
+        f"SELECT server, day FROM server_day f WHERE {where}"
+        " AND (changed <> built OR NOT has_streams)"
+    )
+    if bad:  # the sums would be those of the late entries alone
+        raise unlike_ledger(session, bad)
     session.register("late_transfer", transfers)
     for rollup in DAILY:
         stored = f"SELECT {', '.join(rollup.columns)} FROM {rollup.built} f WHERE {where}"
@@ -332,9 +334,12 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _unlike_ledger(session: Session, server: int, day: date) -> StoreError:
+def unlike_ledger(session: Session, days: Sequence[ServerDay]) -> StoreError:
+    """Return the error that the transfers of ``days`` are not those of their ledger."""
+    (server, day), others = days[0], len(days) - 1
     name = session.rows("SELECT name FROM server WHERE server = $1", [server])[0][0]
+    more = f" (and {others} more days)" if others else ""
     return StoreError(
-        f"the transfers of server {name!r} of {day} are not those of its ledger, so its rollups "
-        "were not built. See: ringserverstats audit"
+        f"the transfers of server {name!r} of {day}{more} are not those of its ledger, so its "
+        "rollups were not built. See: ringserverstats audit"
     )

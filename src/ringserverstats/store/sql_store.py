@@ -3,7 +3,7 @@
 import os
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -57,19 +57,21 @@ from ringserverstats.store.imported_days import (
 )
 from ringserverstats.store.pruning import (
     coarse_rows,
+    days_to_seal,
     end,
     months_to_prune,
-    months_to_seal,
     prune,
     seal,
 )
 from ringserverstats.store.reclassify import reclassify
 from ringserverstats.store.refresh import (
+    ServerDay,
     build_days,
     build_months,
-    month_parts,
-    stale_parts,
+    months_to_build,
+    stale_days,
     stale_transfers,
+    unlike_ledger,
 )
 from ringserverstats.store.registry import set_registry
 from ringserverstats.store.rejects import known_rejects, settle_rejects
@@ -89,9 +91,12 @@ from ringserverstats.store.session import Session
 from ringserverstats.store.tokens import add_token, all_tokens, remove_token
 from ringserverstats.store.versions import days_of, raise_versions
 
-_PART = 1_000_000  # transfers of the days that one transaction builds
 _MOST_STALE = 5_000_000  # transfers that are read for queries instead of rollups, at most
 _ONE_DAY = timedelta(days=1)
+
+
+def _servers(days: Iterable[ServerDay]) -> set[int]:
+    return {server for server, _ in days}
 
 
 @dataclass(frozen=True)
@@ -336,17 +341,21 @@ class SQLStore(ABC):
         months = self.prunable(before)
         if months and not try_only:
             self._before_deletion(before)
-        pruned = []
-        for done, month in enumerate(months):
-            progress(done, len(months))
+        pruned = list[Pruned]()
+        while months:
+            for done, month in enumerate(months):
+                progress(done, len(months))
+                with self._session(write=True, undo=try_only) as session:
+                    pruned.append(prune(session, month, keys))
+                    days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
+                    raise_versions(session, {None, *days}, corrects=True)
+            progress(len(months), len(months))
             with self._session(write=True, undo=try_only) as session:
-                pruned.append(prune(session, month, keys))
-                if month == months[-1]:
+                # Logs of these months may have come meanwhile.
+                months = [] if try_only else months_to_prune(session, before)
+                if not months:
                     end(session, before)
-                days = days_of(session, "f.day BETWEEN $1 AND $2", list(month_of(month)))
-                raise_versions(session, {None, *days}, corrects=True)
-        progress(len(months), len(months))
-        if not try_only:
+        if pruned and not try_only:
             self.refresh()
         return Pruned(
             months=len(pruned),
@@ -356,17 +365,20 @@ class SQLStore(ABC):
 
     def delete_transfers(self, before: date, *, try_only: bool) -> int:
         with self._session() as session:
-            parts = months_to_seal(session, before)
-        if parts and not try_only:
+            days = days_to_seal(session, before)
+        if days and not try_only:
             self._before_deletion(before)
         deleted = 0
-        for first, end_ in parts:
+        for day in days[-1:] if try_only else days:  # what one undoes, the next one would count
             with self._session(write=True, undo=try_only) as session:
-                deleted += seal(session, first, end_)
+                deleted += seal(session, day)
                 raise_versions(session)
+        if deleted and not try_only:
+            self.refresh()
         return deleted
 
-    def _before_deletion(self, before: date) -> None:  # noqa: B027 - not all engines need it
+    @abstractmethod
+    def _before_deletion(self, before: date) -> None:
         """Prepare to delete the transfers of days before ``before``."""
 
     def vacuum(self) -> None:
@@ -417,6 +429,13 @@ class SQLStore(ABC):
             )
 
     def write(self, rows: Rows) -> Written:
+        written = self._write(rows)
+        if written.stale > _MOST_STALE:
+            self.refresh()
+        return written
+
+    def _write(self, rows: Rows) -> Written:
+        """Write ``rows`` in one transaction."""
         servers = servers_of(rows)
         with self._step(servers) as session:
             self._check_unchanged(session, servers)
@@ -432,23 +451,30 @@ class SQLStore(ABC):
                 insert(session, coarse, new)
             resolved, changed = insert_log_status(session, rows, new)
             raise_versions(session, changed)
-            stale = stale_transfers(session) if summary.entries else 0
-        if stale > _MOST_STALE:
-            self.refresh()
-        return replace(summary, resolved=resolved, misdated=misdated, misdated_days=misdated_days)
+            return replace(
+                summary,
+                resolved=resolved,
+                misdated=misdated,
+                misdated_days=misdated_days,
+                stale=stale_transfers(session) if summary.entries else 0,
+            )
 
     def refresh(self, *, idle: timedelta = timedelta()) -> None:
         now = datetime.now(UTC)
+        yesterday = now.date() - _ONE_DAY  # a month is over everywhere a day later
+        bad: list[ServerDay] = []
         with self._session() as session:
-            parts = list(stale_parts(session, now - idle, _PART))
-        for part in parts:
-            with self._step(part.servers) as session:
-                build_days(session, part.days)
-        with self._session() as session:
-            parts = list(month_parts(session, now.date() - _ONE_DAY, _PART))
-        for part in parts:
-            with self._step(part.servers) as session:
-                build_months(session, part.days)
+            days, months = stale_days(session, now - idle), months_to_build(session, yesterday)
+        for part in days:
+            with self._step(_servers(part)) as session:
+                bad += build_days(session, part)
+                months = months_to_build(session, yesterday)
+        for part in months:
+            with self._step(_servers(part)) as session:
+                build_months(session, part)
+        if bad:  # after all others
+            with self._session() as session:
+                raise unlike_ledger(session, bad)
 
     def set_log_status(self, rows: Rows) -> None:
         with self._session(write=True) as session:

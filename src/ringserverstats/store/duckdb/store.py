@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -136,6 +137,9 @@ class DuckDBStore(SQLStore):
         path = Path(f"{self._path}.sending")
         with alone(path, self._wait):
             yield
+
+    def _before_deletion(self, before: date) -> None:
+        """Nothing has to be prepared."""
 
     def _vacuum(self) -> None:
         path = self._path

@@ -92,11 +92,11 @@ class PostgreSQLStore(SQLStore):
     def size(self) -> int:
         return int(self.ask("SELECT pg_database_size(current_database()) AS n", [])["n"][0].as_py())
 
-    def write(self, rows: Rows) -> Written:
+    def _write(self, rows: Rows) -> Written:
         self._make_months(rows)
         for attempt in range(_ATTEMPTS):
             try:
-                return super().write(rows)
+                return super()._write(rows)
             except _ConflictError as error:  # the transaction was rolled back
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(str(error)) from None
