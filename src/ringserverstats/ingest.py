@@ -19,7 +19,7 @@ from ringserverstats.enrich.log_status import (
     reject_rows,
 )
 from ringserverstats.enrich.rows import ENTRIES, Enricher, EnrichOptions, Rows, join, load, save
-from ringserverstats.import_report import ImportReport, count_notes, time_zone_note
+from ringserverstats.import_report import NO_GEOIP, ImportReport, count_notes, time_zone_note
 from ringserverstats.logs.batch import Batch, Int64s, Reject
 from ringserverstats.logs.copies import IntervalCopies
 from ringserverstats.logs.days import days
@@ -108,6 +108,8 @@ def ingest(
         time_zone_note(source.label, server) for server, source in pipeline.contradicted.values()
     ]
     report.notes += options.geoip.problems if options.geoip else []
+    if pipeline.is_first and report.entries and not (options.geoip and options.geoip.databases):
+        report.notes.append(NO_GEOIP)  # once: cron would mail it every time
     report.notes += count_notes(report, sorted(day for _, day in writer.misdated_days))
     return report
 
@@ -212,9 +214,10 @@ class _Log:
 class _Pipeline:
     """Turns inputs into rows, and counts in ``report`` what is not an entry.
 
-    ``files_read`` are the files with stored rejects that were read whole, so that some of these
-    rejects may be resolved. ``contradicted`` has for each server name the server and the first log
-    with times outside the interval of its name.
+    ``is_first``: no log was read into the store before. ``files_read`` are the files with stored
+    rejects that were read whole, so that some of these rejects may be resolved. ``contradicted``
+    has for each server name the server and the first log with times outside the interval of its
+    name.
     """
 
     def __init__(
@@ -228,6 +231,7 @@ class _Pipeline:
     ) -> None:
         self._copies = copies
         self._opened = opened = store.open(create=not options.dry_run)
+        self.is_first = opened.is_empty
         self._retry_rejects = options.retry_rejects
         self._pool = pool
         self._servers = _Servers(store, opened.servers, dry_run=options.dry_run)

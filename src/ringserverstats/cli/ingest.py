@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from ringserverstats.import_report import ImportReport
 
 _MAX_SHOWN = 100
-_NO_GEOIP = (
-    "no GeoIP database is configured: countries and cities of these clients stay unknown. Set "
-    "geoip_city, or install the extra geoip, before you read more logs"
-)
 
 
 @click.command(
@@ -65,8 +61,6 @@ def command(
     rules = load_rules(settings)
     store = open_store(settings, for_queries=False, changes=not dry_run)
     found = find_inputs(inputs, store)
-    is_first = not (store.exists() and len(store.ask("SELECT 1 FROM client_profile LIMIT 1")))
-    geoip = open_geoip(settings)
     with reading_progress(found.sources) as progress:
         report = ingest(
             found.sources,
@@ -74,7 +68,7 @@ def command(
             IngestOptions(
                 ipv6_prefix=settings.ipv6_prefix,
                 keep_hosts=settings.keep_hosts,
-                geoip=geoip,
+                geoip=open_geoip(settings),
                 rules=rules,
                 dry_run=dry_run,
                 retry_rejects=retry_rejects,
@@ -82,8 +76,6 @@ def command(
             progress=progress,
         )
     report.other_files, report.temporary_files = found.other_files, found.temporary_files
-    if is_first and report.entries and not geoip.databases:  # once: cron would mail it every time
-        report.notes.append(_NO_GEOIP)
     _print_notes(report)
     if as_json:
         _print_json(report)

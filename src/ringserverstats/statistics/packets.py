@@ -7,7 +7,6 @@ ringserver v2012.125 to v2013.284 logged 0 packets for all that was sent by Seed
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache
 from typing import Any
 
 from ringserverstats.statistics.largest import stands_for_several
@@ -38,6 +37,7 @@ class PacketlessDays:
 
     query: Query
     rows: Sequence[Mapping[str, str]] = field(default_factory=list)
+    _labels: dict[tuple[str, ...], set[tuple[str, ...]]] = field(default_factory=dict, init=False)
 
     @property
     def days(self) -> list[str]:
@@ -52,12 +52,9 @@ class PacketlessDays:
             if name in (*_COLUMNS, *self.query.times) and name in row  # a total has none
             if not stands_for_several(self.query, name, row[name])
         )
-        return tuple(row[name] for name in names) in self._labels(names)
-
-    @cache  # noqa: B019 - it lives as long as the result
-    def _labels(self, names: tuple[str, ...]) -> set[tuple[str, ...]]:
-        """Return the labels of ``names`` on these days."""
-        return {tuple(_label(row, name) for name in names) for row in self.rows}
+        if names not in self._labels:
+            self._labels[names] = {tuple(_label(day, name) for name in names) for day in self.rows}
+        return tuple(row[name] for name in names) in self._labels[names]
 
 
 def packetless_days(context: QueryContext, query: Query) -> PacketlessDays:

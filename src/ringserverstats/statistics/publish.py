@@ -19,7 +19,7 @@ from ringserverstats.statistics.dimensions import ADDITIVE, DIMENSIONS, PERSONAL
 from ringserverstats.statistics.largest import with_largest
 from ringserverstats.statistics.network_names import matching_networks, unseen_patterns
 from ringserverstats.statistics.query import Query
-from ringserverstats.statistics.run import check_retention, run_in
+from ringserverstats.statistics.run import run_in
 from ringserverstats.statistics.suppression import FEW, Suppression, suppress
 from ringserverstats.store.base import Ask, Readable
 from ringserverstats.store.integers import with_integers
@@ -142,7 +142,6 @@ def result_for(role: Role, store: Readable, query: Query, policy: Policy) -> Res
 
 def operator_result(store: Readable, query: Query) -> Result:
     """Return the result for the operator, with nothing suppressed."""
-    check_retention(store, query)
     with store.reading(limited=True) as read:
         rows = run_in(read, query)
         total = run_in(read, query.ungrouped()).to_pylist()[0] if query.dimensions else None
@@ -163,13 +162,13 @@ def public_result(store: Readable, query: Query, policy: Policy) -> Result:
     """Return the result for the public.
 
     Raises:
-        UsageError: the query is of single clients, or the result has too many rows.
+        UsageError: the query is of single clients or needs single transfers that are deleted, or
+            the result has too many rows.
     """
     personal = PERSONAL & {*query.dimensions, *query.filters}
     if personal:
         names = " and ".join(sorted(personal))
         raise UsageError(f"only the operator can query single clients. Leave out {names}")
-    check_retention(store, public_query(query, policy))
     with store.reading(limited=True) as read:  # one snapshot for all that is compared
         return public_result_in(read, query, policy, most_rows=_MOST_ROWS)
 

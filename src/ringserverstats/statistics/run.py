@@ -31,7 +31,6 @@ def run_query(store: Readable, query: Query) -> pa.Table:
     Raises:
         UsageError: it needs single transfers that are deleted.
     """
-    check_retention(store, query)
     with store.reading(limited=True) as read:
         return run_in(read, query)
 
@@ -43,7 +42,11 @@ def run_in(read: Ask, query: Query, *, embargoed: tuple[str, ...] = ()) -> pa.Ta
         read: reads the snapshot.
         query: the query.
         embargoed: patterns of networks that do not count, if the query has a filter of streams.
+
+    Raises:
+        UsageError: the query needs single transfers that are deleted.
     """
+    _check_retention(read, query)
     result = read(*select_for(read, query, embargoed))
     if not DISTINCT & set(query.shown):
         return result
@@ -77,16 +80,13 @@ def network_names_for(read: Ask, query: Query, embargoed: tuple[str, ...] = ()) 
     return load_network_names(read, names=names, patterns=patterns, embargoed=embargoed)
 
 
-def check_retention(store: Readable, query: Query) -> None:
-    """Check that the store has all single transfers that ``query`` needs.
-
-    Raises:
-        UsageError: older ones are deleted.
-    """
-    since = store.kept_since if needs_transfers(query) else None
+def _check_retention(read: Ask, query: Query) -> None:
+    if not needs_transfers(query):
+        return
+    since = read("SELECT max(kept_since) AS day FROM store", [])["day"][0].as_py()
     if since is None or (query.first is not None and query.first >= since):
         return
-    first = store.ask("SELECT min(day) AS day FROM connection_by_day", [])["day"][0].as_py()
+    first = read("SELECT min(day) AS day FROM connection_by_day", [])["day"][0].as_py()
     if first is not None and max(first, query.first or first) < since:
         measures = measures_by_kind(query).get("transfers")
         what = f"{' and '.join(measures)} by stream" if measures else "figures by hour"

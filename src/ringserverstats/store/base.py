@@ -98,12 +98,14 @@ class Opened:
         rejected: the servers and files with rejects, each with whether a part of the file could not
             be read.
         digests: the server and digest of each reject.
+        is_empty: no log was read into it.
     """
 
     keys: Keys
     servers: list[Server]
     rejected: dict[tuple[int, str], bool] = field(default_factory=dict)
     digests: frozenset[tuple[int, bytes]] = frozenset()
+    is_empty: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The rollups: aggregates of the transfers, each declared once.
 
 The stored rows of a rollup, ``Rollup.built``, are those of built days. The view ``Rollup.table``
-adds the transfers of all other days, so that its sums are right at any time. docs/architecture.md
+adds the transfers of all other days, so that its sums are right at any time. docs/rollups.md
 explains the states of a day.
 """
 

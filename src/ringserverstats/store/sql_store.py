@@ -190,6 +190,7 @@ class SQLStore(ABC):
             store = identity(session)
             servers = all_servers(session)
             rejected, digests = known_rejects(session)
+            is_empty = not session.rows("SELECT 1 FROM client_profile LIMIT 1")
         keys = derive(self._known_secret(store.id))
         if keys.check != store.key_check:
             raise StoreError(
@@ -203,7 +204,7 @@ class SQLStore(ABC):
             )
         self._store_id = store.id
         self._generations = {server.number: server.generation for server in servers}
-        return Opened(keys, servers, rejected, digests)
+        return Opened(keys, servers, rejected, digests, is_empty)
 
     def identity_and_servers(self) -> tuple[Identity, list[Server]]:
         servers = self.open(create=False).servers

@@ -1,5 +1,5 @@
 -- The generation of each server: a correction of one ends no ingest of others.
--- depends: ringserverstats-0011-names
+-- depends: ringserverstats-0013-token-servers
 
 --postgresql
 -- Where yoyo created the tables of today, the column exists already.

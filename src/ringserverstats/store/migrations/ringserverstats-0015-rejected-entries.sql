@@ -1,5 +1,5 @@
 -- The number of entries of a reject: many rejects of a file are one row.
--- depends: ringserverstats-0011-names
+-- depends: ringserverstats-0014-server-generation
 
 --postgresql
 -- Where yoyo created the tables of today, the column exists already.

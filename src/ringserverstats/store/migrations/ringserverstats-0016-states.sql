@@ -1,5 +1,5 @@
 -- Rollups are built from the transfers of a day, and their rows have names of their own.
--- depends: ringserverstats-0011-names
+-- depends: ringserverstats-0015-rejected-entries
 
 --postgresql
 -- Where yoyo created the tables of today, nothing is left to do.
@@ -8,9 +8,21 @@ CREATE TABLE server_day (server integer NOT NULL, day date NOT NULL, changed big
 CREATE INDEX ON server_day (day, server) WHERE changed <> built;
 CREATE TABLE built_month (server integer NOT NULL, month date NOT NULL, PRIMARY KEY (server, month));
 CREATE INDEX ON transfer_packed (day, server);
-DO $do$ BEGIN
+DO $do$
+DECLARE
+    since date;
+BEGIN
     IF to_regclass('transfer_hypertable') IS NOT NULL THEN
         CREATE INDEX ON transfer_hypertable (day, server);
+        -- Days whose transfers TimescaleDB dropped by itself are sealed. It drops no more.
+        SELECT (now() AT TIME ZONE 'UTC' - (config->>'drop_after')::interval)::date INTO since
+          FROM timescaledb_information.jobs
+         WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_hypertable'
+           AND hypertable_schema = current_schema();
+        IF since IS NOT NULL THEN
+            UPDATE store SET kept_since = greatest(coalesce(kept_since, since), since);
+            PERFORM remove_retention_policy('transfer_hypertable');
+        END IF;
     END IF;
 END $do$;
 DO $do$ BEGIN

@@ -104,7 +104,6 @@ def set_up(connection: Connection, mode: str, today: date) -> str:
     if not is_used:
         _make_hypertable(connection)
     _move(connection)
-    _remove_retention(connection, today)
     for name, sql in _AGGREGATES.items():
         if _value(connection, f"SELECT to_regclass('{name}')::text") is None:
             _make_aggregate(connection, sql)
@@ -218,24 +217,6 @@ def _make_aggregate(connection: Connection, sql: str) -> None:
     connection.autocommit = True
     connection.execute(sql)
     connection.autocommit = False
-
-
-def _remove_retention(connection: Connection, today: date) -> None:
-    """Remove the policy of earlier versions that dropped transfers, and record what it dropped."""
-    after = _value(
-        connection,
-        "SELECT (config->>'drop_after')::interval FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'transfer_hypertable'"
-        " AND hypertable_schema = current_schema()",
-    )
-    if after is None:
-        return
-    since = today - timedelta(days=after.days)
-    connection.execute(
-        f"UPDATE store SET kept_since = greatest(coalesce(kept_since, '{since}'), '{since}')"
-    )
-    connection.execute("SELECT remove_retention_policy('transfer_hypertable', if_exists => true)")
-    connection.commit()
 
 
 def set_policies(connection: Connection, since: date | None, today: date) -> None:
