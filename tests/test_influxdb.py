@@ -526,7 +526,7 @@ def test_late_logs_of_days_without_hours_replace_those_by_the_hour(
 ) -> None:
     run("server", "add", "default", "--timezone", "UTC")
     _read_hour(run, 3)
-    execute(run.store, "UPDATE store SET kept_since = '2026-03-01'")
+    run.store.delete_transfers(date(2026, 3, 1), try_only=False)
     _read_hour(run, 5)
     assert {row[0][10:] for row in there(influxd, db)} == {"T00:00:00Z"}
     assert there(influxd, db) == wanted(run.store)
