@@ -1,5 +1,6 @@
 """What all tests share: a store of its own for each, and the command line on it."""
 
+import gc
 import importlib.util
 import io
 import os
@@ -22,7 +23,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from servers import MUST, PROGRAMS, WITHOUT, Server
 
-from ringserverstats import cli
+from ringserverstats import cli, memory
 from ringserverstats.enrich.networks import Network
 from ringserverstats.import_report import ImportReport
 from ringserverstats.ingest import IngestOptions, ingest
@@ -31,6 +32,7 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.audit import audit
 from ringserverstats.store.base import Identity, Store
+from ringserverstats.store.duckdb import engine
 from ringserverstats.store.duckdb.engine import NEW_FILE
 from ringserverstats.store.duckdb.schema import migrate
 from ringserverstats.store.duckdb.store import DuckDBStore
@@ -41,6 +43,9 @@ from ringserverstats.store.sql_store import Options
 DATA = Path(__file__).parent / "data"
 CITY, ASN = (DATA / "geoip" / f"GeoLite2-{name}-Test.mmdb" for name in ("City", "ASN"))
 SECRET = bytes(range(32))
+memory.share()  # as the program does
+# The tests themselves use all processors. With more threads, small queries take longer.
+engine._CONFIG["threads"] = 1
 #: Seconds after which what is waited for hangs: no test depends on how busy the machine is.
 LONG = 300
 
@@ -334,6 +339,13 @@ class CommandLine:
             # A shell that runs the tests in the background lets its children ignore interrupts.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests out of each garbage collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

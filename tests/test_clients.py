@@ -272,7 +272,6 @@ def test_rules_decide_in_their_order(store: Store, log: Log) -> None:
     assert_whole(store)
 
 
-@pytest.mark.of_both
 def test_changed_rules_change_history_and_no_total(store: Store, geoip: GeoIP) -> None:
     read_into(store, DATA, geoip=geoip)
     before = dump(store)

@@ -78,7 +78,6 @@ def read(store: Store, week: Path, filled: Filled) -> Store:
         ]
     ),
 )
-@pytest.mark.of_both
 def test_delete_and_read_again_gives_the_same_store(
     read: Store, week: Path, first: date, last: date
 ) -> None:
@@ -156,7 +155,6 @@ def test_a_server_whose_transfers_were_lost_is_not_merged(
     assert_whole(store)
 
 
-@pytest.mark.of_both
 def test_merge_is_as_if_all_had_been_read_under_one_name(
     store: Store, tmp_path: Path, week: Path
 ) -> None:

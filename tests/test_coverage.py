@@ -488,7 +488,6 @@ BY = (
 )
 
 
-@pytest.mark.of_both
 @pytest.mark.parametrize("seed", rest_in_soak(range(10)))
 def test_a_mean_of_nothing_sent_is_zero_and_of_nothing_covered_empty(
     store: Store, log: Log, seed: int
@@ -714,7 +713,6 @@ GAP_DIMENSIONS = (
 )
 
 
-@pytest.mark.of_both
 @pytest.mark.parametrize("seed", rest_in_soak(range(10)))
 def test_gaps_by_server_direction_and_time(store: Store, log: Log, seed: int) -> None:
     """Against a count of the days."""

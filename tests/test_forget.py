@@ -30,7 +30,6 @@ def answers(store: Store) -> list[list[dict]]:
     return [run_query(store, query).to_pylist() for query in QUESTIONS]
 
 
-@pytest.mark.of_both
 def test_totals_stay_and_the_client_is_another(store: Store) -> None:
     read_into(store, DATA, geoip=GeoIP(CITY, ASN, precision=5))
     read_into(store, DATA / "v4.5.3-text", server="other")

@@ -556,7 +556,6 @@ def test_a_refused_piece_does_not_keep_the_others_back(
     assert there(influxd, db) == wanted(store)
 
 
-@pytest.mark.of_both
 @pytest.mark.parametrize("sends_too", [False, True])
 def test_a_day_that_changes_while_it_is_sent_is_sent_again(
     store: Store, influxd: Influxd, db: str, monkeypatch: pytest.MonkeyPatch, *, sends_too: bool

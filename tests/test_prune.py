@@ -174,7 +174,6 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     assert "at-most" not in run_query(read, Query(measures=("bytes",))).column_names
 
 
-@pytest.mark.of_both
 def test_a_log_that_comes_late_counts_once_and_names_nobody(read: Store, log: Log) -> None:
     read.prune(BEFORE, try_only=False)
     before = answers(read)

@@ -68,7 +68,7 @@ def streams_of(store: Store, *codes: str) -> set[str]:
     return words - {word for row in others for word in row.values()}
 
 
-@pytest.mark.parametrize("group", OF_STREAM)
+@pytest.mark.parametrize("group", rest_in_soak(OF_STREAM, keep=3))
 def test_embargoed_networks_are_named_in_no_split(sample: Store, group: str) -> None:
     secret = streams_of(sample, "XP", "1T") | {"XP2025", "1T2024", "1T2026", "Now"}
     for by in ((group,), ("month", group), (group, "country"), ("network", group)):
@@ -165,7 +165,6 @@ def test_one_client_with_many_agents_is_one(store: Store, log: Callable[..., Pat
     assert len(public_result(store, odd, policy).rows) == 0
 
 
-@pytest.mark.of_both
 def test_an_embargo_by_year_holds_where_the_year_is_not_known(
     store: Store, log: Callable[..., Path]
 ) -> None:

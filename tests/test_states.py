@@ -18,6 +18,7 @@ from conftest import (
     held_open,
     make_store,
     read_into,
+    rest_in_soak,
     sample_logs,
 )
 from hypothesis import HealthCheck, Phase, given, settings
@@ -312,7 +313,7 @@ def _counts(of_store: object) -> dict[str, object]:
     return {**counts, "size": 0}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", rest_in_soak(COMMANDS, keep=3))
 def test_commands_do_the_same_to_stale_days(name: str, store: Store, tmp_path: Path) -> None:
     fill(store, tmp_path, refresh=True)
     COMMANDS[name](store)

@@ -235,8 +235,9 @@ def test_a_post_without_a_server_warns_and_can_be_counted_again(
     web: TestClient, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = web.post("/?server=node-a", content=blocks(range(10))).json()["notes"]
-    assert len(first) == 1
-    assert "no file name is given" in first[0]
+    assert len(first) == 2
+    assert "no GeoIP database is configured" in first[0]
+    assert "no file name is given" in first[1]
     for log in (blocks(range(4)), blocks(range(5, 15))):  # too few, and no more than half
         counted = web.post("/", content=log)
         assert counted.status_code == 201
@@ -721,7 +722,6 @@ def test_the_first_page_after_a_start_is_computed_before(sample: Store, read_acc
         assert service.pages._entries == prepared
 
 
-@pytest.mark.of_both
 def test_pages_are_recomputed_only_when_their_days_change(
     web: TestClient, store: Store, log: Callable[..., Path]
 ) -> None:

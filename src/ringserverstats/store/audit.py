@@ -366,11 +366,14 @@ def _difference_select(rollup: Rollup, stored: str, counted: str) -> str:
 
 
 def _check_tables(ask: Ask) -> Iterator[Difference]:
-    """Run `_CHECKS`."""
-    for table, problem, sql in _CHECKS:
-        rows = int(ask(sql).column(0)[0].as_py() or 0)
-        if rows:
-            yield Difference(table, problem, rows)
+    """Run `_CHECKS`, as one statement: small stores take most of the time to plan many."""
+    counts = (
+        f"SELECT {number} AS number, ({sql}) AS n" for number, (*_, sql) in enumerate(_CHECKS)
+    )
+    for row in ask(" UNION ALL ".join(counts)).to_pylist():
+        if row["n"]:
+            table, problem, _ = _CHECKS[row["number"]]
+            yield Difference(table, problem, int(row["n"]))
 
 
 def _check_names(ask: Ask, keys: Keys | None) -> Iterator[Difference]:

@@ -465,11 +465,15 @@ class SQLStore(ABC):
         yesterday = now.date() - _ONE_DAY  # a month is over everywhere a day later
         bad: list[ServerDay] = []
         with self._session() as session:
-            days, months = stale_days(session, now - idle), months_to_build(session, yesterday)
+            days = stale_days(session, now - idle)
+            months = [] if days else months_to_build(session, yesterday)
         for part in days:
             with self._step(_servers(part)) as session:
                 bad += build_days(session, part)
-                months = months_to_build(session, yesterday)
+                if part is days[-1]:
+                    months = months_to_build(session, yesterday)
+                    if months and _servers(months[0]) <= _servers(part):
+                        build_months(session, months.pop(0))  # which spares an open of the store
         for part in months:
             with self._step(_servers(part)) as session:
                 build_months(session, part)

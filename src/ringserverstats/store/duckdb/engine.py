@@ -17,6 +17,12 @@ import duckdb
 NEW_FILE: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.2.0"
 }
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "preserve_insertion_order": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allocator_background_threads": "true",  # give memory back
+}
 _STORE = "store"
 _MOST_IDLE = 4  # instances that a process keeps
 _FATAL = (duckdb.FatalException, duckdb.InternalException)  # after which an instance is of no use
@@ -104,15 +110,7 @@ def detach(attached: Attached) -> None:
 
 
 def _start(real: str) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
-        config={
-            "temp_directory": str(spill(real)),
-            "preserve_insertion_order": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allocator_background_threads": "true",  # give memory back
-        }
-    )
+    return duckdb.connect(config={**_CONFIG, "temp_directory": str(spill(real))})
 
 
 def _close(engine: _Engine) -> None:
