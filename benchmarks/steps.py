@@ -59,7 +59,7 @@ with tempfile.TemporaryDirectory() as folder:
         with step("parse, check, fingerprint"):
             batches = list(read(chunk, options))
         for batch in batches:
-            with step("days and twins"):
+            with step("days and duplicates"):
                 ids = duplicates.ids(batch.digest, batch.log_time)
                 dated = days(batch, source.name, ZoneInfo("UTC"))
             with step("enrich"):
