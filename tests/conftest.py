@@ -321,13 +321,14 @@ class CommandLine:
         return make_postgresql(uri, self.folder)
 
     def popen(self, *args: object, batch: int, chunk: int = 1 << 17) -> subprocess.Popen[bytes]:
-        """Start it and go on; ``batch`` rows are written at once, of a short log too.
+        """Start it and go on; ``batch`` rows are written, and built, at once, of a short log too.
 
         Args:
             chunk: bytes that are read at once.
         """
         code = (
             f"from ringserverstats import ingest; ingest.BATCH = {batch};"
+            f" from ringserverstats.store import refresh; refresh._PART = {batch};"
             f" from ringserverstats.logs import source; source.CHUNK = {chunk};"
             " from ringserverstats.cli import main; main()"
         )

@@ -1,6 +1,9 @@
 """Every query is right, whether the rollups of a day are built, not built, or all that is left."""
 
+import random
+import subprocess
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from conftest import (
     SECRET,
+    CommandLine,
     another,
     assert_whole,
     empty,
@@ -432,6 +436,55 @@ def test_what_is_written_while_rollups_are_built_is_not_lost(
     assert_whole(store)
     store.refresh()
     assert_whole(store)
+
+
+@pytest.mark.soak
+@pytest.mark.of_both
+@pytest.mark.parametrize("command", ["ingest", "prune"])
+def test_kills_while_days_are_built_or_sealed(run: CommandLine, command: str) -> None:
+    """Figures are the same behind 50 kills, and once the same command ran to its end."""
+    run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
+    run.environment["RINGSERVERSTATS_TRANSFER_RETENTION_DAYS"] = "1"
+    store = run.store
+    days = [date(2026, month, 10) for month in range(1, 7)]
+    count = {
+        "ingest": "SELECT count(*) AS n FROM server_day WHERE changed <> built",
+        "prune": "SELECT count(DISTINCT day) AS n FROM transfer",
+    }[command]
+
+    def left() -> int:
+        return store.ask(count)["n"][0].as_py()
+
+    def fill_again() -> None:
+        if store.exists():
+            empty(store)
+        fill(store, run.folder, refresh=False, days=days)
+
+    fill_again()
+    words = (command, "--yes" if command == "prune" else next(run.folder.glob("a-txlog-*")))
+    expected, most = everything(store), left()
+    begin = time.monotonic()
+    assert run.popen(*words, batch=1).wait() == 0
+    length = time.monotonic() - begin
+    assert left() == 0
+    rng, killed, partly = random.Random(7), 0, 0
+    while killed < 50:
+        fill_again()
+        process = run.popen(*words, batch=1)
+        try:
+            assert process.wait(rng.uniform(0.3, 1) * length) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+        partly += 0 < left() < most
+        assert everything(store) == expected
+        assert run(*words).returncode == 0
+        assert left() == 0
+        assert everything(store) == expected
+        assert_whole(store)
+    print(f"{killed} kills, {partly} with some days done: exact")
+    assert partly > 5
 
 
 #: Rows and bytes that a store takes for each entry of the sample logs, as measured.

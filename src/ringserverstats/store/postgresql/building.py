@@ -72,10 +72,7 @@ def build(
                 session.execute(f"INSERT INTO {table} BY NAME SELECT * FROM given")
             session.execute(_STALE)
             session.build_rollups(rollups, "true")
-            return [
-                (rollup, connection.sql(_stored(session, rollup)).to_arrow_table())
-                for rollup in rollups
-            ]
+            return [(rollup, _stored(connection, rollup)) for rollup in rollups]
         finally:
             connection.execute("ROLLBACK")
 
@@ -93,12 +90,14 @@ def _numbers(blobs: Sequence[bytes]) -> Int64s:
     return np.frombuffer(data, _ELEMENT)["value"].astype(np.int64)
 
 
-def _stored(session: DuckDBSession, rollup: Rollup) -> str:
-    """Return the SELECT of the rows of ``rollup`` as PostgreSQL stores them."""
+def _stored(connection: duckdb.DuckDBPyConnection, rollup: Rollup) -> pa.Table:
+    """Return the rows of ``rollup`` as PostgreSQL stores them."""
     if not rollup.is_packed:
-        return f"SELECT {', '.join(map(_cast, rollup.columns))} FROM {rollup.built}"
+        columns = ", ".join(map(_cast, rollup.columns))
+        return _table(connection, f"SELECT {columns} FROM {rollup.built}")
     rows = rollup.built
-    largest = session.rows(f"SELECT max(greatest(bytes, packets)) FROM {rows}")[0][0]
+    sql = f"SELECT max(greatest(bytes, packets)) FROM {rows}"
+    [(largest,)] = connection.execute(sql).fetchall()
     if largest and largest > LARGEST_NUMBER:  # several elements
         parts = ", ".join(
             f"least(greatest({name} - {LARGEST_NUMBER}::hugeint * piece, 0), {LARGEST_NUMBER})"
@@ -109,14 +108,28 @@ def _stored(session: DuckDBSession, rollup: Rollup) -> str:
         split = f"SELECT *, unnest(range({pieces})) AS piece FROM {rows}"
         transfers = "CASE WHEN piece = 0 THEN transfers ELSE 0 END AS transfers"
         rows = f"(SELECT * REPLACE ({parts}, {transfers}) FROM ({split}))"
-    order = ", ".join(rollup.item_keys)
-    arrays = [f"list({name} ORDER BY {order}) AS {name}" for name in rollup.item_keys]
-    arrays += [f"list({name}::bigint ORDER BY {order}) AS {name}" for name in rollup.values]
-    keys = ", ".join(map(_cast, rollup.group_keys))
-    return (
-        f"SELECT {', '.join([keys, *arrays])} FROM {rows} GROUP BY {', '.join(rollup.group_keys)}"
+    # Of the columns of ``rows``: names that are cast have another order.
+    keys = ", ".join(f"r.{name}" for name in rollup.group_keys)
+    packed = _table(
+        connection,
+        f"SELECT {', '.join(map(_cast, rollup.group_keys))}, count(*) AS rows FROM {rows} r"
+        f" GROUP BY {keys} ORDER BY {keys}",
     )
+    item_keys = ", ".join(f"r.{name}" for name in rollup.item_keys)
+    values = ", ".join(f"{name}::bigint AS {name}" for name in rollup.values)
+    items = _table(
+        connection, f"SELECT {item_keys}, {values} FROM {rows} r ORDER BY {keys}, {item_keys}"
+    )
+    offsets = pa.array(np.append(0, np.cumsum(packed["rows"].to_numpy())), pa.int32())
+    for name, column in zip(items.column_names, items.columns, strict=True):
+        lists = pa.ListArray.from_arrays(offsets, column.combine_chunks())
+        packed = packed.append_column(name, lists)
+    return packed.drop_columns("rows")
 
 
 def _cast(name: str) -> str:
     return f"{name}::{_CASTS[name]} AS {name}" if name in _CASTS else name
+
+
+def _table(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    return connection.sql(sql).to_arrow_table()

@@ -127,15 +127,17 @@ class PostgreSQLSession:
             return
         if not kept:
             return
-        cursor = psycopg.RawCursor(self._connection)
-        rows = cursor.execute(PACKED_TRANSFERS.format(where=where), binary=True).fetchall()
-        transfers = unpack(rows)
+        transfers = self._transfers(where)
         self.register("given", pa.table({"stream": pc.unique(transfers["stream"])}))
         streams = self.table(
             "SELECT s.stream, s.name, s.network, s.station FROM stream s JOIN given USING (stream)"
         )
         for rollup, built in build(rollups, transfers, streams):
             self.copy(rollup.stored, built)
+
+    def _transfers(self, where: str) -> pa.Table:
+        cursor = psycopg.RawCursor(self._connection)
+        return unpack(cursor.execute(PACKED_TRANSFERS.format(where=where), binary=True).fetchall())
 
     def insert_rollup(self, rollup: Rollup, select: str) -> None:
         columns = rollup.columns
