@@ -129,7 +129,7 @@ def _fits(output: str, printed: str) -> bool:
 
 
 def main() -> None:
-    """Write all pages anew."""
+    """Rewrite all pages."""
     with tempfile.TemporaryDirectory() as folder:
         homes = Homes(Path(folder))
         homes.prepare()

@@ -262,7 +262,7 @@ def test_nothing_is_left_in_the_file(tmp_path: Path) -> None:
     assert store.prune(BEFORE, try_only=False).months == 0
     store.vacuum()  # what failed is done now
     assert dump(store) == pruned != with_copy
-    assert path.stat().st_ino != file  # written anew
+    assert path.stat().st_ino != file  # rewritten
     assert not found()
     assert path.stat().st_mode & 0o777 == 0o600
     assert_whole(store)

@@ -71,7 +71,7 @@ def pass_object(
     make: Callable[..., Any],
     options: Mapping[str, Callable[[Any], Any]],
 ) -> Command:
-    """Return ``command`` with ``options``, whose values it gets as one object.
+    """Return ``command`` with ``options``: it gets their values as one object.
 
     Args:
         command: the function of a command.

@@ -54,8 +54,8 @@ def command(
     """List rejected log entries: file, position, reason, and the version that rejected them.
 
     Each is listed once per server, however often its log was read. Their text is not stored,
-    because it contains addresses: look into the log. Rejects of a log whose name has no interval
-    have no day, and are listed only without a period. When a newer version can read an entry, read
+    because it contains addresses: look into the log. A log without an interval in its name has no
+    day: its rejects are listed only without a period. When a newer version can read an entry, read
     its file again with `ringserverstats ingest --retry-rejects`: it is counted and leaves the list.
     """
     from ringserverstats.cli.output import write

@@ -313,7 +313,7 @@ def _rollup_checks(
     """Yield with what rows ``rollup`` is compared, and the SELECT of servers and periods.
 
     Args:
-        has_sealed: the period has days whose transfers are deleted.
+        has_sealed: transfers of some days of the period are deleted.
         has_transfers: it has other days.
     """
     stored = f"SELECT {', '.join(rollup.columns)} FROM {rollup.built} f WHERE f.{_SPAN}"

@@ -156,7 +156,7 @@ class DuckDBStore(SQLStore):
             put_in_place(new, path, wait=self._wait, since=before)
         except (OSError, duckdb.Error) as error:
             raise StoreError(
-                f"{path} cannot be written anew ({first_line(error)}), so what was taken out may "
+                f"{path} cannot be rewritten ({first_line(error)}), so what was taken out may "
                 "still lie in its free places; make room, and run the same again"
             ) from None
         finally:
