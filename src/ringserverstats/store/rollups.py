@@ -190,10 +190,11 @@ def _public_view(rollup: Rollup) -> str:
     other = f"SELECT {columns} FROM {SOURCES[rollup.source]}"
     if rollup.is_monthly:
         names = columns.replace("month", f"{MONTH} AS month")
+        # Where no day is open, the join reads nothing; with the comparison, PostgreSQL reads only
+        # the partitions of months that may be open.
         other = (
-            f"SELECT {names} FROM {rollup.built_from}\n"
-            " WHERE day >= (SELECT min(day) FROM open_day)\n"
-            f"   AND (server, {MONTH}) NOT IN (SELECT server, month FROM built_month)"
+            f"SELECT {names} FROM {rollup.built_from} JOIN open_day USING (server, day)\n"
+            " WHERE day >= (SELECT min(day) FROM open_day)"
         )
     return (
         f"CREATE VIEW {rollup.table} AS\n"

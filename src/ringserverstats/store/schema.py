@@ -13,7 +13,7 @@ from ringserverstats.store.tables import DUCKDB, LOGGED_TRANSFER, TABLES
 FOLDER = Path(str(files("ringserverstats.store") / "migrations"))
 PREFIX = "ringserverstats-"
 #: The schema number of this program.
-NEWEST = 16
+NEWEST = 17
 #: The oldest schema number that can be upgraded. Numbers differed between engines up to here.
 OLDEST = {"duckdb": 10, "postgresql": 9}
 

@@ -149,7 +149,7 @@ BEGIN ATOMIC
               FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists
     UNION ALL
     SELECT * FROM station_profiles_by_day(
-        coalesce((SELECT greatest(first_day, min(day)) FROM open_day HAVING count(*) > 0), last_day + 1),
+        coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),
         last_day
     );
 END;
@@ -172,7 +172,7 @@ BEGIN ATOMIC
               FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists
     UNION ALL
     SELECT * FROM stream_profiles_by_day(
-        coalesce((SELECT greatest(first_day, min(day)) FROM open_day HAVING count(*) > 0), last_day + 1),
+        coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),
         last_day
     );
 END;
