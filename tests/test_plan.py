@@ -228,3 +228,14 @@ def test_queries_that_need_single_transfers(
     dimensions: tuple[str, ...], measures: tuple[str, ...], expected: bool
 ) -> None:
     assert needs_transfers(Query(dimensions=dimensions, measures=measures)) is expected
+
+
+def test_clients_of_built_months_are_read_from_their_rows_alone() -> None:
+    built = BuiltRollups((date(2026, 11, 1),), {}, {})
+    query = Query(dimensions=("station",), measures=("clients",), first=date(2026, 10, 1))
+    [part] = plan_query(query, built=built).parts
+    assert [(piece.table, str(piece.first), str(piece.last)) for piece in part.pieces] == [
+        ("station_profiles_by_month_built", "2026-10-01", "2026-10-31"),
+        ("station_profiles_by_day", "2026-11-01", "2026-11-30"),
+        ("station_profiles_by_month_built", "2026-12-01", "None"),
+    ]

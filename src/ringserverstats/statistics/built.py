@@ -64,11 +64,11 @@ class BuiltRollups:
         """Yield the table of built months, or None for others, each with first and last day.
 
         Args:
-            table: the view of a rollup by month.
+            table: the view of a rollup by month, or the function of its client profiles.
             first: the first day of a month; None is no limit.
             last: the last day of a month; None is no limit.
         """
-        built = BY_NAME[table].built if table in BY_NAME else table
+        built = f"{table}_built"
         begin = first
         for month, end in map(month_of, self.open_months):
             if (first and end < first) or (last and month > last):

@@ -81,7 +81,8 @@ SELECT f.*, s.network, s.station FROM unbuilt_transfer f LEFT JOIN stream s ON s
 
 -- The rollups: rows of built days, and the transfers of all others.
 {rollups}
--- Distinct client profiles per station or stream of a period: clients are counted from these.
+-- Distinct client profiles per station or stream of a period: clients are counted from these. Those with
+-- the suffix _built are of built months only.
 -- entry_number: transfer.entry of an entry of the ledger: the first eight bytes of its id, least
 -- significant first, mixed with its server, as the same block of two servers is two entries.
 --duckdb CREATE MACRO station_profiles_by_day(first_day, last_day) AS TABLE
@@ -90,12 +91,18 @@ SELECT f.*, s.network, s.station FROM unbuilt_transfer f LEFT JOIN stream s ON s
 --duckdb CREATE MACRO station_profiles_by_month(first_day, last_day) AS TABLE
 --duckdb     SELECT server, direction, protocol, client_profile, network, station
 --duckdb       FROM station_by_month WHERE month BETWEEN first_day AND last_day;
+--duckdb CREATE MACRO station_profiles_by_month_built(first_day, last_day) AS TABLE
+--duckdb     SELECT server, direction, protocol, client_profile, network, station
+--duckdb       FROM station_by_month_built WHERE month BETWEEN first_day AND last_day;
 --duckdb CREATE MACRO stream_profiles_by_day(first_day, last_day) AS TABLE
 --duckdb     SELECT server, direction, protocol, client_profile, stream
 --duckdb       FROM by_day WHERE day BETWEEN first_day AND last_day;
 --duckdb CREATE MACRO stream_profiles_by_month(first_day, last_day) AS TABLE
 --duckdb     SELECT server, direction, protocol, client_profile, stream
 --duckdb       FROM by_month WHERE month BETWEEN first_day AND last_day;
+--duckdb CREATE MACRO stream_profiles_by_month_built(first_day, last_day) AS TABLE
+--duckdb     SELECT server, direction, protocol, client_profile, stream
+--duckdb       FROM by_month_built WHERE month BETWEEN first_day AND last_day;
 --duckdb CREATE MACRO swapped(w) AS
 --duckdb     ((w & 255) << 56) | (((w >> 8) & 255) << 48) | (((w >> 16) & 255) << 40)
 --duckdb     | (((w >> 24) & 255) << 32) | (((w >> 32) & 255) << 24) | (((w >> 40) & 255) << 16)
@@ -141,12 +148,17 @@ BEGIN ATOMIC
                      WHERE f.day BETWEEN first_day AND last_day) equal_lists) lists
       LEFT JOIN stream s ON s.stream = lists.stream;
 END;
-CREATE FUNCTION station_profiles_by_month(first_day date, last_day date)
+CREATE FUNCTION station_profiles_by_month_built(first_day date, last_day date)
 RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(network), unnest(station)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, network, station
-              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;
+CREATE FUNCTION station_profiles_by_month(first_day date, last_day date)
+RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT * FROM station_profiles_by_month_built(first_day, last_day)
     UNION ALL
     SELECT * FROM station_profiles_by_day(
         coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),
@@ -164,12 +176,17 @@ BEGIN ATOMIC
               FROM stored_transfer f JOIN unlisted_day d ON d.server = f.server AND d.day = f.day
              WHERE f.day BETWEEN first_day AND last_day) lists;
 END;
-CREATE FUNCTION stream_profiles_by_month(first_day date, last_day date)
+CREATE FUNCTION stream_profiles_by_month_built(first_day date, last_day date)
 RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(stream)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, stream
-              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;
+CREATE FUNCTION stream_profiles_by_month(first_day date, last_day date)
+RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT * FROM stream_profiles_by_month_built(first_day, last_day)
     UNION ALL
     SELECT * FROM stream_profiles_by_day(
         coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),

@@ -1,4 +1,5 @@
--- Views by month read the days of open months only, not all days.
+-- Views by month read the days of open months only, not all days. Queries that know which months are
+-- built have functions of these alone.
 -- depends: ringserverstats-0016-states
 
 --postgresql
@@ -12,24 +13,34 @@ SELECT month, server, direction, protocol, client_profile, network, station, byt
 UNION ALL
 SELECT date_trunc('month', day)::date AS month, server, direction, protocol, client_profile, network, station, bytes, packets, transfers FROM station_by_day JOIN open_day USING (server, day)
  WHERE day >= (SELECT min(day) FROM open_day);
-CREATE OR REPLACE FUNCTION station_profiles_by_month(first_day date, last_day date)
+CREATE OR REPLACE FUNCTION station_profiles_by_month_built(first_day date, last_day date)
 RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(network), unnest(station)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, network, station
-              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+              FROM station_by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;
+CREATE OR REPLACE FUNCTION station_profiles_by_month(first_day date, last_day date)
+RETURNS SETOF station_profile LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT * FROM station_profiles_by_month_built(first_day, last_day)
     UNION ALL
     SELECT * FROM station_profiles_by_day(
         coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),
         last_day
     );
 END;
-CREATE OR REPLACE FUNCTION stream_profiles_by_month(first_day date, last_day date)
+CREATE OR REPLACE FUNCTION stream_profiles_by_month_built(first_day date, last_day date)
 RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT server, direction, protocol, client_profile, unnest(stream)
       FROM (SELECT DISTINCT server, direction, protocol, client_profile, stream
-              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists
+              FROM by_month_packed WHERE month BETWEEN first_day AND last_day) lists;
+END;
+CREATE OR REPLACE FUNCTION stream_profiles_by_month(first_day date, last_day date)
+RETURNS SETOF stream_profile LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT * FROM stream_profiles_by_month_built(first_day, last_day)
     UNION ALL
     SELECT * FROM stream_profiles_by_day(
         coalesce((SELECT min(day) FROM open_day WHERE day BETWEEN first_day AND last_day), last_day + 1),
@@ -47,3 +58,9 @@ END;
 --duckdb UNION ALL
 --duckdb SELECT date_trunc('month', day)::date AS month, server, direction, protocol, client_profile, network, station, bytes, packets, transfers FROM station_by_day JOIN open_day USING (server, day)
 --duckdb  WHERE day >= (SELECT min(day) FROM open_day);
+--duckdb CREATE MACRO station_profiles_by_month_built(first_day, last_day) AS TABLE
+--duckdb     SELECT server, direction, protocol, client_profile, network, station
+--duckdb       FROM station_by_month_built WHERE month BETWEEN first_day AND last_day;
+--duckdb CREATE MACRO stream_profiles_by_month_built(first_day, last_day) AS TABLE
+--duckdb     SELECT server, direction, protocol, client_profile, stream
+--duckdb       FROM by_month_built WHERE month BETWEEN first_day AND last_day;
