@@ -1,8 +1,9 @@
 """A year of a large centre as a store, and how long questions to it take.
 
 `make` fills a new DuckDB store by SQL, as 100 million lines of logs would be slow to write and
-read; `ringserverstats audit` finds nothing wrong with it. `ask` times the questions of a dashboard,
-on a store of either kind. The same arguments give the same rows.
+read; `ringserverstats audit` finds nothing wrong with it. `ask` times the queries of a dashboard,
+on a store of either kind. The same arguments give the same rows. `ask --stale 1` deletes the
+rollups of one day, times a period of 30 days that ends with it, and builds them again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store
 from ringserverstats.store.duckdb.store import DuckDBStore
+from ringserverstats.store.refresh import recount
 from ringserverstats.store.sql_store import Options
 
 SECRET = b"k" * 32
@@ -288,10 +290,39 @@ def p95(durations: list[float]) -> float:
     return sorted(durations)[math.ceil(0.95 * len(durations)) - 1]
 
 
+def opened(uri: str, *, for_queries: bool) -> Store:
+    """Open the store ``uri``."""
+    settings = Settings(database=uri, secret=Secret(SECRET.hex()))
+    return open_store(settings, for_queries=for_queries, must_exist=True, notify=lambda _: None)
+
+
+def ask_stale(uri: str, times: int, days: int) -> None:
+    """Time a period of 30 days while the rollups of its last ``days`` are missing."""
+    store = opened(uri, for_queries=False)
+    last = STARTS[1] + timedelta(29)
+    stale = [(1, last - timedelta(number)) for number in range(days)]
+    with store._session(write=True) as session:
+        recount(session, stale)
+    found = []
+    for name, asked in DASHBOARD.items():
+        durations = timed(store, [query(asked, STARTS[1], last)], times)
+        found += durations
+        middle = statistics.median(durations)
+        print(f"{name:42} {middle:9.0f} {p95(durations):8.0f}", flush=True)
+    begin = time.perf_counter()
+    store.refresh()
+    print(f"30 days, {days} stale: p95 {p95(found):.0f} ms; built in {clock(begin):.1f} s")
+
+
+def clock(begin: float) -> float:
+    """Return the seconds since ``begin``."""
+    return time.perf_counter() - begin
+
+
 def ask_all(uri: str, times: int) -> None:
     """Time all questions, print a line for each and the limits at the end."""
-    settings = Settings(database=uri, secret=Secret(SECRET.hex()))
-    store = open_store(settings, for_queries=True, must_exist=True, notify=lambda _: None)
+    store = opened(uri, for_queries=True)
+    is_postgresql = uri.startswith("postgresql")
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
     print(f"{'period':10} {'query':42} {'median ms':>9} {'p95 ms':>8}")
     for period, name, asked in queries():
@@ -300,7 +331,7 @@ def ask_all(uri: str, times: int) -> None:
         middle = statistics.median(durations)
         print(f"{period:10} {name:42} {middle:9.0f} {p95(durations):8.0f}", flush=True)
     for period, limits in LIMITS.items():
-        wanted = limits[settings.is_postgresql]
+        wanted = limits[is_postgresql]
         print(f"{period}: p95 {p95(found[period]):.0f} ms (wanted under {wanted})")
     print(f"size: {store.size() / 1e6:,.0f} MB")
 
@@ -316,9 +347,12 @@ def main() -> None:
     asker = commands.add_parser("ask", help="time questions to a store")
     asker.add_argument("uri")
     asker.add_argument("--times", type=int, default=5)
+    asker.add_argument("--stale", type=int, default=0, metavar="DAYS")
     given = parser.parse_args()
     if given.command == "make":
         make(given.path.absolute(), given.transfers, RANDOM if given.random else STEADY)
+    elif given.stale:
+        ask_stale(given.uri, given.times, given.stale)
     else:
         ask_all(given.uri, given.times)
 

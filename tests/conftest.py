@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import hypothesis
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -48,6 +49,8 @@ memory.share()  # as the program does
 engine._CONFIG["threads"] = 1
 #: Seconds after which what is waited for hangs: no test depends on how busy the machine is.
 LONG = 300
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def wait_for(condition: Callable[[], object]) -> None:

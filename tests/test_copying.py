@@ -101,7 +101,7 @@ def there_and_back(connection: psycopg.Connection[Any], rows: pa.Table) -> list[
 
 
 @given(rows=tables(), at_once=st.sampled_from([1, 40, 200, copying._PIECE_BYTES]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_table_is_read_back_as_it_was(
     connection: psycopg.Connection[Any], rows: pa.Table, at_once: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_any_table_is_read_back_as_it_was(
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @given(data=st.data(), size=st.integers(1, 12), at_once=st.sampled_from([1, 40, 1 << 20]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_column_of_each_kind_alone(
     connection: psycopg.Connection[Any],
     kind: pa.DataType,
@@ -139,7 +139,7 @@ def test_some_words_are_null(connection: psycopg.Connection[Any]) -> None:
     ),
     start=st.integers(0, 2),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_decimals(connection: psycopg.Connection[Any], numbers: list[int], start: int) -> None:
     kind = pa.decimal128(38, 0)
     rows = pa.table({"c0": pa.array(numbers, kind)}).slice(start)

@@ -363,14 +363,14 @@ SPANS = given(
 )
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @SPANS
 def test_minutes_of_a_day_are_those_of_the_union(spans: list[tuple[int, int]]) -> None:
     _assert_minutes_are_of_the_union(spans)
 
 
 @pytest.mark.soak
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @SPANS
 def test_soak_of_minutes_of_a_day(spans: list[tuple[int, int]]) -> None:
     _assert_minutes_are_of_the_union(spans)

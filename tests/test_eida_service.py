@@ -475,9 +475,7 @@ _VALUES = st.sampled_from([
 ]) | st.text(st.characters(codec=None), max_size=8)  # fmt: skip
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(st.tuples(_NAMES, _VALUES), max_size=5),
     start=st.booleans(),

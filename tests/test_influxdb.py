@@ -298,7 +298,7 @@ def test_names_of_strangers_are_escaped(
     assert len({row[1] for row in found}) >= len(STRANGE) - 3
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30))
 @pytest.mark.soak
 def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -> None:

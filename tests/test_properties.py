@@ -91,7 +91,7 @@ def expected(model: list[Entry]) -> list[tuple]:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(entries(), st.sampled_from(list(FORMATS)), st.integers(40, 4000), st.booleans())
 def test_what_was_written_is_read(
     model: list[Entry], format_: str, chunk: int, windows: bool
@@ -104,7 +104,7 @@ def test_what_was_written_is_read(
     assert as_model(parsed) == expected(model)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(entries(most=4), st.sampled_from(list(FORMATS)))), st.integers(40, 4000))
 def test_mixed_formats_in_one_input(runs: list[tuple[list[Entry], str]], chunk: int) -> None:
     """As `cat *` of a folder gives them."""
@@ -114,7 +114,7 @@ def test_mixed_formats_in_one_input(runs: list[tuple[list[Entry], str]], chunk: 
     assert as_model(parsed) == expected([entry for model, _ in runs for entry in model])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(entries(), st.sampled_from(["old text", "text"]), st.data())
 def test_cut_anywhere_every_line_is_accounted_for(
     model: list[Entry], format_: str, data: st.DataObject
@@ -136,7 +136,7 @@ def test_cut_anywhere_every_line_is_accounted_for(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), max_size=40), st.data())
 def test_ids_of_duplicates_do_not_depend_on_the_cuts(log: list[int], data: st.DataObject) -> None:
     digest = np.array([bytes([kind] * 16) for kind in log], "V16")
@@ -153,7 +153,7 @@ def test_ids_of_duplicates_do_not_depend_on_the_cuts(log: list[int], data: st.Da
 GROWING = given(entries(), st.sampled_from(list(FORMATS)), st.data())
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @GROWING
 def test_a_growing_log_read_again_and_again_counts_each_entry_once(
     model: list[Entry], format_: str, data: st.DataObject
@@ -162,7 +162,7 @@ def test_a_growing_log_read_again_and_again_counts_each_entry_once(
 
 
 @pytest.mark.soak
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @GROWING
 def test_soak_of_growing_logs(model: list[Entry], format_: str, data: st.DataObject) -> None:
     _assert_each_counts_once(model, format_, data)

@@ -236,7 +236,6 @@ def run_steps(steps: list[tuple], store: Store, folder: Path) -> None:
 def of_examples(number: int) -> Callable[[Callable], Callable]:
     return settings(
         max_examples=number,
-        deadline=None,
         phases=(Phase.explicit, Phase.generate),  # a smaller example takes minutes
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import maxminddb
 import pytest
 from conftest import ASN, CITY
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from maxminddb.reader import Metadata
 
@@ -64,7 +64,6 @@ def one_by_one(nodes: list[tuple[int, int]], version: int, address: Address) -> 
     return node
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from([24, 28, 32]), st.sampled_from([4, 6]))
 def test_a_tree_is_gone_through_as_its_format_tells(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, bits: int, version: int
@@ -79,7 +78,6 @@ def test_a_tree_is_gone_through_as_its_format_tells(
     assert tree.entries(addresses) == [one_by_one(nodes, version, address) for address in addresses]
 
 
-@settings(deadline=None)
 @given(st.lists(ADDRESSES, max_size=20))
 def test_addresses_of_one_entry_have_the_same_in_the_library(addresses: list[Address]) -> None:
     for path in (CITY, ASN):

@@ -48,7 +48,7 @@ SELECT (SELECT count(*) FROM stored_transfer f WHERE {where}), coalesce(sum(tran
        coalesce(bool_or(day < (SELECT kept_since FROM store)), false)
   FROM server_day f WHERE {where}
 """
-_MOST_TRANSFERS = 3_000_000  # that fit into the memory of this process
+_MOST_TRANSFERS = 1_000_000  # that fit into the memory of this process
 # Keeps arrays in their row: from a TOAST table they would be fetched one by one.
 _WHOLE_ROWS = "WITH (toast_tuple_target = 8160)"
 
