@@ -76,9 +76,28 @@ def _below(command: click.Command, context: click.Context, width: int) -> list[t
     return found
 
 
+#: Options that nearly all commands have.
+_COMMON = re.compile(
+    r"\nOptions:\n  -h, --help .*\n|\n  --database, --dburi URI .*(\n {9}.*)*|\n  -h, --help .*"
+)
+_EXAMPLES = "\n\n  Examples:\n"
+
+
 def _commands() -> str:
-    parts = ["# Commands\n\nWhat `--help` tells of each, written by `make docs`.\n"]
-    parts += [f"## {path}\n\n```\n{text}\n```\n" for path, text in _helps(_WIDTH)]
+    """The help of each command, without what others have too: options, a group's examples."""
+    parts = [
+        "# Commands\n\nThe `--help` of each command, written by `make docs`.\n\n"
+        "All commands have `--help`. Commands that use the store have `--database` (or `--dburi`): "
+        "`duckdb:///path/to/file` or `postgresql://user@host/database`. "
+        "Default: `DATABASE_URI`, else a file in your data folder.\n"
+    ]
+    shown: set[str] = set()
+    for path, text in _helps(_WIDTH):
+        usage, _, examples = _COMMON.sub("", text).partition(_EXAMPLES)
+        if examples and examples not in shown:
+            usage += _EXAMPLES + examples
+        shown.add(examples)
+        parts.append(f"## {path}\n\n```\n{usage.rstrip()}\n```\n")
     return "\n".join(parts)
 
 
