@@ -77,9 +77,7 @@ def _below(command: click.Command, context: click.Context, width: int) -> list[t
 
 
 #: Options that nearly all commands have.
-_COMMON = re.compile(
-    r"\nOptions:\n  -h, --help .*\n|\n  --database, --dburi URI .*(\n {9}.*)*|\n  -h, --help .*"
-)
+_COMMON = re.compile(r"\n  --database, --dburi URI .*(\n {9}.*)*|\n  -h, --help .*")
 _EXAMPLES = "\n\n  Examples:\n"
 
 
@@ -94,6 +92,7 @@ def _commands() -> str:
     shown: set[str] = set()
     for path, text in _helps(_WIDTH):
         usage, _, examples = _COMMON.sub("", text).partition(_EXAMPLES)
+        usage = usage.replace("\n\nOptions:\n\n", "\n\n").removesuffix("\n\nOptions:")
         if examples and examples not in shown:
             usage += _EXAMPLES + examples
         shown.add(examples)
