@@ -1,6 +1,6 @@
-"""Take the pictures of the dashboard for the README and the manual: light, dark, and on a phone.
+"""Take the pictures of the dashboard for the README and the manual, light and dark.
 
-It serves the demo's store, which ``make demo`` writes, to Chromium (Debian: chromium).
+It serves the store that ``make demo`` writes to Chromium (Debian: chromium).
 """
 
 import os
@@ -24,7 +24,6 @@ PAGE = "/?from=2026-09-01&to=2026-10-31"
 PICTURES = (
     ("dashboard", "light", 1280, 900),
     ("dashboard-dark", "dark", 1280, 900),
-    ("dashboard-phone", "light", 390, 844),
 )
 
 
@@ -35,9 +34,14 @@ def service() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = Path(sys.executable).parent / "ringserverstats"
-    store = f"duckdb://{ROOT / 'demo' / 'store.duckdb'}"
+    store = f"duckdb://{ROOT / 'demo' / 'statistics.duckdb'}"
     process = subprocess.Popen(
-        [program, "serve", "--port", str(port)], env={**os.environ, "DATABASE_URI": store}
+        [program, "serve", "--port", str(port)],
+        env={
+            **os.environ,
+            "DATABASE_URI": store,
+            "RINGSERVERSTATS_CONFIG_FOLDER": str(ROOT / "demo" / "config"),
+        },
     )
     url = f"http://127.0.0.1:{port}"
     try:
