@@ -1,10 +1,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help demo test coverage soak image lint bench docs dashboards lock clean
+.PHONY: help demo test coverage soak image lint bench docs pictures dashboards lock clean
 
 help:
-	@echo "make demo | test | coverage | lint | bench | soak | image | docs | dashboards | lock | clean"
+	@echo "make demo | test | coverage | lint | bench | soak | image | docs | pictures | dashboards | lock | clean"
 
 .venv/done: pyproject.toml requirements-dev.lock examples/setup
 	sh examples/setup $(PYTHON)
@@ -43,6 +43,10 @@ docs: .venv/done
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/examples.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
+
+# Pictures of the dashboard for the README (Debian: chromium).
+pictures: demo
+	$(BIN)/python docs/screenshot.py
 
 # What Grafana reads, of grafana/code.
 dashboards: .venv/done
