@@ -162,7 +162,7 @@ def test_variables_of_compose_are_in_the_manual() -> None:
     for name in used:
         is_needed = f"${{{name}:?" in text
         default = f"`{used[name]}`" if used[name] else "none"
-        assert documented[name].startswith("must be given" if is_needed else default)
+        assert documented[name].startswith("required" if is_needed else default)
 
 
 def test_settings_in_compose_and_manual_are_settings() -> None:
