@@ -47,14 +47,15 @@ def main() -> None:
                     query = expand.postgresql(
                         getattr(sql, panel.name), first, given.last, values, timescaledb=False
                     )
-                    told = []
+                    durations = []
                     for _ in range(given.times):
                         begin = time.perf_counter()
                         connection.execute(query.encode()).fetchall()
-                        told.append(1000 * (time.perf_counter() - begin))
+                        durations.append(1000 * (time.perf_counter() - begin))
                     print(
                         f"{board.uid:11} {panel.title:34} {name:12}"
-                        f" median {statistics.median(told):6.0f} ms  p95 {p95(told):6.0f} ms",
+                        f" median {statistics.median(durations):6.0f} ms"
+                        f"  p95 {p95(durations):6.0f} ms",
                         flush=True,
                     )
 

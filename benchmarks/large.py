@@ -146,8 +146,8 @@ def client_profile(keys: Keys, client: int, agent: int, place: int) -> dict[str,
         "domain": f"institute{place}.example",
     }
     of = rows.client_profile_id(keys, [known.get(name) for name in rows.AS_READ])
-    told = {"class": "external", "institution": known["domain"], "institution_source": "domain"}
-    return {"client_profile": of, **known, **told}
+    classes = {"class": "external", "institution": known["domain"], "institution_source": "domain"}
+    return {"client_profile": of, **known, **classes}
 
 
 def subscribers(client_profiles: list[int], transfers: int, rng: random.Random) -> pa.Table:
@@ -190,7 +190,7 @@ def fill(path: Path, server: int, tables: dict[str, pa.Table], plan: pa.Table, k
             connection.execute("COMMIT")
             print(f"{first:%Y-%m}: {time.perf_counter() - begin:.1f} s", flush=True)
         connection.execute(SERVER_DAYS)
-        # A small store leaves streams that nobody takes; names are known of what was taken alone.
+        # A small store leaves streams that nobody takes; only received streams have names.
         connection.execute("DELETE FROM stream WHERE stream NOT IN (SELECT stream FROM transfer)")
         connection.execute("CHECKPOINT")
         [count] = connection.execute("SELECT count(*) FROM transfer").fetchone() or (0,)
@@ -252,7 +252,7 @@ RAGGED = {
 
 
 def queries() -> Iterator[tuple[str, str, list[Query]]]:
-    """Class of period, what is asked, and the question, for all periods of that class."""
+    """Yield the class of period, the name and the queries, for all periods of that class."""
     for days in (7, 30):
         periods = [(first, first + timedelta(days - 1)) for first in STARTS]
         for name, asked in DASHBOARD.items():

@@ -4,7 +4,7 @@ The server is started for the run (Debian: postgresql-15), with TimescaleDB wher
 All read the same generated log of a million lines in turn, each into an empty database whose tables
 are there, from the start of the command to the commit; medians are printed, with the time of the
 whole command and the sizes that the databases grew by. A second million of the same days and
-clients is measured too, all of whose sums are there already.
+clients is measured too, whose rollups exist already.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SECRET = (b"k" * 32).hex()
 
 
 class Bench:
-    """Databases of a server, made anew for each run."""
+    """Databases of a server, created for each run."""
 
     def __init__(self, server: str) -> None:
         self._server = server.rsplit("/", 1)[0]
@@ -47,7 +47,7 @@ class Bench:
         empty = self.ask("template1", "SELECT pg_database_size('template1')")
         return (self.ask(name, f"SELECT pg_database_size('{name}')") - empty) / 1e6
 
-    def told(self, name: str, run: Run) -> str:
+    def described(self, name: str, run: Run) -> str:
         """What a line of the table begins with."""
         whole = statistics.median(self.whole[name])
         return f"{run.seconds:6.2f} s (whole command {whole:.2f} s) {run.megabytes:6.0f} MB"
@@ -61,7 +61,7 @@ class Bench:
     def new(self, name: str, timescaledb: str, *paths: Path) -> Run:
         """Read ``paths``, the last of which is measured."""
         *before, path = paths
-        told = {
+        environment = {
             "DATABASE_URI": self.make(name),
             "RINGSERVERSTATS_SECRET": SECRET,
             "RINGSERVERSTATS_TIMESCALEDB": timescaledb,
@@ -72,16 +72,16 @@ class Bench:
             subprocess.run(
                 [*program, *args],
                 check=True,
-                env={**os.environ, **told},
+                env={**os.environ, **environment},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        return self._measured(name, "entry_ledger", [*program, "ingest", str(path)], **told)
+        return self._measured(name, "entry_ledger", [*program, "ingest", str(path)], **environment)
 
-    def _measured(self, name: str, table: str, command: list[str], **told: str) -> Run:
+    def _measured(self, name: str, table: str, command: list[str], **environment: str) -> Run:
         """Run ``command``, which ends with rows in ``table``; the time is that of their commit."""
         begin = time.time()
-        run = measured(command, says=False, **told)
+        run = measured(command, says=False, **environment)
         self.whole.setdefault(name, []).append(run.seconds)
         committed = "max(extract(epoch FROM pg_xact_commit_timestamp(xmin)))"
         end = self.ask(name, f"SELECT {committed} FROM {table}")
@@ -113,13 +113,13 @@ def main() -> None:
         old, plain, again, *timescale = in_turn(given.times, *ways)
         print(f"PostgreSQL in {POSTGRES}, 1,000,000 lines, medians of {given.times}")
         size = bench.size("old")
-        print(f"{'0.17.4':10} {bench.told('old', old)}, {size:4.0f} MB on disk")
+        print(f"{'0.17.4':10} {bench.described('old', old)}, {size:4.0f} MB on disk")
         for name, run, wanted in zip(
             ("plain", "timescale"), (plain, *timescale), (4, 3), strict=False
         ):
             ratio = old.seconds / run.seconds
             print(
-                f"{name:10} {bench.told(name, run)},"
+                f"{name:10} {bench.described(name, run)},"
                 f" {bench.size(name):4.0f} MB on disk: {ratio:.1f} times as fast"
                 f" (wanted {wanted}), {bench.size(name) / size:.2f} times the size"
             )

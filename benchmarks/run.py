@@ -180,20 +180,20 @@ def read(path: Path) -> Run:
     return measured([sys.executable, "-c", NEW_READ, str(path)], says=True)
 
 
-def job(path: Path, **told: str) -> Run:
+def job(path: Path, **environment: str) -> Run:
     """The whole command, from its start to the committed store.
 
     The store is there before, and empty, as are the server and the table of the old release.
     """
     (WORK / "store.duckdb").unlink(missing_ok=True)
     command("server", "add", "default")
-    return command("ingest", path, **told)
+    return command("ingest", path, **environment)
 
 
-def command(*args: object, **told: str) -> Run:
-    """A command of this program on the store of the benchmark, with other settings in ``told``."""
+def command(*args: object, **environment: str) -> Run:
+    """Run a command of this program on the benchmark's store, with settings in ``environment``."""
     own = {
-        **told,
+        **environment,
         "DATABASE_URI": f"duckdb://{WORK / 'store.duckdb'}",
         "RINGSERVERSTATS_SECRET": (b"k" * 32).hex(),
     }

@@ -66,7 +66,7 @@ def read(client: httpx.Client, path: str) -> tuple[float, int]:
     return time.perf_counter() - begin, size
 
 
-def told(name: str, durations: list[float]) -> None:
+def report(name: str, durations: list[float]) -> None:
     """Print what ``durations`` are."""
     print(
         f"{name:44} median {1000 * statistics.median(durations):6.0f} ms"
@@ -83,8 +83,8 @@ def pages(url: str, last: date, count: int) -> None:
         read(client, f"/?from={last}&to={last}")  # the process that draws is there now
         first = [read(client, path) for path in paths]
         again = [read(client, path) for _ in range(3) for path in paths]
-    told(f"{DAYS} days, made", [time for time, _ in first])
-    told(f"{DAYS} days, known", [time for time, _ in again])
+    report(f"{DAYS} days, made", [time for time, _ in first])
+    report(f"{DAYS} days, known", [time for time, _ in again])
     print(f"largest page, packed: {max(size for _, size in first):,} bytes")
 
 
@@ -122,7 +122,7 @@ def many(url: str, last: date, readers: int, seconds: float, log: Path | None) -
         )
     for thread in threads:
         thread.join()
-    told(f"{readers} readers at once, {len(durations)} pages", durations)
+    report(f"{readers} readers at once, {len(durations)} pages", durations)
     print(f"failed: {len(failed)} {failed[:1]}")
 
 

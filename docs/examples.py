@@ -78,7 +78,7 @@ class Homes:
             text=True,
             check=True,
         )
-        # A store may tell of the home in which logs were read.
+        # A store may contain the home folder in which logs were read.
         text = re.sub(rf"{re.escape(str(self.folder))}/\w+", HOME, done.stdout)
         lines = (line.rstrip() for line in text.strip("\n").splitlines())
         return "".join(f"{line}\n" for line in lines)

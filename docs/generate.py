@@ -199,8 +199,8 @@ def _joins() -> str:
 
 def _example() -> str:
     sql, parameters = select_sql(plan_query(_EXAMPLE))
-    told = ", ".join(f"`${n}` = `{value}`" for n, value in enumerate(parameters, start=1))
-    return f"```sql\n{_lines(sql)}\n```\n\nwith {told}.\n"
+    values = ", ".join(f"`${n}` = `{value}`" for n, value in enumerate(parameters, start=1))
+    return f"```sql\n{_lines(sql)}\n```\n\nwith {values}.\n"
 
 
 def _lines(sql: str) -> str:

@@ -300,4 +300,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     count = write(given.folder, days=given.days, seed=given.seed)
     print(f"wrote logs of {given.days} days into {given.folder}")
-    print(f"before some of them were lost, they told of {count:,} transfers")
+    print(f"before some of them were lost, they had {count:,} transfers")

@@ -288,14 +288,14 @@ class CommandLine:
     ) -> subprocess.CompletedProcess[Any]:
         """Run it here. What it does not expect is raised, where a process shows its traceback."""
         given = input.encode() if isinstance(input, str) else input
-        told = {
+        result = {
             name: io.TextIOWrapper(io.BytesIO(given if name == "stdin" else b""), "utf-8")
             for name in ("stdin", "stdout", "stderr")
         }
         words = [cli.PROGRAM, *map(str, args)]
         with ExitStack() as changed:
             changed.enter_context(mock.patch.dict(os.environ, self.environment, clear=True))
-            changed.enter_context(mock.patch.multiple(sys, argv=words, **told))
+            changed.enter_context(mock.patch.multiple(sys, argv=words, **result))
             changed.enter_context(mock.patch.object(cli, "gc"))  # which is of all tests here
             try:
                 cli.main()
@@ -304,8 +304,8 @@ class CommandLine:
                 code = end.code or 0
         said = []
         for name in ("stdout", "stderr"):
-            told[name].flush()
-            raw = told[name].buffer.getvalue()
+            result[name].flush()
+            raw = result[name].buffer.getvalue()
             said.append(raw.decode().replace("\r\n", "\n").replace("\r", "\n") if text else raw)
         return subprocess.CompletedProcess(words, code, *said)
 

@@ -129,8 +129,8 @@ class VictoriaMetrics(_Program):
     def sum_of(self, name: str) -> int:
         """The sum of all values of a metric."""
         httpx.get(f"{self.url}/internal/force_flush", timeout=30).raise_for_status()
-        told = httpx.post(f"{self.url}/api/v1/export", data={"match[]": name}, timeout=60)
-        rows = [json.loads(line) for line in told.raise_for_status().text.splitlines()]
+        result = httpx.post(f"{self.url}/api/v1/export", data={"match[]": name}, timeout=60)
+        rows = [json.loads(line) for line in result.raise_for_status().text.splitlines()]
         return sum(int(value) for row in rows for value in row["values"])
 
 
@@ -147,7 +147,7 @@ class Request:
 
 @dataclass
 class Recording:
-    """A server that keeps what comes; ``answers`` are told in turn, then ``otherwise``."""
+    """A server that keeps what comes; it sends ``answers`` in turn, then ``otherwise``."""
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -174,8 +174,8 @@ def recording() -> Iterator[Recording]:
             kept.requests.append(Request(self.command, parts.path, fields, headers, body))
             if kept.slow in body:
                 time.sleep(1)
-            status, more, told = kept.answers.pop(0) if kept.answers else kept.otherwise
-            text = b"" if told is None else json.dumps(told).encode()
+            status, more, result = kept.answers.pop(0) if kept.answers else kept.otherwise
+            text = b"" if result is None else json.dumps(result).encode()
             self.send_response(status)
             for name, value in {**more, "Content-Length": str(len(text))}.items():
                 self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Bad input is never silently lost: each is told with file, line and reason, the rest counts."""
+"""Bad input is never lost silently: it is reported with file, line and reason, the rest counts."""
 
 import bz2
 import gzip
@@ -231,7 +231,7 @@ def test_several_compressed_streams_are_one_log(
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, gzip.compress])
 @pytest.mark.parametrize("behind", ["text behind", None])
-def test_what_stands_behind_a_compressed_stream_is_told(
+def test_what_stands_behind_a_compressed_stream_is_reported(
     store: DuckDBStore, log: Log, pack: Callable[[bytes], bytes], behind: str | None
 ) -> None:
     more = behind.encode() if behind else b"?" + pack(OTHER.encode())
@@ -391,7 +391,7 @@ def test_very_many_names_need_little_memory(tmp_path: Path, log: Log) -> None:
     assert read_into(store, log("".join(blocks))).transfers == 200_000
 
 
-def test_what_cannot_be_opened_in_a_folder_is_told_and_the_rest_counts(
+def test_what_cannot_be_opened_in_a_folder_is_reported_and_the_rest_counts(
     store: DuckDBStore, log: Log, tmp_path: Path
 ) -> None:
     log(GOOD)
@@ -409,7 +409,7 @@ def test_what_cannot_be_opened_in_a_folder_is_told_and_the_rest_counts(
     assert "cannot be opened" in reject.reason
 
 
-def test_input_that_breaks_at_its_first_byte_is_told(store: DuckDBStore) -> None:
+def test_input_that_breaks_at_its_first_byte_is_reported(store: DuckDBStore) -> None:
     report = read_into(store, "/proc/self/mem", name="txlog")
     assert source.DAMAGED in report.rejects[0][1].reason
 

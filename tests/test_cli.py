@@ -95,7 +95,7 @@ def test_receipt_as_json_has_every_number(run: CommandLine) -> None:
     assert report["known_elsewhere"] == 0
 
 
-def test_rejects_are_told_on_standard_error(run: CommandLine, tmp_path: Path) -> None:
+def test_rejects_are_reported_on_standard_error(run: CommandLine, tmp_path: Path) -> None:
     log = tmp_path / "bad\x1b[31mlog"
     log.write_text(block().replace("bytes: 1536", "bytes: 1") + block(log_time=START + 99))
     done = run("ingest", log)
@@ -644,7 +644,7 @@ def test_sizes_for_people(count: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "told"),
+    ("command", "code", "result"),
     [
         (("stats", "--year", "9999"), 0, "No entries"),
         (("stats", "--to", "9999-12"), 0, "541 kB"),
@@ -671,11 +671,13 @@ def test_sizes_for_people(count: int, text: str) -> None:
         (("server", "rename", "a", "b", "--database", "no.duckdb"), 3, "there is no store"),
     ],
 )
-def test_what_users_do(run: CommandLine, command: tuple[object, ...], code: int, told: str) -> None:
+def test_what_users_do(
+    run: CommandLine, command: tuple[object, ...], code: int, result: str
+) -> None:
     run(TXLOG)
     answer = run(*command)
     assert answer.returncode == code, answer.stderr
-    assert told in answer.stdout + answer.stderr
+    assert result in answer.stdout + answer.stderr
     assert "Traceback" not in answer.stderr
 
 
@@ -764,8 +766,8 @@ def test_sql_behind_an_answer_gives_the_same_answer(run: CommandLine) -> None:
     assert values == ["F_"]
     with duckdb.connect(run.folder / "store.duckdb", read_only=True) as connection:
         rows = connection.execute(sql, values).fetchall()
-    told = json.loads(run(*query, "--format", "json").stdout)
-    assert [list(row.values()) for row in told] == [list(map(_plain, row)) for row in rows]
+    result = json.loads(run(*query, "--format", "json").stdout)
+    assert [list(row.values()) for row in result] == [list(map(_plain, row)) for row in rows]
 
 
 def _plain(value: object) -> object:
@@ -795,7 +797,7 @@ def test_format_follows_the_name_of_the_output(run: CommandLine, tmp_path: Path)
     assert "day: the server" in (tmp_path / "b.csv").read_text()
 
 
-def test_programs_are_told_of_gaps_and_rejects_on_standard_error(run: CommandLine) -> None:
+def test_programs_are_reported_of_gaps_and_rejects_on_standard_error(run: CommandLine) -> None:
     run(REAL)
     done = run("stats", "--to", "2026-07-03", "--format", "csv")
     place = "ringserverstats coverage --to 2026-07-03"
@@ -856,7 +858,7 @@ def test_a_correction_of_nothing_does_not_disturb_a_reading(run: CommandLine) ->
     assert store.add_server("a", "UTC") == server
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(
+def test_a_user_without_a_home_folder_is_reported_what_to_set(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither HOME nor an entry of passwd, as in containers: no folder `~` is made."""

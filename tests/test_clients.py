@@ -358,7 +358,7 @@ def test_domains_hold_no_address(host: str, address: str, domain: str | None) ->
         ("[[rule", "clients.toml"),
     ],
 )
-def test_rules_that_are_wrong_are_told(tmp_path: Path, text: str, problem: str) -> None:
+def test_rules_that_are_wrong_are_reported(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "clients.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=problem):

@@ -217,12 +217,12 @@ def test_a_copy_that_was_stopped_goes_on(
         assert (held["entries"] > 0) == (after > 0)
         assert entries >= 0
     assert differences(source, target) != []
-    told: list[tuple[int, int]] = []
-    done = copy(source, target, progress=lambda *both: told.append(both))
+    result: list[tuple[int, int]] = []
+    done = copy(source, target, progress=lambda *both: result.append(both))
     assert done.known == known > 0
-    assert told[-1] == (whole, whole)
-    assert told == sorted(told)
-    assert len(told) > 6
+    assert result[-1] == (whole, whole)
+    assert result == sorted(result)
+    assert len(result) > 6
     assert_copied(source, target)
 
 
@@ -237,8 +237,8 @@ def test_a_copy_stopped_before_its_notes_gets_them(source: DuckDBStore, tmp_path
         patch.setattr(target, "set_log_status", fail)
         with pytest.raises(StoreError):
             copy(source, target)
-    told = differences(source, target)
-    assert [one.split(" but ")[1] for one in told] == [
+    result = differences(source, target)
+    assert [one.split(" but ")[1] for one in result] == [
         "log_intervals 0, complete 0, rejects 0, imported 0, networks 0"
     ]
     assert copy(source, target).entries == 0
@@ -266,7 +266,7 @@ def test_a_copy_made_again_brings_what_came_since(
 
 @pytest.mark.soak
 def test_days_that_are_no_longer_whole_are_not_in_the_copy(tmp_path: Path) -> None:
-    """Another time zone was told: the logs' days are in doubt."""
+    """Another time zone was set: the days of the logs are uncertain."""
     source, target = make_store(tmp_path / "source.duckdb"), make_store(tmp_path / "target.duckdb")
     source.open(create=True)
     source.add_server("a", "Europe/Paris")
@@ -303,8 +303,8 @@ def test_a_rejected_entry_that_was_resolved_since_is_resolved_in_the_copy(
     read_into(source, bad, retry_rejects=True)
     assert dump(source)["reject"] == []
     copy(source, target)
-    told = differences(source, target)
-    assert dump(target)["reject"] == [] or told  # never silently another
+    result = differences(source, target)
+    assert dump(target)["reject"] == [] or result  # never silently another
 
 
 @pytest.mark.soak
@@ -383,7 +383,7 @@ def test_a_damaged_store_is_not_copied(source: DuckDBStore, tmp_path: Path, chan
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
-def test_a_single_transfer_that_was_lost_is_told(
+def test_a_single_transfer_that_was_lost_is_reported(
     source: DuckDBStore, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The entry still has others, so that numbers of entries alone do not tell."""
@@ -430,15 +430,17 @@ def test_commands(run: CommandLine, database: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_a_copy_that_is_damaged_is_told(run: CommandLine, database: str, tmp_path: Path) -> None:
+def test_a_copy_that_is_damaged_is_reported(
+    run: CommandLine, database: str, tmp_path: Path
+) -> None:
     run.environment["RINGSERVERSTATS_SECRET"] = SECRET.hex()
     run(DATA / "v4.5.3-midnight-paris")
     assert run("copy", "--to", database).returncode == 0
     execute(make_postgresql(database, tmp_path), "DELETE FROM by_month_packed")
-    told = run("copy", "--to", database)
-    assert told.returncode == 1
-    assert "Different" not in told.stderr
-    assert "audit of postgresql://" in told.stdout
+    result = run("copy", "--to", database)
+    assert result.returncode == 1
+    assert "Different" not in result.stderr
+    assert "audit of postgresql://" in result.stdout
 
 
 def test_targets_that_are_refused(
@@ -509,7 +511,7 @@ def test_a_store_whose_servers_were_merged_since_is_not_copied_over(
 
 
 @pytest.mark.soak
-def test_a_copy_that_has_entries_on_other_days_is_told(tmp_path: Path) -> None:
+def test_a_copy_that_has_entries_on_other_days_is_reported(tmp_path: Path) -> None:
     """A log that was deleted and read again in another time zone: the ids are the same."""
     source, target = (make_store(tmp_path / f"{name}.duckdb") for name in ("here", "there"))
     unnamed = tmp_path / "unnamed"

@@ -39,7 +39,7 @@ def _instructions() -> list[tuple[str, str]]:
     return [tuple(line.split(maxsplit=1)) for line in lines if line]
 
 
-def _told(word: str) -> list[str]:
+def _reported(word: str) -> list[str]:
     return [rest for found, rest in _instructions() if found == word]
 
 
@@ -55,21 +55,21 @@ def _accepts(words: list[str]) -> None:
 
 
 def test_image_runs_as_a_user_and_serves_by_itself() -> None:
-    assert _told("USER") == ["10001:10001"]
-    assert _told("VOLUME") == ["/data"]
-    assert _told("EXPOSE") == ["8000"]
-    assert json.loads(_told("ENTRYPOINT")[0]) == ["ringserverstats"]
-    _accepts(json.loads(_told("CMD")[0]))
-    assert len(_told("FROM")) == 2
-    assert all("--no-cache-dir" in one for one in _told("RUN") if "pip install" in one)
+    assert _reported("USER") == ["10001:10001"]
+    assert _reported("VOLUME") == ["/data"]
+    assert _reported("EXPOSE") == ["8000"]
+    assert json.loads(_reported("ENTRYPOINT")[0]) == ["ringserverstats"]
+    _accepts(json.loads(_reported("CMD")[0]))
+    assert len(_reported("FROM")) == 2
+    assert all("--no-cache-dir" in one for one in _reported("RUN") if "pip install" in one)
 
 
 def test_image_keeps_its_state_in_the_volume() -> None:
-    words = [word for rest in _told("ENV") for word in shlex.split(rest)]
-    told = dict(word.split("=", 1) for word in words)
-    assert Settings(database=told["DATABASE_URI"]).database_path.parent == Path("/data")
-    assert told["RINGSERVERSTATS_CONFIG_FOLDER"] == "/data/config"
-    assert f"`{told['DATABASE_URI']}`" in MANUAL
+    words = [word for rest in _reported("ENV") for word in shlex.split(rest)]
+    result = dict(word.split("=", 1) for word in words)
+    assert Settings(database=result["DATABASE_URI"]).database_path.parent == Path("/data")
+    assert result["RINGSERVERSTATS_CONFIG_FOLDER"] == "/data/config"
+    assert f"`{result['DATABASE_URI']}`" in MANUAL
 
 
 def test_what_is_copied_is_there_and_what_is_not_is_kept_out() -> None:
@@ -77,22 +77,22 @@ def test_what_is_copied_is_there_and_what_is_not_is_kept_out() -> None:
     let_in = {line[1:] for line in lines if line.startswith("!")}
     assert "*" in lines
     copied = set()
-    for rest in _told("COPY"):
+    for rest in _reported("COPY"):
         if "--from=" not in rest:
             copied |= {word for word in rest.split()[:-1] if not word.startswith("--")}
     assert copied == let_in
     assert all((ROOT / path).exists() for path in copied)
 
 
-def test_health_is_told_without_curl(run: CommandLine, tmp_path: Path) -> None:
-    options, _, command = _told("HEALTHCHECK")[0].partition("CMD ")
+def test_health_is_reported_without_curl(run: CommandLine, tmp_path: Path) -> None:
+    options, _, command = _reported("HEALTHCHECK")[0].partition("CMD ")
     assert "--start-period" in options
     program, *words = json.loads(command)
     assert program == "python"
 
     def check(port: object) -> int:
-        told = [word.replace("8000", str(port)) for word in words]
-        return subprocess.run([sys.executable, *told], stderr=subprocess.DEVNULL).returncode
+        result = [word.replace("8000", str(port)) for word in words]
+        return subprocess.run([sys.executable, *result], stderr=subprocess.DEVNULL).returncode
 
     with served(run, folder=tmp_path) as url:
         assert check(httpx.URL(url).port) == 0
@@ -209,12 +209,12 @@ def test_service_of_compose_believes_the_proxy(run: CommandLine, tmp_path: Path)
     assert "GET" not in (tmp_path / "service.log").read_text()
 
 
-@pytest.mark.parametrize("command", ["echo told >> {}; exit 3", "echo told >> {}"])
+@pytest.mark.parametrize("command", ["echo result >> {}; exit 3", "echo result >> {}"])
 def test_every_goes_on(tmp_path: Path, command: str) -> None:
-    told = tmp_path / "told"
-    words = [ROOT / "docker" / "every", "0.1", "sh", "-c", command.format(told)]
+    result = tmp_path / "result"
+    words = [ROOT / "docker" / "every", "0.1", "sh", "-c", command.format(result)]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: told.exists() and len(told.read_text().split()) >= 3)
+    wait_for(lambda: result.exists() and len(result.read_text().split()) >= 3)
     running.terminate()
     _, errors = running.communicate(timeout=LONG)
     assert running.returncode == 0
@@ -253,10 +253,10 @@ def database() -> Iterator[Server]:
             "CREATE ROLE ringserverstats_owner SUPERUSER LOGIN PASSWORD 'own'",
             "CREATE DATABASE ringserverstats OWNER ringserverstats_owner",
         )
-        told = {"POSTGRES_USER": "ringserverstats_owner", "POSTGRES_DB": "ringserverstats"}
+        result = {"POSTGRES_USER": "ringserverstats_owner", "POSTGRES_DB": "ringserverstats"}
         where = {"PGHOST": "127.0.0.1", "PGPORT": str(made.port)}
         path = f"{PROGRAMS}:{os.environ['PATH']}"
-        given = {**PASSWORDS, **told, **where, "PATH": path}
+        given = {**PASSWORDS, **result, **where, "PATH": path}
         subprocess.run([ROOT / "docker" / "roles.sh"], env=given, check=True)
         rules = made.folder / "data" / "pg_hba.conf"
         rules.write_text(
@@ -275,9 +275,9 @@ def test_roles_of_compose_may_what_they_need(database: Server, tmp_path: Path) -
     secrets = {**PASSWORDS, "POSTGRES_PASSWORD": "own"}
 
     def of(name: str) -> CommandLine:
-        told: dict[str, Any] = services[name]["environment"]
-        uri = told["DATABASE_URI"].replace("@database/", f"@127.0.0.1:{database.port}/")
-        variable = re.match(r"\$\{(\w+)", told["PGPASSWORD"])[1]
+        result: dict[str, Any] = services[name]["environment"]
+        uri = result["DATABASE_URI"].replace("@database/", f"@127.0.0.1:{database.port}/")
+        variable = re.match(r"\$\{(\w+)", result["PGPASSWORD"])[1]
         return CommandLine(tmp_path, {"DATABASE_URI": uri, "PGPASSWORD": secrets[variable]})
 
     def done(name: str, *words: object) -> str:

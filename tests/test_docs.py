@@ -131,10 +131,10 @@ def test_every_table_and_column_is_in_the_manual(tmp_path: Path) -> None:
 
 def test_every_reason_and_problem_is_in_the_manual() -> None:
     page = MANUAL["errors"]
-    told = [
+    result = [
         value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)
     ]
-    for reason in told:
+    for reason in result:
         assert reason in page, reason
     for _, problem, _ in _CHECKS:
         words = ("refers to a server that", "refers to a row that", "does not refer to it")

@@ -271,19 +271,19 @@ def test_a_code_is_what_it_stood_for_on_its_day(stores: tuple[Store, Store]) -> 
         assert "XP" not in found
 
 
-def test_what_is_not_resolved_is_told(stores: tuple[Store, Store]) -> None:
+def test_what_is_not_resolved_is_reported(stores: tuple[Store, Store]) -> None:
     for store in stores:
         found = figures(store, NOVEMBER, classes=("*",))
-        told = {(one.code, one.reason): one for one in found.left_out}
-        assert set(told) == {("XX", UNRESOLVED), ("Z3", UNRESOLVED), (None, NO_CODES)}
+        result = {(one.code, one.reason): one for one in found.left_out}
+        assert set(result) == {("XX", UNRESOLVED), ("Z3", UNRESOLVED), (None, NO_CODES)}
         by = Query(
             first=NOVEMBER,
             last=date(2026, 11, 30),
             filters={"direction": ("TX",), "network": ("Z3",)},
             measures=("bytes",),
         )
-        assert told["Z3", UNRESOLVED].bytes == totals(store, by)["bytes"] > 0
-        assert told["Z3", UNRESOLVED].streams == 1
+        assert result["Z3", UNRESOLVED].bytes == totals(store, by)["bytes"] > 0
+        assert result["Z3", UNRESOLVED].streams == 1
         assert {row["network"] for row in stats_of(found)}.isdisjoint({"XX", "Z3", "XP", "1T"})
 
 
@@ -589,17 +589,17 @@ def test_postgresql_takes_and_unites_them(server: Server, database: str) -> None
     server.execute("CREATE EXTENSION hll", "CREATE TABLE s (n int, clients hll)", database=name)
     for count in sizes:
         server.execute(f"INSERT INTO s VALUES ({count}, '{_ours(hashed[count])}')", database=name)
-    for count, told in server.execute("SELECT n, # clients FROM s", database=name):
-        assert abs(told - count) <= 0.05 + 0.07 * count
+    for count, result in server.execute("SELECT n, # clients FROM s", database=name):
+        assert abs(result - count) <= 0.05 + 0.07 * count
     for one, other in ((1, 5), (50, 600), (600, 5_000), (5, 5_000)):
-        [(united_, told)] = server.execute(
+        [(united_, result)] = server.execute(
             f"SELECT (a.clients || b.clients)::text, # (a.clients || b.clients)"
             f" FROM s a, s b WHERE a.n = {one} AND b.n = {other}",
             database=name,
         )
         expected = _by_the_library(hashed[one] + hashed[other], type=HLLType.SPARSE)
         assert _registers_of(_sketch_of(united_)) == _registers_of(expected)
-        assert abs(told - one - other) <= 0.07 * (one + other)
+        assert abs(result - one - other) <= 0.07 * (one + other)
     [(all_, twice)] = server.execute(
         "SELECT # hll_union_agg(clients), (SELECT # hll_union_agg(clients) FROM"
         " (SELECT clients FROM s UNION ALL SELECT clients FROM s) d) FROM s",
@@ -617,12 +617,12 @@ def test_postgresql_takes_a_whole_payload(
     server.execute("CREATE EXTENSION hll", database=name)
     rows = stats_of(figures(stores[1], NOVEMBER))
     values = ", ".join(f"('{row['clients']}'::hll)" for row in rows)
-    [(told,)] = server.execute(
+    [(result,)] = server.execute(
         f"SELECT hll_union_agg(c)::text FROM (VALUES {values}) v(c)", database=name
     )
     expected = _largest(_sketch_of(row["clients"]) for row in rows)
     assert len(expected) > 8
-    assert _registers_of(_sketch_of(told)) == expected
+    assert _registers_of(_sketch_of(result)) == expected
 
 
 @needs_hll
@@ -654,15 +654,15 @@ def test_payload_holds_no_address_name_or_pseudonym(run: CommandLine) -> None:
     assert {needle for needle in needles if needle in in_logs} >= hosts | addresses  # the control
     assert len(hosts | addresses) > 8
     assert {needle for needle in needles if needle in said} == set()
-    told = run("stats", "--by", "client", "--direction", "TX,RX", "--format", "json").stdout
-    pseudonyms = {row["client"] for row in json.loads(told)}
+    result = run("stats", "--by", "client", "--direction", "TX,RX", "--format", "json").stdout
+    pseudonyms = {row["client"] for row in json.loads(result)}
     assert len(pseudonyms) > 8
     in_all_forms = {
         form
         for one in pseudonyms
         for form in (one, str(int(one, 16)), bytes.fromhex(one)[::-1].hex())
     }
-    assert pseudonyms <= {form for form in in_all_forms if form in told}  # the control
+    assert pseudonyms <= {form for form in in_all_forms if form in result}  # the control
     assert {form for form in in_all_forms if form.lower() in said.lower()} == set()
 
 
@@ -706,13 +706,13 @@ def test_command_writes_the_same_to_a_file_a_packed_file_and_standard_output(
         (("--month", "2026-11", "--node", "N", "--url", "https://h/"), "EIDA_TOKEN"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_what_is_wrong_is_reported(
     reader: CommandLine, arguments: tuple[str, ...], problem: str
 ) -> None:
-    told = reader("export", "eida", *arguments)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert problem in told.stderr
-    assert "hunter2" not in told.stderr
+    result = reader("export", "eida", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert problem in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 @pytest.mark.of_duckdb
@@ -722,32 +722,32 @@ def test_without_the_library_it_says_what_to_install(run: CommandLine) -> None:
         " from ringserverstats.cli import main; main()"
     )
     arguments = ("export", "eida", "--month", "2026-11", "--node", "N")
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=run.environment,
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 2
-    assert "pip install 'ringserverstats[eida]'" in told.stderr
+    assert result.returncode == 2
+    assert "pip install 'ringserverstats[eida]'" in result.stderr
 
 
 @pytest.mark.of_duckdb
-def test_a_month_that_goes_on_is_told(run: CommandLine, log: Log) -> None:
+def test_a_month_that_goes_on_is_reported(run: CommandLine, log: Log) -> None:
     now = int(datetime.now(UTC).timestamp())
     assert run("ingest", log(block(log_time=now, connect_time=now - 1), "txlog")).returncode == 0
     month = f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
-    told = run("export", "eida", "--month", month, "--node", "N")
-    assert told.returncode == 0
-    assert f"{month} is not over" in told.stderr
-    assert len(json.loads(told.stdout)["stats"]) == 2
+    result = run("export", "eida", "--month", month, "--node", "N")
+    assert result.returncode == 0
+    assert f"{month} is not over" in result.stderr
+    assert len(json.loads(result.stdout)["stats"]) == 2
 
 
 # Sending
 
 
 class Service(HTTPServer):
-    """A statistics service that keeps what it is sent and answers as it is told."""
+    """A statistics service that keeps what it is sent and answers as configured."""
 
     def __init__(self, status: int, text: bytes, location: str | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -815,8 +815,8 @@ def sending(url: str, *more: object) -> tuple[object, ...]:
 def test_it_is_put_as_plain_json_with_both_headers(export_worker: CommandLine) -> None:
     path = export_worker.folder / "sent.json"
     with serving(200, b"Statistic \x1b[31mtaken") as service:
-        told = export_worker(*sending(service.url, "--yes", "-o", path))
-    assert told.returncode == 0, told.stderr
+        result = export_worker(*sending(service.url, "--yes", "-o", path))
+    assert result.returncode == 0, result.stderr
     [(method, place, headers, body)] = service.requests
     assert (method, place) == ("PUT", "/eidaws/statistics/1/submit")
     assert headers["authentication"] == headers["authorization"] == f"Bearer {TOKEN}"
@@ -824,21 +824,21 @@ def test_it_is_put_as_plain_json_with_both_headers(export_worker: CommandLine) -
     assert headers["content-type"] == "application/json"
     assert body == path.read_bytes()
     assert len(json.loads(path.read_text())["stats"]) > 0
-    assert "200 OK" in told.stderr
-    assert "\x1b" not in told.stderr
-    assert TOKEN not in told.stdout + told.stderr
-    assert told.stdout == ""
-    assert "Warning: http shows the token" in told.stderr
+    assert "200 OK" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert TOKEN not in result.stdout + result.stderr
+    assert result.stdout == ""
+    assert "Warning: http shows the token" in result.stderr
 
 
 @pytest.mark.of_duckdb
 def test_without_a_terminal_and_yes_nothing_is_sent(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = export_worker.process(*sending(service.url), stdin=subprocess.DEVNULL)
-    assert told.returncode == 2
+        result = export_worker.process(*sending(service.url), stdin=subprocess.DEVNULL)
+    assert result.returncode == 2
     assert service.requests == []
     for word in (service.url, "EXAMPLE", "2026-11", "rows", "dataselect", "replace", "--yes"):
-        assert word in told.stderr
+        assert word in result.stderr
 
 
 @pytest.mark.of_duckdb
@@ -850,27 +850,27 @@ def test_on_a_terminal_it_asks(
     try:
         os.write(mine, answer.encode())
         with serving(200) as service:
-            told = export_worker.process(*sending(service.url), stdin=its)
+            result = export_worker.process(*sending(service.url), stdin=its)
     finally:
         os.close(mine)
         os.close(its)
-    assert (told.returncode, len(service.requests)) == (code, sent), told.stderr
+    assert (result.returncode, len(service.requests)) == (code, sent), result.stderr
     for word in (service.url, "EXAMPLE", "2026-11", "rows", "dataselect", "replace"):
-        assert word in told.stderr
+        assert word in result.stderr
 
 
 @pytest.mark.of_duckdb
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed(export_worker: CommandLine, status: int) -> None:
     with serving(200) as other, serving(status, location=other.url) as service:
-        told = export_worker(*sending(service.url, "--yes"))
+        result = export_worker(*sending(service.url, "--yes"))
         direct = export_worker(*sending(other.url, "--yes"))  # the control: it would take it
-    assert told.returncode == 3
-    assert f"{status} " in told.stderr
+    assert result.returncode == 3
+    assert f"{status} " in result.stderr
     assert len(service.requests) == 1
     assert direct.returncode == 0
     assert len(other.requests) == 1
-    assert TOKEN not in told.stderr
+    assert TOKEN not in result.stderr
 
 
 @pytest.mark.of_duckdb
@@ -878,25 +878,27 @@ def test_no_redirect_is_followed(export_worker: CommandLine, status: int) -> Non
     ("status", "said"),
     [(401, "401 Unauthorized"), (403, "403 Forbidden"), (400, "400 Bad Request"), (500, "500 I")],
 )
-def test_errors_of_the_service_are_told(export_worker: CommandLine, status: int, said: str) -> None:
+def test_errors_of_the_service_are_reported(
+    export_worker: CommandLine, status: int, said: str
+) -> None:
     with serving(status, f"no \x07 {TOKEN} {'long ' * 1000}".encode()) as service:
-        told = export_worker(*sending(service.url, "--yes"))
-    assert told.returncode == 3
-    assert said in told.stderr
-    assert "***" in told.stderr
-    assert TOKEN not in told.stderr
-    assert "\x07" not in told.stderr
-    assert len(told.stderr) < 2000
+        result = export_worker(*sending(service.url, "--yes"))
+    assert result.returncode == 3
+    assert said in result.stderr
+    assert "***" in result.stderr
+    assert TOKEN not in result.stderr
+    assert "\x07" not in result.stderr
+    assert len(result.stderr) < 2000
 
 
 @pytest.mark.of_duckdb
-def test_a_service_that_is_not_there_is_told(export_worker: CommandLine) -> None:
+def test_a_service_that_is_not_there_is_reported(export_worker: CommandLine) -> None:
     with serving(200) as service:
         url = service.url
-    told = export_worker(*sending(url, "--yes"))
-    assert told.returncode == 3
-    assert "cannot be reached" in told.stderr
-    assert TOKEN not in told.stderr
+    result = export_worker(*sending(url, "--yes"))
+    assert result.returncode == 3
+    assert "cannot be reached" in result.stderr
+    assert TOKEN not in result.stderr
 
 
 @pytest.mark.of_duckdb
@@ -904,23 +906,23 @@ def test_a_service_that_is_not_there_is_told(export_worker: CommandLine) -> None
 def test_a_token_that_is_none_is_not_shown(export_worker: CommandLine, token: str) -> None:
     export_worker.environment["RINGSERVERSTATS_EIDA_TOKEN"] = token
     with serving(200) as service:
-        told = export_worker(*sending(service.url, "--yes"))
-    assert (told.returncode, service.requests) == (2, [])
-    assert "eida_token" in told.stderr
-    assert "s3cret" not in told.stderr
+        result = export_worker(*sending(service.url, "--yes"))
+    assert (result.returncode, service.requests) == (2, [])
+    assert "eida_token" in result.stderr
+    assert "s3cret" not in result.stderr
 
 
 @pytest.mark.of_duckdb
 def test_nothing_is_not_sent(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = export_worker(*sending(service.url, "--yes", "--class", "nobody"))
-    assert (told.returncode, service.requests) == (2, [])
-    assert "no rows" in told.stderr
+        result = export_worker(*sending(service.url, "--yes", "--class", "nobody"))
+    assert (result.returncode, service.requests) == (2, [])
+    assert "no rows" in result.stderr
 
 
 def test_a_query_of_the_address_is_sent_and_not_shown(export_worker: CommandLine) -> None:
     with serving(200) as service:
-        told = export_worker(*sending(f"{service.url}?key=hidden", "--yes"))
+        result = export_worker(*sending(f"{service.url}?key=hidden", "--yes"))
     assert service.requests[0][1].endswith("?key=hidden")
-    assert service.url in told.stderr
-    assert "hidden" not in told.stderr
+    assert service.url in result.stderr
+    assert "hidden" not in result.stderr

@@ -129,13 +129,13 @@ def test_both_forms_and_both_kinds_of_stores_tell_the_same(
     lines = one.splitlines()
     assert lines[2] == ",".join([*COLUMNS, "hll_clients"])
     rows = list(csv.DictReader(lines[2:]))
-    told = results(stores[0], query_string)
+    result = results(stores[0], query_string)
     assert [
-        {name: "" if value is None else str(value) for name, value in row.items()} for row in told
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in result
     ] == rows
     assert len(rows) > 0
     assert [row["date"] for row in rows] == sorted(row["date"] for row in rows)
-    for row in told:
+    for row in result:
         assert (row["date"] == "*") == ("month" not in split and "year" not in split)
         assert row["node"] == ("*" if "level=&" in split else "EXAMPLE")
         assert (row["network"] == "*") == ("level=network" not in split)
@@ -165,7 +165,7 @@ def test_bytes_and_clients_are_those_of_stats(stores: tuple[Store, Store]) -> No
     for store in stores:
         for by in (("month", "network"), ("network",), ("network", "country")):
             query = Query(dimensions=by, filters=own, measures=("bytes", "clients"))
-            told = {
+            result = {
                 tuple(row[name] for name in by): (row["bytes"], row["clients"])
                 for row in run_query(store, query).to_pylist()
                 if len(row.get("country", "FR")) == 2
@@ -179,7 +179,7 @@ def test_bytes_and_clients_are_those_of_stats(stores: tuple[Store, Store]) -> No
                 for row in results(store, f"start=2018-01&level=network&details={details}")
                 if row["network"] in own["network"] and row["country"] is not None
             }
-            assert found == told
+            assert found == result
             assert len(found) > 2
 
 
@@ -263,12 +263,12 @@ def test_what_is_asked_for_is_chosen(stores: tuple[Store, Store]) -> None:
 def test_sketches_are_the_union_of_those_of_the_payload(stores: tuple[Store, Store]) -> None:
     for store in stores:
         rows = figures(store, date(2026, 11, 1)).rows.to_pylist()
-        [told] = results(store, "start=2026-11&end=2026-11&hllvalues=true")
+        [result] = results(store, "start=2026-11&end=2026-11&hllvalues=true")
         own = {int(one) for row in rows for one in memoryview(row["registers"]).cast("H")}
         expected: dict[int, int] = {}
         for one in own:
             expected[one >> 5] = max(one & 31, expected.get(one >> 5, 0))
-        assert _registers_of(_sketch_of(told["hll_clients"])) == expected
+        assert _registers_of(_sketch_of(result["hll_clients"])) == expected
         parts = results(store, "start=2026-11&level=network&details=country&hllvalues=true")
         sketches = [_sketch_of(row["hll_clients"]) for row in parts]
         assert len(sketches) > 3
@@ -343,21 +343,21 @@ def test_without_the_library_sketches_are_not_implemented(
         ("start=2026-11&hllvalues=yes", "is not a value of 'hllvalues'"),
     ],
 )
-def test_what_is_wrong_is_told_in_the_form_that_was_asked_for(
+def test_what_is_wrong_is_reported_in_the_form_that_was_asked_for(
     stores: tuple[Store, Store], query_string: str, problem: str
 ) -> None:
     found = asked(stores[0], query_string)
     assert (found.status, found.media_type) == (400, "text/csv")
-    told = b"".join(found.body).decode()
-    assert problem in told
-    assert all(line.startswith("# ") for line in told.splitlines())
+    result = b"".join(found.body).decode()
+    assert problem in result
+    assert all(line.startswith("# ") for line in result.splitlines())
     found = asked(stores[0], f"format=json&{query_string}")
     assert (found.status, found.media_type) == (400, "application/json")
     assert problem in json.loads(b"".join(found.body))["error"]
 
 
 @pytest.mark.parametrize("format_", ["format=xml", "format=", "format=json&format=json"])
-def test_a_wrong_format_is_told_as_csv(stores: tuple[Store, Store], format_: str) -> None:
+def test_a_wrong_format_is_reported_as_csv(stores: tuple[Store, Store], format_: str) -> None:
     found = asked(stores[0], f"start=2026-11&{format_}")
     assert (found.status, found.media_type) == (400, "text/csv")
 
@@ -371,23 +371,23 @@ def test_a_query_of_strangers_is_safe_in_a_table(stores: tuple[Store, Store]) ->
         "start=2026-11&=cmd|x!a;=b\t=c",
         "start=2026-11&node=\u2028\x85é\ud800",
     ):
-        for told in (text(stores[0], query_string), text(stores[0], f"x=1&{query_string}")):
-            head = told.encode("ascii").decode().split("\n", 2)[1]
+        for result in (text(stores[0], query_string), text(stores[0], f"x=1&{query_string}")):
+            head = result.encode("ascii").decode().split("\n", 2)[1]
             assert head.startswith("# request_parameters: ")
             assert head.isprintable()
             assert head.count(" ") == 2
             [cells] = csv.reader([head])
             assert all(cell[:1] not in "=+-@" for cell in cells if cell)
             assert not set(head) & set("\"';|\t")
-            assert set(told.split("\n")) >= {head, "# version: 1.0.0"}
-            assert all(line[:1] in ("#", "d", "*", "") for line in told.split("\n"))
+            assert set(result.split("\n")) >= {head, "# version: 1.0.0"}
+            assert all(line[:1] in ("#", "d", "*", "") for line in result.split("\n"))
     assert "country=DE,FR" in text(stores[0], "start=2026-11&country=DE,FR")
 
 
 def test_texts_of_rows_are_no_formulas(store: Store, log: Log) -> None:
     read_into(store, log(block(transfers=(("-1_A__EHZ/MSEED", 7, 1),))))
-    told = respond(store, "start=2026-01&level=network", node="=N", policy=Policy(), today=TODAY)
-    assert b"*,'=N,'-1,*" in b"".join(told.body)
+    result = respond(store, "start=2026-01&level=network", node="=N", policy=Policy(), today=TODAY)
+    assert b"*,'=N,'-1,*" in b"".join(result.body)
     assert results(store, "start=2026-01&level=network")[0]["network"] == "-1"
 
 
@@ -448,9 +448,9 @@ def test_no_answer_depends_on_networks_under_embargo(
     there = {row["network"] for row in results(store, "start=2026-01&level=network")}
     assert there == {"FR", "G", "1T2024", "XP2025", "XP2026", "xp2026"}
     for query_string in ("start=2026-01", *QUERIES[number :: len(EMBARGOES)]):
-        told, expected = (asked(one, query_string, *embargoed) for one in (store, without))
-        assert told.status == expected.status, query_string
-        assert b"".join(told.body) == b"".join(expected.body), query_string
+        result, expected = (asked(one, query_string, *embargoed) for one in (store, without))
+        assert result.status == expected.status, query_string
+        assert b"".join(result.body) == b"".join(expected.body), query_string
     assert text(store, "start=2026-01") != text(store, "start=2026-01", *embargoed)  # the control
 
 
@@ -489,14 +489,14 @@ def test_whatever_is_asked_is_answered(
     )
     for one in (query_string, query_string + junk):
         found = asked(stores[0], one, "XP*")
-        told = b"".join(found.body).decode("ascii")
+        result = b"".join(found.body).decode("ascii")
         assert found.status in (200, 400, 401)
         if found.media_type == "application/json":
-            made = json.loads(told)
+            made = json.loads(result)
             assert ("error" in made) == (found.status != 200)
         else:
-            assert told.startswith("# version: 1.0.0\n# request_parameters: ")
-            assert ("\n# error: " in told) == (found.status != 200)
+            assert result.startswith("# version: 1.0.0\n# request_parameters: ")
+            assert ("\n# error: " in result) == (found.status != 200)
 
 
 def test_the_key_of_sketches_is_needed_for_sketches_alone(tmp_path: Path) -> None:

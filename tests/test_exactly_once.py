@@ -104,7 +104,7 @@ def test_a_log_that_stands_twice_in_one_input_counts_once(store: Store, log: Log
     assert read_into(store, log(blocks + blocks)).entries == 5
 
 
-def test_block_of_two_servers_is_two_entries_and_told(store: Store, log: Log) -> None:
+def test_block_of_two_servers_is_two_entries_and_reported(store: Store, log: Log) -> None:
     path = log(block())
     assert read_into(store, path, server="a").known_elsewhere == 0
     report = read_into(store, path, server="b")

@@ -171,7 +171,7 @@ def waits(uri: str) -> object:
     )
 
 
-def assert_told(end: tuple[int, str], *words: str) -> None:
+def assert_reported(end: tuple[int, str], *words: str) -> None:
     """The run failed and gave one reason, which has one of ``words``."""
     code, error = end
     assert code == 3, error
@@ -198,8 +198,10 @@ def test_server_is_stopped(tmp_path: Path, long_log: Path, expected: Totals, mod
         process = Process(run, "ingest", long_log)
         wait_for(lambda: entries(uri), process)
         server.stop(mode)
-        assert_told(process.end(), "server closed", "terminating connection", "cannot be reached")
-        assert_told(Process(run, "ingest", long_log).end(), "cannot be reached")
+        assert_reported(
+            process.end(), "server closed", "terminating connection", "cannot be reached"
+        )
+        assert_reported(Process(run, "ingest", long_log).end(), "cannot be reached")
         server.start()
         assert 0 < entries(uri) < BLOCKS
         assert_exact(run, long_log, expected)
@@ -234,7 +236,7 @@ def test_connection_is_cut(
             pass
         code, error = process.end()
         if code:
-            assert_told((code, error), "terminating connection", "canceling", "closed")
+            assert_reported((code, error), "terminating connection", "canceling", "closed")
             assert "PATIENCE" not in error  # which is of questions
             cuts += 1
             partly += 0 < entries(database) < BLOCKS
@@ -258,7 +260,7 @@ def test_connection_is_cut_before_anything_is_done(
             database,
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {OURS}",
         )
-        assert_told(process.end(), "terminating connection")
+        assert_reported(process.end(), "terminating connection")
 
 
 class _SmallServer(Server):
@@ -302,7 +304,7 @@ def test_disk_is_full(disk: Path, tmp_path: Path, long_log: Path, expected: Tota
             run = command_line(tmp_path, uri)
             resize(disk, shutil.disk_usage(disk).used + 5_000_000)
             for _ in range(2):
-                assert_told(
+                assert_reported(
                     Process(run, "ingest", long_log).end(), "No space left on device", "disk"
                 )
                 assert 0 < entries(uri) < BLOCKS
@@ -332,7 +334,7 @@ def test_another_has_locked(
     with psycopg.connect(database) as other:
         other.execute(lock)
         end = Process(run, "ingest", long_log).end()
-    assert_told(
+    assert_reported(
         end, "in use by another process for 1 s; try again, or raise RINGSERVERSTATS_LOCK_TIMEOUT"
     )
     assert entries(database) == 0
@@ -430,7 +432,7 @@ def test_deadlock_is_tried_again(
     rows = names.ask("SELECT stream, name FROM stream ORDER BY stream", []).to_pylist()
     insert = "INSERT INTO stream (stream, name) VALUES (%(stream)s, %(name)s)"
     with psycopg.connect(database) as other:
-        other.execute("SET deadlock_timeout = '1min'")  # it is the ingest that is told
+        other.execute("SET deadlock_timeout = '1min'")  # so the ingest is aborted
         other.execute(insert, rows[-1])
         process = Process(run, "ingest", long_log)
         wait_for(lambda: waits(database), process)
@@ -453,7 +455,7 @@ def test_question_ends_when_patience_does(
         other.execute("LOCK TABLE connection_by_day_built IN ACCESS EXCLUSIVE MODE")
         process = Process(hasty, "ingest", long_log)
         wait_for(lambda: waits(database), process)
-        assert_told(Process(hasty, "stats").end(), "raise RINGSERVERSTATS_QUERY_TIMEOUT")
+        assert_reported(Process(hasty, "stats").end(), "raise RINGSERVERSTATS_QUERY_TIMEOUT")
         time.sleep(0.5)
         assert not process.is_over
     assert process.end() == (0, "")
@@ -488,14 +490,14 @@ def test_two_migrate_at_once(bare: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_migrate_waits_no_longer_than_told(bare: str, tmp_path: Path) -> None:
+def test_migrate_waits_no_longer_than_reported(bare: str, tmp_path: Path) -> None:
     run = command_line(tmp_path, bare, RINGSERVERSTATS_LOCK_TIMEOUT="1")
     with psycopg.connect(bare) as other:
         other.execute("CREATE TYPE direction AS ENUM ('TX', 'RX')")
         first = Process(run, "migrate")
         wait_for(lambda: waits(bare), first)
         try:
-            assert_told(Process(run, "migrate").end())
+            assert_reported(Process(run, "migrate").end())
         finally:
             first.kill()
 

@@ -303,7 +303,7 @@ def _same_top(
     assert [row[-1] for row in top] == sorted((row[-1] for row in all_of), reverse=True)[:20]
 
 
-def test_rx_is_told_too(plain: Filled) -> None:
+def test_rx_is_reported_too(plain: Filled) -> None:
     assert plain.rows("TOTAL", direction=["RX"])[1][0][0] != plain.rows("TOTAL")[1][0][0]
 
 

@@ -88,10 +88,10 @@ def events(*paths: Path) -> list[Row]:
 
 def event(time: str, size: int | None = 512, **changes: str) -> Row:
     """A single row."""
-    told = {"network": "FR", "station": "CIEL", "agent": "DataLink|x", "client": "a.example.org"}
-    told |= changes
-    codes = told["network"], told["station"], "00", "HHZ"
-    rest = None, None, told["agent"], None, told["client"]
+    result = {"network": "FR", "station": "CIEL", "agent": "DataLink|x", "client": "a.example.org"}
+    result |= changes
+    codes = result["network"], result["station"], "00", "HHZ"
+    rest = None, None, result["agent"], None, result["client"]
     return (datetime.fromisoformat(time), size, *codes, *rest)
 
 
@@ -102,8 +102,8 @@ def fill(uri: str, rows: list[Row], table: str = history.TABLE) -> None:
 
 
 def uri_of(store: PostgreSQLStore) -> str:
-    told = conninfo_to_dict(store._info)
-    return f"postgresql://{told['user']}@{told['host']}:{told['port']}/{told['dbname']}"
+    result = conninfo_to_dict(store._info)
+    return f"postgresql://{result['user']}@{result['host']}:{result['port']}/{result['dbname']}"
 
 
 def select(store: PostgreSQLStore, sql: str) -> list[Row]:
@@ -225,8 +225,8 @@ def test_the_history_tells_what_the_logs_tell(make: Make, logs: DuckDBStore) -> 
 def test_imported_days_are_complete(make: Make) -> None:
     store = make(ALL)
     bring(store)
-    told = coverage(store, Query(filters=SENT)).to_pylist()
-    states = {row["day"]: row["state"] for row in told}
+    result = coverage(store, Query(filters=SENT)).to_pylist()
+    states = {row["day"]: row["state"] for row in result}
     assert {day for day, state in states.items() if state == "complete"} == set(map(str, DAYS))
     assert {state for day, state in states.items() if day not in map(str, DAYS)} == {"missing"}
 
@@ -281,7 +281,7 @@ def test_twice_counts_nothing_twice(make: Make) -> None:
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_rows_of_a_log_that_was_sent_again_are_told_and_not_counted(
+def test_rows_of_a_log_that_was_sent_again_are_reported_and_not_counted(
     make: Make, logs: DuckDBStore, times: int
 ) -> None:
     store = make(ALL + events(FIRST, THIRD) * (times - 1))
@@ -311,13 +311,15 @@ def test_rows_that_came_since_are_brought_in(make: Make, logs: DuckDBStore) -> N
     fill(store._info, late)
     bring(store)
     expected = by_day(logs)
-    told = by_day(store)
-    assert told["2026-11-25"] == (512, 1)
-    assert told["2026-03-14"] == expected["2026-03-14"]
+    result = by_day(store)
+    assert result["2026-11-25"] == (512, 1)
+    assert result["2026-03-14"] == expected["2026-03-14"]
     assert_whole(store)
 
 
-def test_days_of_which_logs_were_read_are_left_out_and_told(make: Make, logs: DuckDBStore) -> None:
+def test_days_of_which_logs_were_read_are_left_out_and_reported(
+    make: Make, logs: DuckDBStore
+) -> None:
     store = make(ALL)
     read_into(store, FIRST, server="node")
     done = bring(store)
@@ -342,9 +344,9 @@ def test_logs_of_imported_days_count_nothing_but_what_was_received(
     assert received == 4
     would = read_into(store, DENVER, TEXT, server="node", dry_run=True)
     report = read_into(store, DENVER, TEXT, server="node")
-    for told in (would, report):
-        assert (told.entries, told.imported, told.known) == (received, sent, 0)
-        assert any("imported from release 0.17" in note for note in told.notes)
+    for result in (would, report):
+        assert (result.entries, result.imported, result.known) == (received, sent, 0)
+        assert any("imported from release 0.17" in note for note in result.notes)
     assert by_day(store) == before == by_day(logs)
     assert by_day(store, direction="RX") == by_day(logs, direction="RX") != {}
     again = read_into(store, DENVER, TEXT, server="node")
@@ -419,8 +421,8 @@ def test_what_is_logged_just_after_midnight_is_of_the_day_before(
     begins = datetime.fromisoformat(f"2026-07-02 {midnight}:00")
     own = date(2026, 7, 2) if zone in ("America/Denver", "UTC") else date(2026, 7, 3)
     before = own - timedelta(days=1)
-    told = {-1: before, 0: before, 9: before, 10: own, 3600: own}
-    rows = [event(str(begins + timedelta(seconds=n)), 1 << i) for i, n in enumerate(told)]
+    result = {-1: before, 0: before, 9: before, 10: own, 3600: own}
+    rows = [event(str(begins + timedelta(seconds=n)), 1 << i) for i, n in enumerate(result)]
     for size in (1, 500_000):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(history, "_ROWS", size)
@@ -430,7 +432,7 @@ def test_what_is_logged_just_after_midnight_is_of_the_day_before(
             assert_whole(store)
 
 
-def test_rows_without_a_number_of_bytes_are_told(make: Make, logs: DuckDBStore) -> None:
+def test_rows_without_a_number_of_bytes_are_reported(make: Make, logs: DuckDBStore) -> None:
     wrong = [
         event("2026-03-14 12:00:00", None),
         event("2026-03-15 05:59:48", -1),
@@ -638,17 +640,17 @@ def test_the_view_of_0_17_agrees_on_days(
     rows = select(
         store, "SELECT time::date::text, sum(bytes), count(*) FROM ringserver_events GROUP BY 1"
     )
-    told = {day: (int(size), count) for day, size, count in rows}
-    assert told == by_day(store)
-    assert told["2026-07-01"] == (2 * 54_321, 10)
+    result = {day: (int(size), count) for day, size, count in rows}
+    assert result == by_day(store)
+    assert result["2026-07-01"] == (2 * 54_321, 10)
     run.environment |= {"DATABASE_URI": uri_of(store), "RINGSERVERSTATS_SECRET": SECRET.hex()}
     asked = run("stats", "--by", "day", "--direction", "TX", "--format", "json")
     assert asked.returncode == 0, asked.stderr
     groups = json.loads(asked.stdout)
     assert {row["day"]: row["bytes"] for row in groups if row["bytes"]} == {
-        day: size for day, (size, _) in told.items()
+        day: size for day, (size, _) in result.items()
     }
-    # Where a log time is within its day, it is told as it is.
+    # Where a log time is within its day, it is unchanged.
     same = select(
         store,
         "SELECT count(*), count(*) FILTER (WHERE s.log_time = s.clamped) FROM (SELECT log_time,"

@@ -116,9 +116,9 @@ def _as_written(value: str | None) -> str:
 
 @pytest.mark.of_both
 def test_points_are_what_the_store_has(run: CommandLine, influxd: Influxd, db: str) -> None:
-    told = run("ingest", DATA)
-    assert told.returncode == 0, told.stderr
-    assert f"database {db}: 7 days" in told.stderr
+    result = run("ingest", DATA)
+    assert result.returncode == 0, result.stderr
+    assert f"database {db}: 7 days" in result.stderr
     assert there(influxd, db) == wanted(run.store) != []
     sums = ", ".join(f"sum({name}) AS {name}" for name in FIELDS)
     whole = influxd.ask(db, f"SELECT {sums} FROM {points.MEASUREMENT}")[0]
@@ -182,9 +182,9 @@ def test_corrections_are_followed(
         if words[0] == "restore" and not backup.exists():
             continue
         given = {"input": "216.160.83.56\n"} if words[0] == "forget" else {}
-        told = run(*words, **given)
-        assert told.returncode == 0, (words, told.stderr)
-        assert "points" in told.stderr, (words, told.stderr)
+        result = run(*words, **given)
+        assert result.returncode == 0, (words, result.stderr)
+        assert "points" in result.stderr, (words, result.stderr)
         now = there(influxd, db)
         assert now == wanted(run.store), words
         assert now != before, words
@@ -200,9 +200,9 @@ def test_what_is_only_tried_changes_nothing(run: CommandLine, influxd: Influxd, 
         ("delete", "--server", "a", "--from", "2026", "--to", "2026", "--dry-run"),
         ("prune", "--keep", "1mo", "--dry-run"),
     ):
-        told = run(*words)
-        assert told.returncode == 0
-        assert "points" not in told.stderr
+        result = run(*words)
+        assert result.returncode == 0
+        assert "points" not in result.stderr
     assert there(influxd, db) == before
 
 
@@ -212,8 +212,8 @@ def test_days_of_before_go_there_by_export(run: CommandLine, influxd: Influxd, d
     assert run("ingest", DATA).returncode == 0
     assert "set INFLUX_URL" in run("export", "influxdb").stderr
     run.environment["INFLUX_URL"] = url
-    told = run("ingest", "--as", "other", REAL)
-    assert "ringserverstats export influxdb" in told.stderr
+    result = run("ingest", "--as", "other", REAL)
+    assert "ringserverstats export influxdb" in result.stderr
     days = {row[0][:10] for row in there(influxd, db)}
     assert len(days) == 2  # whole ones, as points of both servers are in them
     assert there(influxd, db) == [row for row in wanted(run.store) if row[0][:10] in days]
@@ -241,7 +241,9 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
 
 @pytest.mark.soak
 @pytest.mark.of_duckdb
-def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, db: str) -> None:
+def test_export_takes_away_what_no_log_reported(
+    run: CommandLine, influxd: Influxd, db: str
+) -> None:
     """Of days of which the store has nothing, and from the sums over longer times."""
     assert run("migrate").returncode == 0
     assert run("ingest", DATA).returncode == 0
@@ -251,9 +253,9 @@ def test_export_takes_away_what_no_log_told(run: CommandLine, influxd: Influxd, 
     httpx.post(f"{influxd.url}/write?db={db}&precision=s", content=f"{wrong} {noon}", timeout=300)
     open_influxdb(f"{influxd.url}?db={db}", None).rebuild_totals(date(2026, 5, 5), date(2026, 5, 5))
     assert _of_windows(influxd, db) != sums
-    told = run("export", "influxdb", "--month", "2026-05")
-    assert told.returncode == 0
-    assert "0 days, 0 points" in told.stderr
+    result = run("export", "influxdb", "--month", "2026-05")
+    assert result.returncode == 0
+    assert "0 days, 0 points" in result.stderr
     assert there(influxd, db) == whole
     assert _of_windows(influxd, db) == sums
     assert run("export", "influxdb", "--from", "2026-06", "--to", "2026-05").returncode == 2
@@ -290,9 +292,9 @@ def _strange(tmp_path: Path) -> Path:
 def test_names_of_strangers_are_escaped(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
-    told = run("ingest", _strange(tmp_path))
-    assert told.returncode == 0, told.stderr
-    assert "Warning" not in told.stderr
+    result = run("ingest", _strange(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
     found = there(influxd, db)
     assert found == wanted(run.store)
     assert len({row[1] for row in found}) >= len(STRANGE) - 3
@@ -324,7 +326,7 @@ def test_any_tag_is_read_as_it_was_written(influxd: Influxd, names: list[str]) -
 
 
 @pytest.mark.of_duckdb
-def test_sums_that_are_too_large_are_told(store: Store, influxd: Influxd, db: str) -> None:
+def test_sums_that_are_too_large_are_reported(store: Store, influxd: Influxd, db: str) -> None:
     read_into(store, REAL, server="a")
     with held_open(store):
         day = run_query(store, Query(dimensions=("day",))).to_pylist()[0]["day"]
@@ -340,10 +342,10 @@ def test_away_it_stops_nothing_and_gets_the_days_later(
     good = run.environment["INFLUX_URL"]
     run.environment["INFLUX_URL"] = good.replace(str(influxd.port), "1")
     monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
-    told = run("ingest", TEXT)
-    assert told.returncode == 0
-    assert "cannot be reached" in told.stderr
-    assert "stay pending" in told.stderr
+    result = run("ingest", TEXT)
+    assert result.returncode == 0
+    assert "cannot be reached" in result.stderr
+    assert "stay pending" in result.stderr
     for table in ("exporter", "exported_day"):
         execute(run.store, f"UPDATE {table} SET exporter = 'InfluxDB {influxd.url}, database {db}'")
     run.environment["INFLUX_URL"] = good
@@ -403,9 +405,9 @@ def test_what_sums_up_is_made_and_filled(
     run: CommandLine, influxd: Influxd, db: str, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        told = run("migrate")
-        assert told.returncode == 0, told.stderr
-        assert "totals of 30 days" in told.stdout
+        result = run("migrate")
+        assert result.returncode == 0, result.stderr
+        assert "totals of 30 days" in result.stdout
     queries = influxd.ask("", "SHOW CONTINUOUS QUERIES")
     assert len([row for row in queries if f'ON "{db}"' in str(row) or f"ON {db} " in str(row)]) == 1
     assert run("ingest", DATA).returncode == 0
@@ -440,15 +442,15 @@ def test_points_that_are_not_kept_are_not_sent(
     run.environment["RINGSERVERSTATS_INFLUX_KEEP_DAYS"] = "10"
     assert "influx_keep_days is too small" in run("migrate").stderr
     run.environment["RINGSERVERSTATS_INFLUX_KEEP_DAYS"] = "100"
-    told = run("migrate")
-    assert "kept for 100 days" in told.stdout
+    result = run("migrate")
+    assert "kept for 100 days" in result.stdout
     log = tmp_path / "log"
     day = date.today() - timedelta(days=1)
     noon = int((day - date(1970, 1, 1)).total_seconds()) + 43_200
     log.write_text(block(log_time=noon, connect_time=noon - 9))
     assert "1 days" in run("ingest", log).stderr
-    told = run("ingest", "--as", "old", REAL)
-    assert "2 days, 0 points" in told.stderr
+    result = run("ingest", "--as", "old", REAL)
+    assert "2 days, 0 points" in result.stderr
     rows = influxd.ask(db, f'SELECT * FROM "ringserverstats"."{points.MEASUREMENT}"')
     assert {row["time"][:10] for row in rows} == {day.isoformat()}
     policies = influxd.ask(db, "SHOW RETENTION POLICIES")
@@ -456,7 +458,7 @@ def test_points_that_are_not_kept_are_not_sent(
 
 
 @pytest.mark.of_duckdb
-def test_everybody_is_told_no_clients_and_no_embargoed_networks(
+def test_everybody_is_reported_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
     read_into(store, DATA, server="a")
@@ -480,7 +482,7 @@ def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
 
 
 @pytest.mark.soak
-def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
+def test_what_it_is_reported_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
     """Else days would stand there twice, and tell what they may tell no more."""
     assert run("ingest", "--as", "a", DATA).returncode == 0
     whole = there(influxd, db)
@@ -488,8 +490,8 @@ def test_what_it_is_told_may_be_changed(run: CommandLine, influxd: Influxd, db: 
     for setting, value in (("HOSTHASH", "false"), ("PUBLIC", "true"), ("EMBARGO", "G")):
         name = f"RINGSERVERSTATS_{'' if setting == 'EMBARGO' else 'INFLUX_'}{setting}"
         run.environment[name] = value
-        told = run("ingest", "--as", "a", DATA)
-        assert "7 days" in told.stderr, told.stderr
+        result = run("ingest", "--as", "a", DATA)
+        assert "7 days" in result.stderr, result.stderr
         rows = influxd.ask(db, f"SELECT * FROM {points.MEASUREMENT}")
         assert not any("hosthash" in row for row in rows)
         total = sum(row["bytes"] for row in rows)
@@ -723,7 +725,7 @@ def test_sums_may_take_longer_than_a_point(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.of_duckdb
-def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
+def test_what_is_partly_taken_is_reported_with_the_reason(store: Store) -> None:
     read_into(store, TEXT, server="a")
     with recording() as kept:
         url = f"{kept.url}?db=x"
@@ -737,20 +739,22 @@ def test_what_is_partly_taken_is_told_with_the_reason(store: Store) -> None:
 
 
 @pytest.mark.of_duckdb
-def test_no_secret_is_told(store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_reported(
+    store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     read_into(store, TEXT, server="a")
     run.environment["INFLUX_URL"] = "http://me:hunter2@127.0.0.1:1?db=x"
-    told = run("export", "influxdb")
-    assert told.returncode == 3
-    assert "cannot be reached" in told.stderr
-    assert "hunter2" not in told.stderr + told.stdout
+    result = run("export", "influxdb")
+    assert result.returncode == 3
+    assert "cannot be reached" in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
 
 
 @pytest.mark.parametrize(
     "url", ["x", "http://", "ftp://h?db=x", "http://h", "http://h?org=o", "http://h:x?db=a"]
 )
-def test_wrong_addresses_are_refused_without_being_told(url: str) -> None:
+def test_wrong_addresses_are_refused_without_being_reported(url: str) -> None:
     with pytest.raises(UsageError, match="influx_url") as error:
         open_influxdb(url, None)
     assert url not in str(error.value) or url == "x" or url == "http://" or url == "http://h"
@@ -761,8 +765,8 @@ def test_victoria_metrics_takes_what_is_written(run: CommandLine) -> None:
     server = VictoriaMetrics()
     try:
         run.environment["INFLUX_URL"] = f"{server.url}?org=o&bucket=b"
-        told = run("ingest", DATA)
-        assert "Warning" not in told.stderr, told.stderr
+        result = run("ingest", DATA)
+        assert "Warning" not in result.stderr, result.stderr
         total = run_query(run.store, Query(measures=FIELDS, filters={"direction": ("TX", "RX")}))
         for name in FIELDS:
             assert server.sum_of(f"{points.MEASUREMENT}_{name}") == total.to_pylist()[0][name]

@@ -230,7 +230,7 @@ def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: dat
     "url",
     ["http://localhost:abc/x", "http://[::1/x", "http://user:pa/ss@localhost/", "http://", "{}"],
 )
-def test_a_wrong_url_is_told_without_what_it_hides(run: CommandLine, url: str) -> None:
+def test_a_wrong_url_is_reported_without_what_it_hides(run: CommandLine, url: str) -> None:
     run(str(DATA / "v4.1.0-text"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -254,7 +254,7 @@ def test_a_code_with_its_year_means_its_network_on_all_days() -> None:
             assert (span.first_day.year, span.last_day.year, span.is_nearest) == (1800, 2200, False)
 
 
-def test_days_that_count_as_the_nearest_are_told(run: CommandLine) -> None:
+def test_days_that_count_as_the_nearest_are_reported(run: CommandLine) -> None:
     run(str(DATA / "v4.1.0-text"))
     run("networks", "refresh", str(FDSN))
     process = run("stats", "--by", "network")

@@ -214,9 +214,9 @@ def test_the_password_is_never_shown(server: Server, run: CommandLine) -> None:
     for uri in (right, wrong, wrong.replace("postgresql", "postgres"), right + "?nonsense=1"):
         run.environment["DATABASE_URI"] = uri
         for command in (("info",), ("audit",), ("migrate", "--status"), ("stats",)):
-            told = run(*command)
+            result = run(*command)
             for text in ("hunter", quoted, PASSWORD):
-                assert text not in told.stdout + told.stderr
+                assert text not in result.stdout + result.stderr
     assert run("--database", right, "info").stderr.count("a password on the command line") == 1
     run.environment["DATABASE_URI"] = right
     assert "a password" not in run("info").stderr
@@ -337,7 +337,7 @@ def test_a_database_of_another_encoding_is_refused(server: Server, tmp_path: Pat
         make_postgresql(server.uri("latin"), tmp_path).migrate()
 
 
-def test_a_commit_whose_answer_is_lost_is_told_as_such(
+def test_a_commit_whose_answer_is_lost_is_reported_as_such(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_postgresql(database, tmp_path)
@@ -375,11 +375,11 @@ def test_a_password_that_is_not_written_as_it_must_be_is_not_shown(
     run: CommandLine, uri: str
 ) -> None:
     run.environment["DATABASE_URI"] = uri
-    told = run("info")
-    assert told.returncode == 2
-    assert "%40" in told.stderr
-    assert "hun" not in told.stderr
-    assert "ter2" not in told.stderr
+    result = run("info")
+    assert result.returncode == 2
+    assert "%40" in result.stderr
+    assert "hun" not in result.stderr
+    assert "ter2" not in result.stderr
 
 
 def test_whoever_asked_the_table_of_0_17_asks_the_view(server: Server, fresh: str) -> None:
@@ -419,9 +419,9 @@ def test_tables_of_something_else_are_not_touched(server: Server, fresh: str) ->
 
 def test_info_of_a_database_in_which_nothing_is_yet(run: CommandLine, database: str) -> None:
     run.environment["DATABASE_URI"] = database
-    told = run("info")
-    assert told.returncode == 3
-    assert "read logs into it" in told.stderr
+    result = run("info")
+    assert result.returncode == 3
+    assert "read logs into it" in result.stderr
     backup = run("backup", run.folder / "backup")
     assert backup.returncode in (2, 3)
     read_into(run.store, REAL)
@@ -445,10 +445,10 @@ def test_functions_of_strangers_do_not_run_with_the_rights_of_the_owner(
 
 
 def test_options_of_the_uri_are_passed_on(server: Server, run: CommandLine) -> None:
-    told = conninfo_to_dict(
+    result = conninfo_to_dict(
         connection_info("postgresql://me@h/db?sslmode=verify-full&sslrootcert=/ca.pem")
     )
-    assert (told["sslmode"], told["sslrootcert"]) == ("verify-full", "/ca.pem")
+    assert (result["sslmode"], result["sslrootcert"]) == ("verify-full", "/ca.pem")
     run.environment["DATABASE_URI"] = server.uri("migrated") + "?sslmode=require"
     refused = run("info")  # of a server that has no TLS
     assert refused.returncode == 3
@@ -461,8 +461,8 @@ def test_a_session_whose_temporary_tables_were_used_before_will_do(
     """As a pooler gives it, with what the server takes for them by itself."""
     connect = psycopg.connect
 
-    def used(*given: Any, **told: Any) -> Any:
-        connection = connect(*given, **told)
+    def used(*given: Any, **result: Any) -> Any:
+        connection = connect(*given, **result)
         connection.execute("CREATE TEMP TABLE other AS SELECT 1")
         connection.commit()
         return connection

@@ -73,13 +73,13 @@ def test_each_command_says_and_does_the_same_as_a_process(
         if commands and words[0] not in commands:
             continue
         given = {"input": f"{ADDRESS}\n"} if words[-1] == "-" else {}
-        told = []
+        result = []
         for one, run in ((here, here), (away, away.process)):
             folder = str(one.folder)
             done = run(*(str(word).replace("FOLDER", folder) for word in words), **given)
             said = (CLOCK.sub("", text.replace(folder, "")) for text in (done.stdout, done.stderr))
-            told.append((done.returncode, *said))
-        assert told[0] == told[1], words
+            result.append((done.returncode, *said))
+        assert result[0] == result[1], words
     left = dump(here.store), dump(away.store)
     for table in (
         "entry_ledger",
@@ -90,9 +90,11 @@ def test_each_command_says_and_does_the_same_as_a_process(
 
 
 @pytest.mark.parametrize(
-    ("told", "pool"), [({}, "system"), ({POOL: "mimalloc"}, "mimalloc")], ids=["not", "told"]
+    ("result", "pool"), [({}, "system"), ({POOL: "mimalloc"}, "mimalloc")], ids=["not", "result"]
 )
-def test_columns_share_one_heap_unless_told_otherwise(told: dict[str, str], pool: str) -> None:
+def test_columns_share_one_heap_unless_reported_otherwise(
+    result: dict[str, str], pool: str
+) -> None:
     """Of the GNU C library, which this is run with."""
     others = {name: value for name, value in os.environ.items() if name != POOL}
     script = (
@@ -101,7 +103,7 @@ def test_columns_share_one_heap_unless_told_otherwise(told: dict[str, str], pool
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=others | told,
+        env=others | result,
         capture_output=True,
         text=True,
         check=True,

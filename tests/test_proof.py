@@ -244,14 +244,14 @@ def test_verify_tells_missing_different_and_only_in_the_store(proven: Proven) ->
     proven.fault(
         "UPDATE transfer SET packets = packets + 1 WHERE day = '2026-06-30' AND direction = 'TX'"
     )
-    told = _finding(proven, MIDNIGHT)
-    assert told == [("entry", "different", "default", "2026-06-30", "streams")] * 4
+    result = _finding(proven, MIDNIGHT)
+    assert result == [("entry", "different", "default", "2026-06-30", "streams")] * 4
     proven.fault("UPDATE log_interval SET complete = false WHERE day = '2026-06-30'")
-    told = _finding(proven, MIDNIGHT)
-    assert told == [("coverage", "different", "default", "2026-06-30", "complete")]
+    result = _finding(proven, MIDNIGHT)
+    assert result == [("coverage", "different", "default", "2026-06-30", "complete")]
 
 
-def test_what_only_the_store_has_is_told_where_the_logs_cover_it(
+def test_what_only_the_store_has_is_reported_where_the_logs_cover_it(
     proven: Proven, tmp_path: Path
 ) -> None:
     shutil.copy(proven.folder / "store.duckdb", proven.folder / "copy.duckdb")

@@ -147,22 +147,22 @@ def test_nothing_that_tells_who_it_was_is_left(read: Store) -> None:
 
 @pytest.mark.of_both
 def test_over_several_months_clients_are_at_most(read: Store) -> None:
-    def told(**asked: object) -> list[tuple]:
+    def result(**asked: object) -> list[tuple]:
         rows = run_query(read, Query(measures=("bytes", "clients"), **asked)).to_pylist()
         return [(row["clients"], row.get("at-most")) for row in rows]
 
-    exact = told()[0][0]
-    by_month = told(dimensions=("month",))
+    exact = result()[0][0]
+    by_month = result(dimensions=("month",))
     assert {bound for _, bound in by_month} == {None}
     read.prune(BEFORE, try_only=False)
-    [(most, is_bound)] = told()
+    [(most, is_bound)] = result()
     assert is_bound
     assert most >= exact
-    assert [count for count, _ in told(dimensions=("month",))] == [count for count, _ in by_month]
-    assert {bound for _, bound in told(dimensions=("month",))} == {False}
-    assert told(dimensions=("year",)) == [(most, True)]
-    assert told(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
-    assert told(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
+    assert [count for count, _ in result(dimensions=("month",))] == [count for count, _ in by_month]
+    assert {bound for _, bound in result(dimensions=("month",))} == {False}
+    assert result(dimensions=("year",)) == [(most, True)]
+    assert result(first=date(2026, 6, 1), last=date(2026, 6, 30))[0][1] is False
+    assert result(first=date(2026, 6, 30), last=date(2026, 7, 1))[0][1] is True
     for by in ((), ("year",)):  # March is the only month with data
         alone = Query(dimensions=by, last=date(2026, 5, 31), measures=("clients",))
         assert [row["at-most"] for row in run_query(read, alone).to_pylist()] == [False]
@@ -170,7 +170,7 @@ def test_over_several_months_clients_are_at_most(read: Store) -> None:
     bounds = {row["week"]: row["at-most"] for row in weeks}
     assert bounds.get("2026-W27", True)  # 29 June to 5 July
     assert not bounds["2026-W48"]
-    assert {bound for _, bound in told(first=date(2026, 9, 1))} == {None}
+    assert {bound for _, bound in result(first=date(2026, 9, 1))} == {None}
     assert "at-most" not in run_query(read, Query(measures=("bytes",))).column_names
 
 
@@ -309,9 +309,9 @@ def test_the_command(run: CommandLine) -> None:
     assert "≤ " in shown.stdout
     assert "≤ upper bound" in shown.stdout
     assert json.loads(run("stats", "--format", "json").stdout)[0]["at-most"] is True
-    told = run("stats", "--by", "month,institution")
+    result = run("stats", "--by", "month,institution")
     kept_since = months_before("1mo", date.today())
-    assert "2026-03 to 2026-07 are pruned: of their clients" in told.stdout  # which have data
+    assert "2026-03 to 2026-07 are pruned: of their clients" in result.stdout  # which have data
     assert "are pruned" not in run("stats", "--by", "month,country").stdout
     assert f"months before {kept_since}" in run("info").stdout
     for wrong in ("13", "0mo", "x", "-1mo"):

@@ -173,7 +173,7 @@ def test_all_real_logs_in_one_folder(store: Store) -> None:
     assert (again.entries, again.known) == (0, report.entries + known)
 
 
-def test_time_zone_that_contradicts_the_name_is_told(store: Store) -> None:
+def test_time_zone_that_contradicts_the_name_is_reported(store: Store) -> None:
     path = DATA / "v4.5.3-midnight-paris" / "txlog-20260701T0000-20260702T0000"
     assert "time zone" in read_into(store, path).notes[0]
     store.change_server("default", rename=None, timezone="Europe/Paris")

@@ -184,7 +184,7 @@ def test_real_logs_have_none(store: Store) -> None:
     assert listed(store) == []
 
 
-def test_a_file_that_is_damaged_no_longer_is_told_so_no_longer(store: Store, log: Log) -> None:
+def test_a_file_that_is_damaged_no_longer_is_reported_so_no_longer(store: Store, log: Log) -> None:
     packed = gzip.compress("".join(GOOD).encode())
     for length in (60, 90):
         read_into(store, log(packed[:length], "log.gz"))
@@ -236,7 +236,9 @@ def test_a_day_with_rejects_is_complete_and_marked(run: CommandLine, log: Log) -
     assert run("ingest", "--strict", log(GOOD[4] + BAD, f"txlog-{DAY}")).returncode == 1
 
 
-def test_damaged_logs_from_standard_input_are_told_apart_by_their_names(run: CommandLine) -> None:
+def test_damaged_logs_from_standard_input_are_reported_apart_by_their_names(
+    run: CommandLine,
+) -> None:
     packed = gzip.compress("".join(GOOD).encode())
     for day, data in (("20260131", packed[:60]), ("20260201", packed[:60])):
         name = f"txlog-{day}T0000-{day}T0100"

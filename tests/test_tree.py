@@ -1,4 +1,4 @@
-"""Which addresses have the same entry in a database, told without the library that decodes it."""
+"""Which addresses have the same entry in a database, found without the library that decodes it."""
 
 import random
 from ipaddress import IPv4Address, IPv6Address, ip_address
