@@ -1,58 +1,64 @@
-"""Count words of the old dialect in tracked files: their number may only fall.
+"""Check the language of tracked files: no words of the old dialect, short sentences in the manual.
 
-Examples:
-    python scripts/check_words.py            # fails where a word is used more often than allowed
-    python scripts/check_words.py --update   # lowers the limits to what is counted now
-
-Limits lie in scripts/words.json: a regular expression for each word, and how often it may occur.
+scripts/words.txt has a regular expression in each line. They are case-sensitive.
 """
 
-import json
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIMITS = ROOT / "scripts" / "words.json"
 _FILES = ("*.py", "*.sql", "*.md", "*.html", "*.js", "*.toml", "*.yaml", "Makefile")
-_EXCLUDED = ("CHANGELOG.md", "tests/data", "scripts", "docs/decisions")
+_EXCLUDED = ("CHANGELOG.md", "tests/data", "docs/decisions", "*/migrations/*")
+_LONGEST_MEAN = 18  # words of a sentence
+_NO_PROSE = re.compile(r"```.*?```|<!--.*?-->|^[|#<][^\n]*$", re.S | re.M)
+_END_OF_SENTENCE = re.compile(r"[.:;!?](?=\s|$)|\n\s*\n|\n\s*(?:[-*]|\d+\.) ")
 
 
-def count_words(patterns: list[str]) -> Counter[str]:
-    """Return how often each of ``patterns`` occurs. They are case-sensitive."""
+def tracked(*patterns: str) -> list[Path]:
+    """Return the tracked files that match ``patterns``, without those of others and of the past."""
     excluded = (f":!{path}" for path in _EXCLUDED)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--", *_FILES, *excluded],
+        ["git", "ls-files", "-z", "--", *patterns, *excluded],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     )
-    counts: Counter[str] = Counter()
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        text = path.read_text("utf-8") if path.is_file() else ""
-        for pattern in patterns:
-            counts[pattern] += len(re.findall(pattern, text))
-    return counts
+    return [
+        path for name in filter(None, listed.stdout.split("\0")) if (path := ROOT / name).exists()
+    ]
+
+
+def dialect() -> Iterator[str]:
+    """Yield file, line and word of each word of the old dialect."""
+    words = re.compile("|".join((ROOT / "scripts" / "words.txt").read_text("utf-8").splitlines()))
+    for path in tracked(*_FILES):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+            for match in words.finditer(line):
+                yield f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+
+
+def mean_sentence(pages: list[Path]) -> float:
+    """Return the mean number of words of the sentences in ``pages``, outside of code and tables."""
+    lengths = []
+    for page in pages:
+        prose = _NO_PROSE.sub("\n\n", page.read_text("utf-8"))
+        sentences = map(str.split, _END_OF_SENTENCE.split(prose))
+        lengths += [len(words) for words in sentences if len(words) > 1]
+    return sum(lengths) / len(lengths)
 
 
 def main() -> int:
-    """Return 1 if a word occurs more often than its limit allows, else 0."""
-    limits: dict[str, int] = json.loads(LIMITS.read_text("utf-8"))
-    counts = count_words(list(limits))
-    if "--update" in sys.argv[1:]:
-        limits = {pattern: min(limit, counts[pattern]) for pattern, limit in limits.items()}
-        LIMITS.write_text(json.dumps(limits, indent=2) + "\n", "utf-8")
-    print(f"words of the old dialect: {counts.total()} (limit {sum(limits.values())})")
-    exceeded = [pattern for pattern, limit in limits.items() if counts[pattern] > limit]
-    for pattern in exceeded:
-        print(f"error: {pattern} occurs {counts[pattern]} times, the limit is {limits[pattern]}.")
-    if exceeded:
-        print("Use the words of CONTRIBUTING.md (Language) instead.")
-    return 1 if exceeded else 0
+    """Return 1 if a word or the mean sentence breaks the rules, else 0."""
+    found = list(dialect())
+    for line in found:
+        print(f"error: {line}: use the words of CONTRIBUTING.md (Language)")
+    mean = mean_sentence(tracked("README.md", "docs/*.md"))
+    print(f"mean sentence of the manual: {mean:.1f} words (limit {_LONGEST_MEAN})")
+    return 1 if found or mean > _LONGEST_MEAN else 0
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def held_by_another(path: Path, *, write: bool = False) -> Iterator[Callable[[],
 
 
 def assert_whole(store: Store) -> None:
-    """All tables of ``store`` tell of the same entries."""
+    """All tables of ``store`` have the same entries."""
     with held_open(store):
         assert audit(store, store.open(create=False).keys) == []
 

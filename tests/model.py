@@ -112,7 +112,7 @@ _AGENTS = st.sampled_from(
 
 @st.composite
 def entries(draw: st.DrawFn, *, most: int = 12) -> list[Entry]:
-    """Entries in log order, some of them twins of one that came shortly before."""
+    """Entries in log order, some of them duplicates of one shortly before."""
     found: list[Entry] = []
     now = START
     for _ in range(draw(st.integers(0, most))):

@@ -310,7 +310,7 @@ def test_copies_that_killed_processes_left_are_removed(store: DuckDBStore, tmp_p
 def test_two_restores_at_once_and_a_writer_between_lose_nothing(
     store: DuckDBStore, tmp_path: Path
 ) -> None:
-    """A lock on a file that another has replaced meanwhile is none on the store."""
+    """A lock on a file that another has replaced meanwhile does not lock the store."""
     read_into(store, REAL)
     store.backup(tmp_path / "backup.duckdb")
     path = tmp_path / "store.duckdb"

@@ -80,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     made.change_server("unused", service=(date(2026, 6, 1), None))
     read_into(made, DATA)
-    duplicates = block(agent="twin", log_time=START + 500) * 3
+    duplicates = block(agent="same", log_time=START + 500) * 3
     bad = block(agent="wrong").replace("bytes: 1536", "bytes: 1") + "junk\n"
     log = folder / "txlog-20260131T0000-20260201T0000"
     log.write_text(duplicates + bad)

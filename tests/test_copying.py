@@ -45,7 +45,7 @@ KINDS: dict[pa.DataType, tuple[str, st.SearchStrategy[Any]]] = {
     pa.uuid(): ("uuid", st.uuids() | st.just(UUID(int=0)) | st.just(UUID(int=2**128 - 1))),
     pa.string(): ("text", TEXTS),
     WORD: ("text", st.sampled_from(["TX", "RX", "", "ünïcode-☃"]) | TEXTS),
-    # Empty lists work too; a list that is NULL itself does not, and there is none.
+    # Empty lists work too; a list that is NULL itself does not, and never occurs.
     pa.list_(pa.int64()): ("bigint[]", st.lists(st.none() | integers(64), max_size=4)),
     pa.list_(pa.string()): ("text[]", st.lists(st.none() | TEXTS, max_size=4)),
 }

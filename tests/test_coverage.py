@@ -200,7 +200,7 @@ def test_a_log_that_may_grow_is_incomplete_until_it_is_read_again(store: Store, 
     assert states(store) == {"2026-06-30": "incomplete"}
     read_into(store, log(text, f"txlog-{DAY}"))
     assert states(store) == {"2026-06-30": "complete"}
-    read_into(store, log(text[:-30], f"txlog-{DAY}"))  # a copy of before changes nothing
+    read_into(store, log(text[:-30], f"txlog-{DAY}"))  # an older copy changes nothing
     assert states(store) == {"2026-06-30": "complete"}
 
 

@@ -180,7 +180,7 @@ def _read_by_hand() -> dict[tuple[str, ...], set[tuple]]:
 
 
 def test_requests_are_streams_of_connections(stores: tuple[Store, Store]) -> None:
-    """Counted anew from the logs, without the program."""
+    """Counted from the logs, without the program."""
     by_hand = {codes: len(served) for codes, served in _read_by_hand().items()}
     extended = {"XP": "XP2026", "1T": "1T2024"}
     kept = {

@@ -87,7 +87,7 @@ def test_csv_is_as_described(stores: tuple[Store, Store]) -> None:
 
 
 def _row(country: str | None, count: int, requests: int, clients: int) -> dict:
-    """One row of a node's month, with all that is summed as a star."""
+    """One row of a node's month, with a star for what is aggregated."""
     codes = dict.fromkeys(("network", "station", "location", "channel"), "*")
     figures_ = {"bytes": count, "nb_reqs": requests, "nb_successful_reqs": requests}
     node = {"date": "2026-11", "node": "EXAMPLE"}

@@ -215,7 +215,7 @@ def test_failed_batch_stores_nothing_of_it(store: Store, monkeypatch: pytest.Mon
                 failures += 1
             else:
                 break
-        if dump(store) != before:  # an earlier batch was kept, as the last one tells of coverage
+        if dump(store) != before:  # an earlier batch was kept, as the last one has the coverage
             assert_whole(store)
         at += 2  # the others are as these; each takes as long
     assert failures >= 8

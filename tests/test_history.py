@@ -176,7 +176,7 @@ def test_the_rows_of_0_17_are_those_of_the_logs() -> None:
     assert [len(events(path)) for path in (FIRST, SECOND, THIRD)] == [8, 8, 47]
     assert sum(row[1] for row in ALL) == 554496 + 411136 + 1625600
     assert {row[2] for row in ALL} >= {"XP2026", "1T2026", "Z32026", "FR", "WI"}
-    assert len(set(ALL)) == len(ALL) - 2  # twins
+    assert len(set(ALL)) == len(ALL) - 2  # duplicates
 
 
 def test_migrate_keeps_the_table_of_0_17_aside(

@@ -710,7 +710,7 @@ def test_it_is_asked_again_with_growing_pauses(
 
 
 def test_sums_may_take_longer_than_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that hangs is given up soon; one that sums up is not asked the same again meanwhile."""
+    """A server that hangs is given up soon; one that aggregates gets no second request."""
     monkeypatch.setattr(influxdb, "_TIMEOUT", 0.3)
     monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)
     query = {"name": "x", "values": [[influxdb.WINDOWS, ""]]}

@@ -87,7 +87,7 @@ def test_places_of_all_that_is_rejected_of_mutated_logs(store: Store, tmp_path: 
 
 
 def _older_program(patch: pytest.MonkeyPatch) -> None:
-    """A limit that a program of before may have had, for a log with entries of over 30 streams."""
+    """A limit that an earlier program may have had, for a log with entries of over 30 streams."""
     patch.setattr(entries, "MOST_STREAMS", 1)
     patch.setattr(log_status, "__version__", "0.9")
 

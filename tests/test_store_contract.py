@@ -421,7 +421,7 @@ def test_backup_and_restore(read: Store, kind: str, tmp_path: Path) -> None:
 
 
 def test_scratch(read: Store, tmp_path: Path) -> None:
-    made = read.new_empty_like(tmp_path / "scratch.duckdb")
+    made = read.new_empty_like(tmp_path / "temporary.duckdb")
     assert made.servers() == read.servers()
     assert made.open(create=False).keys == read.open(create=False).keys
     assert totals(made) == []

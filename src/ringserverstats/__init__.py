@@ -1,8 +1,8 @@
 """Statistics of what a ringserver serves, read from its usage logs.
 
-The parts in the order in which data flows through them: ``logs`` (what a ringserver wrote, as
-columns), ``enrich`` (what is known of a client and of a stream), ``store`` (what is kept),
-``statistics`` (what can be asked), ``cli``. ``ingest`` joins the first three.
+Packages, in the order of the data flow: ``logs`` (parsed columns), ``enrich`` (locations, classes
+and networks of clients and streams), ``store`` (the database), ``statistics`` (queries),
+``exports``, ``cli`` and ``web``. ``ingest`` joins the first three.
 """
 
 __version__ = "1.0.0.dev0"

@@ -104,7 +104,7 @@ def copy(
     target.open(create=True)
     copied = Copied()
     with source.reading() as ask:
-        # The log status of now is right once all entries of before are copied.
+        # The current log status is right once all earlier entries are copied.
         log_status = Rows(
             log_intervals=_cast(ask(_INTERVALS), LOG_INTERVALS),
             rejects=_cast(ask(_REJECTS), REJECTS),

@@ -103,7 +103,7 @@ def load_rules(settings: Settings) -> Rules:
 
 
 def public_policy(settings: Settings) -> Policy:
-    """Return what ``settings`` withhold from the public: embargoed networks, small counts."""
+    """Return what ``settings`` hide from the public: embargoed networks, rows of few clients."""
     from ringserverstats.statistics.publish import Policy
 
     return Policy(settings.embargo, settings.min_clients, settings.min_clients_everywhere)

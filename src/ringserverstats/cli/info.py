@@ -82,7 +82,7 @@ def _rows(
         *_geoip_rows(databases),
         *([("influxdb", _pending_text(export))] if export else []),
         ("embargo", ", ".join(ascii(network)[1:-1] for network in settings.embargo) or "none"),
-        ("small counts", f"fewer than {settings.min_clients} clients"),
+        ("suppressed", f"rows with fewer than {settings.min_clients} clients"),
         ("networks", f"{info.networks:,} in the registry"),
         *([("pruned", f"months before {info.pruned_before}")] if info.pruned_before else []),
         *(

@@ -64,7 +64,7 @@ def add(name: str, ingest: bool, server: tuple[str, ...], network: tuple[str, ..
     """Create a token and print it, once.
 
     Without options it is an operator's token, which may read everything: individual clients,
-    networks under embargo, small counts, rejects.
+    networks under embargo, suppressed rows, rejects.
     """
     from datetime import UTC, datetime
 

@@ -101,7 +101,7 @@ class Database:
         return [0] * len(addresses) if self._reader is None else self._tree.entries(addresses)
 
     def find(self, address: Address) -> dict[str, Any]:
-        """Return the entry of ``address``; empty if there is none or the file is damaged."""
+        """Return the entry of ``address``; empty if it has none or the file is damaged."""
         if self._reader is None or address.version > self._version:  # IPv6 in one of IPv4
             return {}
         try:

@@ -318,7 +318,7 @@ class Store(Readable, Protocol):
         """Return its schema number; 0 if it has no tables."""
 
     def migrate(self) -> int:
-        """Create its tables or upgrade them, and return the schema number of before."""
+        """Create its tables or upgrade them, and return the previous schema number."""
 
     def open(self, *, create: bool) -> Opened:
         """Return what reading logs needs.

@@ -33,7 +33,8 @@ def description() -> dict[str, Any]:
             "version": __version__,
             "description": "Usage statistics of real-time seismic data. Days are local dates of"
             " each server. Without a token, results contain public data only: no individual"
-            " clients, no embargoed networks, no small counts. X-Notes lists what is suppressed.",
+            " clients, no embargoed networks, no rows of few clients. X-Notes lists what is"
+            " suppressed.",
         },
         "paths": paths,
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},

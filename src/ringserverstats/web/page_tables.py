@@ -196,7 +196,7 @@ def _table_row(table: Table, view: View, row: Mapping[str, Any], largest: int) -
 
 
 def _links(table: Table, view: View, row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return address and page of a row; empty for the rest and for groups of small counts."""
+    """Return address and page of a row; empty for the rest and for combined rows."""
     keys = {name: row[name] for name in table.keys}
     if any(not key or key == OTHER or is_combined(key) for key in keys.values()):
         return "", ""

@@ -146,7 +146,7 @@ class InfluxExporter:
         except StoreError as error:  # other days may succeed
             report.problems.append(f"{day}: {error}")
             return False
-        # Points by the hour may exist for days whose hours are not known any more.
+        # Points by the hour may exist for days that have no hours now.
         lost_hours = state.kept_since is not None and day < state.kept_since
         if (clear or lost_hours) and not self.database.delete(day, day):
             report.problems.append(

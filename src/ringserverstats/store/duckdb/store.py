@@ -118,7 +118,7 @@ class DuckDBStore(SQLStore):
         new = new_beside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._open(source, write=False):  # nobody writes it meanwhile
+            with self._open(source, write=False):  # no process writes it meanwhile
                 copy_file(real, new)
             with duckdb.connect(new) as connection:
                 session = DuckDBSession(connection)

@@ -54,11 +54,11 @@ def pack_select(rollup: Rollup, rows: str) -> str:
         for name in (*group_keys, *rollup.item_keys)
     )
     return (
-        f"WITH summed AS MATERIALIZED ({rows}), split AS ("
-        f"SELECT {keys}, {whole} FROM summed WHERE {fits}"
+        f"WITH totals AS MATERIALIZED ({rows}), split AS ("
+        f"SELECT {keys}, {whole} FROM totals WHERE {fits}"
         f" UNION ALL SELECT {keys}, {parts},"
         " (CASE WHEN piece = 0 THEN transfers ELSE 0 END)::bigint AS transfers"
-        f" FROM (SELECT *, {pieces} AS piece FROM summed WHERE NOT ({fits})) p)"
+        f" FROM (SELECT *, {pieces} AS piece FROM totals WHERE NOT ({fits})) p)"
         f" SELECT {', '.join([*group_keys, arrays])} FROM (SELECT * FROM split ORDER BY {order}) o"
         f" GROUP BY {', '.join(group_keys)}"
     )
