@@ -40,6 +40,7 @@ from ringserverstats.statistics.run import run_query
 from ringserverstats.statistics.summary import summary
 from ringserverstats.store import sql_store
 from ringserverstats.store.base import Store
+from ringserverstats.store.rollups import ROLLUPS
 from ringserverstats.store.tables import TABLES
 
 FEBRUARY = date(2026, 2, 1)
@@ -51,9 +52,38 @@ QUERIES = (
     ((), (*SUMMED, "clients", "connections", "entries")),
     (("day",), (*SUMMED, "clients")),
     (("month", "network"), (*SUMMED, "clients")),
-    (("server", "station"), SUMMED),
+    (("server", "station"), (*SUMMED, "clients")),
     (("month", "stream"), SUMMED),
+    (("stream",), ("clients",)),
     (("day", "hour"), SUMMED),
+)
+#: The totals of each view of a rollup, by day or month.
+VIEWS = " UNION ALL ".join(
+    f"SELECT '{rollup.table}' AS name, {rollup.time}::text AS time, sum(bytes) AS bytes,"
+    f" sum(packets) AS packets, sum(transfers) AS transfers FROM {rollup.table} GROUP BY 2"
+    for rollup in ROLLUPS
+)
+
+
+def _different(columns: str, view: str, function: str, period: str, first: date) -> str:
+    """Return the SELECT of client profiles that only a view or only a function has."""
+    last = DAYS[3]
+    select = f"SELECT server, direction, protocol, client_profile, {columns} FROM"
+    rows = f"{select} {view} WHERE {period} BETWEEN DATE '{first}' AND DATE '{last}'"
+    called = f"{select} {function}(DATE '{first}', DATE '{last}')"
+    differences = f"({rows} EXCEPT {called}) UNION ALL ({called} EXCEPT {rows})"
+    return f"SELECT count(*) AS number FROM ({differences}) d"
+
+
+DIFFERENT = " UNION ALL ".join(
+    _different(
+        columns, f"{view}_by_{period}".lstrip("_"), f"{name}_profiles_by_{period}", period, first
+    )
+    for name, columns, view in (
+        ("station", "network, station", "station"),
+        ("stream", "stream", ""),
+    )
+    for period, first in (("day", DAYS[1]), ("month", DAYS[0].replace(day=1)))
 )
 
 
@@ -208,12 +238,25 @@ def take(step: tuple, store: Store, model: Model, folder: Path) -> None:
 
 
 def check(store: Store, model: Model) -> None:
-    """Compare queries over all and over some days with the model, and views with the plan."""
+    """Compare queries over all and over some days, and views, with the model."""
     for dimensions, measures in QUERIES:
         for first, last in ((None, None), (DAYS[1], DAYS[3])):
             shown = tuple(name for name in measures if name in SUMMED or not model.is_pruned)
             query = Query(dimensions=dimensions, measures=shown, first=first, last=last)
             assert as_rows(store, query) == model.query(query), query
+    check_views(store, model)
+
+
+def check_views(store: Store, model: Model) -> None:
+    """Compare the views and functions for SQL users with the model, or with each other."""
+    totals = defaultdict(dict)
+    for row in store.ask(VIEWS).to_pylist():
+        totals[row["name"]][row["time"]] = tuple(int(row[name]) for name in SUMMED)
+    for rollup in ROLLUPS:
+        by_time = model.query(Query(dimensions=(rollup.time,), measures=SUMMED))
+        first = "-01" if rollup.is_monthly else ""
+        assert totals[rollup.table] == {time + first: row for (time,), row in by_time.items()}
+    assert not sum(store.ask(DIFFERENT)["number"].to_pylist())
 
 
 def run_steps(steps: list[tuple], store: Store, folder: Path) -> None:
