@@ -36,7 +36,13 @@ _EXAMPLES = (
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE -o 2026-10.json.gz\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --class 'external,mirror'\n"
     "  ringserverstats export eida --month 2026-10 --node EXAMPLE --url https://test.example.org/\n"
-    "  ringserverstats export influxdb --month 2026-10"
+    "  ringserverstats export influxdb --month 2026-10\n"
+    "  ringserverstats export parquet /srv/figures"
+)
+_PARQUET_EXAMPLES = (
+    "Examples:\n\n\b\n"
+    "  ringserverstats export parquet /srv/figures\n"
+    "  ringserverstats export parquet /srv/figures --last-month"
 )
 _INFLUXDB_EXAMPLES = (
     "Examples:\n\n\b\n"
@@ -137,6 +143,27 @@ def influxdb(period: Period) -> None:
     print_export_report(report, exporter.database.name)
     if report.problems:
         click.get_current_context().exit(1)
+
+
+@command.command("parquet", short_help="Write daily figures as files.", epilog=_PARQUET_EXAMPLES)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@period_options
+@database_option
+def parquet(folder: Path, period: Period) -> None:
+    """Write daily figures into FOLDER as Parquet files, one per month, for pandas, R or DuckDB.
+
+    A row has the figures of a day, server, direction, network, station, location, channel, class,
+    country and agent family. Distinct clients do not add up over rows. The table `coverage` has the
+    complete, incomplete and missing days, `columns.csv` the meaning of all columns. Months of the
+    period are written whole and replace earlier files. These are the operator's figures: nothing is
+    suppressed.
+    """
+    from ringserverstats.exports.parquet import export_months
+
+    store = open_store(load_settings(), for_queries=True, must_exist=True)
+    with progress_bar("months", None) as progress:
+        report = export_months(store, folder, period.first, period.last, progress=progress)
+    click.echo(f"wrote {report.months:,} months with {report.rows:,} rows to {folder}", err=True)
 
 
 def _first_day(month: str) -> date:
