@@ -181,12 +181,17 @@ def assert_reported(end: tuple[int, str], *words: str) -> None:
     assert not words or any(word in error for word in words), error
 
 
+def assert_succeeded(end: tuple[int, str]) -> None:
+    """The run succeeded and has no other note than that on locations."""
+    code, error = end
+    notes = [line for line in error.splitlines() if not line.startswith("Note: no GeoIP database")]
+    assert (code, notes) == (0, [])
+
+
 def assert_exact(run: CommandLine, log: Path, expected: Totals) -> None:
     """What is in the store is whole; reading ``log`` (again) gives ``expected``."""
     assert_whole(run.store)
-    code, error = Process(run, "ingest", log).end()
-    notes = [line for line in error.splitlines() if not line.startswith("Note: no GeoIP database")]
-    assert (code, notes) == (0, [])
+    assert_succeeded(Process(run, "ingest", log).end())
     assert totals(run.store) == expected
     assert_whole(run.store)
 
@@ -440,7 +445,7 @@ def test_deadlock_is_tried_again(
         wait_for(lambda: waits(database), process)
         other.execute(insert, rows[0])  # as the ingest has: it waits for us, we for it
         other.rollback()
-    assert process.end() == (0, "")
+    assert_succeeded(process.end())
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     wait_for(lambda: value(database, deadlocks))
     assert totals(run.store) == expected
@@ -460,7 +465,7 @@ def test_question_ends_when_patience_does(
         assert_reported(Process(hasty, "stats").end(), "raise RINGSERVERSTATS_QUERY_TIMEOUT")
         time.sleep(0.5)
         assert not process.is_over
-    assert process.end() == (0, "")
+    assert_succeeded(process.end())
     stored = totals(hasty.store).items()
     assert {name: [row for row in rows if row[0] != "a"] for name, rows in stored} == expected
     assert_whole(hasty.store)
