@@ -64,7 +64,7 @@ FILTERED = [
     {"location": ("--",)},
     {"location": ("00",), "type": ("MSEED",)},
     {"protocol": ("SeedLink", "HTTP")},
-    {"agent": ("slarchive*", "not told")},
+    {"agent": ("slarchive*", "unspecified")},
     {"agent-family": ("Mozilla",)},
     {"stream": ("FR_*",)},
     {"client": ("0*", "a*")},

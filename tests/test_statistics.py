@@ -212,7 +212,7 @@ FILTERED = [
     {"location": ("00",), "type": ("MSEED",)},
     {"direction": ("RX",)},
     {"protocol": ("SeedLink", "HTTP")},
-    {"agent": ("slarchive*", "not told")},
+    {"agent": ("slarchive*", "unspecified")},
     {"agent-family": ("Mozilla",)},
     {"stream": ("FR_F00A_00_HHZ/MSEED", "G_*")},
     {"server": ("node-?",), "network": ("1T",)},

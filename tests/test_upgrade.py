@@ -36,7 +36,8 @@ from ringserverstats.store.schema import FOLDER, NEWEST, OLDEST, migrations
 from ringserverstats.store.tables import TABLES
 
 OLD = DATA / "stores-0291b82"
-ANSWERS = json.loads((OLD / "answers.json").read_text())
+#: Clients without an agent had another label then.
+ANSWERS = json.loads((OLD / "answers.json").read_text().replace("not told", "unspecified"))
 LOGS = DATA / "v4.5.3-midnight-paris"
 Schema = dict[str, list[tuple[Any, ...]]]
 _DUCKDB = {

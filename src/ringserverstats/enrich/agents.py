@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ringserverstats.enrich.sanitize import cut, visible
 
-UNSPECIFIED = "not told"
+#: The agent of clients that report none.
+UNSPECIFIED = "unspecified"
 
 # What the server writes for a client without an id (the longer ones: releases of 2016).
 _EMPTY = {"", "Client", "SeedLink Client", "DataLink Client"}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringserverstats.enrich.agents import Agent, parse_agent
+from ringserverstats.enrich.agents import UNSPECIFIED, Agent, parse_agent
 from ringserverstats.enrich.geoip import GeoIP, Location, locations_of
 from ringserverstats.enrich.log_status import LOG_INTERVALS, REJECTS
 from ringserverstats.enrich.pseudonyms import client_pseudonym, number, pseudonym
@@ -336,7 +336,8 @@ def stream_id(keys: Keys, name: str) -> int:
 
 def agent_id(keys: Keys, name: str) -> int:
     """Return the id of the agent ``name``."""
-    return _id(keys.names, b"agent", name)
+    # Its name when the first ids were made.
+    return _id(keys.names, b"agent", "not told" if name == UNSPECIFIED else name)
 
 
 def client_profile_id(keys: Keys, as_read: Sequence[object]) -> int:

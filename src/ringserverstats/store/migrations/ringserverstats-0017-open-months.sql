@@ -1,7 +1,8 @@
 -- Views by month read the days of open months only, not all days. Queries that know which months are
--- built have functions of these alone.
+-- built have functions of these alone. Clients without an agent have another label.
 -- depends: ringserverstats-0016-states
 
+UPDATE agent SET name = 'unspecified', family = 'unspecified' WHERE name = 'not told';
 --postgresql
 CREATE OR REPLACE VIEW by_month AS
 SELECT month, server, direction, protocol, client_profile, stream, bytes, packets, transfers FROM by_month_built
