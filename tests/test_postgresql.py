@@ -31,7 +31,7 @@ from ringserverstats.errors import BusyError, StoreError, UsageError
 from ringserverstats.statistics.query import Query
 from ringserverstats.statistics.run import run_query
 from ringserverstats.store.base import Store, Token
-from ringserverstats.store.postgresql import timescaledb
+from ringserverstats.store.postgresql import session, timescaledb
 from ringserverstats.store.postgresql.store import connection_info
 from ringserverstats.store.schema import NEWEST
 from ringserverstats.store.snapshot import snapshot
@@ -244,8 +244,19 @@ def test_texts_are_sorted_as_in_duckdb(database: str, tmp_path: Path, log: Log) 
     assert dump(stores[0]) == dump(stores[1])
 
 
+@pytest.mark.parametrize("is_large", [False, True], ids=["here", "in the server"])
 @pytest.mark.parametrize("most", rest_in_soak([2**62, 2**62 - 1, 2**63 - 1]))
-def test_sums_over_64_bits(database: str, tmp_path: Path, log: Log, most: int) -> None:
+def test_sums_over_64_bits(
+    database: str,
+    tmp_path: Path,
+    log: Log,
+    most: int,
+    is_large: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Large days are built in the server."""
+    if is_large:
+        monkeypatch.setattr(session, "_MOST_TRANSFERS", 0)
     blocks = [
         block(log_time=START + number, transfers=(("FR_A_00_HHZ/MSEED", most, most),))
         for number in range(5)
