@@ -401,12 +401,15 @@ def test_a_late_log_of_a_sealed_day_survives_a_restore(tmp_path: Path) -> None:
 
 
 @pytest.mark.of_both
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM {table}", "UPDATE server_day SET bytes = bytes + 1"]
+)
 def test_a_day_is_not_built_from_other_transfers_than_its_ledger_has(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, damage: str
 ) -> None:
     fill(store, tmp_path, refresh=False)
     table = "transfer" if type(store).__name__ == "DuckDBStore" else "transfer_packed"
-    execute(store, f"DELETE FROM {table} WHERE day = '{DAYS[2]}' AND server = 1")
+    execute(store, f"{damage.format(table=table)} WHERE day = '{DAYS[2]}' AND server = 1")
     text = f"of server 'a' of {DAYS[2]} are not those of its ledger"
     with pytest.raises(StoreError, match=text):
         store.refresh()
