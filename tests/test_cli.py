@@ -797,7 +797,7 @@ def test_format_follows_the_name_of_the_output(run: CommandLine, tmp_path: Path)
     assert "day: the server" in (tmp_path / "b.csv").read_text()
 
 
-def test_programs_are_reported_of_gaps_and_rejects_on_standard_error(run: CommandLine) -> None:
+def test_gaps_and_rejects_are_reported_on_standard_error(run: CommandLine) -> None:
     run(REAL)
     done = run("stats", "--to", "2026-07-03", "--format", "csv")
     place = "ringserverstats coverage --to 2026-07-03"
@@ -858,7 +858,7 @@ def test_a_correction_of_nothing_does_not_disturb_a_reading(run: CommandLine) ->
     assert store.add_server("a", "UTC") == server
 
 
-def test_a_user_without_a_home_folder_is_reported_what_to_set(
+def test_a_user_without_a_home_folder_learns_what_to_set(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither HOME nor an entry of passwd, as in containers: no folder `~` is made."""

@@ -248,7 +248,7 @@ def test_a_part_of_a_week_is_not_empty_and_its_days_have_no_mean(store: Store, l
     assert run_query(store, query).to_pylist() == [{"bytes": 1536, "bytes-per-day": None}]
 
 
-def test_where_nobody_reported_the_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
+def test_without_a_time_zone_a_day_ends_when_it_ends_everywhere() -> None:
     name, end = read_name(f"txlog-{DAY}"), datetime(2026, 7, 1, tzinfo=UTC)
     unknown, known = Server(1, "a", ""), Server(2, "b", "UTC")
     assert is_over(name, known.latest_zone, end + timedelta(hours=1))

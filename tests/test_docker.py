@@ -84,7 +84,7 @@ def test_what_is_copied_is_there_and_what_is_not_is_kept_out() -> None:
     assert all((ROOT / path).exists() for path in copied)
 
 
-def test_health_is_reported_without_curl(run: CommandLine, tmp_path: Path) -> None:
+def test_health_is_checked_without_curl(run: CommandLine, tmp_path: Path) -> None:
     options, _, command = _reported("HEALTHCHECK")[0].partition("CMD ")
     assert "--start-period" in options
     program, *words = json.loads(command)

@@ -497,7 +497,7 @@ def test_two_migrate_at_once(bare: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_migrate_waits_no_longer_than_reported(bare: str, tmp_path: Path) -> None:
+def test_migrate_waits_no_longer_than_set(bare: str, tmp_path: Path) -> None:
     run = command_line(tmp_path, bare, RINGSERVERSTATS_LOCK_TIMEOUT="1")
     with psycopg.connect(bare) as other:
         other.execute("CREATE TYPE direction AS ENUM ('TX', 'RX')")

@@ -241,9 +241,7 @@ def test_export_repairs_a_range(run: CommandLine, influxd: Influxd, db: str) -> 
 
 @pytest.mark.soak
 @pytest.mark.of_duckdb
-def test_export_takes_away_what_no_log_reported(
-    run: CommandLine, influxd: Influxd, db: str
-) -> None:
+def test_export_removes_what_no_log_has(run: CommandLine, influxd: Influxd, db: str) -> None:
     """Of days of which the store has nothing, and from the sums over longer times."""
     assert run("migrate").returncode == 0
     assert run("ingest", DATA).returncode == 0
@@ -458,7 +456,7 @@ def test_points_that_are_not_kept_are_not_sent(
 
 
 @pytest.mark.of_duckdb
-def test_everybody_is_reported_no_clients_and_no_embargoed_networks(
+def test_everybody_sees_no_clients_and_no_embargoed_networks(
     store: Store, influxd: Influxd, db: str
 ) -> None:
     read_into(store, DATA, server="a")
@@ -482,7 +480,7 @@ def test_pseudonyms_are_left_out_by_a_setting(store: Store) -> None:
 
 
 @pytest.mark.soak
-def test_what_it_is_reported_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
+def test_what_it_is_given_may_be_changed(run: CommandLine, influxd: Influxd, db: str) -> None:
     """Else days would stand there twice, and tell what they may tell no more."""
     assert run("ingest", "--as", "a", DATA).returncode == 0
     whole = there(influxd, db)
@@ -739,7 +737,7 @@ def test_what_is_partly_taken_is_reported_with_the_reason(store: Store) -> None:
 
 
 @pytest.mark.of_duckdb
-def test_no_secret_is_reported(
+def test_no_secret_is_shown(
     store: Store, run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(influxdb, "_BACKOFF", 0.01)

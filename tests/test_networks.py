@@ -230,7 +230,7 @@ def test_the_samples_registry_is_as_the_tests_take_it(code: str | None, day: dat
     "url",
     ["http://localhost:abc/x", "http://[::1/x", "http://user:pa/ss@localhost/", "http://", "{}"],
 )
-def test_a_wrong_url_is_reported_without_what_it_hides(run: CommandLine, url: str) -> None:
+def test_a_wrong_url_is_reported_without_its_secret(run: CommandLine, url: str) -> None:
     run(str(DATA / "v4.1.0-text"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

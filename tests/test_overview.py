@@ -90,7 +90,7 @@ def test_why_there_are_no_hours(store: Store, log: Log) -> None:
     assert "fewer than 5 clients" in few
 
 
-def test_a_token_is_reported_which_networks_it_does_not_see(store: Store, log: Log) -> None:
+def test_a_token_learns_which_networks_it_does_not_see(store: Store, log: Log) -> None:
     read_day(store, log, 1)
     read_day(store, log, 2, name="G_CAN")
     owner = Role(networks=("FR",))

@@ -141,7 +141,7 @@ def test_secret_is_its_owners_alone_and_never_shown(run: CommandLine) -> None:
     assert secret not in "".join(one.stdout + one.stderr for one in failed)
 
 
-def test_clients_are_reported_apart_by_their_normal_address(tmp_path: Path) -> None:
+def test_clients_are_distinguished_by_their_normal_address(tmp_path: Path) -> None:
     """IPv4-mapped IPv6 is IPv4; the rest of an IPv6 address changes daily."""
     store = make_store(tmp_path / "store.duckdb")
     same = ("203.0.113.9", "::ffff:203.0.113.9", "::ffff:cb00:7109")

@@ -92,9 +92,7 @@ def test_each_command_says_and_does_the_same_as_a_process(
 @pytest.mark.parametrize(
     ("result", "pool"), [({}, "system"), ({POOL: "mimalloc"}, "mimalloc")], ids=["not", "result"]
 )
-def test_columns_share_one_heap_unless_reported_otherwise(
-    result: dict[str, str], pool: str
-) -> None:
+def test_columns_share_one_heap_unless_set_otherwise(result: dict[str, str], pool: str) -> None:
     """Of the GNU C library, which this is run with."""
     others = {name: value for name, value in os.environ.items() if name != POOL}
     script = (

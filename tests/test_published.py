@@ -123,7 +123,7 @@ def test_single_clients_are_for_the_operator(sample: Store) -> None:
             public_result(sample, query, Policy())
 
 
-def test_groups_of_few_clients_are_not_reported(sample: Store) -> None:
+def test_groups_of_few_clients_are_not_shown(sample: Store) -> None:
     for by in [(name,) for name in FEW] + [("month", name) for name in FEW] + [("agent", "city")]:
         query = Query(dimensions=by, measures=("bytes", "clients"))
         everything = operator_result(sample, query)

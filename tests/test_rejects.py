@@ -236,7 +236,7 @@ def test_a_day_with_rejects_is_complete_and_marked(run: CommandLine, log: Log) -
     assert run("ingest", "--strict", log(GOOD[4] + BAD, f"txlog-{DAY}")).returncode == 1
 
 
-def test_damaged_logs_from_standard_input_are_reported_apart_by_their_names(
+def test_damaged_logs_from_standard_input_are_distinguished_by_their_names(
     run: CommandLine,
 ) -> None:
     packed = gzip.compress("".join(GOOD).encode())
