@@ -2,12 +2,14 @@
 
 import csv
 import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
 from conftest import DATA, CommandLine, make_store, read_into, sample_logs
+from model import block
 
 from ringserverstats.exports.parquet import DIMENSION_COLUMNS, export_months
 from ringserverstats.statistics.coverage import coverage
@@ -96,3 +98,14 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, run: Comman
     done = run("export", "parquet", tmp_path / "file" / "figures")
     assert done.returncode == 2
     assert "cannot be written: Not a directory" in done.stderr
+
+
+def test_days_without_logs_and_packets_that_were_not_logged(
+    tmp_path: Path, log: Callable[..., Path]
+) -> None:
+    store = make_store(tmp_path / "store.duckdb")
+    transfers = (("FR_CIEL_00_HHZ/MSEED", 512, 0), ("FR_CIEL_00_HHN/MSEED", 1024, 2))
+    read_into(store, log(block(transfers=transfers)))  # without a name: no log covers its day
+    export_months(store, tmp_path / "figures", None, None)
+    rows = figures(tmp_path / "figures", "channel, bytes, packets")
+    assert rows == [("HHN", 1024, 2), ("HHZ", 512, None)]

@@ -152,11 +152,11 @@ def influxdb(period: Period) -> None:
 def parquet(folder: Path, period: Period) -> None:
     """Write daily figures into FOLDER as Parquet files, one per month, for pandas, R or DuckDB.
 
-    A row has the figures of a day, server, direction, network, station, location, channel, class,
-    country and agent family. Distinct clients do not add up over rows. The table `coverage` has the
-    complete, incomplete and missing days, `columns.csv` the meaning of all columns. Months of the
-    period are written whole and replace earlier files. These are the operator's figures: nothing is
-    suppressed.
+    A row has the figures of a day, server, direction, protocol, network, station, location,
+    channel, class, country and agent family. Distinct clients do not add up over rows. The table
+    `coverage` has the complete, incomplete and missing days, `columns.csv` the meaning of all
+    columns. Months of the period are written whole and replace earlier files. These are the
+    operator's figures: nothing is suppressed.
     """
     from ringserverstats.exports.parquet import export_months
 

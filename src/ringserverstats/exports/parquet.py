@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ringserverstats.errors import UsageError
@@ -27,7 +28,8 @@ from ringserverstats.store.rollups import month_of
 from ringserverstats.store.snapshot import snapshot
 
 _STREAM = ("network", "station", "location", "channel")
-DIMENSION_COLUMNS = ("day", "server", "direction", *_STREAM, "class", "country", "agent-family")
+_ENTRY = ("server", "direction", "protocol")
+DIMENSION_COLUMNS = ("day", *_ENTRY, *_STREAM, "class", "country", "agent-family")
 MEASURE_COLUMNS = ("bytes", "packets", "transfers", "clients")
 _FIGURES = pa.schema(
     [("day", pa.date32())]
@@ -49,7 +51,11 @@ _MEANINGS = {
     "rejects": "rejected log entries",
 }
 _UNITS = {"bytes": "byte", "minutes": "minute"}
-_PERIOD = "SELECT min(day) AS first, max(day) AS last FROM coverage"
+# Entries of logs without a name are on days that no log covers.
+_PERIOD = """
+SELECT min(day) AS first, max(day) AS last
+  FROM (SELECT day FROM coverage UNION ALL SELECT day FROM server_day) d
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def export_months(
     *,
     progress: Callable[..., None] = lambda *_: None,
 ) -> Report:
-    """Write the months from that of ``first`` to that of ``last``; None: all that logs cover.
+    """Write the months from that of ``first`` to that of ``last``; None: the first or last.
 
     Files of these months are replaced one by one, each completely. A month is of one state of the
     store.
@@ -115,13 +121,12 @@ def _figures(store: Readable, first: date, last: date) -> Iterator[pa.Table]:
     """Yield the figures of each day, so that memory is that of a day."""
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
-        query = Query(
-            dimensions=DIMENSION_COLUMNS,
-            first=day,
-            last=day,
-            measures=MEASURE_COLUMNS,
-        )
-        yield run_query(store, query).select([*DIMENSION_COLUMNS, *MEASURE_COLUMNS])
+        query = Query(DIMENSION_COLUMNS, day, day, measures=MEASURE_COLUMNS)
+        rows = run_query(store, query).select([*DIMENSION_COLUMNS, *MEASURE_COLUMNS])
+        # Packets of bytes that have none were not logged: see `statistics.packets`.
+        unknown = pc.and_(pc.equal(rows["packets"], 0), pc.greater(rows["bytes"], 0))
+        packets = pc.if_else(unknown, None, rows["packets"])
+        yield rows.set_column(rows.column_names.index("packets"), "packets", packets)
 
 
 def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
@@ -139,6 +144,7 @@ def _write_columns(path: Path) -> None:
     """Write name, type, unit and meaning of each column."""
     helps = {name.replace("-", "_"): DIMENSIONS[name].help for name in DIMENSION_COLUMNS}
     helps |= {name: MEASURES[name].help for name in MEASURE_COLUMNS} | _MEANINGS
+    helps["packets"] += "; empty if they were not logged"
     with _replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("table", "column", "type", "unit", "meaning"))
